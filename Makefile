@@ -1,0 +1,156 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# The face of all commands: `make` lists them. Each works from a clone at any path and brings its own environment.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+ROOT    := $(patsubst %/,%,$(dir $(abspath $(lastword $(MAKEFILE_LIST)))))
+BUILD   := .build
+RESULTS := $(BUILD)/results
+
+# The Python of the development environment, and the first one found that can run the newest ansible-core.
+PYTHON        ?= $(shell tools/find-python 3.11)
+PYTHON_NEWEST ?= $(shell tools/find-python 3.12)
+VENV          := .venv
+VENV_NEWEST   := .venv-newest
+READY         := $(VENV)/.ready
+READY_NEWEST  := $(VENV_NEWEST)/.ready
+
+# Two ways to the path that Ansible wants. The link is for what imports or runs the collection: always the tree itself.
+# The mirror is a copy for the tools that look at all files around them and leave some behind.
+LINK   := $(BUILD)/collections/ansible_collections/xen/pci
+MIRROR := $(BUILD)/ansible_collections/xen/pci
+
+export PATH := $(ROOT)/$(VENV)/bin:$(PATH)
+export ANSIBLE_COLLECTIONS_PATH := $(ROOT)/$(BUILD)/collections
+
+# One Python for a run of ansible-test: by itself it tries every name like python3.9 on PATH, stand-ins included.
+minor = $$($(1)/bin/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+
+# Further words for pytest, for example: make unit PYTEST_ARGS='-k address -x'
+PYTEST_ARGS ?=
+TARGETS      = $(wildcard tests/integration/targets/*)
+BENCHMARKS  ?= $(wildcard benchmarks/*.py)
+
+# $(call skip,step,reason): say so, and leave the reason for tools/steps.py, which counts it as neither passed nor failed.
+skip = mkdir -p $(RESULTS) && echo '$(2)' > $(RESULTS)/$(1).skipped && echo '$(1): skipped, $(2)'
+
+##@ Environment
+
+.PHONY: help
+help: ## List the commands
+	@awk 'BEGIN { FS = ":.*## " } /^##@ / { print "\n" substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: venv
+venv: $(READY) ## Make .venv (Python 3.11 or newer; another one with PYTHON=...)
+
+$(READY): tests/requirements.txt | $(LINK)
+	@test -n '$(PYTHON)' || { echo 'No Python 3.11 or newer was found: install one, or name it with PYTHON=...' >&2; exit 1; }
+	'$(PYTHON)' -m venv --clear $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+$(READY_NEWEST): tests/requirements-newest.txt
+	'$(PYTHON_NEWEST)' -m venv --clear $(VENV_NEWEST)
+	$(VENV_NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+$(LINK):
+	@mkdir -p $(@D) && ln -s ../../../.. $@
+
+.PHONY: mirror
+mirror: $(READY)
+	@$(VENV)/bin/python tools/mirror.py
+
+.PHONY: clean
+clean: ## Remove everything that was generated, the environments included
+	rm -rf $(BUILD) $(VENV) $(VENV_NEWEST) .ansible .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache tests/output xen-pci-*.tar.gz
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+##@ Tests that need neither root nor Xen
+
+.PHONY: test
+test: $(READY) ## All of them, one after the other, with counts
+	@$(VENV)/bin/python tools/steps.py $@ lint types unit sanity sanity-newest docs-lint integration build
+
+.PHONY: unit
+unit: $(READY) ## Unit and property tests
+	$(VENV)/bin/python -m pytest -n auto --junitxml=$(RESULTS)/unit.xml tests/unit $(PYTEST_ARGS)
+
+.PHONY: types
+types: $(READY) ## Type checks (mypy)
+	$(VENV)/bin/python -m mypy
+
+.PHONY: lint
+lint: mirror ## ruff, and ansible-lint with yamllint
+	$(VENV)/bin/python -m ruff check
+	cd $(MIRROR) && ansible-lint --offline --strict --profile production
+
+.PHONY: format
+format: $(READY) ## Mend what ruff can mend, layout included
+	$(VENV)/bin/python -m ruff check --fix
+	$(VENV)/bin/python -m ruff format
+
+.PHONY: docs-lint
+docs-lint: mirror ## Documentation of the plugins and the changelog
+	cd $(MIRROR) && antsibull-docs lint-collection-docs --plugin-docs .
+	cd $(MIRROR) && antsibull-changelog lint
+
+.PHONY: sanity
+sanity: mirror ## ansible-test sanity
+	$(VENV)/bin/python tools/seed_ansible_test.py
+	version=$(call minor,$(VENV)); cd $(MIRROR) && ansible-test sanity --venv --python "$$version" --color no
+
+.PHONY: sanity-newest
+sanity-newest: ## The same with the newest ansible-core, where there is a Python 3.12 or newer
+ifeq ($(PYTHON_NEWEST),)
+	@$(call skip,$@,no Python 3.12 or newer was found)
+else
+sanity-newest: mirror $(READY_NEWEST)
+	$(VENV_NEWEST)/bin/python tools/seed_ansible_test.py
+	version=$(call minor,$(VENV_NEWEST)); export PATH='$(ROOT)/$(VENV_NEWEST)/bin':$$PATH; \
+	cd $(MIRROR) && ansible-test sanity --venv --python "$$version" --color no
+endif
+
+.PHONY: integration
+integration: ## ansible-test integration, all targets
+ifeq ($(TARGETS),)
+	@$(call skip,$@,there is nothing in tests/integration/targets)
+else
+integration: mirror
+	$(VENV)/bin/python tools/seed_ansible_test.py
+	version=$(call minor,$(VENV)); cd $(MIRROR) && ansible-test integration --venv --python "$$version" --color no --allow-root
+endif
+
+##@ Tests on real Xen (root; a host under QEMU, no KVM needed)
+
+.PHONY: test-lab
+test-lab: $(READY) ## All of them, with counts
+	@$(VENV)/bin/python tools/steps.py $@ lab-tests
+
+.PHONY: lab-tests
+lab-tests: $(READY)
+	$(VENV)/bin/python -m pytest --junitxml=$(RESULTS)/lab-tests.xml tests/lab $(PYTEST_ARGS)
+
+.PHONY: lab
+lab: $(READY) ## Boot a host to try things by hand; prints how to log in
+	tests/lab/lab boot
+
+.PHONY: lab-stop
+lab-stop: $(READY) ## Stop it
+	tests/lab/lab stop
+
+.PHONY: bench
+bench: $(READY) ## Benchmarks, printed as tables
+	@test -n '$(BENCHMARKS)' || { echo 'There are no benchmarks in benchmarks/' >&2; exit 1; }
+	@for benchmark in $(BENCHMARKS); do echo "=== $$benchmark"; $(VENV)/bin/python "$$benchmark"; done
+
+##@ Release
+
+.PHONY: build
+build: mirror ## The collection's tarball, into .build/
+	cd $(MIRROR) && ansible-galaxy collection build --force --output-path '$(ROOT)/$(BUILD)'
