@@ -8,7 +8,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 
-ROOT    := $(patsubst %/,%,$(dir $(abspath $(lastword $(MAKEFILE_LIST)))))
+ROOT    := $(CURDIR)
 BUILD   := .build
 RESULTS := $(BUILD)/results
 
@@ -33,7 +33,8 @@ minor = $$($(1)/bin/python -c 'import sys; print("%d.%d" % sys.version_info[:2])
 
 # Further words for pytest, for example: make unit PYTEST_ARGS='-k address -x'
 PYTEST_ARGS ?=
-TARGETS      = $(wildcard tests/integration/targets/*)
+TARGETS     := $(wildcard tests/integration/targets/*)
+CONFORMANCE := $(wildcard tests/conformance/test_*.py)
 BENCHMARKS  ?= $(wildcard benchmarks/*.py)
 
 # $(call skip,step,reason): say so, and leave the reason for tools/steps.py, which counts it as neither passed nor failed.
@@ -75,11 +76,20 @@ clean: ## Remove everything that was generated, the environments included
 
 .PHONY: test
 test: $(READY) ## All of them, one after the other, with counts
-	@$(VENV)/bin/python tools/steps.py $@ lint types unit sanity sanity-newest docs-lint integration build
+	@$(VENV)/bin/python tools/steps.py $@ lint types unit conformance sanity sanity-newest docs-lint integration build
 
 .PHONY: unit
 unit: $(READY) ## Unit and property tests
 	$(VENV)/bin/python -m pytest -n auto --junitxml=$(RESULTS)/unit.xml tests/unit $(PYTEST_ARGS)
+
+.PHONY: conformance
+conformance: ## The same tests against different implementations of one interface
+ifeq ($(CONFORMANCE),)
+	@$(call skip,$@,there is nothing in tests/conformance)
+else
+conformance: $(READY)
+	$(VENV)/bin/python -m pytest --junitxml=$(RESULTS)/conformance.xml tests/conformance $(PYTEST_ARGS)
+endif
 
 .PHONY: types
 types: $(READY) ## Type checks (mypy)
