@@ -1,0 +1,213 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Desired against observed: what each domain gains and loses, or why nothing may be touched at all."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Optional
+
+from ..model.host import Domain, DomainKind, Host, PciDevice, XenOwner
+from ..values.address import Sbdf
+
+#: pciback's virtual bus (drivers/xen/xen-pciback/vpci.c, PCI_SLOT_MAX).
+VIRTUAL_SLOTS = 32
+#: Since Linux 5.14 VFs of one host slot share a virtual slot, except function 0.
+_VFS_SHARE_SLOTS = (5, 14)
+
+
+@dataclass(frozen=True)
+class DesiredDomain:
+    """What is wanted of one domain.
+
+    `exclusive`: it has these devices and no others. `present` false: it has none of these.
+    """
+
+    name: str
+    devices: tuple[Sbdf, ...]
+    exclusive: bool = False
+    present: bool = True
+
+
+@dataclass(frozen=True)
+class DomainPlan:
+    """One domain's way from observed to desired.
+
+    `arriving` are those of `add` which another domain of the same plan gives up first;
+    `departing` are those of `remove` that another domain of the same plan waits for.
+    """
+
+    domain: Domain
+    add: tuple[Sbdf, ...] = ()
+    remove: tuple[Sbdf, ...] = ()
+    keep: tuple[Sbdf, ...] = ()
+    arriving: frozenset[Sbdf] = frozenset()
+    departing: frozenset[Sbdf] = frozenset()
+
+    @property
+    def after(self) -> tuple[Sbdf, ...]:
+        """Devices of the domain once the plan is done."""
+        return self.keep + self.add
+
+    @property
+    def changes(self) -> bool:
+        """Whether anything is to be done."""
+        return bool(self.add or self.remove)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Plans of all domains named, in the order of the declaration, or the conflicts that forbid any."""
+
+    domains: tuple[DomainPlan, ...]
+    conflicts: tuple[str, ...]
+
+
+def make_plan(host: Host, desired: Sequence[DesiredDomain]) -> Plan:
+    """Compare and order; with any conflict nothing may be done. Pure."""
+    conflicts = _wrong_requests(desired)
+    found: list[tuple[DesiredDomain, Domain]] = []
+    for want in desired:
+        domain = host.domain_named(want.name)
+        conflicts += _domain_conflicts(host, want, domain)
+        if domain is not None:
+            found.append((want, domain))
+    steps = [_difference(want, domain) for want, domain in found]
+    leaving = {device: step.domain for step in steps for device in step.remove}
+    wanted = {device for step in steps for device in step.add}
+    for step in steps:
+        conflicts += _connection_conflicts(host, step)
+        for device in step.add:
+            conflicts += _device_conflicts(host, step.domain, device, leaving)
+    plans = tuple(_with_dependencies(step, leaving, wanted) for step in steps)
+    return Plan(domains=plans, conflicts=tuple(dict.fromkeys(conflicts)))
+
+
+def _difference(want: DesiredDomain, domain: Domain) -> DomainPlan:
+    has = domain.devices
+    if not want.present:
+        remove = [device for device in has if device in want.devices]
+        add: list[Sbdf] = []
+    else:
+        remove = [device for device in has if want.exclusive and device not in want.devices]
+        add = [device for device in want.devices if device not in has]
+    keep = [device for device in has if device not in remove]
+    return DomainPlan(domain, tuple(add), tuple(remove), tuple(keep))
+
+
+def _with_dependencies(step: DomainPlan, leaving: Mapping[Sbdf, Domain], wanted: Collection[Sbdf]) -> DomainPlan:
+    return DomainPlan(
+        step.domain,
+        step.add,
+        step.remove,
+        step.keep,
+        arriving=frozenset(device for device in step.add if device in leaving),
+        departing=frozenset(device for device in step.remove if device in wanted),
+    )
+
+
+def _wrong_requests(desired: Sequence[DesiredDomain]) -> list[str]:
+    conflicts = [] if desired else ["no domain is named; name at least one below domains"]
+    holder: dict[Sbdf, str] = {}
+    for want in desired:
+        if not want.devices and not (want.exclusive and want.present):
+            conflicts.append(
+                f"{want.name}: the list of devices is empty, which asks for nothing; "
+                "to take all its devices away say exclusive: true"
+            )
+        for device in want.devices if want.present else ():
+            if device in holder:
+                other = holder[device]
+                twice = f"twice for {other}" if other == want.name else f"for {other} and for {want.name}"
+                conflicts.append(f"{device} is declared {twice}; one device can be in one domain only")
+            holder[device] = want.name
+    return conflicts
+
+
+def _domain_conflicts(host: Host, want: DesiredDomain, domain: Optional[Domain]) -> list[str]:
+    if domain is None:
+        known = ", ".join(sorted(one.name for one in host.domains.values())) or "none"
+        return [f"no domain named {want.name} runs on this host (running: {known})"]
+    if domain.kind is DomainKind.PV:
+        return []
+    if domain.kind is DomainKind.PVH:
+        return [f"{want.name} is a PVH guest, and Xen has no PCI passthrough for those on x86; use a PV guest"]
+    return [
+        f"{want.name} is not a PV guest (libxl says {domain.kind.value}), "
+        "and this version of xen.pci changes PV guests only"
+    ]
+
+
+def _connection_conflicts(host: Host, step: DomainPlan) -> list[str]:
+    if not step.changes:
+        return []
+    name, conflicts = step.domain.name, []
+    if step.domain.backend is not None:
+        conflicts = [
+            f"{name}: its PCI connection is not sound: {problem}; repair it before any change"
+            for problem in step.domain.backend.problems()
+        ]
+    if step.add and step.domain.passthrough == "disabled":
+        conflicts.append(
+            f"{name} was created without IOMMU use, so Xen will give it no device; "
+            'set passthrough="enabled" in its configuration and create it anew'
+        )
+    needed = virtual_slots([host.devices[one] for one in step.after if one in host.devices], host.kernel)
+    if step.add and needed > VIRTUAL_SLOTS:
+        conflicts.append(
+            f"{name} would need {needed} slots on its virtual PCI bus, which has {VIRTUAL_SLOTS}; declare fewer devices"
+        )
+    return conflicts
+
+
+def _device_conflicts(host: Host, domain: Domain, address: Sbdf, leaving: Mapping[Sbdf, Domain]) -> list[str]:
+    device = host.devices.get(address)
+    if device is None:
+        return [f"{address} (for {domain.name}) does not exist on this host"]
+    if device.is_bridge:
+        return [f"{address} (for {domain.name}) is a bridge; devices behind it can be given away, the bridge cannot"]
+    if not device.in_pciback:
+        bound = f"bound to {device.driver}" if device.driver else "bound to no driver"
+        return [
+            f"{address} (for {domain.name}) is not assignable: on the host it is {bound}, not to pciback; "
+            "give it to xen.pci.assignable_devices first"
+        ]
+    if address in leaving:
+        return []
+    holder = host.holder_of(address)
+    if holder is not None:
+        return [
+            f"{address} (for {domain.name}) is held by {holder.name}; "
+            f"to move it, declare {holder.name} without it (exclusive: true) or state: absent in the same task"
+        ]
+    return _unexplained_owner(host, domain, address)
+
+
+def _unexplained_owner(host: Host, domain: Domain, address: Sbdf) -> list[str]:
+    ghost = next((domid for domid, backend in host.ghosts.items() if address in backend.devices), None)
+    if ghost is not None:
+        return [f"{address} (for {domain.name}) still stands in the connection of domain {ghost}, which is gone"]
+    marked = host.domains.get(host.markers.get(address, -1))
+    if marked is not None and marked.domid != domain.domid:
+        return [f"{address} (for {domain.name}) is marked by libxl as held by {marked.name}, though no entry shows it"]
+    if host.xen_owners.get(address) is XenOwner.GUEST:
+        return [
+            f"{address} (for {domain.name}) belongs to a guest in Xen's view, though no entry shows it; "
+            "an unfinished attach left it so"
+        ]
+    return []
+
+
+def virtual_slots(devices: Iterable[PciDevice], kernel: tuple[int, int]) -> int:
+    """Slots that pciback's virtual bus needs for these devices.
+
+    Functions of one host slot share a virtual one; a VF stands alone on old kernels, and
+    with function 0 on all (vpci.c, __xen_pcibk_add_pci_dev).
+    """
+    groups = set()
+    for device in devices:
+        alone = device.physfn is not None and (kernel < _VFS_SHARE_SLOTS or device.sbdf.function == 0)
+        groups.add((device.sbdf.host_slot, int(device.sbdf) if alone else -1))
+    return len(groups)

@@ -1,0 +1,176 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What each step of a handshake writes to xenstore, as data.
+
+Every function returns the changes of ONE transaction. Nothing here talks to xenstore.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Union
+
+from ..values.address import Sbdf
+from ..values.states import SubState, XenbusState
+from .backend import ENTRY_NODES, Backend, Entry, backend_path, frontend_path
+
+#: libxl's defaults; pciback ignores the node, libxl parses it when it lists.
+DEFAULT_OPTIONS = "msitranslate=0,power_mgmt=0,permissive=0,rdm_policy=strict"
+
+
+@dataclass(frozen=True)
+class Write:
+    """Set a node's value, creating it if needed."""
+
+    path: str
+    value: str
+
+
+@dataclass(frozen=True)
+class Directory:
+    """Create an empty directory afresh, with its permissions (children inherit them)."""
+
+    path: str
+    permissions: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Remove:
+    """Delete a node and all below it; with `prune`, its parents too as far as they are empty then."""
+
+    path: str
+    prune: bool = False
+
+
+Change = Union[Write, Directory, Remove]
+
+
+def create(domid: int, name: str, devices: Sequence[Sbdf]) -> list[Change]:
+    """The first devices of a domain: both directories, complete, both ends at Initialising."""
+    back, front = backend_path(domid), frontend_path(domid)
+    changes: list[Change] = [
+        Directory(back, ("n0", f"r{domid}")),
+        Write(f"{back}/frontend", front),
+        Write(f"{back}/frontend-id", str(domid)),
+        Write(f"{back}/online", "1"),
+        Write(f"{back}/domain", name),
+    ]
+    changes += _new_entries(domid, 0, devices)
+    changes += [
+        _state(back, XenbusState.INITIALISING),
+        Directory(front, (f"n{domid}", "r0")),
+        Write(f"{front}/backend", back),
+        Write(f"{front}/backend-id", "0"),
+        _state(front, XenbusState.INITIALISING),
+    ]
+    return changes
+
+
+def reconfigure(backend: Backend, add: Sequence[Sbdf], remove: Collection[Sbdf]) -> list[Change]:
+    """Any number of adds and removes in one cycle: mark them all, then ask for reconfiguration.
+
+    pciback walks every entry of a cycle (xen_pcibk_reconfigure), so one cycle serves all.
+    """
+    back = backend_path(backend.domid)
+    changes: list[Change] = [
+        _sub_state(back, entry.index, SubState.TO_REMOVE) for entry in backend.entries if entry.device in remove
+    ]
+    if add:
+        changes += _new_entries(backend.domid, len(backend.entries), add)
+    changes.append(_state(back, XenbusState.RECONFIGURING))
+    return changes
+
+
+def close(domid: int) -> list[Change]:
+    """Ask for the end of the connection: online=0 makes pciback unregister after Closed."""
+    back = backend_path(domid)
+    return [Write(f"{back}/online", "0"), _state(back, XenbusState.CLOSING)]
+
+
+def reopen(domid: int) -> list[Change]:
+    """Take `close` back before the guest has answered it."""
+    back = backend_path(domid)
+    return [Write(f"{back}/online", "1"), _state(back, XenbusState.CONNECTED)]
+
+
+def dissolve(domid: int) -> list[Change]:
+    """Both directories vanish, and parents that are empty then, as libxl leaves it."""
+    return [Remove(frontend_path(domid), prune=True), Remove(backend_path(domid), prune=True)]
+
+
+def compact(backend: Backend, gone: Collection[Sbdf]) -> list[Change]:
+    """Drop the entries of devices that are gone and close the gaps; pciback never does it itself.
+
+    pciback keeps no index after the export, so later entries may move down with all their nodes.
+    """
+    stay = [entry for entry in backend.entries if entry.device not in gone]
+    return _renumber(backend, stay)
+
+
+def withdraw(backend: Backend) -> list[Change]:
+    """Take back a cycle that the guest has not answered: adds vanish, removals return to exported."""
+    back = backend_path(backend.domid)
+    stay = [entry for entry in backend.entries if entry.state is not SubState.TO_ADD]
+    changes = _renumber(backend, stay)
+    changes += [
+        _sub_state(back, index, SubState.EXPORTED)
+        for index, entry in enumerate(stay)
+        if entry.state is SubState.TO_REMOVE
+    ]
+    changes.append(_state(back, XenbusState.CONNECTED))
+    return changes
+
+
+def restart_failed(backend: Backend, failed: Collection[Sbdf]) -> list[Change]:
+    """Bring both ends out of a cycle that pciback gave up (backend Closing, frontend Reconfiguring).
+
+    The failed entries go, and both ends are told again to reconfigure. pciback acts on the
+    frontend's write even of the same value (xenbus_otherend_changed compares nothing), runs an
+    empty loop and answers Reconfigured; the guest rescans and both connect.
+    """
+    back, front = backend_path(backend.domid), frontend_path(backend.domid)
+    stay = [entry for entry in backend.entries if entry.device not in failed]
+    return [
+        *_renumber(backend, stay),
+        _state(back, XenbusState.RECONFIGURING),
+        _state(front, XenbusState.RECONFIGURING),
+    ]
+
+
+def _new_entries(domid: int, first: int, devices: Sequence[Sbdf]) -> list[Change]:
+    back = backend_path(domid)
+    changes: list[Change] = []
+    for index, device in enumerate(devices, first):
+        changes += [
+            Write(f"{back}/key-{index}", str(device)),
+            Write(f"{back}/dev-{index}", str(device)),
+            Write(f"{back}/opts-{index}", DEFAULT_OPTIONS),
+            _sub_state(back, index, SubState.TO_ADD),
+        ]
+    changes.append(Write(f"{back}/num_devs", str(first + len(devices))))
+    return changes
+
+
+def _renumber(backend: Backend, stay: Sequence[Entry]) -> list[Change]:
+    back = backend_path(backend.domid)
+    changes: list[Change] = []
+    for index, entry in enumerate(stay):
+        if index != entry.index:
+            old, new = dict(backend.entries[index].nodes), dict(entry.nodes)
+            changes += [Write(f"{back}/{kind}-{index}", value) for kind, value in new.items()]
+            changes += [Remove(f"{back}/{kind}-{index}") for kind in old if kind not in new]
+    for entry in backend.entries[len(stay) :]:
+        changes += [Remove(f"{back}/{kind}-{entry.index}") for kind in ENTRY_NODES if kind in dict(entry.nodes)]
+    if len(stay) != len(backend.entries):
+        changes.append(Write(f"{back}/num_devs", str(len(stay))))
+    return changes
+
+
+def _state(directory: str, state: XenbusState) -> Write:
+    return Write(f"{directory}/state", str(state.value))
+
+
+def _sub_state(back: str, index: int, state: SubState) -> Write:
+    return Write(f"{back}/state-{index}", str(state.value))

@@ -1,0 +1,172 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A Xen host as observed: its PCI functions and its domains, as data.
+
+Built by the I/O layers, read by the decisions. What the guest can write is only in `Backend`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Optional
+
+from ..values.address import Sbdf
+from .backend import Backend
+
+#: Xen's pseudo domain that holds quarantined devices (public/xen.h, DOMID_IO).
+DOMID_IO = 0x7FF1
+_BRIDGE_CLASS = "06"
+_IO_SPACE = 0x1
+
+
+@dataclass(frozen=True)
+class Resource:
+    """One address window of a device: first and last address (bytes or ports) and Linux' flags."""
+
+    start: int
+    end: int
+    flags: int
+
+    @property
+    def is_io_ports(self) -> bool:
+        """Port space; otherwise memory."""
+        return bool(self.flags & _IO_SPACE)
+
+    @property
+    def size(self) -> int:
+        """Number of bytes or ports."""
+        return self.end - self.start + 1
+
+
+@dataclass(frozen=True)
+class ConfigFlags:
+    """What a driver switches on in configuration space when it takes a device; from dom0's view."""
+
+    memory: bool = False
+    bus_master: bool = False
+    msi: bool = False
+    msix: bool = False
+
+    @property
+    def driver_is_active(self) -> bool:
+        """A driver has enabled the device: it decodes and may do DMA or raise message interrupts."""
+        return self.bus_master or self.msi or self.msix
+
+
+@dataclass(frozen=True)
+class NetInterface:
+    """A network interface of the host that stands on a device."""
+
+    name: str
+    mac: str
+    is_up: bool
+    upper: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class BlockUse:
+    """A block device of the host that stands on a device, and what holds it (empty if nothing)."""
+
+    name: str
+    used_by: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class PciDevice:
+    """One PCI function of the host. Identifiers are lower-case hexadecimal without prefix."""
+
+    sbdf: Sbdf
+    vendor: str
+    device: str
+    subsystem_vendor: str
+    subsystem_device: str
+    class_code: str
+    revision: str
+    modalias: str = ""
+    driver: Optional[str] = None
+    numa_node: int = -1
+    irq: int = 0
+    header_type: int = 0
+    serial: Optional[str] = None
+    nvme_serial: Optional[str] = None
+    reset_methods: tuple[str, ...] = ()
+    resources: tuple[Resource, ...] = ()
+    physfn: Optional[Sbdf] = None
+    virtfns: tuple[Sbdf, ...] = ()
+    sriov_totalvfs: int = 0
+    children: tuple[Sbdf, ...] = ()
+    config: ConfigFlags = ConfigFlags()
+    net: tuple[NetInterface, ...] = ()
+    block: tuple[BlockUse, ...] = ()
+
+    @property
+    def is_bridge(self) -> bool:
+        """A bridge by class or header; pciback's own test for it never matches, so we must refuse."""
+        return self.class_code.startswith(_BRIDGE_CLASS) or self.header_type == 1 or bool(self.children)
+
+    @property
+    def in_pciback(self) -> bool:
+        """Bound to pciback: can be given to a domain."""
+        return self.driver == "pciback"
+
+
+class DomainKind(Enum):
+    """How a domain is virtualised, which decides how a device reaches it."""
+
+    PV = "pv"
+    HVM = "hvm"
+    PVH = "pvh"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Domain:
+    """A running domain and its PCI connection, if it has one.
+
+    `passthrough` and `e820_host` are what it was created with; None where libxl's record is absent.
+    """
+
+    domid: int
+    name: str
+    uuid: str = ""
+    kind: DomainKind = DomainKind.UNKNOWN
+    backend: Optional[Backend] = None
+    passthrough: Optional[str] = None
+    e820_host: Optional[bool] = None
+
+    @property
+    def devices(self) -> tuple[Sbdf, ...]:
+        """Devices that its connection lists."""
+        return self.backend.devices if self.backend else ()
+
+
+class XenOwner(Enum):
+    """What Xen says of a device's owner; which guest it is, Xen does not tell."""
+
+    HOST = "host"
+    GUEST = "guest"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Host:
+    """Everything that a decision may know of a host."""
+
+    devices: Mapping[Sbdf, PciDevice]
+    domains: Mapping[int, Domain]
+    markers: Mapping[Sbdf, int] = field(default_factory=dict)
+    driver_paths: Mapping[Sbdf, str] = field(default_factory=dict)
+    ghosts: Mapping[int, Backend] = field(default_factory=dict)
+    xen_owners: Mapping[Sbdf, XenOwner] = field(default_factory=dict)
+    kernel: tuple[int, int] = (0, 0)
+
+    def domain_named(self, name: str) -> Optional[Domain]:
+        """The domain of this name, dom0 excluded (it is the host, not a receiver)."""
+        return next((domain for domain in self.domains.values() if domain.name == name), None)
+
+    def holder_of(self, device: Sbdf) -> Optional[Domain]:
+        """The domain whose connection lists the device."""
+        return next((domain for domain in self.domains.values() if device in domain.devices), None)

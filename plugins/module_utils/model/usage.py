@@ -1,0 +1,16 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which parts of the host's network the host cannot do without, as data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class NetworkUse:
+    """Names of interfaces that carry the default route, and those that carry the connection we came by."""
+
+    default_route: frozenset[str] = frozenset()
+    connection: frozenset[str] = frozenset()
