@@ -12,9 +12,11 @@ ROOT    := $(CURDIR)
 BUILD   := .build
 RESULTS := $(BUILD)/results
 
-# The Python of the development environment, and the first one found that can run the newest ansible-core.
+# The Python of the development environment; the first one found that can run the newest ansible-core; and the oldest
+# that may run the modules.
 PYTHON        ?= $(shell tools/find-python 3.11)
 PYTHON_NEWEST ?= $(shell tools/find-python 3.12)
+PYTHON_OLDEST ?= $(shell tools/find-python 3.9 3.9)
 VENV          := .venv
 VENV_NEWEST   := .venv-newest
 READY         := $(VENV)/.ready
@@ -76,7 +78,8 @@ clean: ## Remove everything that was generated, the environments included
 
 .PHONY: test
 test: $(READY) ## All of them, one after the other, with counts
-	@$(VENV)/bin/python tools/steps.py $@ lint types unit conformance sanity sanity-newest docs-lint integration build
+	@$(VENV)/bin/python tools/steps.py $@ \
+		ruff ansible-lint types unit conformance sanity sanity-newest sanity-oldest docs-lint integration build
 
 .PHONY: unit
 unit: $(READY) ## Unit and property tests
@@ -96,8 +99,14 @@ types: $(READY) ## Type checks (mypy)
 	$(VENV)/bin/python -m mypy
 
 .PHONY: lint
-lint: mirror ## ruff, and ansible-lint with yamllint
+lint: ruff ansible-lint ## ruff, and ansible-lint with yamllint
+
+.PHONY: ruff
+ruff: $(READY)
 	$(VENV)/bin/python -m ruff check
+
+.PHONY: ansible-lint
+ansible-lint: mirror
 	cd $(MIRROR) && ansible-lint --offline --strict --profile production
 
 .PHONY: format
@@ -106,9 +115,8 @@ format: $(READY) ## Mend what ruff can mend, layout included
 	$(VENV)/bin/python -m ruff format
 
 .PHONY: docs-lint
-docs-lint: mirror ## Documentation of the plugins and the changelog
+docs-lint: mirror ## Documentation of the plugins
 	cd $(MIRROR) && antsibull-docs lint-collection-docs --plugin-docs .
-	cd $(MIRROR) && antsibull-changelog lint
 
 .PHONY: sanity
 sanity: mirror ## ansible-test sanity
@@ -124,6 +132,17 @@ sanity-newest: mirror $(READY_NEWEST)
 	$(VENV_NEWEST)/bin/python tools/seed_ansible_test.py
 	version=$(call minor,$(VENV_NEWEST)); export PATH='$(ROOT)/$(VENV_NEWEST)/bin':$$PATH; \
 	cd $(MIRROR) && ansible-test sanity --venv --python "$$version" --color no
+endif
+
+.PHONY: sanity-oldest
+sanity-oldest: ## Compile and import with Python 3.9, the oldest on managed hosts, where there is one
+ifeq ($(PYTHON_OLDEST),)
+	@$(call skip,$@,no Python 3.9 was found)
+else
+sanity-oldest: mirror
+	$(VENV)/bin/python tools/seed_ansible_test.py
+	export PATH='$(dir $(PYTHON_OLDEST))':$$PATH; \
+	cd $(MIRROR) && '$(ROOT)/$(VENV)/bin/ansible-test' sanity --local --python 3.9 --test compile --test import --color no
 endif
 
 .PHONY: integration

@@ -51,21 +51,23 @@ def count_tests(report: Path) -> tuple[int, int, int]:
 def judge(step: str, status: int, seconds: float) -> Outcome:
     """Weigh the exit status of a step against the report it left: neither alone can make a step green."""
     report, excuse = RESULTS / f"{step}.xml", RESULTS / f"{step}.skipped"
-    if report.exists():
-        try:
-            passed, failed, skipped = count_tests(report)
-        except ET.ParseError as error:
-            return Outcome(step, 0, 1, 0, seconds, f"unreadable report: {error}")
-        if status and not failed:
-            return Outcome(step, passed, 1, skipped, seconds, f"no test failed, but the step did (status {status})")
-        if not status and not passed:
-            return Outcome(step, 0, 1, skipped, seconds, "no test passed")
-        return Outcome(step, passed, failed, skipped, seconds)
-    if status:
-        return Outcome(step, 0, 1, 0, seconds, f"status {status}")
-    if excuse.exists():
-        return Outcome(step, 0, 0, 1, seconds, excuse.read_text().strip())
-    return Outcome(step, 1, 0, 0, seconds)
+    if not report.exists():
+        if status:
+            return Outcome(step, 0, 1, 0, seconds, f"status {status}")
+        if excuse.exists():
+            return Outcome(step, 0, 0, 1, seconds, excuse.read_text().strip())
+        return Outcome(step, 1, 0, 0, seconds)
+
+    note = ""
+    try:
+        passed, failed, skipped = count_tests(report)
+    except ET.ParseError as error:
+        passed, failed, skipped, note = 0, 1, 0, f"unreadable report: {error}"
+    if status and not failed:
+        failed, note = 1, f"no test failed, but the step did (status {status})"
+    elif not passed and not failed:
+        failed, note = 1, "no test ran"
+    return Outcome(step, passed, failed, skipped, seconds, note)
 
 
 def run(step: str) -> Outcome:
