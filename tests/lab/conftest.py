@@ -1,0 +1,33 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Gives tests a running host: one for the whole session, or the one named by --lab-host."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from xenlab import Host  # noqa: E402  (the path comes first)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--lab-host", metavar="NAME", help="use this running host of the lab, and leave it running")
+
+
+@pytest.fixture(scope="session")
+def host(request: pytest.FixtureRequest) -> Iterator[Host]:
+    """A running host; its devices are with dom0's drivers when the session starts."""
+    name = request.config.getoption("--lab-host")
+    if name:
+        yield Host.get(name)
+        return
+    booted = Host.boot(f"pytest-{os.getpid()}")
+    yield booted
+    booted.stop()

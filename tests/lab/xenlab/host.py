@@ -1,0 +1,180 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A running host: boot it, use it, stop it."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from xenlab import image, logs, machine, machine_needs, places, ssh
+from xenlab.errors import LabError
+from xenlab.guests import Guest
+
+READY = "lab: guests up"
+FAILED = "lab: failed: "
+
+
+def quiet(_message: str) -> None:
+    """Says nothing."""
+
+
+@dataclass(frozen=True)
+class Host:
+    """A host by its name. Everything about it is in `directory`, so it may be used from several processes."""
+
+    name: str
+    directory: Path
+
+    @classmethod
+    def boot(cls, name: str, *, timeout: float = 600, say: Callable[[str], None] = quiet) -> Host:
+        """Start a host and wait (seconds) until dom0 answers and all guests report."""
+        machine_needs.require(machine_needs.RUN)
+        files = image.build(say)
+        host = cls(name, places.host(name))
+        with host._start_lock():
+            if host.is_running():
+                raise LabError(f"host {name} runs already; stop it first, or take another name")
+            host._clean()
+            host.directory.mkdir(mode=0o700, parents=True)
+            shutil.copy(files.key, host.directory / ssh.KEY)
+            port = machine.free_port()
+            ssh.configure(host.directory, port)
+            host._state.write_text(json.dumps({"port": port, "started": time.time()}))
+            try:
+                machine.start(host.directory, files, port)
+            except BaseException:
+                host._clean()
+                raise
+        say(f"host {name} boots; its console: {host.serial_log}")
+        try:
+            host._wait_until_ready(time.monotonic() + timeout)
+        except BaseException:
+            # What it wrote last tells why: keep that, and nothing else.
+            last = host.console_lines()[-15:]
+            host.stop()
+            say("\n".join(["its last words:", *last]))
+            raise
+        return host
+
+    @classmethod
+    def get(cls, name: str) -> Host:
+        """The running host of that name; LabError when there is none."""
+        host = cls(name, places.host(name))
+        if not host.is_running():
+            raise LabError(f"host {name} does not run; `lab boot {name}` starts it")
+        return host
+
+    @classmethod
+    def all(cls) -> list[Host]:
+        """All hosts that have a directory, running or dead."""
+        return [cls(path.name, path) for path in sorted(places.hosts().glob("*/")) if (path / "host.json").exists()]
+
+    def is_running(self) -> bool:
+        return machine.pid(self.directory) is not None
+
+    def stop(self) -> None:
+        """End the host; nothing is left of it."""
+        with self._start_lock():
+            ssh.close(self.directory)
+            machine.stop(self.directory)
+            self._clean()
+
+    def run(
+        self, words: str | Sequence[str], *, timeout: float = 120, check: bool = True, stdin: str | None = None
+    ) -> ssh.Result:
+        """Run a command in dom0 (text: for its shell; words: quoted); CommandFailed on any status but 0 if `check`."""
+        return ssh.run(self.directory, words, timeout=timeout, check=check, stdin=stdin)
+
+    def guest(self, name: str) -> Guest:
+        """The guest of that name."""
+        return Guest(self, name)
+
+    @property
+    def port(self) -> int:
+        """The loopback port of dom0's sshd."""
+        return int(json.loads(self._state.read_text())["port"])
+
+    @property
+    def ssh_command(self) -> str:
+        """What to type to get into dom0."""
+        return " ".join(ssh.command(self.directory))
+
+    def inventory(self, *, hostname: str | None = None) -> Path:
+        """An Ansible inventory with this host in it."""
+        variables = {
+            "ansible_host": "127.0.0.1",
+            "ansible_port": self.port,
+            "ansible_user": "root",
+            "ansible_ssh_private_key_file": str(self.directory / ssh.KEY),
+            "ansible_ssh_common_args": f"-F {self.directory / ssh.CONFIG}",
+            "ansible_ssh_timeout": 60,
+            "ansible_ssh_pipelining": True,
+            "ansible_python_interpreter": "/usr/bin/python3",
+        }
+        path = self.directory / "inventory.json"
+        path.write_text(json.dumps({"xen": {"hosts": {hostname or self.name: variables}}}, indent=2) + "\n")
+        return path
+
+    @property
+    def serial_log(self) -> Path:
+        """All that Xen and dom0 wrote on the serial line since power-on."""
+        return self.directory / machine.SERIAL_LOG
+
+    @property
+    def console_socket(self) -> Path:
+        return self.directory / machine.CONSOLE
+
+    @property
+    def qmp_socket(self) -> Path:
+        """QEMU's control socket."""
+        return self.directory / machine.QMP
+
+    def console_lines(self) -> list[str]:
+        try:
+            return self.serial_log.read_text(errors="replace").splitlines()
+        except FileNotFoundError:
+            return []
+
+    def kernel_log(self) -> logs.Log:
+        """The log of dom0's kernel."""
+        return logs.linux(self.run("dmesg -r").lines)
+
+    def xen_log(self) -> logs.Log:
+        """The hypervisor's log."""
+        return logs.xen(self.console_lines())
+
+    @property
+    def _state(self) -> Path:
+        return self.directory / "host.json"
+
+    def _wait_until_ready(self, deadline: float) -> None:
+        while True:
+            lines = self.console_lines()
+            if failed := [line for line in lines if FAILED in line]:
+                raise LabError(f"host {self.name}: {failed[0].partition(FAILED)[2]}")
+            if any(READY in line for line in lines):
+                break
+            if not self.is_running():
+                raise LabError(f"host {self.name}: QEMU ended while the host was booting")
+            if time.monotonic() > deadline:
+                raise LabError(f"host {self.name} was not ready in time")
+            time.sleep(0.2)
+        self.run("true", timeout=max(deadline - time.monotonic(), 1))
+
+    def _clean(self) -> None:
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    @contextmanager
+    def _start_lock(self) -> Iterator[None]:
+        places.hosts().mkdir(mode=0o700, exist_ok=True)
+        with (places.hosts() / ".lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield

@@ -1,0 +1,202 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Builds the host's image from distribution packages; finds the one that fits the recipe."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import io
+import os
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from xenlab import apt, disks, machine_needs, places
+from xenlab.errors import LabError
+from xenlab.topology import NVMES, SRIOV_NVME
+
+DISK_SIZE = "3G"  # sparse
+RECIPE_INSIDE = "usr/share/xen-lab"
+
+
+@dataclass(frozen=True)
+class Image:
+    """A built image: all that a host boots from, and the key that opens it."""
+
+    directory: Path
+
+    @property
+    def disk(self) -> Path:
+        return self.directory / "root.img"
+
+    @property
+    def xen(self) -> Path:
+        return self.directory / "xen"
+
+    @property
+    def kernel(self) -> Path:
+        return self.directory / "vmlinux"
+
+    @property
+    def initrd(self) -> Path:
+        return self.directory / "initrd"
+
+    @property
+    def key(self) -> Path:
+        return self.directory / "id_ed25519"
+
+    def nvme(self, serial: str) -> Path:
+        return self.directory / f"{serial}.img"
+
+
+def digest() -> str:
+    """Names an image by what goes into it: the recipe, and how we use it."""
+    state = hashlib.sha256()
+    inputs = [path for path in places.RECIPE.rglob("*") if path.is_file()]
+    for path in sorted([*inputs, Path(__file__), Path(disks.__file__), Path(apt.__file__)]):
+        executable = os.access(path, os.X_OK)
+        state.update(f"{path.relative_to(places.LAB)} {executable} {path.stat().st_size}\n".encode())
+        state.update(path.read_bytes())
+    return state.hexdigest()[:16]
+
+
+def find() -> Image | None:
+    """The image that fits the recipe, if it has been built."""
+    directory = places.cache() / digest()
+    return Image(directory) if directory.is_dir() else None
+
+
+def build(say: Callable[[str], None]) -> Image:
+    """The image that fits the recipe, built now if it is not there. Safe to interrupt and to run twice at a time."""
+    cache = places.cache()
+    cache.mkdir(parents=True, exist_ok=True)
+    with _only_builder(cache / "lock", say):
+        if image := find():
+            return image
+        machine_needs.require(machine_needs.BUILD)
+        for leftover in cache.glob("building-*"):
+            shutil.rmtree(leftover)
+        old = [path for path in cache.iterdir() if path.is_dir()]
+        say("building the host's image (some minutes, once)")
+        work = Path(tempfile.mkdtemp(prefix="building-", dir=cache))
+        try:
+            _build_into(work)
+            work.rename(cache / digest())
+        except BaseException:
+            # mmdebstrap's log is what tells why.
+            if (work / "log").exists():
+                shutil.copy(work / "log", cache / "build.log")
+            shutil.rmtree(work, ignore_errors=True)
+            raise
+        for directory in old:
+            shutil.rmtree(directory)
+    return Image(cache / digest())
+
+
+def _build_into(work: Path) -> None:
+    image = Image(work)
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "xen-lab", "-f", image.key], check=True)
+    for nvme in (*NVMES, SRIOV_NVME):
+        disks.write(image.nvme(nvme.serial), nvme.serial)
+    overlay = work / "overlay.tar"
+    _write_overlay(overlay, image.key.with_suffix(".pub"))
+    sources = _write_sources(work)
+    # Made by whoever runs the hooks: root of a user namespace when we are not root.
+    image.disk.touch()
+    image.disk.chmod(0o666)
+    work.chmod(0o711)
+    command = [
+        "mmdebstrap",
+        "--mode=auto",
+        "--variant=apt",
+        "--format=null",
+        "--aptopt=APT::Install-Recommends \"false\"",
+        *(f"--aptopt={option}" for option in apt.options()),
+        f"--include={','.join(_packages())}",
+        f"--customize-hook=tar-in {overlay.name} /",
+        f"--customize-hook=chroot \"$1\" /{RECIPE_INSIDE}/make-boot-files",
+        *(f"--customize-hook=download /boot/lab/{path.name} {path.name}" for path in (image.xen, image.kernel, image.initrd)),
+        f"--customize-hook={_make_disk(image.disk)}",
+        apt.RELEASE,
+        "/dev/null",
+        *sources,
+    ]
+    with (work / "log").open("w") as log:
+        done = subprocess.run(command, cwd=work, stdout=log, stderr=subprocess.STDOUT, check=False)
+    if done.returncode:
+        raise LabError(f"building the image failed; the reason is in {places.cache() / 'build.log'}")
+    image.disk.chmod(0o600)
+    for path in (overlay, *map(Path, sources)):
+        (work / path).unlink()
+
+
+def _make_disk(disk: Path) -> str:
+    """A hook that packs the tree into a file system. The bind mount leaves out what is mounted inside (/proc and so on)."""
+    mke2fs = machine_needs.find("mke2fs")
+    return (
+        'tree=$(mktemp -d) && mount --bind "$1" "$tree" && '
+        f'{mke2fs} -q -F -t ext4 -E root_owner=0:0 -d "$tree" {disk} {DISK_SIZE} && umount "$tree" && rmdir "$tree"'
+    )
+
+
+def _packages() -> list[str]:
+    lines = (places.RECIPE / "packages.txt").read_text().splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def _write_sources(work: Path) -> list[str]:
+    """Copies of the machine's sources, in files of work; their names."""
+    names = []
+    entries = apt.sources()
+    lines = [entry for entry in entries if entry.startswith("deb")]
+    stanzas = [entry for entry in entries if not entry.startswith("deb")]
+    if lines:
+        (work / "apt.list").write_text("\n".join(lines) + "\n")
+        names.append("./apt.list")
+    if stanzas:
+        (work / "apt.sources").write_text("\n\n".join(stanzas) + "\n")
+        names.append("./apt.sources")
+    return names
+
+
+def _write_overlay(path: Path, public_key: Path) -> None:
+    """The files that go over the packages: dom0's, the key, and the recipe for the rest. All owned by root."""
+    with tarfile.open(path, "w") as tar:
+        _add_tree(tar, places.RECIPE / "dom0", "")
+        for name in ("boot", "guest"):
+            _add_tree(tar, places.RECIPE / name, f"{RECIPE_INSIDE}/{name}/")
+        for name in ("make-boot-files", "extract-vmlinux"):
+            source = places.RECIPE / name
+            _add(tar, f"{RECIPE_INSIDE}/{name}", source.read_bytes(), 0o755)
+        _add(tar, "root/.ssh/authorized_keys", public_key.read_bytes(), 0o600)
+
+
+def _add_tree(tar: tarfile.TarFile, top: Path, prefix: str) -> None:
+    for source in sorted(top.rglob("*")):
+        if source.is_file():
+            mode = 0o755 if os.access(source, os.X_OK) else 0o644
+            _add(tar, prefix + str(source.relative_to(top)), source.read_bytes(), mode)
+
+
+def _add(tar: tarfile.TarFile, name: str, content: bytes, mode: int) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.mode, entry.size = mode, len(content)
+    tar.addfile(entry, io.BytesIO(content))
+
+
+@contextmanager
+def _only_builder(lock: Path, say: Callable[[str], None]) -> Iterator[None]:
+    with lock.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("waiting for another build")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
