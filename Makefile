@@ -104,6 +104,7 @@ lint: ruff ansible-lint ## ruff, and ansible-lint with yamllint
 .PHONY: ruff
 ruff: $(READY)
 	$(VENV)/bin/python -m ruff check
+	$(VENV)/bin/python -m ruff format --check
 
 .PHONY: ansible-lint
 ansible-lint: mirror

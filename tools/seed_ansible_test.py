@@ -22,7 +22,7 @@ from ansible_test._internal.python_requirements import get_venv_packages
 # The path is ansible-test's choice (its _util/target/setup/requirements.py, bootstrap()).
 CACHE = Path("~/.ansible/test/cache").expanduser()
 
-SCRIPT = '''\
+SCRIPT = """\
 # Written by tools/seed_ansible_test.py of the collection xen.pci; safe to delete.
 # Stands in for get-pip {version}: installs what is asked for with the pip inside the wheel that lies beside it.
 import os
@@ -36,7 +36,7 @@ from pip._internal.cli.main import main
 # These two options are get-pip's own.
 wanted = [word for word in sys.argv[1:] if word not in ("--no-setuptools", "--no-wheel")]
 sys.exit(main(["install", "--find-links", here] + wanted))
-'''
+"""
 
 
 def main() -> None:
