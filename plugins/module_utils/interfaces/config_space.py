@@ -1,0 +1,94 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A device's configuration space: the few fields that decisions need, read no further than necessary.
+
+Offsets are those of the PCI and PCI Express specifications (Linux lists them in include/uapi/linux/pci_regs.h).
+The kernel may hand out only 64 or 256 bytes; what lies behind that counts as absent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Optional
+
+from ..model.host import ConfigFlags
+
+_COMMAND, _STATUS, _HEADER_TYPE, _CAPABILITIES = 0x04, 0x06, 0x0E, 0x34
+_COMMAND_MEMORY, _COMMAND_BUS_MASTER = 0x2, 0x4
+_STATUS_HAS_CAPABILITIES = 0x10
+_MULTI_FUNCTION = 0x80
+_CAP_MSI, _CAP_PCI_EXPRESS, _CAP_MSIX = 0x05, 0x10, 0x11
+_MSI_ENABLE, _MSIX_ENABLE = 0x0001, 0x8000
+_EXTENDED_START, _EXTENDED_END = 0x100, 0x1000
+_EXT_SERIAL_NUMBER = 0x0003
+
+#: A list longer than this runs in a circle: capabilities are at least 4 (extended: 8) bytes apart.
+_MOST_CAPABILITIES = 48
+_MOST_EXTENDED = 480
+
+
+class ConfigSpace:
+    """Fields of one function's configuration space; `read(offset, length)` may return fewer bytes."""
+
+    def __init__(self, read: Callable[[int, int], bytes]) -> None:
+        self._read = read
+
+    def header_type(self) -> int:
+        """0 for a device, 1 for a bridge; the multi-function bit is left out."""
+        return (self._number(_HEADER_TYPE, 1) or 0) & ~_MULTI_FUNCTION
+
+    def flags(self) -> ConfigFlags:
+        """What a driver has switched on."""
+        command = self._number(_COMMAND, 2) or 0
+        if command == 0xFFFF:  # no answer: the device is gone or asleep, nothing of it is on
+            return ConfigFlags()
+        return ConfigFlags(
+            memory=bool(command & _COMMAND_MEMORY),
+            bus_master=bool(command & _COMMAND_BUS_MASTER),
+            msi=bool(self._control_of(_CAP_MSI) & _MSI_ENABLE),
+            msix=bool(self._control_of(_CAP_MSIX) & _MSIX_ENABLE),
+        )
+
+    def serial_number(self) -> Optional[str]:
+        """The PCI Express device serial number, most significant byte first as `lspci -v` prints it."""
+        if self._capability(_CAP_PCI_EXPRESS) is None:
+            return None
+        at = self._extended_capability(_EXT_SERIAL_NUMBER)
+        low = self._number(at + 4, 4) if at else None
+        high = self._number(at + 8, 4) if at else None
+        if low is None or high is None:
+            return None
+        return (high << 32 | low).to_bytes(8, "big").hex("-")
+
+    def _number(self, offset: int, size: int) -> Optional[int]:
+        data = self._read(offset, size)
+        return int.from_bytes(data, "little") if len(data) == size else None
+
+    def _control_of(self, capability: int) -> int:
+        at = self._capability(capability)
+        return (self._number(at + 2, 2) or 0) if at is not None else 0
+
+    def _capability(self, wanted: int) -> Optional[int]:
+        if not (self._number(_STATUS, 2) or 0) & _STATUS_HAS_CAPABILITIES:
+            return None
+        at = (self._number(_CAPABILITIES, 1) or 0) & ~3
+        for _step in range(_MOST_CAPABILITIES):
+            header = self._number(at, 2) if at else None
+            if header is None or header == 0xFFFF:
+                return None
+            if header & 0xFF == wanted:
+                return at
+            at = (header >> 8) & ~3
+        return None
+
+    def _extended_capability(self, wanted: int) -> Optional[int]:
+        at = _EXTENDED_START
+        for _step in range(_MOST_EXTENDED):
+            header = self._number(at, 4) if _EXTENDED_START <= at < _EXTENDED_END else None
+            if header in (None, 0, 0xFFFFFFFF):
+                return None
+            if header & 0xFFFF == wanted:
+                return at
+            at = (header >> 20) & ~3
+        return None
