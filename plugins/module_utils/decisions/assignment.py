@@ -25,7 +25,7 @@ PCIBACK = "pciback"
 class Take:
     """Move a device from its driver, if it has one, to pciback, and put it into Xen's quarantine.
 
-    `record` is the driver directory to remember; None if there is nothing new to remember.
+    `record` is what xenstore remembers as its driver's directory from earlier; a driver of now replaces it.
     """
 
     sbdf: Sbdf
@@ -33,7 +33,9 @@ class Take:
     record: Optional[str]
 
     def __str__(self) -> str:
-        source = f"take {self.sbdf} from driver {self.driver}" if self.driver else f"take {self.sbdf}, which has no driver"
+        source = (
+            f"take {self.sbdf} from driver {self.driver}" if self.driver else f"take {self.sbdf}, which has no driver"
+        )
         return f"{source}, give it to pciback and quarantine it"
 
 
@@ -54,7 +56,7 @@ class Quarantine:
 class Release:
     """Take a device from quarantine and pciback and give it back to the host.
 
-    `driver` is the recorded one; None lets the kernel find one that fits.
+    `driver` is the one that `record` names; None lets the kernel find one that fits.
     """
 
     sbdf: Sbdf
@@ -104,8 +106,7 @@ def plan_present(situation: Situation, wanted: Sequence[Sbdf], exclusive: bool =
         held = holder(host, sbdf)
         if held is not None:
             reasons.append(f"{sbdf} is not held by pciback although {held}; detach it there first.")
-        record = f"/sys/bus/pci/drivers/{device.driver}" if device.driver and sbdf not in host.driver_paths else None
-        steps.append(Take(sbdf, device.driver, record))
+        steps.append(Take(sbdf, device.driver, host.driver_paths.get(sbdf)))
     if exclusive:
         others = [sbdf for sbdf, device in sorted(host.devices.items()) if device.in_pciback and sbdf not in wanted]
         released = plan_absent(situation, others)

@@ -27,7 +27,9 @@ def refusals(device: PciDevice, network: NetworkUse) -> list[str]:
             " remove them first, or give them away instead."
         )
     reasons += [
-        f"{device.sbdf} carries disk {disk.name}: {use}; stop that use first." for disk in device.block for use in disk.used_by
+        f"{device.sbdf} carries disk {disk.name}: {use}; stop that use first."
+        for disk in device.block
+        for use in disk.used_by
     ]
     for interface in device.net:
         if interface.is_up:

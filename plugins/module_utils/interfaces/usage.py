@@ -89,7 +89,9 @@ class BlockGraph:
         mapped = _text(self._class / name / "dm" / "name")
         sources = {f"/dev/{name}"} | ({f"/dev/mapper/{mapped}"} if mapped else set())
         uses = [
-            f"is mounted on {mount.point}" for mount in self._mounts if mount.number == number or mount.source in sources
+            f"is mounted on {mount.point}"
+            for mount in self._mounts
+            if mount.number == number or mount.source in sources
         ]
         uses += ["is in use as swap"] if sources & self._swaps else []
         return uses + self._guests.get(number, [])
@@ -178,7 +180,9 @@ def connection_addresses(procfs: Path = Path("/proc")) -> tuple[str, ...]:
     while text is None and pid > 1:
         try:
             environment = (procfs / str(pid) / "environ").read_bytes().split(b"\0")
-            parent = (procfs / str(pid) / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[1]
+            parent = (
+                (procfs / str(pid) / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[1]
+            )
         except (OSError, IndexError):
             break
         values = [entry[15:] for entry in environment if entry.startswith(b"SSH_CONNECTION=")]

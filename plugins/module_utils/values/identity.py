@@ -26,7 +26,7 @@ KEYS = ("address", *_HEX_KEYS, "serial", "nvme_serial", "mac")
 
 
 class IdentityError(ValueError):
-    """Devices as declared cannot be found; `problems` holds one sentence each."""
+    """A declaration is malformed, or what it declares cannot be found; `problems` holds one sentence each."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__(" ".join(problems))
@@ -138,6 +138,14 @@ class Identity:
         return Match.UNKNOWN if facts.class_code.startswith(_NETWORK_CLASS) else Match.NO
 
 
+@dataclass(frozen=True)
+class Resolution:
+    """What wanted names turned out to be, and a sentence for each that is not clear."""
+
+    found: Mapping[str, Sbdf]
+    problems: tuple[str, ...] = ()
+
+
 def parse_catalogue(catalogue: Any) -> dict[str, Identity]:
     """Read `xen_pci_devices`: name -> mapping of identity keys, or an address.
 
@@ -145,7 +153,8 @@ def parse_catalogue(catalogue: Any) -> dict[str, Identity]:
     """
     if not isinstance(catalogue, Mapping):
         raise IdentityError(["The catalogue of devices must be a mapping of names to what the devices are."])
-    found, problems = {}, []
+    found: dict[str, Identity] = {}
+    problems: list[str] = []
     for name, declared in catalogue.items():
         try:
             found[name] = _parse_identity(name, declared)
@@ -161,15 +170,14 @@ def resolve(
     devices: Mapping[Sbdf, DeviceFacts],
     wanted: Iterable[str],
     remembered: Optional[Mapping[Sbdf, Remembered]] = None,
-) -> dict[str, Sbdf]:
+) -> Resolution:
     """Find the function of the host that each wanted name (of the catalogue) or address means.
 
-    Raises IdentityError with a sentence for each that is missing, ambiguous or not what was declared,
-    and for two that mean the same function.
+    Problems are names that are missing, ambiguous or not what was declared, and two for one function.
     """
     found: dict[str, Sbdf] = {}
     names: dict[Sbdf, list[str]] = defaultdict(list)
-    problems = []
+    problems: list[str] = []
     for name in wanted:
         try:
             sbdf = _resolve_one(name, catalogue, devices, remembered or {})
@@ -183,9 +191,7 @@ def resolve(
         for sbdf, same in names.items()
         if len(same) > 1
     ]
-    if problems:
-        raise IdentityError(problems)
-    return found
+    return Resolution(found, tuple(problems))
 
 
 def _resolve_one(
@@ -244,7 +250,9 @@ def _missing(
         return f"No device of this host is {name!r} ({identity}); correct the catalogue or check that it is plugged in."
     bare = identity.without_address()
     sitting = devices.get(identity.address)
-    there = f"{identity.address} holds {_described(sitting)}" if sitting else f"there is no device at {identity.address}"
+    there = (
+        f"{identity.address} holds {_described(sitting)}" if sitting else f"there is no device at {identity.address}"
+    )
     if not str(bare):
         return f"The host has no PCI device {identity.address}; check the address with `lspci -D`."
     elsewhere = [s for s, facts in devices.items() if bare.match(facts, remembered.get(s, Remembered())) is Match.YES]

@@ -1,0 +1,188 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Move devices between the host's drivers and pciback, step by step, and back again if a step fails."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Optional
+
+from ..decisions.assignment import PCIBACK, Quarantine, Release, Situation, Step, Take
+from ..interfaces.hypervisor import HypervisorError
+from ..interfaces.libxl import driver_node
+from ..interfaces.notes import Note, drop_note, read_notes, write_note
+from ..interfaces.sysfs import SysfsError
+from ..interfaces.usage import NetGraph, connection_addresses
+from ..interfaces.xenstore import XenStoreError
+from ..model.host import DOMID_IO, Host
+from ..values.address import Sbdf
+from ..values.identity import Remembered
+from .observe import observe
+from .outside import Outside
+
+_FAILURES = (SysfsError, HypervisorError, XenStoreError)
+#: How Xen says that a device was not in quarantine; its Python binding hides the errno behind EINVAL.
+_NOT_QUARANTINED = (errno.ENODEV, errno.EINVAL)
+
+
+class AssignmentError(Exception):
+    """A step failed; `left` has a sentence for everything that could not be undone, best empty."""
+
+    def __init__(self, message: str, left: Sequence[str]) -> None:
+        state = (
+            f"not everything could be undone: {' '.join(left)}"
+            if left
+            else "all devices are where they were before this run"
+        )
+        super().__init__(f"{message}; {state}.")
+        self.left = tuple(left)
+
+
+def observe_situation(outside: Outside) -> tuple[Situation, dict[Sbdf, Note]]:
+    """Everything that a plan needs, and the notes on devices in pciback (those of the same product only)."""
+    host = observe(outside.store, outside.sysfs, outside.hypervisor)
+    notes = _valid_notes(host, read_notes(outside.store))
+    return (
+        Situation(
+            host=host,
+            network=NetGraph(outside.sysfs.root).use(connection_addresses()),
+            drivers=outside.sysfs.drivers(),
+            quarantined=_known_quarantined(host, notes),
+        ),
+        notes,
+    )
+
+
+def remembered_identities(notes: Mapping[Sbdf, Note]) -> dict[Sbdf, Remembered]:
+    """What devices told of themselves before pciback took them."""
+    return {sbdf: note.identity for sbdf, note in notes.items()}
+
+
+def apply(outside: Outside, host: Host, notes: Mapping[Sbdf, Note], steps: Sequence[Step]) -> None:
+    """Make all steps, or none: what was done is undone in reverse if one fails. Raises AssignmentError."""
+    undo = _Undo()
+    try:
+        for step in steps:
+            if isinstance(step, Take):
+                _take(outside, host, step, undo)
+            elif isinstance(step, Quarantine):
+                _quarantine(outside, Note.of(host.devices[step.sbdf]), step.sbdf, undo)
+            else:
+                _release(outside, step, notes.get(step.sbdf), undo)
+    except _FAILURES as error:
+        raise AssignmentError(str(error), undo.run()) from error
+    except BaseException:
+        undo.run()
+        raise
+
+
+class _Undo:
+    """What would take back the changes made so far."""
+
+    def __init__(self) -> None:
+        self._actions: list[Callable[[], object]] = []
+
+    def add(self, action: Callable[[], object]) -> None:
+        self._actions.append(action)
+
+    def run(self) -> list[str]:
+        """Take all back, newest first; returns a sentence for each that failed."""
+        left = []
+        for action in reversed(self._actions):
+            try:
+                action()
+            except _FAILURES as error:
+                left.append(f"{error}.")
+        return left
+
+
+def _take(outside: Outside, host: Host, step: Take, undo: _Undo) -> None:
+    sysfs, sbdf, driver = outside.sysfs, step.sbdf, step.driver
+    if driver is not None:
+        # Undo is noted first: an unbind that was interrupted half-way is mended all the same.
+        undo.add(lambda: _ensure_driver(outside, sbdf, driver))
+        sysfs.unbind(sbdf)
+        undo.add(lambda: _write_record(outside, sbdf, step.record))
+        _write_record(outside, sbdf, f"/sys/bus/pci/drivers/{driver}")
+    if sysfs.add_slot(sbdf):
+        undo.add(lambda: sysfs.remove_slot(sbdf))
+    undo.add(lambda: sysfs.unbind(sbdf))
+    sysfs.bind(sbdf, PCIBACK)
+    _expect_driver(outside, sbdf, PCIBACK)
+    _quarantine(outside, Note.of(host.devices[sbdf]), sbdf, undo)
+
+
+def _quarantine(outside: Outside, note: Note, sbdf: Sbdf, undo: _Undo) -> None:
+    """Xen accepts a device that is in quarantine already (device_assigned excludes guests' devices only)."""
+    outside.hypervisor.assign(DOMID_IO, sbdf, relaxed=True)
+    undo.add(lambda: outside.hypervisor.deassign(DOMID_IO, sbdf))
+    undo.add(lambda: drop_note(outside.store, sbdf))
+    write_note(outside.store, sbdf, replace(note, quarantined=True))
+
+
+def _release(outside: Outside, step: Release, note: Optional[Note], undo: _Undo) -> None:
+    sysfs, sbdf = outside.sysfs, step.sbdf
+    try:
+        outside.hypervisor.deassign(DOMID_IO, sbdf)
+        undo.add(lambda: outside.hypervisor.assign(DOMID_IO, sbdf, relaxed=True))
+    except HypervisorError as error:
+        # Hidden at boot and never quarantined: dom0 owns it. A guest does not, the plan has seen to that.
+        if error.code not in _NOT_QUARANTINED:
+            raise
+    undo.add(lambda: _ensure_driver(outside, sbdf, PCIBACK))
+    sysfs.unbind(sbdf)
+    if sysfs.remove_slot(sbdf):
+        undo.add(lambda: sysfs.add_slot(sbdf))
+    if sysfs.driver_override(sbdf) == PCIBACK:
+        sysfs.clear_driver_override(sbdf)
+    undo.add(lambda: sysfs.unbind(sbdf))
+    if step.driver is None:
+        sysfs.probe(sbdf)
+    else:
+        sysfs.bind(sbdf, step.driver)
+        _expect_driver(outside, sbdf, step.driver)
+    if step.record is not None:
+        undo.add(lambda: _write_record(outside, sbdf, step.record))
+        _write_record(outside, sbdf, None)
+    if note is not None:
+        undo.add(lambda: write_note(outside.store, sbdf, note))
+        drop_note(outside.store, sbdf)
+
+
+def _ensure_driver(outside: Outside, sbdf: Sbdf, driver: str) -> None:
+    if outside.sysfs.driver_of(sbdf) != driver:
+        outside.sysfs.bind(sbdf, driver)
+
+
+def _expect_driver(outside: Outside, sbdf: Sbdf, driver: str) -> None:
+    now = outside.sysfs.driver_of(sbdf)
+    if now != driver:
+        raise SysfsError(
+            f"{sbdf} is not with driver {driver} although the kernel accepted it; it has {now or 'no driver'}"
+        )
+
+
+def _write_record(outside: Outside, sbdf: Sbdf, path: Optional[str]) -> None:
+    if path is None:
+        outside.store.remove(driver_node(sbdf))
+    else:
+        outside.store.write(driver_node(sbdf), path)
+
+
+def _valid_notes(host: Host, notes: dict[Sbdf, Note]) -> dict[Sbdf, Note]:
+    """Notes of devices that pciback still holds; after a release by other hands they mean nothing."""
+    return {
+        sbdf: note
+        for sbdf, note in notes.items()
+        if sbdf in host.devices
+        and host.devices[sbdf].in_pciback
+        and note.product == f"{host.devices[sbdf].vendor}:{host.devices[sbdf].device}"
+    }
+
+
+def _known_quarantined(host: Host, notes: dict[Sbdf, Note]) -> frozenset[Sbdf]:
+    """We noted it, or xl recorded a driver, which it does on its way to the quarantine."""
+    return frozenset(sbdf for sbdf, note in notes.items() if note.quarantined) | frozenset(host.driver_paths)

@@ -1,0 +1,65 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What we note in xenstore about devices that pciback holds; like pciback's hold it ends with the boot.
+
+Two things nobody can read back: that Xen quarantines the device, and what its own driver told of its identity.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..model.host import PciDevice
+from ..values.address import Sbdf
+from ..values.identity import Remembered
+from .libxl import parse_marker_key
+from .xenstore import Transaction, XenStore
+
+_NOTES = "/tool/xen-pci/devices"
+
+
+@dataclass(frozen=True)
+class Note:
+    """What is noted about one device; `product` (vendor:device) tells whether it is still the same one."""
+
+    quarantined: bool = False
+    product: str = ""
+    identity: Remembered = Remembered()
+
+    @classmethod
+    def of(cls, device: PciDevice) -> Note:
+        """All that a device tells now."""
+        macs = tuple(interface.mac for interface in device.net if interface.mac)
+        return cls(False, f"{device.vendor}:{device.device}", Remembered(device.nvme_serial, macs))
+
+
+def read_notes(store: XenStore) -> dict[Sbdf, Note]:
+    """All notes of this boot."""
+    found = {}
+    for key in store.list(_NOTES):
+        sbdf = parse_marker_key(key)
+        if sbdf is not None:
+            nodes = store.children(f"{_NOTES}/{key}")
+            identity = Remembered(nodes.get("nvme_serial") or None, tuple(nodes.get("macs", "").split()))
+            found[sbdf] = Note(nodes.get("quarantined") == "1", nodes.get("product", ""), identity)
+    return found
+
+
+def write_note(store: XenStore, sbdf: Sbdf, note: Note) -> None:
+    """Replace what is noted about a device."""
+    directory = f"{_NOTES}/{sbdf.libxl_key}"
+
+    def replace(transaction: Transaction) -> None:
+        transaction.remove(directory)
+        transaction.write(f"{directory}/product", note.product)
+        transaction.write(f"{directory}/macs", " ".join(note.identity.macs))
+        transaction.write(f"{directory}/nvme_serial", note.identity.nvme_serial or "")
+        transaction.write(f"{directory}/quarantined", "1" if note.quarantined else "0")
+
+    store.transaction(replace)
+
+
+def drop_note(store: XenStore, sbdf: Sbdf) -> None:
+    """Forget a device that the host has back."""
+    store.remove(f"{_NOTES}/{sbdf.libxl_key}")

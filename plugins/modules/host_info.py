@@ -1,0 +1,359 @@
+#!/usr/bin/python
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a Xen host is like: its PCI functions and its domains, seen from every side."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: host_info
+short_description: Gather the PCI devices of a Xen host and the domains that have them
+version_added: 0.1.0
+author:
+  - xen.pci contributors (@xen-pci)
+description:
+  - Reports every PCI function of the host and every domain with the devices it has, as sysfs, xenstore, Xen
+    and libxl see them.
+  - Where these views contradict each other, says so in words.
+extends_documentation_fragment:
+  - xen.pci.attributes
+  - xen.pci.attributes.info_module
+  - xen.pci.attributes.actiongroup_pci
+options:
+  gather:
+    description:
+      - What to return. RV(disagreements) is returned in any case.
+    type: list
+    elements: str
+    choices: [devices, domains]
+    default: [devices, domains]
+requirements:
+  - pyxs on the target
+notes:
+  - Needs root in dom0.
+seealso:
+  - module: xen.pci.assignable_devices
+"""
+
+EXAMPLES = r"""
+- name: Look at the host
+  xen.pci.host_info:
+  register: xen
+
+- name: Show what could be given to a domain now
+  ansible.builtin.debug:
+    msg: "{{ xen.devices | selectattr('assignable') | selectattr('domain', 'none') | map(attribute='address') }}"
+
+- name: Insist that all views agree
+  ansible.builtin.assert:
+    that: xen.disagreements | length == 0
+    fail_msg: "{{ xen.disagreements | join(' ') }}"
+"""
+
+RETURN = r"""
+devices:
+  description: All PCI functions, in the order of their addresses. Identifiers are hexadecimal without prefix.
+  returned: when O(gather) contains V(devices)
+  type: list
+  elements: dict
+  contains:
+    address:
+      description: Address on the host.
+      type: str
+      sample: "0000:03:00.0"
+    vendor:
+      description: Vendor.
+      type: str
+      sample: "8086"
+    device:
+      description: Device of the vendor.
+      type: str
+      sample: "10d3"
+    subsystem_vendor:
+      description: Vendor of the card.
+      type: str
+      sample: "8086"
+    subsystem_device:
+      description: Card of the vendor.
+      type: str
+      sample: "0000"
+    class:
+      description: Class, sub-class and programming interface.
+      type: str
+      sample: "020000"
+    revision:
+      description: Revision.
+      type: str
+      sample: "00"
+    driver:
+      description: Driver of the host that holds the function, V(null) if none does.
+      type: str
+      sample: pciback
+    numa_node:
+      description: NUMA node, -1 if unknown.
+      type: int
+      sample: -1
+    serial:
+      description: PCI Express device serial number, V(null) if the function has none or dom0 may not read it.
+      type: str
+      sample: 52-54-00-ff-ff-00-01-01
+    nvme_serial:
+      description: Serial number of an NVMe controller, read now or remembered from before pciback took it.
+      type: str
+      sample: NV1
+    macs:
+      description: MAC addresses, read now or remembered from before pciback took the function.
+      type: list
+      elements: str
+      sample: ["52:54:00:00:01:01"]
+    is_bridge:
+      description: Whether it is a bridge, which cannot be given away.
+      type: bool
+      sample: false
+    reset_methods:
+      description:
+        - Ways in which the kernel can reset the function.
+        - A single V(reset) where the kernel does not tell them apart.
+      type: list
+      elements: str
+      sample: [flr, bus]
+    physfn:
+      description: Physical function of a virtual function.
+      type: str
+      sample: "0000:04:00.0"
+    virtfns:
+      description: Virtual functions of a physical function.
+      type: list
+      elements: str
+      sample: ["0000:04:00.1"]
+    sriov_totalvfs:
+      description: How many virtual functions the function can have.
+      type: int
+      sample: 0
+    disks:
+      description: Disks of the host on this function, and what uses them.
+      type: list
+      elements: dict
+      sample: [{name: nvme0n1, used_by: [nvme0n1p1 is mounted on /data]}]
+    interfaces:
+      description: Network interfaces of the host on this function, and the interfaces above them.
+      type: list
+      elements: dict
+      sample: [{name: eth1, mac: "52:54:00:00:01:01", up: true, upper: [xenbr0]}]
+    assignable:
+      description: Whether pciback holds it.
+      type: bool
+      sample: true
+    quarantined:
+      description: Whether it is known to go to Xen's quarantine when no domain has it; Xen itself does not tell.
+      type: bool
+      sample: true
+    recorded_driver:
+      description: Driver that it had before pciback, as libxl and this collection record it.
+      type: str
+      sample: e1000e
+    xen_owner:
+      description: Who owns it in Xen's eyes; V(unknown) unless pciback holds it.
+      type: str
+      choices: [host, guest, unknown]
+      sample: host
+    domain:
+      description: Name of the domain whose connection in xenstore lists it.
+      type: str
+      sample: web01
+    marked_domid:
+      description: Number of the domain that libxl has it down for.
+      type: int
+      sample: 3
+domains:
+  description: All domains but dom0.
+  returned: when O(gather) contains V(domains)
+  type: list
+  elements: dict
+  contains:
+    domid:
+      description: Number.
+      type: int
+      sample: 3
+    name:
+      description: Name.
+      type: str
+      sample: web01
+    uuid:
+      description: UUID, empty if unknown.
+      type: str
+      sample: 7b6e1c52-58d8-4dd4-9e0c-0b7aa0a5c0cd
+    kind:
+      description: How it is virtualised.
+      type: str
+      choices: [pv, hvm, pvh, unknown]
+      sample: pv
+    passthrough:
+      description: What it was created with in this regard, V(null) if not recorded.
+      type: str
+      sample: enabled
+    e820_host:
+      description: Whether it was created with the memory map of the host, V(null) if not recorded.
+      type: bool
+      sample: true
+    backend_state:
+      description: State of dom0's end of the PCI connection, V(null) if there is none.
+      type: str
+      sample: 4 (Connected)
+    frontend_state:
+      description: State of the guest's end, V(null) if there is no connection.
+      type: str
+      sample: 4 (Connected)
+    error:
+      description: Last error of dom0's kernel with this connection, empty if there is none.
+      type: str
+      sample: ""
+    devices:
+      description: The devices of the connection.
+      type: list
+      elements: dict
+      contains:
+        address:
+          description: Address on the host, V(null) if unreadable.
+          type: str
+          sample: "0000:03:00.0"
+        guest_address:
+          description: Address in the guest, V(null) as long as pciback has not published it.
+          type: str
+          sample: "0000:00:00.00"
+        state:
+          description: State of this device in the connection, V(null) if it is none of the three.
+          type: str
+          choices: [to_add, exported, to_remove]
+          sample: exported
+disagreements:
+  description: Contradictions between xenstore, sysfs, Xen and libxl, a sentence each; empty on a host in order.
+  returned: success
+  type: list
+  elements: str
+  sample: []
+"""
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+
+from ansible_collections.xen.pci.plugins.module_utils.decisions.assignment import Situation
+from ansible_collections.xen.pci.plugins.module_utils.decisions.disagreements import disagreements
+from ansible_collections.xen.pci.plugins.module_utils.engine.assignment import (
+    observe_situation,
+    remembered_identities,
+)
+from ansible_collections.xen.pci.plugins.module_utils.engine.outside import open_outside
+from ansible_collections.xen.pci.plugins.module_utils.interfaces.hypervisor import HypervisorError
+from ansible_collections.xen.pci.plugins.module_utils.interfaces.sysfs import SysfsError
+from ansible_collections.xen.pci.plugins.module_utils.interfaces.xenstore import PYXS_IMPORT_ERROR, XenStoreError
+from ansible_collections.xen.pci.plugins.module_utils.model.host import Domain, PciDevice, XenOwner
+from ansible_collections.xen.pci.plugins.module_utils.values.identity import Remembered
+
+
+def main() -> None:
+    """Entry point."""
+    everything = ["devices", "domains"]
+    module = AnsibleModule(
+        argument_spec={
+            "gather": {"type": "list", "elements": "str", "choices": everything, "default": everything},
+        },
+        supports_check_mode=True,
+    )
+    if PYXS_IMPORT_ERROR is not None:
+        module.fail_json(msg=missing_required_lib("pyxs"), exception=PYXS_IMPORT_ERROR)
+    try:
+        with open_outside() as outside:
+            situation, notes = observe_situation(outside)
+    except (SysfsError, HypervisorError, XenStoreError) as error:
+        module.fail_json(msg=str(error))
+    host = situation.host
+    remembered = remembered_identities(notes)
+    result: dict[str, Any] = {"changed": False, "disagreements": disagreements(host)}
+    if "devices" in module.params["gather"]:
+        # One pass over the domains, not one for each device: hosts have thousands of functions.
+        holders = {sbdf: domain.name for domain in host.domains.values() for sbdf in domain.devices}
+        result["devices"] = [
+            {
+                **_device(device, remembered.get(sbdf, Remembered())),
+                **_assignment(situation, device),
+                "domain": holders.get(sbdf),
+            }
+            for sbdf, device in host.devices.items()
+        ]
+    if "domains" in module.params["gather"]:
+        result["domains"] = [_domain(domain) for domain in host.domains.values()]
+    module.exit_json(**result)
+
+
+def _device(device: PciDevice, remembered: Remembered) -> dict[str, Any]:
+    """What the function is, and what the host does with it."""
+    return {
+        "address": str(device.sbdf),
+        "vendor": device.vendor,
+        "device": device.device,
+        "subsystem_vendor": device.subsystem_vendor,
+        "subsystem_device": device.subsystem_device,
+        "class": device.class_code,
+        "revision": device.revision,
+        "driver": device.driver,
+        "numa_node": device.numa_node,
+        "serial": device.serial,
+        "nvme_serial": device.nvme_serial or remembered.nvme_serial,
+        "macs": [interface.mac for interface in device.net] or list(remembered.macs),
+        "is_bridge": device.is_bridge,
+        "reset_methods": list(device.reset_methods),
+        "physfn": _text(device.physfn),
+        "virtfns": [str(function) for function in device.virtfns],
+        "sriov_totalvfs": device.sriov_totalvfs,
+        "disks": [{"name": disk.name, "used_by": list(disk.used_by)} for disk in device.block],
+        "interfaces": [
+            {"name": interface.name, "mac": interface.mac, "up": interface.is_up, "upper": list(interface.upper)}
+            for interface in device.net
+        ],
+    }
+
+
+def _assignment(situation: Situation, device: PciDevice) -> dict[str, Any]:
+    """Where the function stands between the host and its domains."""
+    host, sbdf = situation.host, device.sbdf
+    return {
+        "assignable": device.in_pciback,
+        "quarantined": device.in_pciback and sbdf in situation.quarantined,
+        "recorded_driver": host.driver_paths.get(sbdf, "").rpartition("/")[2] or None,
+        "xen_owner": host.xen_owners.get(sbdf, XenOwner.UNKNOWN).value,
+        "marked_domid": host.markers.get(sbdf),
+    }
+
+
+def _domain(domain: Domain) -> dict[str, Any]:
+    backend = domain.backend
+    return {
+        "domid": domain.domid,
+        "name": domain.name,
+        "uuid": domain.uuid,
+        "kind": domain.kind.value,
+        "passthrough": domain.passthrough,
+        "e820_host": domain.e820_host,
+        "backend_state": _text(backend and backend.state),
+        "frontend_state": _text(backend and backend.frontend_state),
+        "error": backend.error if backend else "",
+        "devices": [
+            {
+                "address": _text(entry.device),
+                "guest_address": _text(entry.guest_address),
+                "state": entry.state.name.lower() if entry.state is not None else None,
+            }
+            for entry in (backend.entries if backend else ())
+        ],
+    }
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
+if __name__ == "__main__":
+    main()
