@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Optional
 
 from ..decisions.assignment import PCIBACK, Quarantine, Release, Situation, Step, Take
 from ..interfaces.hypervisor import HypervisorError
@@ -123,7 +122,7 @@ def _quarantine(outside: Outside, note: Note, sbdf: Sbdf, undo: _Undo) -> None:
     write_note(outside.store, sbdf, replace(note, quarantined=True))
 
 
-def _release(outside: Outside, step: Release, note: Optional[Note], undo: _Undo) -> None:
+def _release(outside: Outside, step: Release, note: Note | None, undo: _Undo) -> None:
     sysfs, sbdf = outside.sysfs, step.sbdf
     try:
         outside.hypervisor.deassign(DOMID_IO, sbdf)
@@ -165,7 +164,7 @@ def _expect_driver(outside: Outside, sbdf: Sbdf, driver: str) -> None:
         )
 
 
-def _write_record(outside: Outside, sbdf: Sbdf, path: Optional[str]) -> None:
+def _write_record(outside: Outside, sbdf: Sbdf, path: str | None) -> None:
     if path is None:
         outside.store.remove(driver_node(sbdf))
     else:

@@ -233,8 +233,12 @@ class XenStore(_Requests):
         raise XenStoreError("xenstored refused a transaction 200 times because others kept writing", errno.EAGAIN)
 
     def watch(self, path: str, token: str) -> None:
-        """Have changes at or below `path` put into `events`; fires once at once. Tokens are unique."""
-        self._router.subscribe(token.encode(), self)
+        """Have changes at or below `path` put into `events`; fires once at once.
+
+        Several paths may share a token; pyxs would deliver an event once per subscription.
+        """
+        if token not in {one for _path, one in self._watches}:
+            self._router.subscribe(token.encode(), self)
         self._watches.add((path, token))
         _value(self.ask([(Op.WATCH, _path(path) + token.encode() + NUL)])[0])
 
@@ -242,7 +246,8 @@ class XenStore(_Requests):
         """End a watch. Events that are under way already may still arrive."""
         self._watches.discard((path, token))
         _value_or_missing(self.ask([(Op.UNWATCH, _path(path) + token.encode() + NUL)])[0])
-        self._router.unsubscribe(token.encode(), self)
+        if token not in {one for _path, one in self._watches}:
+            self._router.unsubscribe(token.encode(), self)
 
     def next_event(self, timeout: float) -> Optional[Any]:
         """Next thing in `events`, or None after `timeout` seconds; XenStoreGone if none can come."""

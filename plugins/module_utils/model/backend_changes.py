@@ -123,17 +123,20 @@ def withdraw(backend: Backend) -> list[Change]:
     return changes
 
 
-def restart_failed(backend: Backend, failed: Collection[Sbdf]) -> list[Change]:
+def restart_failed(backend: Backend, add: Collection[Sbdf]) -> list[Change]:
     """Bring both ends out of a cycle that pciback gave up (backend Closing, frontend Reconfiguring).
 
-    The failed entries go, and both ends are told again to reconfigure. pciback acts on the
-    frontend's write even of the same value (xenbus_otherend_changed compares nothing), runs an
-    empty loop and answers Reconfigured; the guest rescans and both connect.
+    pciback works in the order of the entries and stops at the first bad one. So entries to remove
+    are out of it already and only their nodes are left; of the adds, those exported before the bad
+    one are now marked for removal, the others vanish. Then both ends are told again to reconfigure:
+    pciback acts on the frontend's write even of the same value (xenbus_otherend_changed compares
+    nothing), answers Reconfigured, the guest rescans and both connect.
     """
     back, front = backend_path(backend.domid), frontend_path(backend.domid)
-    stay = [entry for entry in backend.entries if entry.device not in failed]
+    stay = [entry for entry in backend.entries if entry.state is SubState.EXPORTED]
     return [
         *_renumber(backend, stay),
+        *[_sub_state(back, index, SubState.TO_REMOVE) for index, entry in enumerate(stay) if entry.device in add],
         _state(back, XenbusState.RECONFIGURING),
         _state(front, XenbusState.RECONFIGURING),
     ]

@@ -1,0 +1,178 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Bring domains to their declared devices: observe, plan, check, apply, verify by observation."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from ..decisions.plan import DesiredDomain, DomainPlan, Plan, make_plan
+from ..model.host import Host, XenOwner
+from ..values.address import Sbdf
+from .handshake import Handshake, Ledger
+from .loop import Again, Clock, DeadlinePassed, Flow, Outcome, run
+from .observe import observe, read_backend
+from .outside import Outside
+from .report import DomainFailed, DomainReport, Evidence, Record
+
+#: Configuration space raises no event; a driver's first write to it comes within its probe.
+_LOOK_AGAIN = 0.05
+
+
+class Level(Enum):
+    """How far a device must have come before a run calls it done."""
+
+    CONNECTED = "connected"
+    ACTIVE = "active"
+
+
+class Refused(Exception):
+    """Nothing was touched; `conflicts` says why, one sentence each."""
+
+    def __init__(self, conflicts: Sequence[str]) -> None:
+        super().__init__("; ".join(conflicts))
+        self.conflicts = tuple(conflicts)
+
+
+@dataclass(frozen=True)
+class Converged:
+    """Outcome of a run: what was planned, and how each domain came out."""
+
+    plan: Plan
+    reports: tuple[DomainReport, ...]
+
+    @property
+    def errors(self) -> tuple[str, ...]:
+        """One sentence for each domain that failed."""
+        return tuple(report.error for report in self.reports if report.error)
+
+    @property
+    def changed(self) -> bool:
+        """Whether any domain's devices are not those from before."""
+        return any(set(report.before) != set(report.after) for report in self.reports)
+
+
+def prepare(outside: Outside, host: Host, desired: Sequence[DesiredDomain]) -> Plan:
+    """Plan, and ask Xen what only Xen knows; raises Refused. Changes nothing."""
+    plan = make_plan(host, desired)
+    conflicts = plan.conflicts or tuple(_unwilling(outside, host, plan))
+    if conflicts:
+        raise Refused(conflicts)
+    return plan
+
+
+def converge(outside: Outside, host: Host, plan: Plan, level: Level, timeout: float) -> Converged:
+    """Carry the plan out, all domains side by side, each within `timeout` seconds; then look again."""
+    ledger = Ledger()
+    records: dict[str, Record] = {}
+    flows: dict[str, tuple[Flow, Clock]] = {}
+    for step in plan.domains:
+        clock, record = Clock(time.monotonic() + timeout), Record()
+        handshake = Handshake(outside, step, host.devices, ledger, clock, record)
+        flows[handshake.token] = (_to_level(outside, handshake, step, level), clock)
+        records[handshake.token] = record
+    outcomes = run(outside.store, flows)
+    seen = observe(outside.store, outside.sysfs, outside.hypervisor)
+    reports = [
+        _report(outside, seen, step, record, outcome, level)
+        for step, record, outcome in zip(plan.domains, records.values(), (outcomes[token] for token in records))
+    ]
+    return Converged(plan, tuple(reports))
+
+
+def _unwilling(outside: Outside, host: Host, plan: Plan) -> list[str]:
+    """Domains that Xen would give none of the devices to: it was not told at creation that they need an IOMMU."""
+    conflicts = []
+    for step in plan.domains:
+        for device in step.add:
+            if host.xen_owners.get(device) is not XenOwner.HOST:
+                continue  # not to be had yet, so Xen's answer would say nothing about the domain
+            if not outside.hypervisor.accepts(step.domain.domid, device):
+                conflicts.append(
+                    f"Xen would not assign {device} to {step.domain.name}, though the device is free: the guest was "
+                    'created without passthrough="enabled" (or Xen runs without an IOMMU); change its configuration '
+                    "and create it anew"
+                )
+            break
+    return conflicts
+
+
+def _to_level(outside: Outside, handshake: Handshake, step: DomainPlan, level: Level) -> Flow:
+    if step.changes:
+        yield from handshake.flow()
+    if level is Level.ACTIVE:
+        yield from _await_drivers(outside, step)
+
+
+def _await_drivers(outside: Outside, step: DomainPlan) -> Flow:
+    waiting = list(step.after)
+    try:
+        while waiting := [one for one in waiting if not outside.sysfs.config_flags(one).driver_is_active]:
+            yield Again(_LOOK_AGAIN)
+    except DeadlinePassed:
+        raise DomainFailed(
+            f"{step.domain.name} has {', '.join(map(str, waiting))}, but no driver in the guest has enabled "
+            f"{'it' if len(waiting) == 1 else 'them'} in time; load the driver in the guest, or ask for converge: connected"
+        ) from None
+
+
+def _report(outside: Outside, seen: Host, step: DomainPlan, record: Record, outcome: Outcome, level: Level) -> DomainReport:
+    domid, name = step.domain.domid, step.domain.name
+    backend = read_backend(outside.store, domid)
+    after = backend.devices if backend is not None else ()
+    evidence = [_evidence(outside, seen, domid, device) for device in after]
+    error = "" if outcome.error is None else _sentence(name, outcome.error)
+    return DomainReport(
+        name=name,
+        domid=domid,
+        before=step.domain.devices,
+        after=after,
+        evidence=evidence,
+        timeline=record.timeline,
+        cycles=record.cycles,
+        warnings=record.warnings,
+        error=error or _shortfall(step, after, evidence, level),
+        **({"backend_state": backend.state, "frontend_state": backend.frontend_state} if backend else {}),
+    )
+
+
+def _evidence(outside: Outside, seen: Host, domid: int, device: Sbdf) -> Evidence:
+    domain = seen.domains.get(domid)
+    entry = domain.backend.entry_of(device) if domain and domain.backend else None
+    return Evidence(
+        device=device,
+        guest_address=entry.guest_address if entry else None,
+        sub_state=entry.state if entry else None,
+        owned_by_guest=seen.xen_owners.get(device) is not XenOwner.HOST,
+        active=outside.sysfs.config_flags(device).driver_is_active,
+    )
+
+
+def _shortfall(step: DomainPlan, after: Sequence[Sbdf], evidence: Sequence[Evidence], level: Level) -> str:
+    """A sentence if what is there is not what was planned; success is observed, not assumed."""
+    name = step.domain.name
+    if set(after) != set(step.after):
+        return f"{name}: after the run it has {_list(after)}, not {_list(step.after)}; another toolstack interfered"
+    weak = [one.device for one in evidence if not one.connected]
+    if weak:
+        return f"{name}: {_list(weak)} stands in its connection, but pciback or Xen have not really given it"
+    inactive = [one.device for one in evidence if level is Level.ACTIVE and not one.active]
+    if inactive:
+        return f"{name}: the guest's driver has let go of {_list(inactive)} again"
+    return ""
+
+
+def _sentence(name: str, error: Exception) -> str:
+    if isinstance(error, DomainFailed):
+        return str(error)
+    if isinstance(error, DeadlinePassed):
+        return f"{name}: time was over before anything was changed"
+    raise error
+
+
+def _list(devices: Sequence[Sbdf]) -> str:
+    return ", ".join(map(str, devices)) or "no device"

@@ -1,0 +1,330 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The handshake of one domain with its guest: prepare, commit, wait, tidy up.
+
+Order (why: protocol of libxl_pci.c turned right side up). Adding: reset, rights, assign, xenstore,
+wait. Removing: xenstore, wait until the guest has let go, compaction, reset, de-assign, revoke.
+Each step is a generator for the event loop, so that many domains go side by side.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Optional
+
+from ..decisions.plan import DomainPlan
+from ..interfaces.hypervisor import HypervisorError
+from ..interfaces.libxl import LockTimeout, domain_locks, holder_node
+from ..interfaces.sysfs import SysfsError
+from ..interfaces.xenstore import Transaction, WatchEvent
+from ..model import backend_changes as changes
+from ..model.backend import Backend, backend_path, error_path, frontend_path
+from ..model.host import PciDevice
+from ..values.address import Sbdf
+from ..values.states import XenbusState
+from . import rights, take_back
+from .loop import NEXT_EVENT, Again, Clock, DeadlinePassed, Flow, Until, Work
+from .observe import read_backend
+from .outside import Outside
+from .report import Cycle, DomainFailed, Record
+
+_FINISHED = (XenbusState.CLOSING, XenbusState.CLOSED)
+_LOCK_SECONDS = 10.0
+#: The kernel unregisters its device right after Closed and tells nobody.
+_KERNEL_LOOK_AGAIN = 0.01
+
+
+class Kind(Enum):
+    """What a handshake does to the connection as a whole."""
+
+    CREATE = "create"
+    RECONFIGURE = "reconfigure"
+    CLOSE = "close"
+
+
+class CycleFailed(Exception):
+    """One of the two kernels has given up; the text says which and why."""
+
+
+@dataclass
+class Ledger:
+    """What the domains of one run must know of each other."""
+
+    released: set[Sbdf] = field(default_factory=set)
+    withheld: dict[Sbdf, str] = field(default_factory=dict)
+    clean: set[Sbdf] = field(default_factory=set)
+
+
+class Handshake:
+    """Carries out one domain's plan."""
+
+    def __init__(
+        self,
+        outside: Outside,
+        plan: DomainPlan,
+        devices: Mapping[Sbdf, PciDevice],
+        ledger: Ledger,
+        clock: Clock,
+        record: Record,
+    ) -> None:
+        self.outside = outside
+        self.plan = plan
+        self.record = record
+        self.clock = clock
+        self._devices = devices
+        self._ledger = ledger
+        self.domid = plan.domain.domid
+        self.name = plan.domain.name
+        self.token = f"xen.pci-{self.domid}"
+        self._held = set(plan.domain.devices)
+
+    def flow(self) -> Flow:
+        """All steps of the plan; raises DomainFailed."""
+        store = self.outside.store
+        paths = (backend_path(self.domid), f"{frontend_path(self.domid)}/state")
+        try:
+            for path in paths:
+                store.watch(path, self.token)
+            yield from self._steps()
+        except Exception as error:
+            for device in self.plan.departing - self._ledger.released:
+                self._ledger.withheld[device] = self.name
+            if isinstance(error, (SysfsError, HypervisorError, LockTimeout)):
+                raise DomainFailed(f"{self.name}: {error}") from error
+            raise
+        finally:
+            for path in paths:
+                store.unwatch(path, self.token)
+
+    def _steps(self) -> Flow:
+        plan = self.plan
+        yield from self._rest()
+        if plan.departing:
+            # Another domain waits for these, perhaps one that we wait for: they go first.
+            yield from self._cycle((), tuple(one for one in plan.remove if one in plan.departing))
+        yield from self._arrivals()
+        remove = tuple(one for one in plan.remove if one not in plan.departing)
+        if plan.add or remove:
+            yield from self._cycle(plan.add, remove)
+
+    def _rest(self) -> Flow:
+        """Wait until a cycle that somebody else has begun is over."""
+        backend = read_backend(self.outside.store, self.domid)
+        while backend is not None and not backend.connected:
+            if backend.state in _FINISHED or backend.frontend_state in _FINISHED:
+                raise DomainFailed(
+                    f"{self.name}: its PCI connection is closed (backend {backend.state}, frontend "
+                    f"{backend.frontend_state}), nothing was changed; repair it or restart the guest"
+                )
+            try:
+                yield NEXT_EVENT
+            except DeadlinePassed:
+                raise DomainFailed(
+                    f"{self.name}: its PCI connection was not at rest in time (backend {backend.state}, frontend "
+                    f"{backend.frontend_state}), nothing was changed; an earlier change is unfinished"
+                ) from None
+            backend = read_backend(self.outside.store, self.domid)
+
+    def _arrivals(self) -> Flow:
+        """Wait until the other domains have given up what moves here."""
+        arriving, ledger = self.plan.arriving, self._ledger
+        if not arriving:
+            return
+        try:
+            yield Until(lambda: arriving <= ledger.released or bool(arriving & ledger.withheld.keys()))
+        except DeadlinePassed:
+            pass
+        missing = sorted(arriving - ledger.released)
+        if missing:
+            held = ", ".join(f"{one} ({ledger.withheld.get(one, 'its holder')} did not release it)" for one in missing)
+            raise DomainFailed(f"{self.name}: nothing was added, since it waits for {held}")
+
+    def _cycle(self, add: Sequence[Sbdf], remove: Sequence[Sbdf]) -> Flow:
+        yield from self._prepare(add)
+        try:
+            if self.plan.domain.backend is None:
+                yield from self._await_kernel_gone()
+            kind = self._commit(add, remove)
+        except Exception:
+            self._withdraw_rights(add)
+            raise
+        began = time.monotonic()
+        try:
+            yield from self._await(kind, add)
+        except (DeadlinePassed, CycleFailed) as failure:
+            yield from self._recover(kind, add, remove, failure)
+            self._check_exported(add)
+        self.record.cycles.append(Cycle(tuple(add), tuple(remove), round(time.monotonic() - began, 3)))
+        if kind is Kind.CLOSE:
+            yield from self._await_kernel_gone()
+            self.outside.store.transaction(lambda transaction: transaction.apply(changes.dissolve(self.domid)))
+        elif remove:
+            self._compact(remove)
+        yield from self._release(remove)
+
+    def _prepare(self, add: Sequence[Sbdf]) -> Flow:
+        """Reset all (at once, a reset may take seconds), mark them as taken, give all rights."""
+        dirty = [device for device in add if device not in self._ledger.clean]
+        yield Work(lambda: self._reset(dirty))
+        granted: list[Sbdf] = []
+        try:
+            for device in add:
+                self.outside.store.write(holder_node(device), str(self.domid))
+                granted.append(device)
+                self._held.add(device)
+                rights.grant(self.outside.hypervisor, self.domid, self._devices[device])
+        except HypervisorError:
+            self._held.discard(granted[-1])
+            self.outside.store.remove(holder_node(granted.pop()))
+            self._withdraw_rights(granted)
+            raise
+
+    def _reset(self, devices: Sequence[Sbdf]) -> None:
+        if not devices:
+            return
+        with ThreadPoolExecutor(max_workers=len(devices)) as pool:
+            for device, done in zip(devices, pool.map(self.outside.sysfs.reset, devices)):
+                if not done:
+                    self.record.warnings.append(f"{device} has no way to be reset; it keeps what its last user left in it")
+
+    def _commit(self, add: Sequence[Sbdf], remove: Sequence[Sbdf]) -> Kind:
+        """Write the whole cycle in one transaction that also checks that nobody was faster."""
+
+        def body(transaction: Transaction) -> Kind:
+            backend = read_backend(transaction, self.domid)
+            self._check_unchanged(backend, add, remove)
+            transaction.remove(error_path(self.domid))  # the kernel never clears it
+            if backend is None:
+                transaction.apply(changes.create(self.domid, self.name, add))
+                return Kind.CREATE
+            if not add and set(backend.devices) <= set(remove):
+                transaction.apply(changes.close(self.domid))
+                return Kind.CLOSE
+            transaction.apply(changes.reconfigure(backend, add, remove))
+            return Kind.RECONFIGURE
+
+        with domain_locks(self.domid, self.plan.domain.uuid, _LOCK_SECONDS):
+            return self.outside.store.transaction(body)
+
+    def _check_unchanged(self, backend: Optional[Backend], add: Collection[Sbdf], remove: Collection[Sbdf]) -> None:
+        present = set(backend.devices) if backend else set()
+        sound = backend is None or (backend.connected and not backend.problems())
+        if not sound or not present.isdisjoint(add) or not present.issuperset(remove):
+            raise DomainFailed(
+                f"{self.name}: another toolstack changed its PCI connection meanwhile, nothing was changed; run again"
+            )
+
+    def _await(self, kind: Kind, add: Collection[Sbdf]) -> Flow:
+        """Follow the two kernels until both are at rest again."""
+        goal = XenbusState.CLOSED if kind is Kind.CLOSE else XenbusState.CONNECTED
+        while True:
+            event = yield NEXT_EVENT
+            self._note(event)
+            if not event.path.endswith("/state"):
+                continue
+            ends = self._ends()
+            if ends == (goal, goal):
+                break
+            self._check_ends(kind, *ends)
+        if kind is not Kind.CLOSE:
+            self._check_exported(add)
+
+    def _ends(self) -> tuple[XenbusState, XenbusState]:
+        paths = (f"{backend_path(self.domid)}/state", f"{frontend_path(self.domid)}/state")
+        texts = self.outside.store.read_all(paths)
+        if texts[1] is None and self.outside.store.read(f"/local/domain/{self.domid}/name") is None:
+            raise CycleFailed("the guest died during the handshake")
+        return take_back.states_of(texts)
+
+    def _check_ends(self, kind: Kind, backend: XenbusState, frontend: XenbusState) -> None:
+        if kind is Kind.CLOSE:
+            return
+        if backend in _FINISHED and frontend not in _FINISHED:
+            reason = self.outside.store.read(error_path(self.domid)) or "it gave no reason"
+            raise CycleFailed(f"pciback gave up (backend {backend}, frontend {frontend}): {reason}")
+        if frontend in _FINISHED:
+            raise CycleFailed(f"the guest closed its end (backend {backend}, frontend {frontend})")
+
+    def _check_exported(self, add: Collection[Sbdf]) -> None:
+        if not add:
+            return
+        backend = read_backend(self.outside.store, self.domid)
+        missing = [one for one in add if not (backend and (entry := backend.entry_of(one)) and entry.exported)]
+        if missing:
+            raise CycleFailed(f"pciback finished without exporting {', '.join(map(str, missing))}")
+
+    def _note(self, event: WatchEvent) -> None:
+        node = event.path.rpartition("/")[2]
+        if node == "state" or node.startswith(("state-", "vdev-")):
+            value = self.outside.store.read(event.path)
+            end = "frontend" if event.path == f"{frontend_path(self.domid)}/state" else "backend"
+            self.record.note(f"{end}/{node}", "gone" if value is None else value[:32])
+
+    def _recover(self, kind: Kind, add: Sequence[Sbdf], remove: Sequence[Sbdf], failure: Exception) -> Flow:
+        """Undo a cycle that did not end well; returns only if it ended well after all meanwhile."""
+        self.clock.extend(take_back.GRACE_SECONDS)
+        states = take_back.states_of(take_back.read_states(self.outside.store, self.domid))
+        left = yield from take_back.RECIPES[kind.value](self.outside, self.domid, add)
+        if left is None:
+            return
+        if isinstance(failure, DeadlinePassed):
+            why = take_back.silence(self.name, kind.value, "backend {}, frontend {}".format(*states))
+        else:
+            why = f"{self.name}: {failure}"
+        if left.removals_done:
+            self._compact((*add, *remove))
+            yield from self._release(remove)
+        if not left.rights_must_stay:
+            self._withdraw_rights(add)
+        raise DomainFailed(f"{why}; {left.sentence}") from failure
+
+    def _compact(self, gone: Collection[Sbdf]) -> None:
+        def body(transaction: Transaction) -> None:
+            backend = read_backend(transaction, self.domid)
+            if backend is not None:
+                transaction.apply(changes.compact(backend, gone))
+
+        with domain_locks(self.domid, self.plan.domain.uuid, _LOCK_SECONDS):
+            self.outside.store.transaction(body)
+
+    def _await_kernel_gone(self) -> Flow:
+        """dom0's kernel ignores a new connection while its device of the old one exists."""
+        try:
+            while self.outside.sysfs.backend_device_exists(self.domid):
+                yield Again(_KERNEL_LOOK_AGAIN)
+        except DeadlinePassed:
+            raise DomainFailed(
+                f"{self.name}: dom0's kernel still holds the device pci-{self.domid}-0 of its closed connection; "
+                "unbind it from pciback in /sys/bus/xen-backend"
+            ) from None
+
+    def _release(self, removed: Sequence[Sbdf]) -> Flow:
+        """The guest has let go: reset all, take all rights, say that the devices are free."""
+        if not removed:
+            return
+        yield Work(lambda: self._reset(removed))
+        self._ledger.clean.update(removed)
+        problems = self._take_rights(removed)
+        if problems:
+            raise DomainFailed(f"{self.name}: the guest let its devices go, but rights are left: {'; '.join(problems)}")
+        self._ledger.released.update(removed)
+
+    def _withdraw_rights(self, devices: Sequence[Sbdf]) -> None:
+        problems = self._take_rights(devices)
+        if problems:
+            raise DomainFailed(f"{self.name}: nothing was attached, but rights are left: {'; '.join(problems)}")
+
+    def _take_rights(self, devices: Sequence[Sbdf]) -> list[str]:
+        self._held.difference_update(devices)
+        lines_in_use = {self._devices[one].irq for one in self._held if one in self._devices}
+        problems = []
+        for address in reversed(devices):
+            device = self._devices[address]
+            problems += rights.revoke(self.outside.hypervisor, self.domid, device, device.irq in lines_in_use)
+            self.outside.store.remove(holder_node(address))
+        return problems

@@ -1,0 +1,33 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The outside systems of one host, opened together for one run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from ..interfaces.hypervisor import Hypervisor
+from ..interfaces.sysfs import Sysfs
+from ..interfaces.xenstore import XenStore
+
+
+@dataclass(frozen=True)
+class Outside:
+    """Everything that a run can read and change."""
+
+    store: XenStore
+    sysfs: Sysfs
+    hypervisor: Hypervisor
+
+
+@contextmanager
+def open_outside(request_timeout: float = 10.0) -> Iterator[Outside]:
+    """Connect to xenstored, Xen and sysfs of the host this runs on; `request_timeout` in seconds.
+
+    Raises XenStoreError or HypervisorError where this is no Xen dom0.
+    """
+    with XenStore.open(request_timeout) as store, Hypervisor.open() as hypervisor:
+        yield Outside(store, Sysfs.from_environment(), hypervisor)

@@ -1,0 +1,88 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a run has seen of one domain: the timeline of its handshakes, and how it ended."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Optional
+
+from ..values.address import GuestAddress, Sbdf
+from ..values.states import SubState, XenbusState
+
+
+class DomainFailed(Exception):
+    """A domain could not be brought to its plan; the text says which side failed and what is left."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A node seen to change, `seconds` after the run began."""
+
+    seconds: float
+    node: str
+    value: str
+
+
+@dataclass(frozen=True)
+class Cycle:
+    """One handshake. `seconds` is the kernels' share: from our commit to both ends at rest."""
+
+    added: tuple[Sbdf, ...]
+    removed: tuple[Sbdf, ...]
+    seconds: float
+
+
+@dataclass
+class Record:
+    """Notes that a domain's handshake takes while it runs."""
+
+    began: float = field(default_factory=time.monotonic)
+    timeline: list[Moment] = field(default_factory=list)
+    cycles: list[Cycle] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def note(self, node: str, value: str) -> None:
+        """Add a moment unless the node was last seen with this value."""
+        last = next((moment.value for moment in reversed(self.timeline) if moment.node == node), None)
+        if value != last:
+            self.timeline.append(Moment(round(time.monotonic() - self.began, 3), node, value))
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What was observed of one attached device, after the run.
+
+    `active`: a driver in the guest has enabled the device (seen in its configuration space).
+    """
+
+    device: Sbdf
+    guest_address: Optional[GuestAddress]
+    sub_state: Optional[SubState]
+    owned_by_guest: bool
+    active: bool
+
+    @property
+    def connected(self) -> bool:
+        """Exported by pciback at a known address, and owned by a guest in Xen's view."""
+        return self.sub_state is SubState.EXPORTED and self.guest_address is not None and self.owned_by_guest
+
+
+@dataclass(frozen=True)
+class DomainReport:
+    """How one domain came out of a run."""
+
+    name: str
+    domid: int
+    before: tuple[Sbdf, ...]
+    after: tuple[Sbdf, ...]
+    backend_state: XenbusState = XenbusState.UNKNOWN
+    frontend_state: XenbusState = XenbusState.UNKNOWN
+    evidence: Sequence[Evidence] = ()
+    timeline: Sequence[Moment] = ()
+    cycles: Sequence[Cycle] = ()
+    warnings: Sequence[str] = ()
+    error: str = ""

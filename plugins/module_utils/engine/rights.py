@@ -1,0 +1,75 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A device's rights, given and taken as a whole: windows, interrupt, DMA.
+
+The set is libxl's (libxl_pci.c, pci_add_dm_done and pci_remove_detached), the order of taking is
+ours: a guest must have let go of the device before anything of this is taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..interfaces.hypervisor import Hypervisor, HypervisorError
+from ..model.host import PciDevice, Resource
+
+_PAGE_SHIFT = 12
+#: Six windows and the ROM; lines after them are a bridge's or an SR-IOV function's own.
+_WINDOWS = 7
+#: libxl leaves out line 255, which PCI defines as "no interrupt".
+_NO_IRQ = (0, 255)
+
+
+def grant(hypervisor: Hypervisor, domid: int, device: PciDevice) -> None:
+    """Give a domain all rights over a device; on failure what was given is taken back."""
+    try:
+        for window in _windows(device):
+            _allow_window(hypervisor, domid, window, True)
+        if device.irq not in _NO_IRQ:
+            hypervisor.allow_irq(domid, device.irq, True)
+        hypervisor.assign(domid, device.sbdf)
+    except HypervisorError:
+        _take_windows_and_irq(hypervisor, domid, device, keep_irq=False)
+        raise
+
+
+def revoke(hypervisor: Hypervisor, domid: int, device: PciDevice, keep_irq: bool) -> list[str]:
+    """Take all rights; one refusal does not keep the others. Returns what Xen refused.
+
+    `keep_irq`: another device of the domain raises the same interrupt line.
+    """
+    problems = []
+    try:
+        hypervisor.deassign(domid, device.sbdf)
+    except HypervisorError as error:
+        problems.append(str(error))
+    return problems + _take_windows_and_irq(hypervisor, domid, device, keep_irq)
+
+
+def _take_windows_and_irq(hypervisor: Hypervisor, domid: int, device: PciDevice, keep_irq: bool) -> list[str]:
+    problems = []
+    for window in _windows(device):
+        try:
+            _allow_window(hypervisor, domid, window, False)
+        except HypervisorError as error:
+            problems.append(str(error))
+    if device.irq not in _NO_IRQ and not keep_irq:
+        try:
+            hypervisor.allow_irq(domid, device.irq, False)
+        except HypervisorError as error:
+            problems.append(str(error))
+    return problems
+
+
+def _windows(device: PciDevice) -> Iterator[Resource]:
+    return (window for window in device.resources[:_WINDOWS] if window.start)
+
+
+def _allow_window(hypervisor: Hypervisor, domid: int, window: Resource, allow: bool) -> None:
+    if window.is_io_ports:
+        hypervisor.allow_ioports(domid, window.start, window.size, allow)
+        return
+    # From the frame of the first byte to the frame of the last: a window may be smaller than a frame.
+    first, last = window.start >> _PAGE_SHIFT, window.end >> _PAGE_SHIFT
+    hypervisor.allow_iomem(domid, first, last - first + 1, allow)

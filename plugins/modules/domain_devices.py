@@ -1,0 +1,357 @@
+#!/usr/bin/python
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Declare the PCI devices of a host's domains: arguments, observe, plan, apply, verify, result."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: domain_devices
+short_description: Attach and detach the PCI devices of Xen domains
+version_added: 0.1.0
+author:
+  - xen.pci contributors (@xen-pci)
+description:
+  - Brings the PCI devices of all named domains of a Xen host to what is declared, in one task.
+  - All changes of a domain are made in one handshake with its guest, and those of different domains side by side.
+    A device that moves from one domain to another is released by the first before the second gets it.
+  - Success is what was observed afterwards, not what was asked for. See O(converge).
+  - Everything that can be wrong is checked before anything is touched. A change that a guest does not
+    follow in time is taken back.
+requirements:
+  - pyxs on the Xen host (Debian's package is C(python3-pyxs))
+  - Xen's Python binding C(xen.lowlevel.xc), or the C(libxenctrl) of the running Xen
+extends_documentation_fragment:
+  - xen.pci.attributes
+  - xen.pci.attributes.actiongroup_pci
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+options:
+  domains:
+    description:
+      - What each domain is to have, by the name of the domain.
+      - Each value is a dictionary with the keys V(devices), V(exclusive) and V(state).
+      - V(devices) is a list of host addresses (C(0000:03:00.0), the weakest identity) or of names from O(catalogue).
+      - V(exclusive) (boolean, default V(false)) takes every other device away from the domain.
+        Only with it may V(devices) be empty.
+      - V(state) is V(present) (default) or V(absent), which takes the listed devices away.
+      - Domains that are not named keep what they have.
+    type: dict
+    required: true
+  catalogue:
+    description:
+      - Names of devices, each with what the device is. The same as for M(xen.pci.assignable_devices).
+    type: dict
+    default: {}
+  converge:
+    description:
+      - How far a device must have come before the task calls it done.
+      - V(connected) means that pciback has exported it, both ends of the connection are at rest, and Xen
+        says that a guest owns it.
+      - V(active) means also that a driver in the guest has enabled it, as its configuration space shows.
+        A device without a driver in the guest never becomes active. It stays attached then, and the task fails.
+    type: str
+    choices: [connected, active]
+    default: connected
+  timeout:
+    description:
+      - Seconds that each domain has for all its changes. Many slow devices (drivers probe one after
+        the other in a guest) want more.
+    type: int
+    default: 60
+seealso:
+  - module: xen.pci.assignable_devices
+  - module: xen.pci.host_info
+"""
+
+EXAMPLES = r"""
+- name: Give two devices to web01 and wait until its drivers have taken them
+  xen.pci.domain_devices:
+    domains:
+      web01:
+        devices:
+          - "0000:03:00.0"
+          - "0000:04:00.0"
+    converge: active
+
+- name: Move scratch from web01 to web02, by name
+  xen.pci.domain_devices:
+    catalogue:
+      uplink: {address: "0000:03:00.0", vendor: "8086"}
+      scratch: {address: "0000:04:00.0"}
+    domains:
+      web01:
+        devices: [uplink]
+        exclusive: true
+      web02:
+        devices: [scratch]
+
+- name: Take all devices away from web01
+  xen.pci.domain_devices:
+    domains:
+      web01:
+        devices: []
+        exclusive: true
+"""
+
+RETURN = r"""
+actions:
+  description: Each change in words; in check mode what a run would do.
+  returned: always
+  type: list
+  elements: str
+  sample: ["web01: add 0000:03:00.0"]
+conflicts:
+  description: Why nothing was touched, one sentence each.
+  returned: when the declaration was refused
+  type: list
+  elements: str
+domains:
+  description: Each named domain with its devices before and after, and what was observed.
+  returned: when the declaration was not refused
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: Name of the domain.
+      type: str
+      returned: success
+    domid:
+      description: Its number.
+      type: int
+      returned: success
+    before:
+      description: Host addresses of its devices before the run.
+      type: list
+      elements: str
+      returned: success
+    after:
+      description: Host addresses of its devices after the run; in check mode, as planned.
+      type: list
+      elements: str
+      returned: success
+    error:
+      description: What went wrong with this domain and what is left; empty if nothing.
+      type: str
+      returned: when applied
+    warnings:
+      description: What was noticed on the way.
+      type: list
+      elements: str
+      returned: when applied
+    backend_state:
+      description: State of dom0's end of the connection.
+      type: str
+      returned: when applied
+    frontend_state:
+      description: State of the guest's end of the connection.
+      type: str
+      returned: when applied
+    devices:
+      description: The evidence for each attached device.
+      type: list
+      elements: dict
+      returned: when applied
+      contains:
+        address:
+          description: Host address.
+          type: str
+          returned: success
+        guest_address:
+          description: Address in the guest, as pciback publishes it.
+          type: str
+          returned: success
+        sub_state:
+          description: Its own state in the connection; 3 is exported.
+          type: int
+          returned: success
+        converged:
+          description: V(active), V(connected), or V(none) if neither.
+          type: str
+          returned: success
+    cycles:
+      description: The handshakes made, with the devices of each and the time that the two kernels took.
+      type: list
+      elements: dict
+      returned: when applied
+    timeline:
+      description: Every change of state that was seen, in order, with seconds since the start.
+      type: list
+      elements: dict
+      returned: when applied
+seconds:
+  description: Time that applying took, without observing before and after.
+  returned: when applied
+  type: float
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+
+from ansible_collections.xen.pci.plugins.module_utils.decisions.plan import DesiredDomain, DomainPlan, Plan
+from ansible_collections.xen.pci.plugins.module_utils.engine.converge import Converged, Level, Refused, converge, prepare
+from ansible_collections.xen.pci.plugins.module_utils.engine.observe import observe
+from ansible_collections.xen.pci.plugins.module_utils.engine.outside import Outside, open_outside
+from ansible_collections.xen.pci.plugins.module_utils.engine.report import DomainReport, Evidence
+from ansible_collections.xen.pci.plugins.module_utils.interfaces.hypervisor import HypervisorError
+from ansible_collections.xen.pci.plugins.module_utils.interfaces.sysfs import SysfsError
+from ansible_collections.xen.pci.plugins.module_utils.interfaces.xenstore import PYXS_IMPORT_ERROR, XenStoreError
+from ansible_collections.xen.pci.plugins.module_utils.model.host import Host
+from ansible_collections.xen.pci.plugins.module_utils.values.identity import IdentityError, parse_catalogue, resolve
+
+DOMAIN_SPEC = {
+    "devices": {"type": "list", "elements": "str", "required": True},
+    "exclusive": {"type": "bool", "default": False},
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+}
+
+
+def main() -> None:
+    """Run as an Ansible module."""
+    module = AnsibleModule(
+        argument_spec={
+            "domains": {"type": "dict", "required": True},
+            "catalogue": {"type": "dict", "default": {}},
+            "converge": {"type": "str", "choices": ["connected", "active"], "default": "connected"},
+            "timeout": {"type": "int", "default": 60},
+        },
+        supports_check_mode=True,
+    )
+    if PYXS_IMPORT_ERROR is not None:
+        module.fail_json(msg=missing_required_lib("pyxs"), exception=PYXS_IMPORT_ERROR)
+    try:
+        with open_outside() as outside:
+            _run(module, outside)
+    except (XenStoreError, HypervisorError, SysfsError) as error:
+        module.fail_json(msg=str(error))
+
+
+def _run(module: AnsibleModule, outside: Outside) -> None:
+    host = observe(outside.store, outside.sysfs, outside.hypervisor)
+    try:
+        plan = prepare(outside, host, _desired(module.params, host))
+    except (Refused, IdentityError) as refusal:
+        problems = refusal.conflicts if isinstance(refusal, Refused) else refusal.problems
+        module.fail_json(msg="Nothing was changed: " + "; ".join(problems), conflicts=list(problems), actions=[])
+    result: dict[str, Any] = {"actions": _actions(plan), "diff": _diff(plan)}
+    if module.check_mode:
+        module.exit_json(changed=bool(result["actions"]), domains=[_planned(step) for step in plan.domains], **result)
+    began = time.monotonic()
+    converged = converge(outside, host, plan, Level(module.params["converge"]), module.params["timeout"])
+    result["seconds"] = round(time.monotonic() - began, 3)
+    result["diff"] = _observed_diff(converged)
+    result["domains"] = [_reported(report) for report in converged.reports]
+    for warning in (warning for report in converged.reports for warning in report.warnings):
+        module.warn(warning)
+    if converged.errors:
+        module.fail_json(msg="; ".join(converged.errors), changed=converged.changed, **result)
+    module.exit_json(changed=converged.changed, **result)
+
+
+def _desired(params: Mapping[str, Any], host: Host) -> list[DesiredDomain]:
+    """The declaration with all names resolved; raises IdentityError."""
+    catalogue = parse_catalogue(params["catalogue"])
+    domains, problems = _validated(params["domains"])
+    wanted = dict.fromkeys(name for spec in domains.values() for name in spec["devices"])
+    resolution = resolve(catalogue, host.devices, wanted)
+    problems += resolution.problems
+    if problems:
+        raise IdentityError(problems)
+    return [
+        DesiredDomain(
+            name=name,
+            devices=tuple(resolution.found[device] for device in spec["devices"]),
+            exclusive=spec["exclusive"],
+            present=spec["state"] == "present",
+        )
+        for name, spec in domains.items()
+    ]
+
+
+def _validated(declared: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    domains, problems = {}, []
+    for name, spec in declared.items():
+        if not isinstance(spec, Mapping):
+            problems.append(f"{name}: a domain is declared as a dictionary, such as {{devices: [...]}}")
+            continue
+        checked = ArgumentSpecValidator(DOMAIN_SPEC).validate(dict(spec))
+        problems += [f"{name}: {message}" for message in checked.error_messages]
+        domains[str(name)] = checked.validated_parameters
+    return domains, problems
+
+
+def _actions(plan: Plan) -> list[str]:
+    actions = []
+    for step in plan.domains:
+        actions += [f"{step.domain.name}: remove {device}" for device in step.remove]
+        actions += [f"{step.domain.name}: add {device}" for device in step.add]
+    return actions
+
+
+def _planned(step: DomainPlan) -> dict[str, Any]:
+    return {
+        "name": step.domain.name,
+        "domid": step.domain.domid,
+        "before": _texts(step.domain.devices),
+        "after": _texts(step.after),
+    }
+
+
+def _reported(report: DomainReport) -> dict[str, Any]:
+    return {
+        "name": report.name,
+        "domid": report.domid,
+        "before": _texts(report.before),
+        "after": _texts(report.after),
+        "backend_state": str(report.backend_state),
+        "frontend_state": str(report.frontend_state),
+        "devices": [_evidence(evidence) for evidence in report.evidence],
+        "cycles": [
+            {"added": _texts(cycle.added), "removed": _texts(cycle.removed), "seconds": cycle.seconds}
+            for cycle in report.cycles
+        ],
+        "timeline": [{"seconds": one.seconds, "node": one.node, "value": one.value} for one in report.timeline],
+        "warnings": list(report.warnings),
+        "error": report.error,
+    }
+
+
+def _evidence(evidence: Evidence) -> dict[str, Any]:
+    return {
+        "address": str(evidence.device),
+        "guest_address": str(evidence.guest_address or ""),
+        "sub_state": int(evidence.sub_state or 0),
+        "converged": "none" if not evidence.connected else "active" if evidence.active else "connected",
+    }
+
+
+def _diff(plan: Plan) -> dict[str, Any]:
+    return {
+        "before": {step.domain.name: sorted(_texts(step.domain.devices)) for step in plan.domains},
+        "after": {step.domain.name: sorted(_texts(step.after)) for step in plan.domains},
+    }
+
+
+def _observed_diff(converged: Converged) -> dict[str, Any]:
+    return {
+        "before": {report.name: sorted(_texts(report.before)) for report in converged.reports},
+        "after": {report.name: sorted(_texts(report.after)) for report in converged.reports},
+    }
+
+
+def _texts(devices: Sequence[object]) -> list[str]:
+    return [str(device) for device in devices]
+
+
+if __name__ == "__main__":
+    main()
