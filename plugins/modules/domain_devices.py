@@ -199,7 +199,13 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.xen.pci.plugins.module_utils.decisions.plan import DesiredDomain, DomainPlan, Plan
-from ansible_collections.xen.pci.plugins.module_utils.engine.converge import Converged, Level, Refused, converge, prepare
+from ansible_collections.xen.pci.plugins.module_utils.engine.converge import (
+    Converged,
+    Level,
+    Refused,
+    converge,
+    prepare,
+)
 from ansible_collections.xen.pci.plugins.module_utils.engine.observe import observe
 from ansible_collections.xen.pci.plugins.module_utils.engine.outside import Outside, open_outside
 from ansible_collections.xen.pci.plugins.module_utils.engine.report import DomainReport, Evidence

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Optional
 
 from ..model.host import Domain, DomainKind, Host, PciDevice, XenOwner
 from ..values.address import Sbdf
@@ -126,7 +125,7 @@ def _wrong_requests(desired: Sequence[DesiredDomain]) -> list[str]:
     return conflicts
 
 
-def _domain_conflicts(host: Host, want: DesiredDomain, domain: Optional[Domain]) -> list[str]:
+def _domain_conflicts(host: Host, want: DesiredDomain, domain: Domain | None) -> list[str]:
     if domain is None:
         known = ", ".join(sorted(one.name for one in host.domains.values())) or "none"
         return [f"no domain named {want.name} runs on this host (running: {known})"]

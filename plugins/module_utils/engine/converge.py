@@ -115,12 +115,14 @@ def _await_drivers(outside: Outside, step: DomainPlan) -> Flow:
             yield Again(_LOOK_AGAIN)
     except DeadlinePassed:
         raise DomainFailed(
-            f"{step.domain.name} has {', '.join(map(str, waiting))}, but no driver in the guest has enabled "
-            f"{'it' if len(waiting) == 1 else 'them'} in time; load the driver in the guest, or ask for converge: connected"
+            f"{step.domain.name} has {_list(waiting)}, but no driver in the guest has enabled "
+            f"{'it' if len(waiting) == 1 else 'them'} in time; load one there, or ask for converge: connected"
         ) from None
 
 
-def _report(outside: Outside, seen: Host, step: DomainPlan, record: Record, outcome: Outcome, level: Level) -> DomainReport:
+def _report(
+    outside: Outside, seen: Host, step: DomainPlan, record: Record, outcome: Outcome, level: Level
+) -> DomainReport:
     domid, name = step.domain.domid, step.domain.name
     backend = read_backend(outside.store, domid)
     after = backend.devices if backend is not None else ()

@@ -13,9 +13,9 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Optional
 
 from ..decisions.plan import DomainPlan
 from ..interfaces.hypervisor import HypervisorError
@@ -135,10 +135,8 @@ class Handshake:
         arriving, ledger = self.plan.arriving, self._ledger
         if not arriving:
             return
-        try:
+        with suppress(DeadlinePassed):
             yield Until(lambda: arriving <= ledger.released or bool(arriving & ledger.withheld.keys()))
-        except DeadlinePassed:
-            pass
         missing = sorted(arriving - ledger.released)
         if missing:
             held = ", ".join(f"{one} ({ledger.withheld.get(one, 'its holder')} did not release it)" for one in missing)
@@ -190,7 +188,9 @@ class Handshake:
         with ThreadPoolExecutor(max_workers=len(devices)) as pool:
             for device, done in zip(devices, pool.map(self.outside.sysfs.reset, devices)):
                 if not done:
-                    self.record.warnings.append(f"{device} has no way to be reset; it keeps what its last user left in it")
+                    self.record.warnings.append(
+                        f"{device} has no way to be reset; it keeps what its last user left in it"
+                    )
 
     def _commit(self, add: Sequence[Sbdf], remove: Sequence[Sbdf]) -> Kind:
         """Write the whole cycle in one transaction that also checks that nobody was faster."""
@@ -211,7 +211,7 @@ class Handshake:
         with domain_locks(self.domid, self.plan.domain.uuid, _LOCK_SECONDS):
             return self.outside.store.transaction(body)
 
-    def _check_unchanged(self, backend: Optional[Backend], add: Collection[Sbdf], remove: Collection[Sbdf]) -> None:
+    def _check_unchanged(self, backend: Backend | None, add: Collection[Sbdf], remove: Collection[Sbdf]) -> None:
         present = set(backend.devices) if backend else set()
         sound = backend is None or (backend.connected and not backend.problems())
         if not sound or not present.isdisjoint(add) or not present.issuperset(remove):

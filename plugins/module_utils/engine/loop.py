@@ -17,7 +17,7 @@ import time
 from collections.abc import Generator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Callable, Optional, Union
+from typing import Any, Callable, Union
 
 from ..interfaces.xenstore import WatchEvent, XenStore
 
@@ -73,7 +73,7 @@ class Clock:
 class _Running:
     flow: Flow
     clock: Clock
-    request: Optional[Request] = None
+    request: Request | None = None
     wake_at: float = float("inf")
     events: list[WatchEvent] = field(default_factory=list)
 
@@ -89,7 +89,7 @@ class Outcome:
     """How a flow ended: its return value, or the exception that it raised."""
 
     value: Any = None
-    error: Optional[Exception] = None
+    error: Exception | None = None
 
 
 def run(store: XenStore, flows: Mapping[str, tuple[Flow, Clock]], workers: int = 8) -> dict[str, Outcome]:

@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-from typing import Union
-
 from ..interfaces.hypervisor import Hypervisor
 from ..interfaces.libxl import MARKERS, creation_record, parse_marker_key
 from ..interfaces.sysfs import Sysfs
@@ -36,7 +34,7 @@ def observe(store: XenStore, sysfs: Sysfs, hypervisor: Hypervisor) -> Host:
     )
 
 
-def read_backend(requests: Union[XenStore, Transaction], domid: int) -> Backend | None:
+def read_backend(requests: XenStore | Transaction, domid: int) -> Backend | None:
     """A domain's connection as it is now, or None if there is none."""
     nodes = requests.children(backend_path(domid))
     if not nodes:

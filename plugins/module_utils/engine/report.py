@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Optional
 
 from ..values.address import GuestAddress, Sbdf
 from ..values.states import SubState, XenbusState
@@ -60,8 +59,8 @@ class Evidence:
     """
 
     device: Sbdf
-    guest_address: Optional[GuestAddress]
-    sub_state: Optional[SubState]
+    guest_address: GuestAddress | None
+    sub_state: SubState | None
     owned_by_guest: bool
     active: bool
 

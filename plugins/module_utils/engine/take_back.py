@@ -145,12 +145,12 @@ _BOTH_CONNECTED = (XenbusState.CONNECTED, XenbusState.CONNECTED)
 _BOTH_CLOSED = (XenbusState.CLOSED, XenbusState.CLOSED)
 
 
-def read_states(store: XenStore, domid: int) -> list[Optional[str]]:
+def read_states(store: XenStore, domid: int) -> list[str | None]:
     """The text of both ends' state nodes, backend first."""
     return store.read_all([f"{backend_path(domid)}/state", f"{frontend_path(domid)}/state"])
 
 
-def states_of(texts: Sequence[Optional[str]]) -> tuple[XenbusState, XenbusState]:
+def states_of(texts: Sequence[str | None]) -> tuple[XenbusState, XenbusState]:
     """Both ends' states from their texts, backend first."""
     return parse_state(texts[0]), parse_state(texts[1])
 

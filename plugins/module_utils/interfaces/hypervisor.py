@@ -16,7 +16,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Optional, Protocol
+from typing import Any, Protocol
 
 from ..model.host import XenOwner
 from ..values.address import Sbdf
@@ -165,9 +165,7 @@ class _Binding:
         return self._library.unmap_pirq(domid, pirq) if self._library is not None else errno.ENOSYS
 
     def device_group(self, domid: int, sbdf: Sbdf) -> list[Sbdf]:
-        text = self._xc.get_device_group(
-            domid=domid, seg=sbdf.segment, bus=sbdf.bus, dev=sbdf.slot, func=sbdf.function
-        )
+        text = self._xc.get_device_group(domid=domid, seg=sbdf.segment, bus=sbdf.bus, dev=sbdf.slot, func=sbdf.function)
         return [Sbdf.from_int(int(word, 16)) for word in text.replace(",", " ").split()]
 
     def close(self) -> None:
@@ -185,7 +183,9 @@ class _Library:
         self._handle = library.xc_interface_open(None, None, 0)
         if not self._handle:
             code = ctypes.get_errno()
-            raise HypervisorError(f"cannot open Xen's control interface ({os.strerror(code)}); run as root in dom0", code)
+            raise HypervisorError(
+                f"cannot open Xen's control interface ({os.strerror(code)}); run as root in dom0", code
+            )
 
     def _call(self, name: str, *arguments: Any) -> int:
         function = getattr(self._lib, name)
@@ -240,7 +240,7 @@ class _Library:
         self._lib.xc_interface_close(ctypes.c_void_p(self._handle))
 
 
-def running_version() -> Optional[str]:
+def running_version() -> str | None:
     """Xen's version as MAJOR.MINOR from sysfs, or None where no Xen runs."""
     directory = Path(os.environ.get("SYSFS_PATH", "/sys")) / "hypervisor" / "version"
     try:
@@ -263,7 +263,7 @@ def _open_calls() -> Calls:
     return _Binding(xc)
 
 
-def _find_library() -> Optional[_Library]:
+def _find_library() -> _Library | None:
     version = running_version()
     if version is None:
         return None

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 from ..values.address import AddressError, Sbdf
 
@@ -34,8 +34,8 @@ class LockTimeout(Exception):
 class CreationRecord:
     """What a domain was created with, as far as hot-plug depends on it; None: not recorded."""
 
-    passthrough: Optional[str] = None
-    e820_host: Optional[bool] = None
+    passthrough: str | None = None
+    e820_host: bool | None = None
 
 
 def holder_node(device: Sbdf) -> str:
@@ -48,7 +48,7 @@ def driver_node(device: Sbdf) -> str:
     return f"{MARKERS}/{device.libxl_key}/driver_path"
 
 
-def parse_marker_key(key: str) -> Optional[Sbdf]:
+def parse_marker_key(key: str) -> Sbdf | None:
     """The device that a child of /libxl/pci stands for."""
     try:
         return Sbdf.parse(key)

@@ -18,11 +18,11 @@ import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Callable, Optional, TypeVar
+from typing import Any, Callable, TypeVar
 
 from ..model.backend_changes import Change, Directory, Remove, Write
 
-PYXS_IMPORT_ERROR: Optional[str]
+PYXS_IMPORT_ERROR: str | None
 try:
     from pyxs import Router
     from pyxs._internal import Op, Packet, next_rq_id
@@ -75,13 +75,13 @@ class _Connection(UnixSocketConnection):  # type: ignore[misc]
 
 
 class _Router(Router):  # type: ignore[misc]
-    failure: Optional[BaseException] = None
+    failure: BaseException | None = None
 
     def __call__(self) -> None:
         """Run pyxs' loop; its end by an error is kept for those who wait instead of printed."""
         try:
             super().__call__()
-        except Exception as error:  # any failure here means the same: no more answers
+        except Exception as error:  # noqa: BLE001 - whatever it was, no answer comes any more
             self.failure = error
 
 
@@ -92,11 +92,11 @@ class _Requests:
         self._store = store
         self._tx_id = tx_id
 
-    def read(self, path: str) -> Optional[str]:
+    def read(self, path: str) -> str | None:
         """Value of a node, or None if there is none. Bytes that are not ASCII come as Latin-1."""
         return self.read_all([path])[0]
 
-    def read_all(self, paths: Sequence[str]) -> list[Optional[str]]:
+    def read_all(self, paths: Sequence[str]) -> list[str | None]:
         """Values of many nodes at the cost of one round trip."""
         replies = self._store.ask([(Op.READ, _path(path)) for path in paths], self._tx_id)
         return [None if _is(reply, errno.ENOENT) else _value(reply).decode("latin-1") for reply in replies]
@@ -151,7 +151,7 @@ class _Requests:
         libxl does the same (libxl__xs_path_cleanup), and its own listing expects it.
         """
         parent = path.rpartition("/")[0]
-        while parent.count("/") > 4 and not self.list(parent):  # noqa: PLR2004 - depth of <kind>
+        while parent.count("/") > 4 and not self.list(parent):
             _value_or_missing(self._store.ask([(Op.RM, _path(parent))], self._tx_id)[0])
             parent = parent.rpartition("/")[0]
 
@@ -160,7 +160,9 @@ class _Requests:
         listing = b""
         while True:
             request = _path(path) + str(len(listing)).encode() + NUL
-            _generation, _nul, part = _value(self._store.ask([(_DIRECTORY_PART, request)], self._tx_id)[0]).partition(NUL)
+            _generation, _nul, part = _value(self._store.ask([(_DIRECTORY_PART, request)], self._tx_id)[0]).partition(
+                NUL
+            )
             listing += part
             if listing.endswith(NUL + NUL) or not part or not part.endswith(NUL):
                 return listing
@@ -173,7 +175,7 @@ class Transaction(_Requests):
 class XenStore(_Requests):
     """One connection to xenstored. Use from one thread; `timeout` (seconds) bounds every request."""
 
-    def __init__(self, timeout: float, path: Optional[str] = None) -> None:
+    def __init__(self, timeout: float, path: str | None = None) -> None:
         super().__init__(self, 0)
         self.timeout = timeout
         #: Watch events arrive here; who waits for other things too may put them in as well.
@@ -249,7 +251,7 @@ class XenStore(_Requests):
         if token not in {one for _path, one in self._watches}:
             self._router.unsubscribe(token.encode(), self)
 
-    def next_event(self, timeout: float) -> Optional[Any]:
+    def next_event(self, timeout: float) -> Any | None:
         """Next thing in `events`, or None after `timeout` seconds; XenStoreGone if none can come."""
         deadline = time.monotonic() + timeout
         while True:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Optional
 
 from ..values.address import AddressError, GuestAddress, Sbdf
 from ..values.states import SubState, XenbusState, parse_state, parse_sub_state
@@ -41,9 +40,9 @@ class Entry:
     """One device inside the connection."""
 
     index: int
-    device: Optional[Sbdf]
-    state: Optional[SubState]
-    guest_address: Optional[GuestAddress]
+    device: Sbdf | None
+    state: SubState | None
+    guest_address: GuestAddress | None
     nodes: tuple[tuple[str, str], ...] = ()
 
     @property
@@ -65,7 +64,7 @@ class Backend:
     error: str = ""
 
     @classmethod
-    def from_nodes(cls, domid: int, nodes: Mapping[str, str], frontend_state: Optional[str], error: str = "") -> Backend:
+    def from_nodes(cls, domid: int, nodes: Mapping[str, str], frontend_state: str | None, error: str = "") -> Backend:
         """Build from the children of the backend directory and the text of the frontend's state."""
         count_text = nodes.get("num_devs", "")
         count = int(count_text) if count_text.isdecimal() and len(count_text) <= 4 else 0
@@ -91,7 +90,7 @@ class Backend:
         """Host addresses of all entries, in the order of the entries."""
         return tuple(entry.device for entry in self.entries if entry.device is not None)
 
-    def entry_of(self, device: Sbdf) -> Optional[Entry]:
+    def entry_of(self, device: Sbdf) -> Entry | None:
         """The entry of a device; indexes move at every removal, so ask anew each time."""
         return next((entry for entry in self.entries if entry.device == device), None)
 
@@ -116,9 +115,11 @@ class Backend:
                 found.append(f"{entry.device} stands in two entries")
             seen.add(entry.device)
             if entry.state is SubState.TO_REMOVE:
-                found.append(f"entry {entry.index} ({entry.device}) is left over from an unfinished removal (state-{entry.index}=5)")
+                found.append(f"entry {entry.index} ({entry.device}) is left from an unfinished removal (state 5)")
             elif entry.state is SubState.TO_ADD and self.connected:
-                found.append(f"entry {entry.index} ({entry.device}) was never taken over by pciback (state-{entry.index}=1)")
+                found.append(
+                    f"entry {entry.index} ({entry.device}) was never taken over by pciback (state 1)"
+                )
         return found
 
 

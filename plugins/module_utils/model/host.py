@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Optional
 
 from ..values.address import Sbdf
 from .backend import Backend
@@ -86,15 +85,15 @@ class PciDevice:
     class_code: str
     revision: str
     modalias: str = ""
-    driver: Optional[str] = None
+    driver: str | None = None
     numa_node: int = -1
     irq: int = 0
     header_type: int = 0
-    serial: Optional[str] = None
-    nvme_serial: Optional[str] = None
+    serial: str | None = None
+    nvme_serial: str | None = None
     reset_methods: tuple[str, ...] = ()
     resources: tuple[Resource, ...] = ()
-    physfn: Optional[Sbdf] = None
+    physfn: Sbdf | None = None
     virtfns: tuple[Sbdf, ...] = ()
     sriov_totalvfs: int = 0
     children: tuple[Sbdf, ...] = ()
@@ -133,9 +132,9 @@ class Domain:
     name: str
     uuid: str = ""
     kind: DomainKind = DomainKind.UNKNOWN
-    backend: Optional[Backend] = None
-    passthrough: Optional[str] = None
-    e820_host: Optional[bool] = None
+    backend: Backend | None = None
+    passthrough: str | None = None
+    e820_host: bool | None = None
 
     @property
     def devices(self) -> tuple[Sbdf, ...]:
@@ -163,10 +162,10 @@ class Host:
     xen_owners: Mapping[Sbdf, XenOwner] = field(default_factory=dict)
     kernel: tuple[int, int] = (0, 0)
 
-    def domain_named(self, name: str) -> Optional[Domain]:
+    def domain_named(self, name: str) -> Domain | None:
         """The domain of this name, dom0 excluded (it is the host, not a receiver)."""
         return next((domain for domain in self.domains.values() if domain.name == name), None)
 
-    def holder_of(self, device: Sbdf) -> Optional[Domain]:
+    def holder_of(self, device: Sbdf) -> Domain | None:
         """The domain whose connection lists the device."""
         return next((domain for domain in self.domains.values() if device in domain.devices), None)

@@ -42,9 +42,7 @@ class Sbdf:
         """
         match = _SBDF.fullmatch(text) if isinstance(text, str) else None
         if match is None or ("-" in text and (":" in text or "." in text)):
-            raise AddressError(
-                f"{text!r} is not a PCI address; write it as DDDD:BB:SS.F, for example 0000:03:00.0"
-            )
+            raise AddressError(f"{text!r} is not a PCI address; write it as DDDD:BB:SS.F, for example 0000:03:00.0")
         numbers = {name: int(value or "0", 16) for name, value in match.groupdict().items()}
         if numbers["slot"] > _LAST_SLOT:
             raise AddressError(f"{text!r} is not a PCI address: a bus has slots 00 to 1f only")
