@@ -117,9 +117,7 @@ class Backend:
             if entry.state is SubState.TO_REMOVE:
                 found.append(f"entry {entry.index} ({entry.device}) is left from an unfinished removal (state 5)")
             elif entry.state is SubState.TO_ADD and self.connected:
-                found.append(
-                    f"entry {entry.index} ({entry.device}) was never taken over by pciback (state 1)"
-                )
+                found.append(f"entry {entry.index} ({entry.device}) was never taken over by pciback (state 1)")
         return found
 
 
