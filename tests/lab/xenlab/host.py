@@ -58,7 +58,7 @@ class Host:
             host._wait_until_ready(time.monotonic() + timeout)
         except BaseException:
             # What it wrote last tells why: keep that, and nothing else.
-            last = host.console_lines()[-15:]
+            last = [line for line in host.console_lines() if line.strip()][-15:]
             host.stop()
             say("\n".join(["its last words:", *last]))
             raise
