@@ -38,7 +38,7 @@ options:
       - What each domain is to have, by the name of the domain.
       - Each value is a dictionary with the keys V(devices), V(exclusive) and V(state).
       - V(devices) is a list of host addresses (C(0000:03:00.0), the weakest identity) or of names from O(catalogue).
-      - V(exclusive) (boolean, default V(false)) takes every other device away from the domain.
+      - V(exclusive) (boolean, default O(exclusive)) takes every other device away from the domain.
         Only with it may V(devices) be empty.
       - V(state) is V(present) (default) or V(absent), which takes the listed devices away.
       - Domains that are not named keep what they have.
@@ -49,6 +49,18 @@ options:
       - Names of devices, each with what the device is. The same as for M(xen.pci.assignable_devices).
     type: dict
     default: {}
+  exclusive:
+    description:
+      - Default of V(exclusive) for domains that do not say.
+    type: bool
+    default: false
+  assume_assignable:
+    description:
+      - Addresses of devices that an earlier task of the play gives to pciback.
+      - Only in check mode, where that task has only said so, they count as if pciback held them.
+    type: list
+    elements: str
+    default: []
   converge:
     description:
       - How far a device must have come before the task calls it done.
@@ -193,12 +205,14 @@ seconds:
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.xen.pci.plugins.module_utils.decisions.plan import DesiredDomain, DomainPlan, Plan
+from ansible_collections.xen.pci.plugins.module_utils.engine.assignment import remembered_identities
 from ansible_collections.xen.pci.plugins.module_utils.engine.converge import (
     Converged,
     Level,
@@ -210,14 +224,21 @@ from ansible_collections.xen.pci.plugins.module_utils.engine.observe import obse
 from ansible_collections.xen.pci.plugins.module_utils.engine.outside import Outside, open_outside
 from ansible_collections.xen.pci.plugins.module_utils.engine.report import DomainReport, Evidence
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.hypervisor import HypervisorError
+from ansible_collections.xen.pci.plugins.module_utils.interfaces.notes import read_notes
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.sysfs import SysfsError
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.xenstore import PYXS_IMPORT_ERROR, XenStoreError
-from ansible_collections.xen.pci.plugins.module_utils.model.host import Host
-from ansible_collections.xen.pci.plugins.module_utils.values.identity import IdentityError, parse_catalogue, resolve
+from ansible_collections.xen.pci.plugins.module_utils.model.host import Host, XenOwner
+from ansible_collections.xen.pci.plugins.module_utils.values.address import AddressError, Sbdf
+from ansible_collections.xen.pci.plugins.module_utils.values.identity import (
+    IdentityError,
+    Remembered,
+    parse_catalogue,
+    resolve,
+)
 
 DOMAIN_SPEC = {
     "devices": {"type": "list", "elements": "str", "required": True},
-    "exclusive": {"type": "bool", "default": False},
+    "exclusive": {"type": "bool"},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
 }
 
@@ -228,6 +249,8 @@ def main() -> None:
         argument_spec={
             "domains": {"type": "dict", "required": True},
             "catalogue": {"type": "dict", "default": {}},
+            "exclusive": {"type": "bool", "default": False},
+            "assume_assignable": {"type": "list", "elements": "str", "default": []},
             "converge": {"type": "str", "choices": ["connected", "active"], "default": "connected"},
             "timeout": {"type": "int", "default": 60},
         },
@@ -238,14 +261,17 @@ def main() -> None:
     try:
         with open_outside() as outside:
             _run(module, outside)
-    except (XenStoreError, HypervisorError, SysfsError) as error:
+    except (XenStoreError, HypervisorError, SysfsError, AddressError) as error:
         module.fail_json(msg=str(error))
 
 
 def _run(module: AnsibleModule, outside: Outside) -> None:
     host = observe(outside.store, outside.sysfs, outside.hypervisor)
+    remembered = remembered_identities(read_notes(outside.store))
     try:
-        plan = prepare(outside, host, _desired(module.params, host))
+        if module.check_mode:
+            host = _with_assumptions(host, module.params["assume_assignable"])
+        plan = prepare(outside, host, _desired(module.params, host, remembered))
     except (Refused, IdentityError) as refusal:
         problems = refusal.conflicts if isinstance(refusal, Refused) else refusal.problems
         module.fail_json(msg="Nothing was changed: " + "; ".join(problems), conflicts=list(problems), actions=[])
@@ -264,12 +290,23 @@ def _run(module: AnsibleModule, outside: Outside) -> None:
     module.exit_json(changed=converged.changed, **result)
 
 
-def _desired(params: Mapping[str, Any], host: Host) -> list[DesiredDomain]:
+def _with_assumptions(host: Host, addresses: Sequence[str]) -> Host:
+    """The host as it would be had the earlier tasks of a play in check mode really run."""
+    bound = {}
+    for address in addresses:
+        device = host.devices.get(Sbdf.parse(address))
+        if device is not None and not device.in_pciback:
+            bound[device.sbdf] = replace(device, driver="pciback")
+    owners = dict.fromkeys(bound, XenOwner.HOST)
+    return replace(host, devices={**host.devices, **bound}, xen_owners={**host.xen_owners, **owners})
+
+
+def _desired(params: Mapping[str, Any], host: Host, remembered: Mapping[Sbdf, Remembered]) -> list[DesiredDomain]:
     """The declaration with all names resolved; raises IdentityError."""
     catalogue = parse_catalogue(params["catalogue"])
     domains, problems = _validated(params["domains"])
     wanted = dict.fromkeys(name for spec in domains.values() for name in spec["devices"])
-    resolution = resolve(catalogue, host.devices, wanted)
+    resolution = resolve(catalogue, host.devices, wanted, remembered)
     problems += resolution.problems
     if problems:
         raise IdentityError(problems)
@@ -277,7 +314,7 @@ def _desired(params: Mapping[str, Any], host: Host) -> list[DesiredDomain]:
         DesiredDomain(
             name=name,
             devices=tuple(resolution.found[device] for device in spec["devices"]),
-            exclusive=spec["exclusive"],
+            exclusive=params["exclusive"] if spec["exclusive"] is None else spec["exclusive"],
             present=spec["state"] == "present",
         )
         for name, spec in domains.items()
