@@ -1,0 +1,175 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Chains from disks and network interfaces up to what uses them, on a small tree."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from ansible_collections.xen.pci.plugins.module_utils.interfaces.usage import BlockGraph, NetGraph, connection_addresses
+from ansible_collections.xen.pci.plugins.module_utils.model.host import BlockUse
+from ansible_collections.xen.pci.plugins.module_utils.model.usage import NetworkUse
+from ansible_collections.xen.pci.plugins.module_utils.values.address import Sbdf
+
+NVME = Sbdf.parse("0000:04:00.0")
+OTHER = Sbdf.parse("0000:05:00.0")
+NIC = Sbdf.parse("0000:03:00.0")
+
+
+class Tree:
+    """Builds sysfs and procfs side by side below a temporary directory."""
+
+    def __init__(self, root: Path) -> None:
+        self.sys, self.proc = root / "sys", root / "proc"
+        for path in (self.sys / "class/block", self.sys / "class/net", self.proc / "self", self.proc / "net"):
+            path.mkdir(parents=True)
+
+    def block(self, path: str, number: str, holders: tuple[str, ...] = (), **files: str) -> None:
+        directory = self.sys / "devices" / path
+        (directory / "holders").mkdir(parents=True)
+        for name, text in {"dev": number, **files}.items():
+            file = directory / name.replace("__", "/")
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(f"{text}\n")
+        for holder in holders:
+            (directory / "holders" / holder).mkdir()
+        (self.sys / "class/block" / directory.name).symlink_to(directory)
+
+    def net(self, path: str, flags: str = "0x1003", upper: tuple[str, ...] = ()) -> None:
+        directory = self.sys / "devices" / path
+        directory.mkdir(parents=True)
+        (directory / "address").write_text("52:54:00:00:01:01\n")
+        (directory / "flags").write_text(f"{flags}\n")
+        for name in upper:
+            (directory / f"upper_{name}").mkdir()
+        (self.sys / "class/net" / directory.name).symlink_to(directory)
+
+    def uses(self) -> dict[Sbdf, list[BlockUse]]:
+        return BlockGraph(self.sys).by_device()
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Tree:
+    return Tree(tmp_path)
+
+
+def test_a_mount_of_a_partition_is_found_and_its_spaces_decoded(tree: Tree) -> None:
+    tree.block(f"pci0000:00/{NVME}/nvme/nvme0/nvme0n1", "259:0")
+    tree.block(f"pci0000:00/{NVME}/nvme/nvme0/nvme0n1/nvme0n1p1", "259:1", partition="1")
+    (tree.proc / "self/mountinfo").write_text(
+        "28 1 253:0 / / rw shared:1 - ext4 /dev/vda rw\n"
+        "90 28 259:1 / /srv/my\\040data rw,relatime shared:5 - ext4 /dev/nvme0n1p1 rw\n"
+    )
+    assert tree.uses() == {NVME: [BlockUse("nvme0n1", ("nvme0n1p1 is mounted on /srv/my data",))]}
+
+
+def test_a_mount_with_an_anonymous_number_is_found_by_its_source(tree: Tree) -> None:
+    tree.block(f"pci0000:00/{NVME}/nvme/nvme0/nvme0n1", "259:0")
+    (tree.proc / "self/mountinfo").write_text("90 28 0:45 / /data rw - btrfs /dev/nvme0n1 rw\n")
+    assert tree.uses()[NVME][0].used_by == ("nvme0n1 is mounted on /data",)
+
+
+def test_the_chain_through_raid_and_lvm_ends_at_swap(tree: Tree) -> None:
+    tree.block(f"pci0000:00/{NVME}/nvme/nvme0/nvme0n1", "259:0", holders=("md0",))
+    tree.block("virtual/block/md0", "9:0", holders=("dm-0",), md__level="raid1")
+    tree.block("virtual/block/dm-0", "254:0", dm__name="vg-swap", dm__uuid="LVM-abc")
+    (tree.proc / "swaps").write_text("Filename Type Size Used Priority\n/dev/mapper/vg-swap partition 1 0 -2\n")
+    assert tree.uses()[NVME][0].used_by == (
+        "nvme0n1 is held by md0 (RAID array), which is held by dm-0 (LVM volume vg-swap), which is in use as swap",
+    )
+
+
+def test_a_holder_counts_even_if_nothing_is_mounted(tree: Tree) -> None:
+    tree.block(f"pci0000:00/{NVME}/nvme/nvme0/nvme0n1", "259:0", holders=("dm-0",))
+    tree.block("virtual/block/dm-0", "254:0", dm__name="secret", dm__uuid="CRYPT-LUKS2-1")
+    assert tree.uses()[NVME][0].used_by == ("nvme0n1 is held by dm-0 (encrypted volume secret)",)
+
+
+def test_holders_in_a_circle_end(tree: Tree) -> None:
+    tree.block(f"pci0000:00/{NVME}/nvme/nvme0/nvme0n1", "259:0", holders=("dm-0",))
+    tree.block("virtual/block/dm-0", "254:0", holders=("nvme0n1",))
+    assert tree.uses()[NVME][0].used_by == ("nvme0n1 is held by dm-0",)
+
+
+def test_a_disk_nobody_uses_has_no_uses(tree: Tree) -> None:
+    tree.block(f"pci0000:00/{NVME}/nvme/nvme0/nvme0n1", "259:0")
+    assert tree.uses() == {NVME: [BlockUse("nvme0n1")]}
+
+
+def test_a_disk_that_a_guest_has_is_in_use(tree: Tree) -> None:
+    tree.block(f"pci0000:00/{NVME}/nvme/nvme0/nvme0n1", "259:16")
+    backend = tree.sys / "bus/xen-backend/devices/vbd-7-51712"
+    backend.mkdir(parents=True)
+    (backend / "physical_device").write_text("103:10\n")
+    assert tree.uses()[NVME][0].used_by == ("nvme0n1 is a disk of domain 7",)
+
+
+def test_a_multipath_namespace_stands_on_all_controllers_of_its_subsystem(tree: Tree) -> None:
+    subsystem = tree.sys / "devices/virtual/nvme-subsystem/nvme-subsys0"
+    tree.block("virtual/nvme-subsystem/nvme-subsys0/nvme0n1", "259:0")
+    for name, function in (("nvme0", NVME), ("nvme1", OTHER)):
+        controller = tree.sys / f"devices/pci0000:00/{function}/nvme/{name}"
+        controller.mkdir(parents=True)
+        (subsystem / name).symlink_to(controller)
+    (tree.sys / "class/nvme-subsystem").mkdir()
+    (tree.sys / "class/nvme-subsystem/nvme-subsys0").symlink_to(subsystem)
+    assert set(tree.uses()) == {NVME, OTHER}
+
+
+def test_interfaces_name_all_layers_above(tree: Tree) -> None:
+    tree.net(f"pci0000:00/{NIC}/net/eth0", upper=("bond0",))
+    tree.net("virtual/net/bond0", upper=("xenbr0", "bond0.7"))
+    tree.net("virtual/net/xenbr0")
+    tree.net(f"pci0000:00/{OTHER}/virtio1/net/eth1", flags="0x1002")
+    found = NetGraph(tree.sys).by_device()
+    assert set(found) == {NIC, OTHER}
+    assert found[NIC][0].upper == ("bond0", "bond0.7", "xenbr0")
+    assert (found[NIC][0].is_up, found[OTHER][0].is_up) == (True, False)
+    assert found[NIC][0].mac == "52:54:00:00:01:01"
+
+
+ROUTES = (
+    "Iface Destination Gateway Flags RefCnt Use Metric Mask MTU Window IRTT\n"
+    "xenbr0 00000000 0100000A 0003 0 0 0 00000000 0 0 0\n"
+    "xenbr0 0000000A 00000000 0001 0 0 0 00FFFFFF 0 0 0\n"
+    "eth1 0001000A 00000000 0001 0 0 0 00FFFFFF 0 0 0\n"
+)
+ROUTES6 = "fd000000000000000000000000000000 40 0 00 0 00000100 00000001 00000000 00000001 eth2\n"
+
+
+@pytest.mark.parametrize(
+    ("connection", "interfaces"),
+    [
+        (("10.0.1.9", "10.0.1.2"), {"eth1"}),
+        (("192.0.2.7", "10.0.1.2"), {"xenbr0", "eth1"}),
+        (("fd00::1", "fd00::2"), {"eth2"}),
+        (("::ffff:10.0.1.9",), {"eth1"}),
+        (("fd00::1%eth2",), {"eth2"}),
+        (("nonsense",), set()),
+        ((), set()),
+    ],
+)
+def test_routes_tell_the_interfaces_of_a_connection(tree: Tree, connection: tuple[str, ...], interfaces: set[str]) -> None:
+    (tree.proc / "net/route").write_text(ROUTES)
+    (tree.proc / "net/ipv6_route").write_text(ROUTES6)
+    assert NetGraph(tree.sys).use(connection) == NetworkUse(frozenset({"xenbr0"}), frozenset(interfaces))
+
+
+def test_the_connection_is_found_in_the_environment_of_an_ancestor(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SSH_CONNECTION", raising=False)
+    monkeypatch.setattr("os.getpid", lambda: 30)
+    for pid, parent, environment in ((30, 20, b"HOME=/root\0"), (20, 1, b"SSH_CONNECTION=10.0.1.9 5000 10.0.1.2 22\0")):
+        directory = tree.proc / str(pid)
+        directory.mkdir()
+        (directory / "environ").write_bytes(environment)
+        (directory / "stat").write_text(f"{pid} (a (b) c) S {parent} 0 0")
+    assert connection_addresses(tree.proc) == ("10.0.1.9", "10.0.1.2")
+
+
+def test_no_connection_where_nobody_came_by_ssh(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SSH_CONNECTION", raising=False)
+    assert connection_addresses(tree.proc) == ()
+    monkeypatch.setenv("SSH_CONNECTION", "10.0.1.9 5000 10.0.1.2 22")
+    assert connection_addresses(tree.proc) == ("10.0.1.9", "10.0.1.2")
