@@ -59,7 +59,9 @@ class Tree:
         (self.root / "bus/pci/devices" / str(sbdf)).symlink_to(f"../../../{path}")
         if driver:
             (self.root / "bus/pci/drivers" / driver).mkdir(parents=True, exist_ok=True)
-            (self.root / path / "driver").symlink_to(os.path.relpath(self.root / "bus/pci/drivers" / driver, self.root / path))
+            (self.root / path / "driver").symlink_to(
+                os.path.relpath(self.root / "bus/pci/drivers" / driver, self.root / path)
+            )
         return path
 
 
@@ -77,7 +79,13 @@ def test_a_device_is_read_with_all_its_facts(tree: Tree) -> None:
         + ["0x00000000fd000000 0x00000000fd003fff 0x0000000000140204"]
     )
     tree.device(
-        NIC, driver="e1000e", resource=windows, reset_method="flr bus", numa_node="1", modalias="pci:v00008086", sriov_totalvfs="4"
+        NIC,
+        driver="e1000e",
+        resource=windows,
+        reset_method="flr bus",
+        numa_node="1",
+        modalias="pci:v00008086",
+        sriov_totalvfs="4",
     )
     device = Sysfs(tree.root).devices()[NIC]
     assert (device.vendor, device.device, device.class_code, device.revision) == ("8086", "10d3", "020000", "03")

@@ -151,7 +151,9 @@ ROUTES6 = "fd000000000000000000000000000000 40 0 00 0 00000100 00000001 00000000
         ((), set()),
     ],
 )
-def test_routes_tell_the_interfaces_of_a_connection(tree: Tree, connection: tuple[str, ...], interfaces: set[str]) -> None:
+def test_routes_tell_the_interfaces_of_a_connection(
+    tree: Tree, connection: tuple[str, ...], interfaces: set[str]
+) -> None:
     (tree.proc / "net/route").write_text(ROUTES)
     (tree.proc / "net/ipv6_route").write_text(ROUTES6)
     assert NetGraph(tree.sys).use(connection) == NetworkUse(frozenset({"xenbr0"}), frozenset(interfaces))

@@ -1,0 +1,128 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What pciback takes and gives back, and what is refused beforehand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from ansible_collections.xen.pci.plugins.module_utils.decisions.assignment import (
+    Quarantine,
+    Release,
+    Situation,
+    Take,
+    plan_absent,
+    plan_present,
+)
+from ansible_collections.xen.pci.plugins.module_utils.model.backend import Backend
+from ansible_collections.xen.pci.plugins.module_utils.model.host import BlockUse, Domain, Host, PciDevice, XenOwner
+from ansible_collections.xen.pci.plugins.module_utils.model.usage import NetworkUse
+from ansible_collections.xen.pci.plugins.module_utils.values.address import Sbdf
+
+A, B, C = (Sbdf.parse(f"0000:0{number}:00.0") for number in (1, 2, 3))
+E1000E = "/sys/bus/pci/drivers/e1000e"
+
+
+def device(sbdf: Sbdf, driver: str | None, **facts: Any) -> PciDevice:
+    return PciDevice(sbdf, "8086", "10d3", "", "", facts.pop("class_code", "020000"), "00", driver=driver, **facts)
+
+
+def situation(*devices: PciDevice, quarantined: tuple[Sbdf, ...] = (), **facts: Any) -> Situation:
+    host = Host(devices={one.sbdf: one for one in devices}, **{"domains": {}, **facts})
+    return Situation(host, NetworkUse(), frozenset({"pciback", "e1000e"}), frozenset(quarantined))
+
+
+def domain(domid: int, *devices: Sbdf) -> Domain:
+    nodes = {"state": "4", "num_devs": str(len(devices))} | {f"dev-{i}": str(sbdf) for i, sbdf in enumerate(devices)}
+    return Domain(domid, "web01", backend=Backend.from_nodes(domid, nodes, "4"))
+
+
+def test_a_device_is_taken_from_its_driver_which_is_kept_in_mind() -> None:
+    now = situation(device(A, "e1000e"), device(B, None), driver_paths={B: E1000E})
+    assert plan_present(now, [A, B]).steps == (Take(A, "e1000e", None), Take(B, None, E1000E))
+
+
+def test_what_pciback_holds_in_quarantine_needs_nothing() -> None:
+    assert plan_present(situation(device(A, "pciback"), quarantined=(A,)), [A]).steps == ()
+
+
+def test_what_pciback_holds_and_nobody_quarantined_is_quarantined() -> None:
+    now = situation(device(A, "pciback"), device(B, "pciback"), domains={3: domain(3, B)})
+    assert plan_present(now, [A, B]).steps == (Quarantine(A),)
+
+
+def test_without_pciback_nothing_can_be_taken() -> None:
+    now = Situation(Host(devices={A: device(A, None)}, domains={}), NetworkUse())
+    (reason,) = plan_present(now, [A]).refusals
+    assert "modprobe xen-pciback" in reason
+
+
+def test_all_refusals_are_told_and_nothing_is_done() -> None:
+    disk = device(B, "nvme", block=(BlockUse("nvme0n1", ("nvme0n1 is mounted on /",)),))
+    plan = plan_present(situation(device(A, None, class_code="060400"), disk, device(C, None)), [A, B, C])
+    assert len(plan.refusals) == 2
+    assert plan.steps == ()
+
+
+def test_exclusive_gives_back_the_others_first() -> None:
+    now = situation(device(A, "e1000e"), device(B, "pciback"), device(C, None), driver_paths={B: E1000E})
+    assert plan_present(now, [A], exclusive=True).steps == (Release(B, "e1000e", E1000E), Take(A, "e1000e", None))
+    assert plan_present(now, [A], exclusive=False).steps == (Take(A, "e1000e", None),)
+    assert plan_present(now, [], exclusive=True).steps == (Release(B, "e1000e", E1000E),)
+
+
+def test_exclusive_refuses_if_a_domain_has_one_of_the_others() -> None:
+    now = situation(device(A, "e1000e"), device(B, "pciback"), domains={3: domain(3, B)})
+    (reason,) = plan_present(now, [A], exclusive=True).refusals
+    assert f"{B} cannot be released because domain web01 (3) has it" in reason
+
+
+def test_release_goes_to_the_recorded_driver_or_to_whatever_fits() -> None:
+    now = situation(device(A, "pciback"), device(B, "pciback"), device(C, "e1000e"), driver_paths={A: E1000E})
+    assert plan_absent(now, [A, B, C]).steps == (Release(A, "e1000e", E1000E), Release(B, None, None))
+
+
+def test_release_wants_the_recorded_driver_loaded() -> None:
+    now = situation(device(A, "pciback"), driver_paths={A: "/sys/bus/pci/drivers/ixgbe"})
+    (reason,) = plan_absent(now, [A]).refusals
+    assert "modprobe ixgbe" in reason
+
+
+def test_each_view_alone_keeps_a_device_with_its_holder() -> None:
+    held = device(A, "pciback")
+    ghost = domain(9, A).backend
+    for facts, words in (
+        ({"domains": {3: domain(3, A)}}, "domain web01 (3) has it"),
+        ({"ghosts": {9: ghost}}, "remains of domain 9"),
+        ({"markers": {A: 3}, "domains": {3: domain(3)}}, "libxl has it down for domain 3 (web01)"),
+        ({"markers": {A: 8}}, "domain 8 (which no longer exists)"),
+        ({"xen_owners": {A: XenOwner.GUEST}}, "Xen says that a guest owns it"),
+    ):
+        (reason,) = plan_absent(situation(held, **facts), [A]).refusals
+        assert words in reason
+
+
+def test_a_device_without_pciback_that_a_domain_lists_is_not_taken() -> None:
+    (reason,) = plan_present(situation(device(A, "e1000e"), domains={3: domain(3, A)}), [A]).refusals
+    assert "although domain web01 (3) has it" in reason
+
+
+drivers = st.sampled_from(["pciback", "e1000e", None])
+
+
+@given(st.tuples(drivers, drivers, drivers), st.permutations([A, B, C]), st.integers(0, 3), st.booleans())
+def test_a_second_run_has_nothing_to_do(
+    bound: tuple[str | None, ...], order: list[Sbdf], count: int, exclusive: bool
+) -> None:
+    now = situation(*(device(sbdf, driver) for sbdf, driver in zip((A, B, C), bound, strict=True)))
+    wanted = order[:count]
+    steps = plan_present(now, wanted, exclusive).steps
+    after = {sbdf: one.driver for sbdf, one in now.host.devices.items()}
+    after.update({step.sbdf: None if isinstance(step, Release) else "pciback" for step in steps})
+    then = situation(*(device(sbdf, driver) for sbdf, driver in after.items()), quarantined=tuple(wanted))
+    assert plan_present(then, wanted, exclusive).steps == ()
+    assert all(after[sbdf] == "pciback" for sbdf in wanted)
+    assert {step.sbdf for step in plan_absent(then, wanted).steps} == set(wanted)
