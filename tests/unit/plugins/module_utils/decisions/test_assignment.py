@@ -9,6 +9,7 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+
 from ansible_collections.xen.pci.plugins.module_utils.decisions.assignment import (
     Quarantine,
     Release,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from ansible_collections.xen.pci.plugins.module_utils.decisions.disagreements import disagreements
 from ansible_collections.xen.pci.plugins.module_utils.model.backend import Backend
 from ansible_collections.xen.pci.plugins.module_utils.model.host import Domain, Host, PciDevice, XenOwner

@@ -11,6 +11,7 @@ import struct
 from pathlib import Path
 
 import pytest
+
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.sysfs import Sysfs, SysfsError
 from ansible_collections.xen.pci.plugins.module_utils.model.host import ConfigFlags, Resource
 from ansible_collections.xen.pci.plugins.module_utils.values.address import Sbdf

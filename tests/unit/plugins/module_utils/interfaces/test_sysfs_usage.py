@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.usage import BlockGraph, NetGraph, connection_addresses
 from ansible_collections.xen.pci.plugins.module_utils.model.host import BlockUse
 from ansible_collections.xen.pci.plugins.module_utils.model.usage import NetworkUse

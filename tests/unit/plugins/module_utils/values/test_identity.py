@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from ansible_collections.xen.pci.plugins.module_utils.model.host import NetInterface, PciDevice
 from ansible_collections.xen.pci.plugins.module_utils.values.address import Sbdf
 from ansible_collections.xen.pci.plugins.module_utils.values.identity import (
@@ -116,7 +117,7 @@ def test_all_problems_are_told_at_once_and_the_rest_is_found() -> None:
 
 
 class TestWhatPcibackHides:
-    disk: dict[str, str] = {"class": "0108", "nvme_serial": "NV1"}
+    disk: ClassVar[dict[str, str]] = {"class": "0108", "nvme_serial": "NV1"}
 
     def test_with_the_driver_the_serial_decides(self) -> None:
         devices = host(nvme("0000:03:00.0", "NV1"), nvme("0000:04:00.0", "NV2"))
