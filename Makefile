@@ -35,6 +35,8 @@ minor = $$($(1)/bin/python -c 'import sys; print("%d.%d" % sys.version_info[:2])
 
 # Further words for pytest, for example: make unit PYTEST_ARGS='-k address -x'
 PYTEST_ARGS ?=
+# The name of the host that `make lab` boots; another one with LAB=...
+LAB ?= by-hand
 TARGETS     := $(wildcard tests/integration/targets/*)
 CONFORMANCE := $(wildcard tests/conformance/test_*.py)
 BENCHMARKS  ?= $(wildcard benchmarks/*.py)
@@ -168,11 +170,11 @@ lab-tests: $(READY)
 
 .PHONY: lab
 lab: $(READY) ## Boot a host to try things by hand; prints how to log in
-	tests/lab/lab boot
+	tests/lab/lab boot $(LAB)
 
 .PHONY: lab-stop
 lab-stop: $(READY) ## Stop it
-	tests/lab/lab stop
+	tests/lab/lab stop $(LAB)
 
 .PHONY: bench
 bench: $(READY) ## Benchmarks, printed as tables
