@@ -6,15 +6,11 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-from xenlab import Host  # noqa: E402  (the path comes first)
+from xenlab import Host
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -13,6 +14,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from xenlab import CommandFailed, Host, LabError, disks, machine, places, topology
 
 
@@ -83,8 +85,6 @@ def test_a_guest_s_exit_status_and_long_output_come_through(host: Host) -> None:
     result = guest.run("dd if=/dev/urandom bs=1k count=40 2>/dev/null | od -An -tx1 | tee /tmp/random; sync")
     assert len(result.stdout) > 100_000
     checksum = guest.run("md5sum < /tmp/random").stdout.split()[0]
-    import hashlib
-
     assert hashlib.md5(result.stdout.encode(), usedforsecurity=False).hexdigest() == checksum
     # A long command as well, with every kind of quote.
     text = "'\"$`\\" + "x" * 5000

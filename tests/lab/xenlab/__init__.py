@@ -3,10 +3,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A real Xen host inside QEMU, for tests and for trying things by hand.
 
-    host = Host.boot("name")
-    host.run("xl list")
-    host.guest("g1").run("lspci")
-    host.stop()
+host = Host.boot("name")
+host.run("xl list")
+host.guest("g1").run("lspci")
+host.stop()
 """
 
 from __future__ import annotations

@@ -112,9 +112,7 @@ def _status(_options: argparse.Namespace) -> int:
 
 def _stop(options: argparse.Namespace) -> int:
     known = {host.name: host for host in Host.all()}
-    names = list(known) if options.all else options.names
-    if not names and not options.all:
-        raise LabError("stop which host? Give names, or --all")
+    names = list(known) if options.all else options.names or [DEFAULT_NAME]
     if unknown := [name for name in names if name not in known]:
         raise LabError(f"no such host: {', '.join(unknown)}; `lab status` lists them")
     for name in names:

@@ -33,8 +33,8 @@ def attach(path: Path) -> None:
 
 def _relay(line: socket.socket, keyboard: int) -> None:
     while True:
-        ready, _, _ = select.select([line, keyboard], [], [])
-        if line in ready:
+        ready, _, _ = select.select([line.fileno(), keyboard], [], [])
+        if line.fileno() in ready:
             data = line.recv(4096)
             if not data:
                 return

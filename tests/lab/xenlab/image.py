@@ -23,6 +23,7 @@ from xenlab.errors import LabError
 from xenlab.topology import NVMES, SRIOV_NVME
 
 DISK_SIZE = "3G"  # sparse
+KEPT = 2  # images beside the one in use
 RECIPE_INSIDE = "usr/share/xen-lab"
 
 
@@ -67,37 +68,34 @@ def digest() -> str:
     return state.hexdigest()[:16]
 
 
-def find() -> Image | None:
-    """The image that fits the recipe, if it has been built."""
-    directory = places.cache() / digest()
-    return Image(directory) if directory.is_dir() else None
-
-
 def build(say: Callable[[str], None]) -> Image:
     """The image that fits the recipe, built now if it is not there. Safe to interrupt and to run twice at a time."""
     cache = places.cache()
     cache.mkdir(parents=True, exist_ok=True)
+    wanted = cache / digest()
     with _only_builder(cache / "lock", say):
-        if image := find():
-            return image
+        if wanted.is_dir():
+            os.utime(wanted)  # the last use
+            return Image(wanted)
         machine_needs.require(machine_needs.BUILD)
         for leftover in cache.glob("building-*"):
             shutil.rmtree(leftover)
-        old = [path for path in cache.iterdir() if path.is_dir()]
+        # Other versions of the recipe, perhaps of other clones of the project, stay for a while.
+        old = sorted((path for path in cache.iterdir() if path.is_dir()), key=lambda path: path.stat().st_mtime)
         say("building the host's image (some minutes, once)")
         work = Path(tempfile.mkdtemp(prefix="building-", dir=cache))
         try:
             _build_into(work)
-            work.rename(cache / digest())
+            work.rename(wanted)
         except BaseException:
             # mmdebstrap's log is what tells why.
             if (work / "log").exists():
                 shutil.copy(work / "log", cache / "build.log")
             shutil.rmtree(work, ignore_errors=True)
             raise
-        for directory in old:
+        for directory in old[:-KEPT]:
             shutil.rmtree(directory)
-    return Image(cache / digest())
+    return Image(wanted)
 
 
 def _build_into(work: Path) -> None:
@@ -117,12 +115,15 @@ def _build_into(work: Path) -> None:
         "--mode=auto",
         "--variant=apt",
         "--format=null",
-        "--aptopt=APT::Install-Recommends \"false\"",
+        '--aptopt=APT::Install-Recommends "false"',
         *(f"--aptopt={option}" for option in apt.options()),
         f"--include={','.join(_packages())}",
         f"--customize-hook=tar-in {overlay.name} /",
-        f"--customize-hook=chroot \"$1\" /{RECIPE_INSIDE}/make-boot-files",
-        *(f"--customize-hook=download /boot/lab/{path.name} {path.name}" for path in (image.xen, image.kernel, image.initrd)),
+        f'--customize-hook=chroot "$1" /{RECIPE_INSIDE}/make-boot-files',
+        *(
+            f"--customize-hook=download /boot/lab/{path.name} {path.name}"
+            for path in (image.xen, image.kernel, image.initrd)
+        ),
         f"--customize-hook={_make_disk(image.disk)}",
         apt.RELEASE,
         "/dev/null",
@@ -138,7 +139,7 @@ def _build_into(work: Path) -> None:
 
 
 def _make_disk(disk: Path) -> str:
-    """A hook that packs the tree into a file system. The bind mount leaves out what is mounted inside (/proc and so on)."""
+    """A hook that packs the tree into a file system; the bind mount leaves out what is mounted inside it (/proc)."""
     mke2fs = machine_needs.find("mke2fs")
     return (
         'tree=$(mktemp -d) && mount --bind "$1" "$tree" && '

@@ -71,7 +71,7 @@ def pid(directory: Path) -> int | None:
 
 
 def stop(directory: Path, patience: float = 10.0) -> None:
-    """End the QEMU of this directory and wait (seconds) until it is gone; it keeps nothing, so there is nothing to save."""
+    """End the QEMU of this directory; wait until it is gone, `patience` seconds before it is killed."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         deadline = time.monotonic() + patience
         while process := pid(directory):

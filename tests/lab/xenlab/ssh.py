@@ -64,7 +64,9 @@ def shell_words(words: str | Sequence[str]) -> str:
     return words if isinstance(words, str) else shlex.join(words)
 
 
-def run(directory: Path, words: str | Sequence[str], *, timeout: float, check: bool, stdin: str | None = None) -> Result:
+def run(
+    directory: Path, words: str | Sequence[str], *, timeout: float, check: bool, stdin: str | None = None
+) -> Result:
     """Run a command in dom0, for at most `timeout` seconds."""
     text = shell_words(words)
     try:
