@@ -156,7 +156,6 @@ class Handshake:
             yield from self._await(kind, add)
         except (DeadlinePassed, CycleFailed) as failure:
             yield from self._recover(kind, add, remove, failure)
-            self._check_exported(add)
         self.record.cycles.append(Cycle(tuple(add), tuple(remove), round(time.monotonic() - began, 3)))
         if kind is Kind.CLOSE:
             yield from self._await_kernel_gone()
@@ -174,8 +173,10 @@ class Handshake:
             for device in add:
                 self.outside.store.write(holder_node(device), str(self.domid))
                 granted.append(device)
+                lines_in_use = self._lines_in_use()
                 self._held.add(device)
-                rights.grant(self.outside.hypervisor, self.domid, self._devices[device])
+                facts = self._devices[device]
+                rights.grant(self.outside.hypervisor, self.domid, facts, facts.irq in lines_in_use)
         except HypervisorError:
             self._held.discard(granted[-1])
             self.outside.store.remove(holder_node(granted.pop()))
@@ -307,11 +308,16 @@ class Handshake:
         """The guest has let go: reset all, take all rights, say that the devices are free."""
         if not removed:
             return
-        yield Work(lambda: self._reset(removed))
-        self._ledger.clean.update(removed)
-        problems = self._take_rights(removed)
+        problems = []
+        try:
+            yield Work(lambda: self._reset(removed))
+        except SysfsError as error:
+            problems.append(str(error))
+        else:
+            self._ledger.clean.update(removed)
+        problems += self._take_rights(removed)
         if problems:
-            raise DomainFailed(f"{self.name}: the guest let its devices go, but rights are left: {'; '.join(problems)}")
+            raise DomainFailed(f"{self.name}: the guest has let its devices go, but {'; '.join(problems)}")
         self._ledger.released.update(removed)
 
     def _withdraw_rights(self, devices: Sequence[Sbdf]) -> None:
@@ -321,10 +327,14 @@ class Handshake:
 
     def _take_rights(self, devices: Sequence[Sbdf]) -> list[str]:
         self._held.difference_update(devices)
-        lines_in_use = {self._devices[one].irq for one in self._held if one in self._devices}
+        lines_in_use = self._lines_in_use()
         problems = []
         for address in reversed(devices):
             device = self._devices[address]
             problems += rights.revoke(self.outside.hypervisor, self.domid, device, device.irq in lines_in_use)
             self.outside.store.remove(holder_node(address))
         return problems
+
+    def _lines_in_use(self) -> set[int]:
+        """Interrupt lines of the devices that the domain holds now."""
+        return {self._devices[one].irq for one in self._held if one in self._devices}

@@ -21,6 +21,9 @@ from typing import Any, Callable, Union
 
 from ..interfaces.xenstore import WatchEvent, XenStore
 
+#: Seconds; a queue cannot wait for ever and for an event at the same time.
+_LONGEST_IDLE = 3600.0
+
 
 class DeadlinePassed(Exception):
     """The time of a flow is over."""
@@ -112,15 +115,19 @@ class _Loop:
             self._wake_waiting()
             if not self._running:
                 break
-            now = time.monotonic()
-            next_time = min(min(one.clock.deadline, one.wake_at) for one in self._running.values())
-            item = self._store.next_event(max(0.0, next_time - now))
+            item = self._store.next_event(self._idle_seconds())
             if isinstance(item, WatchEvent):
                 self._deliver(item)
             elif isinstance(item, _Done):
                 self._finish_work(item)
             self._check_times()
         return self._outcomes
+
+    def _idle_seconds(self) -> float:
+        """Time until some flow's deadline or waking; a flow in a call is woken by the end of that."""
+        waiting = [one for one in self._running.values() if not isinstance(one.request, Work)]
+        next_time = min((min(one.clock.deadline, one.wake_at) for one in waiting), default=float("inf"))
+        return max(0.0, min(next_time - time.monotonic(), _LONGEST_IDLE))
 
     def _deliver(self, event: WatchEvent) -> None:
         running = self._running.get(event.token)

@@ -21,8 +21,11 @@ _WINDOWS = 7
 _NO_IRQ = (0, 255)
 
 
-def grant(hypervisor: Hypervisor, domid: int, device: PciDevice) -> None:
-    """Give a domain all rights over a device; on failure what was given is taken back."""
+def grant(hypervisor: Hypervisor, domid: int, device: PciDevice, keep_irq: bool) -> None:
+    """Give a domain all rights over a device; on failure what was given is taken back.
+
+    `keep_irq`: another device of the domain raises the same interrupt line, so it stays in any case.
+    """
     try:
         for window in _windows(device):
             _allow_window(hypervisor, domid, window, True)
@@ -30,7 +33,7 @@ def grant(hypervisor: Hypervisor, domid: int, device: PciDevice) -> None:
             hypervisor.allow_irq(domid, device.irq, True)
         hypervisor.assign(domid, device.sbdf)
     except HypervisorError:
-        _take_windows_and_irq(hypervisor, domid, device, keep_irq=False)
+        _take_windows_and_irq(hypervisor, domid, device, keep_irq)
         raise
 
 

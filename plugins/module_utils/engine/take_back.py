@@ -78,7 +78,8 @@ def reconfigure(outside: Outside, domid: int, add: Collection[Sbdf]) -> TakeBack
             return "gone"
         ends = backend.state, backend.frontend_state
         if ends == _BOTH_CONNECTED:
-            return "done"
+            exported = {entry.device for entry in backend.entries if entry.exported}
+            return "done" if exported.issuperset(add) else "incomplete"
         if backend.state is XenbusState.RECONFIGURING and backend.frontend_state in _NOT_MOVED:
             transaction.apply(changes.withdraw(backend))
             return "withdrawn"
@@ -91,12 +92,17 @@ def reconfigure(outside: Outside, domid: int, add: Collection[Sbdf]) -> TakeBack
     while True:
         step = outside.store.transaction(body)
         restarted = restarted or step == "restarted"
-        if restarted and step == "done":
+        if restarted and step in ("done", "incomplete"):
             return Left("nothing was added, what was to be removed is removed", removals_done=True)
         if step == "done":
             return None
         if step == "withdrawn":
             return _AS_BEFORE
+        if step == "incomplete":
+            return Left(
+                "the connection is up again, but with entries that pciback has not exported; repair it",
+                rights_must_stay=True,
+            )
         if step == "gone":
             return Left("its connection is gone, the devices are free again")
         try:

@@ -165,8 +165,12 @@ class _Binding:
         return self._library.unmap_pirq(domid, pirq) if self._library is not None else errno.ENOSYS
 
     def device_group(self, domid: int, sbdf: Sbdf) -> list[Sbdf]:
-        text = self._xc.get_device_group(domid=domid, seg=sbdf.segment, bus=sbdf.bus, dev=sbdf.slot, func=sbdf.function)
-        return [Sbdf.from_int(int(word, 16)) for word in text.replace(",", " ").split()]
+        try:
+            text = self._xc.get_device_group(domid, sbdf.segment, sbdf.bus, sbdf.slot, sbdf.function)
+        except self._module.Error as error:
+            raise HypervisorError(f"Xen would not tell the device group of {sbdf}: {error}") from error
+        # It answers "03:00.0,03:00.1,": without the segment, which a group never leaves.
+        return [Sbdf.parse(f"{sbdf.segment:04x}:{word}") for word in text.split(",") if word]
 
     def close(self) -> None:
         if self._library is not None:
@@ -234,7 +238,10 @@ class _Library:
             found,
         )
         _check(code, f"tell the device group of {sbdf}")
-        return [Sbdf.from_int(value) for value in found[: count.value]]
+        # Not in the layout of the question: bus<<16 | devfn<<8, without the segment (iommu_get_device_group).
+        return [
+            Sbdf(sbdf.segment, value >> 16 & 0xFF, value >> 11 & 0x1F, value >> 8 & 7) for value in found[: count.value]
+        ]
 
     def close(self) -> None:
         self._lib.xc_interface_close(ctypes.c_void_p(self._handle))

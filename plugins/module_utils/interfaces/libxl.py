@@ -24,6 +24,8 @@ MARKERS = "/libxl/pci"
 USERDATA = Path("/var/lib/xen")
 #: Outer to inner: the order in which libxl takes them.
 _LOCKS = ("libxl-device-changes-lock", "domain-userdata-lock")
+#: libxl_defbool in JSON (libxl_json.c); a default has no value of its own.
+_DEFAULTED_BOOL = {"True": True, "False": False}
 
 
 class LockTimeout(Exception):
@@ -82,7 +84,7 @@ def creation_record(domid: int, uuid: str, directory: Path = USERDATA) -> Creati
     e820_host = _mapping(build.get("type.pv")).get("e820_host")
     return CreationRecord(
         passthrough=passthrough if isinstance(passthrough, str) else None,
-        e820_host=e820_host if isinstance(e820_host, bool) else None,
+        e820_host=_DEFAULTED_BOOL.get(str(e820_host)),
     )
 
 

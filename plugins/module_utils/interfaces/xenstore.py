@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import errno
 import queue
+import socket
+import struct
 import time
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
@@ -65,6 +67,18 @@ class WatchEvent:
 
 
 class _Connection(UnixSocketConnection):  # type: ignore[misc]
+    def __init__(self, path: str | None, send_timeout: float) -> None:
+        super().__init__(path)
+        self._send_timeout = send_timeout
+
+    def create_transport(self) -> Any:
+        """Connect; a stopped daemon must not hold up a sender whose socket buffer is full."""
+        transport = super().create_transport()
+        seconds, fraction = divmod(self._send_timeout, 1)
+        limit = struct.pack("ll", int(seconds), int(fraction * 1_000_000))
+        transport.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+        return transport
+
     def recv(self) -> Any:
         """Read one packet; unlike pyxs', any payload size, and a closed socket is an error."""
         if not self.is_connected:
@@ -157,14 +171,17 @@ class _Requests:
 
     def _long_list(self, path: str) -> bytes:
         """Directory in parts: C xenstored answers E2BIG to a listing of over 4096 bytes."""
-        listing = b""
+        listing, first_generation = b"", None
         while True:
             request = _path(path) + str(len(listing)).encode() + NUL
-            _generation, _nul, part = _value(self._store.ask([(_DIRECTORY_PART, request)], self._tx_id)[0]).partition(
-                NUL
-            )
+            reply = _value(self._store.ask([(_DIRECTORY_PART, request)], self._tx_id)[0])
+            generation, _nul, part = reply.partition(NUL)
+            if first_generation not in (None, generation):
+                listing, first_generation = b"", None  # it changed in between: from the start, as libxenstore does
+                continue
+            first_generation = generation
             listing += part
-            if listing.endswith(NUL + NUL) or not part or not part.endswith(NUL):
+            if listing.endswith(NUL + NUL) or not part.endswith(NUL):
                 return listing
 
 
@@ -181,7 +198,7 @@ class XenStore(_Requests):
         #: Watch events arrive here; who waits for other things too may put them in as well.
         self.events: queue.Queue[Any] = queue.Queue()
         self._watches: set[tuple[str, str]] = set()
-        self._router = _Router(_Connection(path))
+        self._router = _Router(_Connection(path, timeout))
 
     @classmethod
     @contextmanager
