@@ -40,7 +40,9 @@ def test_each_number_reads_as_its_state(number: int) -> None:
     assert parse_state(str(number)) is XenbusState(number)
 
 
-@pytest.mark.parametrize("text", [None, "", "9", "-1", "04", "4 ", " 4", "4\n", "+4", "0x4", "44", "four", "\u0664", "\xb2"])
+@pytest.mark.parametrize(
+    "text", [None, "", "9", "-1", "04", "4 ", " 4", "4\n", "+4", "0x4", "44", "four", "\u0664", "\xb2"]
+)
 def test_a_state_that_is_no_state_is_unknown(text: str | None) -> None:
     assert parse_state(text) is XenbusState.UNKNOWN
 
