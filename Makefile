@@ -36,7 +36,8 @@ minor = $$($(1)/bin/python -c 'import sys; print("%d.%d" % sys.version_info[:2])
 # Further words for pytest, for example: make unit PYTEST_ARGS='-k address -x'
 PYTEST_ARGS ?=
 # The name of the host that `make lab` boots; another one with LAB=...
-LAB ?= by-hand
+LAB         ?= by-hand
+
 TARGETS     := $(wildcard tests/integration/targets/*)
 CONFORMANCE := $(wildcard tests/conformance/test_*.py)
 BENCHMARKS  ?= $(wildcard benchmarks/*.py)
@@ -182,6 +183,10 @@ bench: $(READY) ## Benchmarks, printed as tables
 	@for benchmark in $(BENCHMARKS); do echo "=== $$benchmark"; $(VENV)/bin/python "$$benchmark"; done
 
 ##@ Release
+
+.PHONY: changelog
+changelog: $(READY) ## CHANGELOG.md from the fragments, for the version in galaxy.yml
+	antsibull-changelog release
 
 .PHONY: build
 build: mirror ## The collection's tarball, into .build/
