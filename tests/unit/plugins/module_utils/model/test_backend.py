@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from ansible_collections.xen.pci.plugins.module_utils.model.backend import Backend, backend_path, frontend_path
 from ansible_collections.xen.pci.plugins.module_utils.values.address import GuestAddress, Sbdf
 from ansible_collections.xen.pci.plugins.module_utils.values.states import SubState, XenbusState
-from hypothesis import given
-from hypothesis import strategies as st
 
 FIRST, SECOND = Sbdf(0, 3, 0, 0), Sbdf(0, 4, 0, 1)
 SOUND = {

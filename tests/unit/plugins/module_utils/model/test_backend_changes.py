@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from ansible_collections.xen.pci.plugins.module_utils.model import backend_changes as changes
 from ansible_collections.xen.pci.plugins.module_utils.model.backend import (
     ENTRY_NODES,
@@ -18,8 +21,6 @@ from ansible_collections.xen.pci.plugins.module_utils.model.backend import (
 from ansible_collections.xen.pci.plugins.module_utils.model.backend_changes import Change, Directory, Write
 from ansible_collections.xen.pci.plugins.module_utils.values.address import Sbdf
 from ansible_collections.xen.pci.plugins.module_utils.values.states import SubState, XenbusState
-from hypothesis import given
-from hypothesis import strategies as st
 
 DOMID = 7
 BACK, FRONT = backend_path(DOMID), frontend_path(DOMID)

@@ -9,9 +9,10 @@ import contextlib
 import re
 
 import pytest
-from ansible_collections.xen.pci.plugins.module_utils.values.address import AddressError, GuestAddress, Sbdf
 from hypothesis import example, given
 from hypothesis import strategies as st
+
+from ansible_collections.xen.pci.plugins.module_utils.values.address import AddressError, GuestAddress, Sbdf
 
 SEGMENTS, BUSES, SLOTS, FUNCTIONS = (st.integers(0, last) for last in (0xFFFF, 0xFF, 0x1F, 7))
 SBDFS = st.builds(Sbdf, SEGMENTS, BUSES, SLOTS, FUNCTIONS)
@@ -114,7 +115,7 @@ def test_what_is_no_text_is_no_address(thing: object) -> None:
 
 
 def test_the_message_shows_how_an_address_is_written() -> None:
-    with pytest.raises(AddressError, match="DDDD:BB:SS.F"):
+    with pytest.raises(AddressError, match=re.escape("DDDD:BB:SS.F")):
         Sbdf.parse("eth0")
 
 

@@ -6,14 +6,15 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from ansible_collections.xen.pci.plugins.module_utils.values.states import (
     SubState,
     XenbusState,
     parse_state,
     parse_sub_state,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 # Xen's public header io/xenbus.h.
 NUMBERS = {

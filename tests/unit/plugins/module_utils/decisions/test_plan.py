@@ -1,0 +1,368 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Planning: laws that hold on any host, and one example for each sentence that refuses."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from ansible_collections.xen.pci.plugins.module_utils.decisions.plan import (
+    DesiredDomain,
+    Plan,
+    make_plan,
+    virtual_slots,
+)
+from ansible_collections.xen.pci.plugins.module_utils.model.backend import Backend
+from ansible_collections.xen.pci.plugins.module_utils.model.host import Domain, DomainKind, Host, PciDevice, XenOwner
+from ansible_collections.xen.pci.plugins.module_utils.values.address import Sbdf
+
+NEW_KERNEL, OLD_KERNEL = (6, 1), (5, 13)
+A, B, C = Sbdf(0, 3, 0, 0), Sbdf(0, 4, 0, 0), Sbdf(0, 5, 0, 0)
+
+
+def function(sbdf: Sbdf, driver: str | None = "pciback", **more: object) -> PciDevice:
+    return PciDevice(sbdf, "8086", "1521", "8086", "0001", "020000", "01", driver=driver, **more)  # type: ignore[arg-type]
+
+
+def connection(domid: int, devices: Sequence[Sbdf], **changed: str) -> Backend:
+    nodes = {"state": "4", "num_devs": str(len(devices))}
+    for index, device in enumerate(devices):
+        nodes |= {
+            f"dev-{index}": str(device),
+            f"key-{index}": str(device),
+            f"state-{index}": "3",
+            f"vdev-{index}": f"0000:00:{index:02x}.00",
+        }
+    nodes |= {name.replace("_", "-"): value for name, value in changed.items()}
+    return Backend.from_nodes(domid, nodes, "4")
+
+
+def guest(name: str, domid: int, devices: Sequence[Sbdf] = (), **more: object) -> Domain:
+    backend = connection(domid, devices) if devices else None
+    return replace(Domain(domid, name, kind=DomainKind.PV, backend=backend), **more)  # type: ignore[arg-type]
+
+
+def host(
+    *domains: Domain, devices: Sequence[PciDevice] = (), kernel: tuple[int, int] = NEW_KERNEL, **more: object
+) -> Host:
+    return Host(
+        devices={device.sbdf: device for device in devices or [function(one) for one in (A, B, C)]},
+        domains={domain.domid: domain for domain in domains},
+        kernel=kernel,
+        **more,  # type: ignore[arg-type]
+    )
+
+
+def wants(name: str, *devices: Sbdf, exclusive: bool = False, present: bool = True) -> DesiredDomain:
+    return DesiredDomain(name, devices, exclusive, present)
+
+
+# ---- laws
+
+POOL = [Sbdf(0, bus, 0, 0) for bus in range(1, 6)]
+GUESTS = ("red", "green", "blue")
+
+
+@st.composite
+def situations(draw: st.DrawFn) -> tuple[Host, list[DesiredDomain]]:
+    """A sound host with its devices anywhere, and any declaration, sensible or not."""
+    where = {device: draw(st.sampled_from([None, *GUESTS])) for device in POOL}
+    domains = [
+        guest(name, domid, [device for device in POOL if where[device] == name]) for domid, name in enumerate(GUESTS, 1)
+    ]
+    desired = [
+        DesiredDomain(
+            name, tuple(draw(st.lists(st.sampled_from(POOL), max_size=4))), draw(st.booleans()), draw(st.booleans())
+        )
+        for name in draw(st.lists(st.sampled_from(GUESTS), min_size=1, unique=True))
+    ]
+    unbound = draw(st.frozensets(st.sampled_from(POOL), max_size=1))
+    devices = [function(one, "igb" if one in unbound and where[one] is None else "pciback") for one in POOL]
+    return host(*domains, devices=devices), desired
+
+
+def broken_rules(before: Host, desired: Sequence[DesiredDomain]) -> bool:
+    """The rules once more, said as what must hold for the outcome."""
+    wanted = Counter(device for want in desired if want.present for device in want.devices)
+    if any(count > 1 for count in wanted.values()):
+        return True
+    named = {want.name: want for want in desired}
+    for want in desired:
+        if not want.devices and not (want.exclusive and want.present):
+            return True
+        if not want.present:
+            continue
+        for device in want.devices:
+            holder = before.holder_of(device)
+            if holder is None:
+                if before.devices[device].driver != "pciback":
+                    return True
+            elif holder.name != want.name:
+                other = named.get(holder.name)
+                gives_up = other is not None and (
+                    (device in other.devices)
+                    if not other.present
+                    else (other.exclusive and device not in other.devices)
+                )
+                if not gives_up:
+                    return True
+    return False
+
+
+def outcome(before: Host, plan: Plan) -> Host:
+    after = {step.domain.domid: step.after for step in plan.domains}
+    domains = {
+        domid: guest(domain.name, domid, after.get(domid, domain.devices)) for domid, domain in before.domains.items()
+    }
+    return replace(before, domains=domains)
+
+
+@given(situations())
+def test_there_are_conflicts_exactly_if_a_rule_is_broken(situation: tuple[Host, list[DesiredDomain]]) -> None:
+    before, desired = situation
+    assert bool(make_plan(before, desired).conflicts) == broken_rules(before, desired)
+
+
+@given(situations())
+def test_add_remove_and_keep_part_what_a_domain_has_and_gets(situation: tuple[Host, list[DesiredDomain]]) -> None:
+    before, desired = situation
+    plan = make_plan(before, desired)
+    assume(not plan.conflicts)
+    assert [step.domain.name for step in plan.domains] == [want.name for want in desired]
+    for step, want in zip(plan.domains, desired, strict=True):
+        assert sorted(step.keep + step.remove) == sorted(step.domain.devices)
+        assert not set(step.add) & set(step.domain.devices)
+        assert len(set(step.after)) == len(step.after)
+        if not want.present:
+            assert not set(step.after) & set(want.devices)
+            assert not step.add
+        else:
+            assert set(want.devices) <= set(step.after)
+            assert not want.exclusive or set(step.after) == set(want.devices)
+        if want.present and not want.exclusive:
+            assert not step.remove
+
+
+@given(situations())
+def test_afterwards_no_device_is_in_two_domains(situation: tuple[Host, list[DesiredDomain]]) -> None:
+    before, desired = situation
+    plan = make_plan(before, desired)
+    assume(not plan.conflicts)
+    held = Counter(device for domain in outcome(before, plan).domains.values() for device in domain.devices)
+    assert all(count == 1 for count in held.values())
+
+
+@given(situations())
+def test_both_sides_of_a_move_know_of_it(situation: tuple[Host, list[DesiredDomain]]) -> None:
+    before, desired = situation
+    plan = make_plan(before, desired)
+    assume(not plan.conflicts)
+    arriving = {device for step in plan.domains for device in step.arriving}
+    departing = {device for step in plan.domains for device in step.departing}
+    assert arriving == departing
+    for step in plan.domains:
+        assert step.arriving == {device for device in step.add if before.holder_of(device) is not None}
+        assert step.departing <= set(step.remove)
+
+
+@given(situations())
+def test_planning_the_outcome_again_changes_nothing(situation: tuple[Host, list[DesiredDomain]]) -> None:
+    before, desired = situation
+    plan = make_plan(before, desired)
+    assume(not plan.conflicts)
+    again = make_plan(outcome(before, plan), desired)
+    assert not again.conflicts
+    assert not any(step.changes for step in again.domains)
+
+
+@given(situations())
+def test_the_same_conflict_is_told_once(situation: tuple[Host, list[DesiredDomain]]) -> None:
+    conflicts = make_plan(*situation).conflicts
+    assert len(set(conflicts)) == len(conflicts)
+
+
+def test_a_swap_between_two_domains_is_one_plan() -> None:
+    plan = make_plan(
+        host(guest("red", 1, [A]), guest("green", 2, [B])),
+        [wants("red", B, exclusive=True), wants("green", A, exclusive=True)],
+    )
+    assert plan.conflicts == ()
+    assert [(step.arriving, step.departing) for step in plan.domains] == [({B}, {A}), ({A}, {B})]
+
+
+# ---- refusals: each sentence once
+
+
+RED = guest("red", 1)
+MANY = [function(Sbdf(0, 8, slot, 0)) for slot in range(32)] + [function(Sbdf(0, 9, 0, 0))]
+REFUSALS: Mapping[str, tuple[Host, list[DesiredDomain], Sequence[str]]] = {
+    "nothing named": (host(RED), [], ["no domain", "domains"]),
+    "empty list": (host(RED), [wants("red")], ["red", "empty", "exclusive: true"]),
+    "empty list to take away": (host(RED), [wants("red", exclusive=True, present=False)], ["red", "empty"]),
+    "twice for one domain": (host(RED), [wants("red", A, A)], [str(A), "twice for red"]),
+    "for two domains": (
+        host(RED, guest("green", 2)),
+        [wants("red", A), wants("green", A)],
+        [str(A), "for red and for green"],
+    ),
+    "no such domain": (host(RED, guest("green", 2)), [wants("blue", A)], ["no domain named blue", "green, red"]),
+    "no such domain, none at all": (host(), [wants("blue", A)], ["no domain named blue", "none"]),
+    "PVH": (host(guest("red", 1, kind=DomainKind.PVH)), [wants("red", A)], ["red", "PVH", "PV guest"]),
+    "HVM": (host(guest("red", 1, kind=DomainKind.HVM)), [wants("red", A)], ["red", "not a PV guest", "hvm"]),
+    "unknown kind": (
+        host(guest("red", 1, kind=DomainKind.UNKNOWN)),
+        [wants("red", A)],
+        ["red", "not a PV guest", "unknown"],
+    ),
+    "unsound connection": (
+        host(guest("red", 1, backend=connection(1, [B], state_0="5"))),
+        [wants("red", A)],
+        ["red", "not sound", "unfinished removal", "repair"],
+    ),
+    "no IOMMU use": (
+        host(guest("red", 1, passthrough="disabled")),
+        [wants("red", A)],
+        ["red", "without IOMMU", 'passthrough="enabled"', "anew"],
+    ),
+    "too many slots": (
+        host(RED, devices=MANY),
+        [wants("red", *[device.sbdf for device in MANY])],
+        ["red", "33 slots", "32", "fewer"],
+    ),
+    "no such device": (host(RED), [wants("red", Sbdf(0, 9, 0, 0))], ["0000:09:00.0", "red", "does not exist"]),
+    "bridge": (
+        host(RED, devices=[replace(function(A), class_code="060400")]),
+        [wants("red", A)],
+        [str(A), "bridge", "behind it"],
+    ),
+    "bridge by its header": (host(RED, devices=[function(A, header_type=1)]), [wants("red", A)], [str(A), "bridge"]),
+    "bridge by what is behind": (
+        host(RED, devices=[function(A, children=(B,))]),
+        [wants("red", A)],
+        [str(A), "bridge"],
+    ),
+    "driver of the host": (
+        host(RED, devices=[function(A, "igb")]),
+        [wants("red", A)],
+        [str(A), "not assignable", "bound to igb", "assignable_devices"],
+    ),
+    "no driver": (
+        host(RED, devices=[function(A, None)]),
+        [wants("red", A)],
+        [str(A), "not assignable", "no driver", "assignable_devices"],
+    ),
+    "held by another": (
+        host(RED, guest("green", 2, [A])),
+        [wants("red", A)],
+        [str(A), "held by green", "exclusive: true", "state: absent"],
+    ),
+    "held by another that keeps it": (
+        host(RED, guest("green", 2, [A])),
+        [wants("red", A), wants("green", B)],
+        [str(A), "held by green"],
+    ),
+    "ghost": (host(RED, ghosts={9: connection(9, [A])}), [wants("red", A)], [str(A), "domain 9", "gone"]),
+    "libxl's marker": (
+        host(RED, guest("green", 2), markers={A: 2}),
+        [wants("red", A)],
+        [str(A), "marked by libxl", "green"],
+    ),
+    "Xen's owner": (
+        host(RED, xen_owners={A: XenOwner.GUEST}),
+        [wants("red", A)],
+        [str(A), "guest in Xen's view", "unfinished attach"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("before", "desired", "words"), REFUSALS.values(), ids=REFUSALS)
+def test_each_refusal_names_who_and_what_and_what_to_do(
+    before: Host, desired: list[DesiredDomain], words: Sequence[str]
+) -> None:
+    conflicts = make_plan(before, desired).conflicts
+    assert any(all(word in conflict for word in words) for conflict in conflicts), conflicts
+    assert len(conflicts) == 1
+
+
+def test_all_conflicts_are_told_at_once() -> None:
+    plan = make_plan(host(RED, devices=[function(A, "igb")]), [wants("red", A, B), wants("blue", C)])
+    assert len(plan.conflicts) == 3
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        host(RED, markers={A: 1}),
+        host(RED, markers={A: 5}),
+        host(RED, xen_owners={A: XenOwner.HOST}),
+        host(RED, xen_owners={A: XenOwner.UNKNOWN}),
+        host(guest("red", 1, passthrough="sync_pt")),
+    ],
+    ids=["its own marker", "marker of a domain that is gone", "owned by the host", "owner unknown", "IOMMU in use"],
+)
+def test_what_stands_in_nobodys_way_is_no_conflict(before: Host) -> None:
+    plan = make_plan(before, [wants("red", A)])
+    assert plan.conflicts == ()
+    assert [step.add for step in plan.domains] == [(A,)]
+
+
+def test_a_domain_that_stays_as_it_is_may_be_in_any_shape() -> None:
+    before = host(guest("red", 1, backend=connection(1, [A, B], state_0="5"), passthrough="disabled"))
+    plan = make_plan(before, [wants("red", A)])
+    assert plan.conflicts == ()
+    assert not plan.domains[0].changes
+
+
+def test_a_device_can_be_taken_from_a_domain_without_iommu_use() -> None:
+    plan = make_plan(host(guest("red", 1, [A], passthrough="disabled")), [wants("red", A, present=False)])
+    assert plan.conflicts == ()
+
+
+def test_a_domain_that_has_32_slots_full_can_swap_a_device() -> None:
+    held = [device.sbdf for device in MANY[:32]]
+    before = host(guest("red", 1, held), devices=MANY)
+    plan = make_plan(before, [wants("red", *held[1:], MANY[32].sbdf, exclusive=True)])
+    assert plan.conflicts == ()
+
+
+# ---- virtual slots
+
+
+def functions(count: int, bus: int = 3) -> list[PciDevice]:
+    return [function(Sbdf(0, bus, 0, number)) for number in range(count)]
+
+
+def vfs(numbers: Sequence[int]) -> list[PciDevice]:
+    return [function(Sbdf(0, 3, 0x10, number), physfn=Sbdf(0, 3, 0, 0)) for number in numbers]
+
+
+@pytest.mark.parametrize(
+    ("devices", "old", "new"),
+    [
+        ([], 0, 0),
+        (functions(8), 1, 1),
+        (functions(1, 3) + functions(1, 4), 2, 2),
+        (vfs([1, 2, 3]), 3, 1),
+        (vfs([0, 1, 2]), 3, 2),
+        (vfs([0]) + functions(4), 2, 2),
+    ],
+)
+def test_slots_on_the_virtual_bus(devices: list[PciDevice], old: int, new: int) -> None:
+    assert virtual_slots(devices, OLD_KERNEL) == old
+    assert virtual_slots(devices, (5, 14)) == new
+    assert virtual_slots(devices, NEW_KERNEL) == new
+
+
+@given(
+    st.lists(st.builds(Sbdf, st.integers(0, 1), st.integers(0, 3), st.integers(0, 3), st.integers(0, 7)), unique=True)
+)
+def test_devices_need_as_many_slots_as_they_have_on_the_host(addresses: list[Sbdf]) -> None:
+    for kernel in (OLD_KERNEL, NEW_KERNEL):
+        assert virtual_slots(map(function, addresses), kernel) == len({one.host_slot for one in addresses})
