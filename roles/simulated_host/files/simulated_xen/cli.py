@@ -1,0 +1,149 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The control command ``simulated-xen``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Sequence
+
+from .client import Refused, ask
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands with their options."""
+    top = argparse.ArgumentParser(prog="simulated-xen", description="A simulated Xen host.")
+    commands = top.add_subparsers(dest="command", required=True)
+
+    def command(name: str, help_text: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=help_text)
+        default = os.environ.get("SIMULATED_XEN_DIR")
+        added.add_argument("--dir", type=Path, default=default, required=default is None, help="run directory")
+        return added
+
+    for name, text in (
+        ("start", "start a host in the background"),
+        ("serve", "run a host in the foreground"),
+        ("reset", "stop the host of a directory and start it anew"),
+    ):
+        added = command(name, text)
+        added.add_argument("--machine", default="small-server", help="description, or the name of a shipped one")
+        added.add_argument("--json", action="store_true", help="print the environment as JSON")
+    command("stop", "stop a host").add_argument("--keep", action="store_true", help="keep its directory")
+    command("env", "print the variables that make a program work on the host").add_argument(
+        "--json", action="store_true", help="as JSON"
+    )
+    command("devices", "print all devices as JSON")
+    command("trace", "print who changed what in order")
+    inject = command("inject", "cause a fault; without a name: list all")
+    inject.add_argument("fault", nargs="?")
+    inject.add_argument("arguments", nargs="*", metavar="name=value")
+    domain = command("domain", "create, destroy, pause, unpause, list, load-pcifront")
+    domain.add_argument("act", choices=("create", "destroy", "pause", "unpause", "list", "load-pcifront"))
+    domain.add_argument("name", nargs="?")
+    domain.add_argument("settings", nargs="*", metavar="name=value")
+    return top
+
+
+def settings(words: Sequence[str]) -> Dict[str, Any]:
+    """``name=value`` words; values are JSON where they can be, else text."""
+    result: Dict[str, Any] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals:
+            raise Refused(f"{word!r} is not name=value")
+        try:
+            result[name] = json.loads(value)
+        except ValueError:
+            result[name] = value
+    # Addresses, names and versions are text even where they look like numbers.
+    return {k: str(v) if k in ("domain", "device", "linux", "value", "victim") else v for k, v in result.items()}
+
+
+def show_environment(variables: Dict[str, str], as_json: bool) -> None:
+    """Print variables for a shell to evaluate, or as JSON."""
+    if as_json:
+        print(json.dumps(variables))
+        return
+    for name, value in variables.items():
+        rest = f"${{{name}:+:${name}}}" if name in ("PATH", "PYTHONPATH") else ""
+        print(f"export {name}={shlex.quote(value)}{rest}")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Do what was asked."""
+    directory: Path = Path(options.dir)
+    if options.command in ("start", "serve", "stop", "reset", "env"):
+        _life(options, directory)
+    elif options.command == "inject":
+        _inject(options, directory)
+    elif options.command == "domain":
+        _domain(options, directory)
+    elif options.command == "trace":
+        print("\n".join(ask(directory, "trace")))
+    else:
+        print(json.dumps(ask(directory, options.command), indent=2))
+
+
+def _life(options: argparse.Namespace, directory: Path) -> None:
+    from . import daemon  # the simulator's own parts, which the short commands do without
+    from .simulated_host import RunDirectory
+
+    if options.command == "serve":
+        daemon.serve(options.machine, directory)
+    elif options.command == "stop":
+        daemon.stop(directory)
+        if not options.keep:
+            daemon.remove(directory)
+    elif options.command == "env":
+        show_environment(RunDirectory(directory.resolve()).environment(), options.json)
+    else:
+        if options.command == "reset":
+            daemon.stop(directory)
+        show_environment(daemon.start(options.machine, directory).environment(), options.json)
+
+
+def _inject(options: argparse.Namespace, directory: Path) -> None:
+    if options.fault is None:
+        from .faults import Faults
+
+        for name, text in Faults.known().items():
+            print(f"{name:16} {' '.join(text.split())}")
+        return
+    ask(directory, "inject", fault=options.fault, **settings(options.arguments))
+
+
+def _domain(options: argparse.Namespace, directory: Path) -> None:
+    if options.act == "list":
+        print(json.dumps(ask(directory, "list"), indent=2))
+        return
+    if not options.name:
+        raise Refused(f"domain {options.act} needs a name")
+    if options.act == "create":
+        print(json.dumps(ask(directory, "create", config={"name": options.name, **settings(options.settings)})))
+    elif options.act in ("pause", "unpause"):
+        ask(directory, "pause", domain=options.name, paused=options.act == "pause")
+    else:
+        ask(directory, options.act, domain=options.name)
+
+
+def main(arguments: Optional[List[str]] = None) -> int:
+    """Run one command; 0, or 1 with one sentence on stderr."""
+    words = sys.argv[1:] if arguments is None else arguments
+    if words[:1] == ["xl"]:
+        from .tools.xl import main as xl
+
+        return xl(words[1:])
+    options = parser().parse_args(words)
+    try:
+        run(options)
+    except (Refused, OSError, ValueError) as error:
+        print(f"simulated-xen: {error}", file=sys.stderr)
+        return 1
+    return 0

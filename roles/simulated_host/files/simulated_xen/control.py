@@ -1,0 +1,135 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The simulator's own socket: one JSON request a line, one JSON answer a line.
+
+A request is {"do": name, ...arguments}; the answer {"result": ...}, {"errno": number} for what Linux or
+Xen would refuse, or {"error": text} for a request that makes no sense.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from pathlib import Path
+from typing import Any, Awaitable, Callable, Dict, Optional
+
+from .domains import BadDomain, Config, NoSuchDomain
+from .faults import BadFault, Faults
+from .simulated_host import SimulatedHost
+
+Handler = Callable[..., Awaitable[Any]]
+
+
+class Control:
+    """Serves one host."""
+
+    def __init__(self, host: SimulatedHost) -> None:
+        self._host = host
+        self._faults = Faults(host)
+        self.stopped = asyncio.Event()
+        self._listener: Optional[asyncio.AbstractServer] = None
+        self._handlers: Dict[str, Handler] = {
+            "sysfs-write": self._sysfs_write,
+            "hypercall": self._hypercall,
+            "create": self._create,
+            "destroy": self._destroy,
+            "pause": self._pause,
+            "list": self._list,
+            "devices": self._devices,
+            "inject": self._inject,
+            "load-pcifront": self._load_pcifront,
+            "trace": self._trace,
+            "stop": self._stop,
+        }
+
+    async def start(self, path: Path) -> None:
+        """Listen."""
+        if path.exists():
+            path.unlink()
+        self._listener = await asyncio.start_unix_server(self._serve, str(path), backlog=128)
+
+    async def close(self) -> None:
+        """Stop listening."""
+        if self._listener is not None:
+            self._listener.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                line = await reader.readline()
+                if not line:
+                    break
+                writer.write(json.dumps(await self._answer(line)).encode() + b"\n")
+                await writer.drain()
+        except ConnectionError:
+            return
+        finally:
+            writer.close()
+
+    async def _answer(self, line: bytes) -> Dict[str, Any]:
+        try:
+            request = json.loads(line)
+            handler = self._handlers[request.pop("do")]
+            return {"result": await handler(**request)}
+        except OSError as error:
+            return {"errno": error.errno}
+        except (BadDomain, NoSuchDomain, BadFault) as error:
+            return {"error": str(error)}
+        except (KeyError, TypeError, ValueError) as error:
+            return {"error": f"bad request: {error!r}"}
+
+    # -- requests ------------------------------------------------------------------------------------
+
+    async def _sysfs_write(self, path: str, data: str) -> None:
+        root = os.path.realpath(self._host.run.sys)
+        self._host.sysfs.write(os.path.relpath(path, root), data.encode("latin-1"))
+
+    async def _hypercall(self, name: str, arguments: Dict[str, Any]) -> Any:
+        calls = {
+            "test_assign", "assign", "deassign", "device_group", "ioport_permission",
+            "iomem_permission", "irq_permission", "map_pirq", "unmap_pirq",
+        }  # fmt: skip
+        if name not in calls:
+            raise KeyError(name)
+        return getattr(self._host.hypervisor, name)(**arguments)
+
+    async def _create(self, config: Dict[str, Any], paused: bool = False) -> Dict[str, Any]:
+        domain = await self._host.domains.create(Config.parse(config), paused)
+        return {"domid": domain.domid, "uuid": domain.uuid}
+
+    async def _destroy(self, domain: str) -> None:
+        await self._host.domains.destroy(self._host.domains.find(domain))
+
+    async def _pause(self, domain: str, paused: bool) -> None:
+        self._host.domains.pause(self._host.domains.find(domain), paused)
+
+    async def _load_pcifront(self, domain: str) -> None:
+        kernel = self._host.domains.find(domain).kernel
+        if kernel is None:
+            raise BadDomain("only a PV guest has pcifront")
+        kernel.load_pcifront()
+
+    async def _list(self) -> Any:
+        return self._host.domains.listing()
+
+    async def _devices(self) -> Any:
+        return {
+            str(device): {
+                "model": device.model_name,
+                "driver": device.driver,
+                "owner": self._host.hypervisor.owner(device.address),
+                "resets": device.reset_count,
+            }
+            for device in self._host.bus.devices.values()
+        }
+
+    async def _inject(self, fault: str, **arguments: Any) -> None:
+        await self._faults.inject(fault, arguments)
+
+    async def _trace(self, start: int = 0) -> Any:
+        return [str(entry) for entry in self._host.trace.entries[start:]]
+
+    async def _stop(self) -> None:
+        self.stopped.set()

@@ -1,0 +1,142 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The life of a simulated host as a process: start it in the background, run it, stop it."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Optional
+
+from .control import Control
+from .host.machine import Machine, load
+from .simulated_host import RunDirectory, SimulatedHost
+
+LAUNCHER = Path(__file__).resolve().parent.parent / "simulated-xen"
+START_SECONDS = 60.0
+LONGEST_SOCKET_PATH = 107
+
+
+class CannotStart(ValueError):
+    """The text says what is in the way."""
+
+
+def prepare(directory: Path) -> RunDirectory:
+    """An empty run directory; CannotStart if a host runs there or its path is too long for a socket."""
+    run = RunDirectory(directory.resolve())
+    if len(str(run.store_socket)) > LONGEST_SOCKET_PATH:
+        raise CannotStart(
+            f"The path {directory} is too long for a unix socket: choose one of at most"
+            f" {LONGEST_SOCKET_PATH - len('/xenstored/socket')} characters."
+        )
+    if process_id(run) is not None:
+        raise CannotStart(f"A host runs in {directory}: stop it, or choose another directory.")
+    if run.path.exists():
+        if any(run.path.iterdir()) and not (run.path / "trace").exists():
+            raise CannotStart(f"{directory} holds something that is no simulated host: choose an empty directory.")
+        for entry in run.path.iterdir():
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
+    run.path.mkdir(parents=True, exist_ok=True)
+    return run
+
+
+def process_id(run: RunDirectory) -> Optional[int]:
+    """The id of the process that runs a host, None if there is none."""
+    try:
+        pid = int((run.path / "pid").read_text(encoding="ascii"))
+        os.kill(pid, 0)
+    except (OSError, ValueError):
+        return None
+    return pid
+
+
+def start(machine: str, directory: Path) -> RunDirectory:
+    """Start a host in the background; returns when all its interfaces answer."""
+    run = prepare(directory)
+    (run.path / "trace").touch()
+    with (run.path / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, str(LAUNCHER), "serve", "--machine", machine, "--dir", str(run.path)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    deadline = time.monotonic() + START_SECONDS
+    while not (run.path / "pid").exists():
+        if process.poll() is not None:
+            raise CannotStart((run.path / "log").read_text(encoding="utf-8").strip() or "The host ended at once.")
+        if time.monotonic() > deadline:
+            process.kill()
+            raise CannotStart(f"The host was not ready within {START_SECONDS:.0f} s; see {run.path / 'log'}.")
+        time.sleep(0.005)
+    return run
+
+
+def stop(directory: Path) -> None:
+    """Stop the host of a run directory, if there is one, and wait until it is gone."""
+    run = RunDirectory(directory.resolve())
+    pid = process_id(run)
+    if pid is None:
+        return
+    os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + START_SECONDS
+    while process_id(run) is not None:
+        if time.monotonic() > deadline:
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(0.005)
+
+
+def remove(directory: Path) -> None:
+    """Delete the run directory of a host that does not run any more."""
+    if (directory / "trace").exists():
+        shutil.rmtree(directory)
+
+
+def write_programs(run: RunDirectory) -> None:
+    """Put xl and the control command where PATH will find them."""
+    run.programs.mkdir(exist_ok=True)
+    for name, command in (("xl", "xl"), ("simulated-xen", "")):
+        program = run.programs / name
+        words = [sys.executable, str(LAUNCHER), *([command] if command else [])]
+        quoted = " ".join("'" + word.replace("'", "'\\''") + "'" for word in words)
+        directory = "'" + str(run.path).replace("'", "'\\''") + "'"
+        program.write_text(f'#!/bin/sh\nSIMULATED_XEN_DIR={directory} exec {quoted} "$@"\n', encoding="utf-8")
+        program.chmod(0o755)
+
+
+async def _serve(machine: Machine, run: RunDirectory) -> None:
+    host = SimulatedHost(machine, run)
+    control = Control(host)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, control.stopped.set)
+    write_programs(run)
+    await host.start()
+    await control.start(run.control_socket)
+    # Everything that has been built so far stays: the collector need not look at it again.
+    gc.freeze()
+    (run.path / "pid.new").write_text(f"{os.getpid()}\n", encoding="ascii")
+    os.replace(run.path / "pid.new", run.path / "pid")
+    await control.stopped.wait()
+    await control.close()
+    await host.stop()
+    (run.path / "pid").unlink()
+
+
+def serve(machine: str, directory: Path) -> None:
+    """Run a host in this process until it is told to stop."""
+    run = RunDirectory(directory.resolve())
+    run.path.mkdir(parents=True, exist_ok=True)
+    asyncio.run(_serve(load(machine), run))

@@ -1,0 +1,184 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Makes a Python process see a simulated host where it would see a kernel.
+
+Python imports this module at start when its directory is on PYTHONPATH. Two things change in the process:
+
+* a write to a file below the simulated sysfs is handed to the simulator, which acts before the write
+  returns and whose refusals come back as the errno that Linux gives. A plain directory can do neither;
+* /var/lib/xen, a path that Xen's tools have compiled in, is the one of the simulated host.
+
+Programs that are not Python write to the files themselves: see host/watch.py for what happens then.
+"""
+
+from __future__ import annotations
+
+import builtins
+import errno
+import io
+import os
+import sys
+
+RUN = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+MOVED = {"/var/lib/xen": os.path.join(RUN, "var", "lib", "xen")}
+
+_SYS = tuple({os.path.join(RUN, "sys") + os.sep, os.path.join(os.path.realpath(RUN), "sys") + os.sep})
+_REAL_SYS = os.path.join(os.path.realpath(RUN), "sys") + os.sep
+
+_os_open, _os_write, _os_close, _io_open = os.open, os.write, os.close, io.open
+_control_files = {}  # descriptor -> path
+
+
+def _error(number, path):
+    return OSError(number, os.strerror(number), path)
+
+
+def _control_file(path):
+    """The real path of a file of the simulated sysfs, None for any other path."""
+    if isinstance(path, int):
+        return None
+    text = os.fsdecode(path)
+    if not os.path.isabs(text):
+        text = os.path.abspath(text)
+    if not text.startswith(_SYS):
+        return None
+    real = os.path.realpath(text)
+    return real if real.startswith(_REAL_SYS) and not real.endswith("/config") else None
+
+
+def _check_writable(path, creates):
+    """kernfs refuses to open a file for writing that has no write permission bit, also to root, and
+    never creates one."""
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        raise _error(errno.EACCES if creates else errno.ENOENT, path) from None
+    if not mode & 0o222:
+        raise _error(errno.EACCES, path)
+
+
+def _hand_over(path, data):
+    from simulated_xen_client import ask  # not before it is needed: every Python start pays for imports
+
+    try:
+        ask("sysfs-write", path=path, data=bytes(data).decode("latin-1"))
+    except ConnectionError:
+        raise _error(errno.EIO, path) from None
+    return len(data)
+
+
+def _moved(path):
+    """Where a path is on the simulated host."""
+    if isinstance(path, int) or path is None:
+        return path
+    text = os.fsdecode(path)
+    for prefix, target in MOVED.items():
+        if text == prefix or text.startswith(prefix + os.sep):
+            return target + text[len(prefix) :]
+    return path
+
+
+class _ControlFile(io.FileIO):
+    """An open file of sysfs: reads come from the file, writes go to the simulator."""
+
+    def __init__(self, descriptor, path):
+        super().__init__(descriptor, "r+")
+        self._path = path
+
+    def write(self, data):
+        with memoryview(data) as view:
+            return _hand_over(self._path, view.tobytes())
+
+    def truncate(self, size=None):
+        return size or 0
+
+    def close(self):
+        if not self.closed:
+            _control_files.pop(self.fileno(), None)
+        super().close()
+
+
+class _Patched:
+    """A replacement for a function. An object, because pathlib keeps functions as class attributes, and
+    a plain function would become a method there."""
+
+    def __init__(self, real, replacement):
+        self._replacement = replacement
+        self.__name__ = real.__name__
+        self.__doc__ = real.__doc__
+
+    def __call__(self, *args, **kwargs):
+        return self._replacement(*args, **kwargs)
+
+
+def _open_descriptor(path, flags, mode=0o777, *, dir_fd=None):
+    control = _control_file(path) if dir_fd is None and flags & (os.O_WRONLY | os.O_RDWR) else None
+    if control is None:
+        return _os_open(_moved(path), flags, mode, dir_fd=dir_fd)
+    _check_writable(control, flags & os.O_CREAT)
+    descriptor = _os_open(control, os.O_RDONLY | os.O_CLOEXEC)
+    _control_files[descriptor] = control
+    return descriptor
+
+
+def _write_descriptor(descriptor, data):
+    path = _control_files.get(descriptor)
+    return _os_write(descriptor, data) if path is None else _hand_over(path, data)
+
+
+def _close_descriptor(descriptor):
+    _control_files.pop(descriptor, None)
+    return _os_close(descriptor)
+
+
+def _open_file(file, mode="r", buffering=-1, encoding=None, errors=None, newline=None, closefd=True, opener=None):
+    writes = set(mode) & set("wax+")
+    control = None
+    if writes:
+        control = _control_files.get(file) if isinstance(file, int) else _control_file(file)
+    if control is None:
+        return _io_open(_moved(file), mode, buffering, encoding, errors, newline, closefd, opener)
+    if not isinstance(file, int):
+        _check_writable(control, "r" not in mode)
+        file = _os_open(control, os.O_RDONLY | os.O_CLOEXEC)
+    raw = _ControlFile(file, control)
+    if "b" in mode and buffering == 0:
+        return raw
+    buffered = io.BufferedRandom(raw) if "+" in mode else io.BufferedWriter(raw)
+    if "b" in mode:
+        return buffered
+    return io.TextIOWrapper(buffered, encoding, errors, newline, line_buffering=buffering == 1)
+
+
+def _following(real, paths):
+    """A function of os whose first one or two arguments are paths."""
+
+    def call(*args, **kwargs):
+        return real(*[_moved(arg) for arg in args[:paths]], *args[paths:], **kwargs)
+
+    return call
+
+
+def _install(module, name, replacement):
+    real = getattr(module, name)
+    patched = _Patched(real, replacement)
+    setattr(module, name, patched)
+    for group in (os.supports_dir_fd, os.supports_fd, os.supports_follow_symlinks, os.supports_effective_ids):
+        if real in group:
+            group.add(patched)
+    # pathlib of 3.9 and 3.10 keeps its own references, if something imported it before us.
+    accessor = getattr(sys.modules.get("pathlib"), "_NormalAccessor", None)
+    if accessor is not None and hasattr(accessor, name):
+        setattr(accessor, name, patched)
+
+
+_install(os, "open", _open_descriptor)
+_install(os, "write", _write_descriptor)
+_install(os, "close", _close_descriptor)
+_install(io, "open", _open_file)
+builtins.open = io.open
+for _name in ("stat", "lstat", "unlink", "remove", "listdir", "scandir", "mkdir", "rmdir", "access", "readlink"):
+    _install(os, _name, _following(getattr(os, _name), 1))
+for _name in ("rename", "replace"):
+    _install(os, _name, _following(getattr(os, _name), 2))

@@ -1,0 +1,101 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""pcifront (Linux drivers/pci/xen-pcifront.c): the frontend in a PV guest."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING
+
+from ..host.device import Address
+from .pciback import MAGIC
+from .xenbus import State, XenbusDevice, scan_address
+
+if TYPE_CHECKING:
+    from .guest import GuestKernel
+
+GRANT, CHANNEL = 8, 8
+
+
+class Pcifront(XenbusDevice):
+    """The frontend of one guest."""
+
+    kernel: GuestKernel
+
+    async def probe(self) -> None:
+        """Publish the shared page and go to 3 at once."""
+        await self.kernel.step("frontend:1")
+        values = {"pci-op-ref": GRANT, "event-channel": CHANNEL, "magic": MAGIC}
+        self.kernel.xs.write_all({f"{self.node}/{name}": value for name, value in values.items()})
+        self.switch_state(State.INITIALISED)
+
+    async def remove(self) -> None:
+        """The xenbus device has gone: all devices go, and Linux complains about its event channel."""
+        self.unwatch_otherend()
+        await self.kernel.remove_all()
+        home = f"/local/domain/{self.kernel.domid}"
+        relative = self.node[len(home) + 1 :]
+        self.kernel.xs.write(f"{home}/error/{relative}/error", f"{errno.EINVAL} freeing event channel {CHANNEL}")
+
+    async def otherend_changed(self, state: State) -> None:
+        if state == State.CONNECTED:
+            await self.kernel.step("frontend:4")
+            await self._connect(State.INITIALISED)
+        elif state == State.RECONFIGURING:
+            await self.kernel.step("frontend:7")
+            await self._detach()
+        elif state == State.RECONFIGURED:
+            await self.kernel.step("frontend:8")
+            await self._connect(State.RECONFIGURING)
+        elif state == State.CLOSING or (state == State.CLOSED and self.cached != State.CLOSED):
+            await self.kernel.step("frontend:5")
+            await self._disconnect()
+
+    async def _connect(self, expected: State) -> None:
+        """Scan all roots and take what is new; only from the state that belongs to it."""
+        if self.read_state(self.node) != expected:
+            return
+        if self.kernel.xs.number(f"{self.otherend}/root_num") is None:
+            self.error(errno.ENOENT, "No PCI Roots found, trying 0000:00")
+        await self.kernel.rescan()
+        self.switch_state(State.CONNECTED)
+
+    async def _detach(self) -> None:
+        """Remove what the toolstack wants back (entries at 5), found by vdev-N."""
+        own = self.read_state(self.node)
+        if own == State.INITIALISED and self.kernel.linux >= (6, 1):
+            # A connect that was missed (Linux 6.1, "Handle missed Connected state").
+            await self.kernel.rescan()
+        elif own != State.CONNECTED:
+            return
+        elif not await self._remove_closing():
+            return
+        self.switch_state(State.RECONFIGURING)
+
+    async def _remove_closing(self) -> bool:
+        xs = self.kernel.xs
+        count = xs.number(f"{self.otherend}/num_devs")
+        if count is None:
+            self.fatal(errno.EINVAL, "Error reading number of PCI devices")
+            return False
+        for index in range(count):
+            if xs.number(f"{self.otherend}/state-{index}") != State.CLOSING:
+                continue
+            text = xs.read(f"{self.otherend}/vdev-{index}")
+            parsed = scan_address(text) if text is not None else None
+            if parsed is None:
+                number = errno.ENOENT if text is None else errno.EINVAL
+                self.fatal(number, f"Error reading PCI device {index}")
+                return False
+            await self.kernel.remove(Address(*parsed))
+        return True
+
+    async def _disconnect(self) -> None:
+        """The backend closes: everything goes, unless we are past that (5 or more, which 7 is)."""
+        own = self.read_state(self.node)
+        if own >= State.CLOSING:
+            return
+        if own == State.CONNECTED:
+            await self.kernel.remove_all()
+        self.switch_state(State.CLOSED)
