@@ -16,7 +16,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple, Optional, Union
+from typing import NamedTuple, Union
 
 from ..model.host import BlockUse, NetInterface
 from ..model.usage import NetworkUse
@@ -34,7 +34,7 @@ def procfs_beside(sysfs_root: Path) -> Path:
     return sysfs_root.parent / "proc"
 
 
-def pci_function_of(path: str) -> Optional[Sbdf]:
+def pci_function_of(path: str) -> Sbdf | None:
     """The PCI function nearest to a kernel device, from its path below /sys/devices."""
     for part in reversed(path.split("/")):
         if part[-2:-1] == "." and part.count(":") == 2:
@@ -60,7 +60,8 @@ class BlockGraph:
         multipath = self._namespaces_of_subsystems()
         for name in sorted(_names(self._class)):
             path = os.path.realpath(self._class / name)
-            if os.path.exists(os.path.join(path, "partition")):
+            # A hidden disk is one path to a namespace, and nobody can open it.
+            if os.path.exists(os.path.join(path, "partition")) or _text(self._class / name / "hidden") == "1":
                 continue
             functions = multipath.get(name) or {pci_function_of(path)}
             for function in functions - {None}:
@@ -117,9 +118,9 @@ class BlockGraph:
                 found[f"{int(number[1], 16)}:{int(number[2], 16)}"].append(f"is a disk of domain {match[1]}")
         return dict(found)
 
-    def _namespaces_of_subsystems(self) -> dict[str, set[Optional[Sbdf]]]:
+    def _namespaces_of_subsystems(self) -> dict[str, set[Sbdf | None]]:
         """With native NVMe multipath a disk hangs below its subsystem, and stands on all controllers of it."""
-        found: dict[str, set[Optional[Sbdf]]] = {}
+        found: dict[str, set[Sbdf | None]] = {}
         subsystems = self._root / "class" / "nvme-subsystem"
         for subsystem in _names(subsystems):
             members = _names(subsystems / subsystem)
@@ -251,7 +252,7 @@ def _interfaces_to(address: str, routes: list[_Route]) -> set[str]:
     return {route.interface for route in fitting if route.network.prefixlen == longest}
 
 
-def _text(file: Path) -> Optional[str]:
+def _text(file: Path) -> str | None:
     try:
         return file.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:

@@ -114,9 +114,10 @@ def test_a_multipath_namespace_stands_on_all_controllers_of_its_subsystem(tree: 
         controller = tree.sys / f"devices/pci0000:00/{function}/nvme/{name}"
         controller.mkdir(parents=True)
         (subsystem / name).symlink_to(controller)
+    tree.block(f"pci0000:00/{NVME}/nvme/nvme0/nvme0c0n1", "259:7", hidden="1")
     (tree.sys / "class/nvme-subsystem").mkdir()
     (tree.sys / "class/nvme-subsystem/nvme-subsys0").symlink_to(subsystem)
-    assert set(tree.uses()) == {NVME, OTHER}
+    assert tree.uses() == {function: [BlockUse("nvme0n1")] for function in (NVME, OTHER)}
 
 
 def test_interfaces_name_all_layers_above(tree: Tree) -> None:
