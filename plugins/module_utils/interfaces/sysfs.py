@@ -14,7 +14,6 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Optional
 
 from ..model.host import BlockUse, ConfigFlags, NetInterface, PciDevice, Resource
 from ..values.address import AddressError, Sbdf
@@ -63,7 +62,7 @@ class Sysfs:
             names = sorted(os.listdir(self._bus / "devices"))
         except OSError as error:
             raise SysfsError(
-                f"sysfs has no PCI bus at {self._bus / 'devices'} ({error.strerror}); is this a dom0 with sysfs mounted?",
+                f"sysfs has no PCI bus ({self._bus / 'devices'}: {error.strerror}); is this a dom0 with sysfs mounted?",
                 error.errno or 0,
             ) from error
         blocks, nets = BlockGraph(self.root).by_device(), NetGraph(self.root).by_device()
@@ -87,11 +86,11 @@ class Sysfs:
         """Whether the host has such a function."""
         return self._directory(sbdf).exists()
 
-    def driver_of(self, sbdf: Sbdf) -> Optional[str]:
+    def driver_of(self, sbdf: Sbdf) -> str | None:
         """Name of the driver that holds the device now, None if there is none."""
         return _link_name(self._directory(sbdf) / "driver")
 
-    def driver_path(self, sbdf: Sbdf) -> Optional[str]:
+    def driver_path(self, sbdf: Sbdf) -> str | None:
         """The driver's directory as libxl records it, always in its canonical form below /sys."""
         name = self.driver_of(sbdf)
         return f"/sys/bus/pci/drivers/{name}" if name else None
@@ -138,9 +137,17 @@ class Sysfs:
         """Give the device to a driver that is loaded."""
         self._write(self._driver_file(driver, "bind"), str(sbdf), sbdf, f"be given to driver {driver}")
 
-    def probe(self, sbdf: Sbdf) -> None:
-        """Let the kernel find the driver that fits, among those loaded; none may fit."""
-        self._write(self._bus / "drivers_probe", str(sbdf), sbdf, "be offered to the loaded drivers")
+    def probe(self, sbdf: Sbdf) -> bool:
+        """Let the kernel find a driver among those loaded. False if none took the device, or not yet.
+
+        A driver that wants to be asked again later shows as EINVAL (drivers_probe_store in drivers/base/bus.c).
+        """
+        try:
+            self._write(self._bus / "drivers_probe", str(sbdf), sbdf, "be offered to the loaded drivers")
+        except SysfsError as error:
+            if error.errno != errno.EINVAL:
+                raise
+        return self.driver_of(sbdf) is not None
 
     def add_slot(self, sbdf: Sbdf) -> bool:
         """Put the device on pciback's list. False if it was on it.
@@ -163,7 +170,7 @@ class Sysfs:
             raise
         return True
 
-    def driver_override(self, sbdf: Sbdf) -> Optional[str]:
+    def driver_override(self, sbdf: Sbdf) -> str | None:
         """The only driver that may take the device, None if any may."""
         text = _text(self._directory(sbdf) / "driver_override")
         return None if text in (None, "", "(null)") else text
@@ -253,7 +260,7 @@ class Sysfs:
         )
 
 
-def _text(file: Path) -> Optional[str]:
+def _text(file: Path) -> str | None:
     try:
         return file.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
@@ -278,19 +285,19 @@ def _integer(file: Path, default: int) -> int:
         return default
 
 
-def _link_name(link: Path) -> Optional[str]:
+def _link_name(link: Path) -> str | None:
     try:
         return os.path.basename(os.readlink(link))
     except OSError:
         return None
 
 
-def _link_sbdf(link: Path) -> Optional[Sbdf]:
+def _link_sbdf(link: Path) -> Sbdf | None:
     found = _sbdfs([_link_name(link)])
     return found[0] if found else None
 
 
-def _sbdfs(names: Iterable[Optional[str]]) -> tuple[Sbdf, ...]:
+def _sbdfs(names: Iterable[str | None]) -> tuple[Sbdf, ...]:
     found = []
     for name in names:
         with contextlib.suppress(AddressError):
@@ -298,7 +305,7 @@ def _sbdfs(names: Iterable[Optional[str]]) -> tuple[Sbdf, ...]:
     return tuple(sorted(found))
 
 
-def _nvme_serial(directory: Path) -> Optional[str]:
+def _nvme_serial(directory: Path) -> str | None:
     serials = [_text(directory / "nvme" / name / "serial") for name in sorted(_names(directory / "nvme"))]
     return next((serial for serial in serials if serial), None)
 

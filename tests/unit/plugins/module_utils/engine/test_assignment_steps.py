@@ -1,0 +1,211 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Moves between drivers and pciback: done in full, or undone in full wherever they fail."""
+
+from __future__ import annotations
+
+import copy
+import errno
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+
+from ansible_collections.xen.pci.plugins.module_utils.decisions.assignment import (
+    Quarantine,
+    Release,
+    Step,
+    Take,
+)
+from ansible_collections.xen.pci.plugins.module_utils.engine.assignment import AssignmentError, apply
+from ansible_collections.xen.pci.plugins.module_utils.engine.outside import Outside
+from ansible_collections.xen.pci.plugins.module_utils.interfaces.hypervisor import HypervisorError
+from ansible_collections.xen.pci.plugins.module_utils.interfaces.notes import Note, read_notes, write_note
+from ansible_collections.xen.pci.plugins.module_utils.interfaces.sysfs import SysfsError
+from ansible_collections.xen.pci.plugins.module_utils.model.host import DOMID_IO, Host, NetInterface, PciDevice
+from ansible_collections.xen.pci.plugins.module_utils.values.address import Sbdf
+
+A, B, C = (Sbdf.parse(f"0000:0{number}:00.0") for number in (1, 2, 3))
+E1000E, NVME = "/sys/bus/pci/drivers/e1000e", "/sys/bus/pci/drivers/nvme"
+STEPS: tuple[Step, ...] = (Release(C, "nvme", NVME), Take(A, "e1000e", None), Take(B, None, None))
+
+
+class World:
+    """Sysfs, xenstore and Xen in one: A with a driver, B with none, C in pciback and quarantine.
+
+    The change number `fail_at` is refused.
+    """
+
+    timeout = 1.0
+
+    def __init__(self) -> None:
+        self.drivers: dict[Sbdf, str | None] = {A: "e1000e", B: None, C: "pciback"}
+        self.slots = {C}
+        self.quarantine = {C}
+        self.nodes = {f"/libxl/pci/{C.libxl_key}/driver_path": NVME}
+        self.changes = 0
+        self.fail_at = -1
+        write_note(cast(Any, self), C, Note(True, "8086:10d3"))
+        self.changes = 0
+
+    def state(self) -> Any:
+        return copy.deepcopy((self.drivers, self.slots, self.quarantine, self.nodes))
+
+    def _change(self, failure: Exception) -> None:
+        self.changes += 1
+        if self.changes == self.fail_at:
+            raise failure
+
+    # sysfs
+    def driver_of(self, sbdf: Sbdf) -> str | None:
+        return self.drivers[sbdf]
+
+    def driver_override(self, sbdf: Sbdf) -> str | None:
+        return None
+
+    def unbind(self, sbdf: Sbdf) -> None:
+        if self.drivers[sbdf] is not None:
+            self._change(SysfsError("no unbind"))
+            self.drivers[sbdf] = None
+
+    def bind(self, sbdf: Sbdf, driver: str) -> None:
+        self._change(SysfsError("no bind"))
+        assert self.drivers[sbdf] is None, "bind of a device that has a driver"
+        assert driver != "pciback" or sbdf in self.slots, "pciback takes only what is on its list"
+        self.drivers[sbdf] = driver
+
+    def probe(self, sbdf: Sbdf) -> bool:
+        self._change(SysfsError("no probe"))
+        return False
+
+    def add_slot(self, sbdf: Sbdf) -> bool:
+        self._change(SysfsError("no slot"))
+        new = sbdf not in self.slots
+        self.slots.add(sbdf)
+        return new
+
+    def remove_slot(self, sbdf: Sbdf) -> bool:
+        self._change(SysfsError("no removal of the slot"))
+        there = sbdf in self.slots
+        self.slots.discard(sbdf)
+        return there
+
+    # Xen
+    def assign(self, domid: int, sbdf: Sbdf, relaxed: bool = False) -> None:
+        assert (domid, relaxed) == (DOMID_IO, True)
+        self._change(HypervisorError("no quarantine", errno.EOPNOTSUPP))
+        self.quarantine.add(sbdf)
+
+    def deassign(self, domid: int, sbdf: Sbdf) -> None:
+        assert domid == DOMID_IO
+        self._change(HypervisorError("no release", errno.EOPNOTSUPP))
+        if sbdf not in self.quarantine:
+            raise HypervisorError("not quarantined", errno.ENODEV)
+        self.quarantine.discard(sbdf)
+
+    # xenstore
+    def write(self, path: str, value: str) -> None:
+        self.nodes[path] = value
+
+    def remove(self, path: str) -> None:
+        for node in [node for node in self.nodes if node == path or node.startswith(f"{path}/")]:
+            del self.nodes[node]
+
+    def transaction(self, body: Callable[[Any], Any]) -> Any:
+        return body(self)
+
+    def list(self, path: str) -> list[str]:
+        return sorted({node[len(path) + 1 :].split("/")[0] for node in self.nodes if node.startswith(f"{path}/")})
+
+    def children(self, path: str) -> dict[str, str]:
+        return {name: self.nodes.get(f"{path}/{name}", "") for name in self.list(path)}
+
+
+def host(world: World) -> Host:
+    interface = NetInterface("eth1", "52:54:00:00:01:01", is_up=False)
+    devices = {
+        sbdf: PciDevice(
+            sbdf, "8086", "10d3", "", "", "020000", "00", driver=driver, net=(interface,) if sbdf == A else ()
+        )
+        for sbdf, driver in world.drivers.items()
+    }
+    return Host(devices=devices, domains={})
+
+
+def run(world: World, *steps: Step) -> None:
+    outside: Any = world
+    apply(Outside(outside, outside, outside), host(world), read_notes(outside), steps)
+
+
+def test_devices_are_moved_recorded_and_noted() -> None:
+    world = World()
+    run(world, *STEPS)
+    assert world.drivers == {A: "pciback", B: "pciback", C: "nvme"}
+    assert (world.slots, world.quarantine) == ({A, B}, {A, B})
+    assert world.nodes[f"/libxl/pci/{A.libxl_key}/driver_path"] == E1000E
+    assert not [path for path in world.nodes if C.libxl_key in path]
+    notes = read_notes(cast(Any, world))
+    assert set(notes) == {A, B}
+    assert notes[A].quarantined
+    assert notes[A].identity.macs == ("52:54:00:00:01:01",)
+
+
+def count_changes() -> int:
+    world = World()
+    run(world, *STEPS)
+    return world.changes
+
+
+@pytest.mark.parametrize("fail_at", range(1, count_changes() + 1))
+def test_whatever_fails_everything_is_as_before(fail_at: int) -> None:
+    world = World()
+    before = world.state()
+    world.fail_at = fail_at
+    with pytest.raises(AssignmentError, match="where they were before") as caught:
+        run(world, *STEPS)
+    assert caught.value.left == ()
+    assert world.state() == before
+
+
+def test_what_cannot_be_undone_is_told() -> None:
+    world = World()
+
+    def refuse(sbdf: Sbdf, driver: str) -> None:
+        raise SysfsError(f"{sbdf} could not be given to {driver}")
+
+    world.bind = refuse  # type: ignore[method-assign]
+    with pytest.raises(AssignmentError, match="not everything could be undone") as caught:
+        run(world, Take(A, "e1000e", None))
+    assert caught.value.left == (f"{A} could not be given to e1000e.",)
+
+
+def test_a_device_hidden_at_boot_was_never_quarantined_and_is_released() -> None:
+    world = World()
+    world.quarantine.clear()
+    run(world, Release(C, None, None))
+    assert (world.drivers[C], world.slots) == (None, set())
+
+
+def test_a_release_that_xen_refuses_for_another_reason_is_refused() -> None:
+    world = World()
+    world.fail_at = 1
+    with pytest.raises(AssignmentError, match="no release"):
+        run(world, Release(C, "nvme", NVME))
+    assert world.drivers[C] == "pciback"
+
+
+def test_a_driver_of_now_replaces_an_older_record() -> None:
+    world = World()
+    world.nodes[f"/libxl/pci/{A.libxl_key}/driver_path"] = NVME
+    run(world, Take(A, "e1000e", NVME))
+    assert world.nodes[f"/libxl/pci/{A.libxl_key}/driver_path"] == E1000E
+
+
+def test_quarantine_leaves_the_binding_alone() -> None:
+    world = World()
+    world.quarantine.clear()
+    run(world, Quarantine(C))
+    assert world.quarantine == {C}
+    assert world.drivers[C] == "pciback"
+    assert read_notes(cast(Any, world))[C].quarantined
