@@ -82,7 +82,7 @@ def _boot(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    return ssh.interact(Host.get(options.name).directory, _words(options.words))
+    return ssh.interact(Host.get(options.name, ready=False).directory, _words(options.words))
 
 
 def _guest(options: argparse.Namespace) -> int:
@@ -94,7 +94,7 @@ def _guest(options: argparse.Namespace) -> int:
 
 
 def _console(options: argparse.Namespace) -> int:
-    console.attach(Host.get(options.name).console_socket)
+    console.attach(Host.get(options.name, ready=False).console_socket)
     return 0
 
 

@@ -58,18 +58,20 @@ class Host:
             host._wait_until_ready(time.monotonic() + timeout)
         except BaseException:
             # What it wrote last tells why: keep that, and nothing else.
-            last = [line for line in host.console_lines() if line.strip()][-15:]
+            last = [line for line in host.console_lines() if line.strip()][-25:]
             host.stop()
             say("\n".join(["its last words:", *last]))
             raise
         return host
 
     @classmethod
-    def get(cls, name: str) -> Host:
-        """The running host of that name; LabError when there is none."""
+    def get(cls, name: str, *, ready: bool = True) -> Host:
+        """The running host of that name; LabError when there is none, or when it has to be `ready` and still boots."""
         host = cls(name, places.host(name))
         if not host.is_running():
             raise LabError(f"host {name} does not run; `lab boot {name}` starts it")
+        if ready and not any(READY in line for line in host.console_lines()):
+            raise LabError(f"host {name} is still booting; its console: {host.serial_log}")
         return host
 
     @classmethod
