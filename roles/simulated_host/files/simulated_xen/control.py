@@ -12,8 +12,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from collections.abc import Awaitable
 from pathlib import Path
-from typing import Any, Awaitable, Callable, Dict, Optional
+from typing import Any, Callable
 
 from .domains import BadDomain, Config, NoSuchDomain
 from .faults import BadFault, Faults
@@ -29,8 +30,8 @@ class Control:
         self._host = host
         self._faults = Faults(host)
         self.stopped = asyncio.Event()
-        self._listener: Optional[asyncio.AbstractServer] = None
-        self._handlers: Dict[str, Handler] = {
+        self._listener: asyncio.AbstractServer | None = None
+        self._handlers: dict[str, Handler] = {
             "sysfs-write": self._sysfs_write,
             "hypercall": self._hypercall,
             "create": self._create,
@@ -40,6 +41,8 @@ class Control:
             "devices": self._devices,
             "inject": self._inject,
             "load-pcifront": self._load_pcifront,
+            "plug": self._plug,
+            "unplug": self._unplug,
             "trace": self._trace,
             "stop": self._stop,
         }
@@ -68,7 +71,7 @@ class Control:
         finally:
             writer.close()
 
-    async def _answer(self, line: bytes) -> Dict[str, Any]:
+    async def _answer(self, line: bytes) -> dict[str, Any]:
         try:
             request = json.loads(line)
             handler = self._handlers[request.pop("do")]
@@ -86,7 +89,7 @@ class Control:
         root = os.path.realpath(self._host.run.sys)
         self._host.sysfs.write(os.path.relpath(path, root), data.encode("latin-1"))
 
-    async def _hypercall(self, name: str, arguments: Dict[str, Any]) -> Any:
+    async def _hypercall(self, name: str, arguments: dict[str, Any]) -> Any:
         calls = {
             "test_assign", "assign", "deassign", "device_group", "ioport_permission",
             "iomem_permission", "irq_permission", "map_pirq", "unmap_pirq",
@@ -95,7 +98,7 @@ class Control:
             raise KeyError(name)
         return getattr(self._host.hypervisor, name)(**arguments)
 
-    async def _create(self, config: Dict[str, Any], paused: bool = False) -> Dict[str, Any]:
+    async def _create(self, config: dict[str, Any], paused: bool = False) -> dict[str, Any]:
         domain = await self._host.domains.create(Config.parse(config), paused)
         return {"domid": domain.domid, "uuid": domain.uuid}
 
@@ -110,6 +113,12 @@ class Control:
         if kernel is None:
             raise BadDomain("only a PV guest has pcifront")
         kernel.load_pcifront()
+
+    async def _plug(self, domid: int, device: str) -> int:
+        return self._host.domains.model(domid).plug(device)
+
+    async def _unplug(self, domid: int, device: str, seconds: float) -> None:
+        await self._host.domains.unplug(domid, device, seconds)
 
     async def _list(self) -> Any:
         return self._host.domains.listing()

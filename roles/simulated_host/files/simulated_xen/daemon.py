@@ -14,7 +14,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Optional
 
 from .control import Control
 from .host.machine import Machine, load
@@ -51,7 +50,7 @@ def prepare(directory: Path) -> RunDirectory:
     return run
 
 
-def process_id(run: RunDirectory) -> Optional[int]:
+def process_id(run: RunDirectory) -> int | None:
     """The id of the process that runs a host, None if there is none."""
     try:
         pid = int((run.path / "pid").read_text(encoding="ascii"))

@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import json
+import os
 import uuid
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any
 
 from .hypervisor import Hypervisor
 from .kernel.guest import GuestKernel, Platform
@@ -40,10 +43,10 @@ class Config:
     linux: str = "6.1"
     memory: int = 160
     on_reboot: str = "restart"
-    pci: List[str] = field(default_factory=list)
+    pci: list[str] = field(default_factory=list)
 
     @classmethod
-    def parse(cls, values: Dict[str, Any]) -> Config:
+    def parse(cls, values: dict[str, Any]) -> Config:
         """From a description; BadDomain names what is wrong."""
         unknown = set(values) - set(cls.__dataclass_fields__)
         if unknown:
@@ -57,14 +60,36 @@ class Config:
 
 
 @dataclass
+class DeviceModel:
+    """QEMU of an HVM guest: which host device sits where (device and function number in one byte)."""
+
+    plugged: dict[str, int] = field(default_factory=dict)
+
+    def plug(self, device: str) -> int:
+        """Give a device the first free slot from 3 on."""
+        if device in self.plugged:
+            raise OSError(errno.EEXIST, os.strerror(errno.EEXIST))
+        taken = set(self.plugged.values())
+        devfn = next(slot << 3 for slot in range(3, 32) if slot << 3 not in taken)
+        self.plugged[device] = devfn
+        return devfn
+
+    def ejected(self, device: str) -> None:
+        """The guest has let go of a device."""
+        self.plugged.pop(device, None)
+
+
+@dataclass
 class Domain:
     """One running domain. `kernel` is there for PV guests only: others do not take part in the handshake."""
 
     domid: int
     uuid: str
     config: Config
-    kernel: Optional[GuestKernel] = None
+    kernel: GuestKernel | None = None
+    model: DeviceModel | None = None
     paused: bool = False
+    unplugging: list[str] = field(default_factory=list)
 
     @property
     def home(self) -> str:
@@ -74,7 +99,7 @@ class Domain:
 
 def owned_by(domid: int, *others: str) -> Permissions:
     """A permission list: the owner with no access for the rest, then single entries."""
-    return (Permission("n", domid),) + tuple(Permission(entry[0], int(entry[1:])) for entry in others)
+    return (Permission("n", domid), *tuple(Permission(entry[0], int(entry[1:])) for entry in others))
 
 
 class Domains:
@@ -87,7 +112,7 @@ class Domains:
         self._userdata = userdata
         self._xs = LocalClient(store, "T0", DOM0)
         self._next = 1
-        self.running: Dict[int, Domain] = {}
+        self.running: dict[int, Domain] = {}
         userdata.mkdir(parents=True, exist_ok=True)
         self._dom0()
 
@@ -117,11 +142,11 @@ class Domains:
         self._write_store(domain)
         self._write_userdata(domain)
         self._store.introduce(domid)
+        if config.type == "hvm":
+            domain.model = DeviceModel()
         if config.type == "pv":
             major, _dot, minor = config.linux.partition(".")
-            kernel = GuestKernel(
-                self._store, domid, self._platform, (int(major), int(minor or "0")), config.pcifront
-            )
+            kernel = GuestKernel(self._store, domid, self._platform, (int(major), int(minor or "0")), config.pcifront)
             domain.kernel = kernel
             kernel.boot()
         if paused:
@@ -145,8 +170,31 @@ class Domains:
     def pause(self, domain: Domain, paused: bool) -> None:
         """Stop or go on running."""
         domain.paused = paused
+        if not paused and domain.model is not None:
+            while domain.unplugging:
+                domain.model.ejected(domain.unplugging.pop())
         if domain.kernel is not None:
             domain.kernel.pause(paused)
+
+    def model(self, domid: int) -> DeviceModel:
+        """The QEMU of an HVM guest."""
+        domain = self.find(str(domid))
+        if domain.model is None:
+            raise BadDomain(f"domain {domid} is no HVM guest")
+        return domain.model
+
+    async def unplug(self, domid: int, device: str, seconds: float) -> None:
+        """device_del: ask the guest, and wait until it has ejected the device. ENODEV, ETIMEDOUT."""
+        domain, model = self.find(str(domid)), self.model(domid)
+        if device not in model.plugged:
+            raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
+        if not domain.paused:
+            model.ejected(device)
+            return
+        domain.unplugging.append(device)
+        await asyncio.sleep(seconds)
+        if device in model.plugged:
+            raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
 
     async def stop_all(self) -> None:
         """The host goes down."""
@@ -183,7 +231,7 @@ class Domains:
 
     def _write_userdata(self, domain: Domain) -> None:
         config = domain.config
-        build: Dict[str, Any] = {"max_memkb": config.memory * 1024, "target_memkb": config.memory * 1024}
+        build: dict[str, Any] = {"max_memkb": config.memory * 1024, "target_memkb": config.memory * 1024}
         build[f"type.{config.type}"] = {"e820_host": config.e820_host} if config.type == "pv" else {}
         content = {
             "c_info": {
@@ -206,7 +254,7 @@ class Domains:
             return "disabled"
         return "sync_pt" if config.type == "pv" else "share_pt"
 
-    def listing(self) -> List[Dict[str, Any]]:
+    def listing(self) -> list[dict[str, Any]]:
         """All domains as data."""
         result = []
         for domain in self.running.values():

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any, Awaitable, Callable, Dict
+from collections.abc import Awaitable
+from typing import Any, Callable
 
 from .host.device import Address, Device
 from .kernel.guest import GuestKernel, Manner
@@ -31,7 +32,7 @@ class Faults:
         self._host = host
 
     @classmethod
-    def known(cls) -> Dict[str, str]:
+    def known(cls) -> dict[str, str]:
         """Names with what they do."""
         found = {}
         for name, member in inspect.getmembers(cls, inspect.isfunction):
@@ -39,7 +40,7 @@ class Faults:
                 found[name.replace("_", "-")] = inspect.getdoc(member) or ""
         return found
 
-    async def inject(self, name: str, arguments: Dict[str, Any]) -> None:
+    async def inject(self, name: str, arguments: dict[str, Any]) -> None:
         """Cause (or end) a fault; BadFault if that makes no sense."""
         if name not in self.known():
             raise BadFault(f"there is no fault {name}; known are {', '.join(self.known())}")

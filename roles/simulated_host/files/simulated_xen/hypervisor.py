@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Callable, Dict, Mapping, Set, Tuple
+from typing import Callable
 
 from .host.device import Address, Device
 
 DOM0 = 0
 DOMID_IO = 0x7FF1
 DOMID_INVALID = 0x7FF4
+
+Note = Callable[[str, str, str], None]
 
 IOPORTS = 0x10000
 PIRQS = 1024
@@ -31,25 +34,29 @@ class DomainRights:
 
     iommu: bool
     dying: bool = False
-    frames: Set[int] = field(default_factory=set)
-    ports: Set[int] = field(default_factory=set)
-    irqs: Set[int] = field(default_factory=set)
-    pirqs: Dict[int, int] = field(default_factory=dict)
+    frames: set[int] = field(default_factory=set)
+    ports: set[int] = field(default_factory=set)
+    irqs: set[int] = field(default_factory=set)
+    pirqs: dict[int, int] = field(default_factory=dict)
 
 
 class Hypervisor:
     """The eight calls that PCI passthrough needs, with Xen's checks in Xen's order."""
 
     def __init__(
-        self, devices: Mapping[Address, Device], iommu: bool, xen: Tuple[int, int], note: Callable[[str, str, str], None]
+        self,
+        devices: Mapping[Address, Device],
+        iommu: bool,
+        xen: tuple[int, int],
+        note: Callable[[str, str, str], None],
     ) -> None:
         self._devices = devices
         self._iommu = iommu
         self._xen = xen
         self._note = note
-        self._owners: Dict[Address, int] = {}
-        self.domains: Dict[int, DomainRights] = {DOM0: DomainRights(iommu)}
-        self.broken: Set[Address] = set()
+        self._owners: dict[Address, int] = {}
+        self.domains: dict[int, DomainRights] = {DOM0: DomainRights(iommu)}
+        self.broken: set[Address] = set()
 
     # -- domains -------------------------------------------------------------------------------------
 
@@ -116,7 +123,7 @@ class Hypervisor:
         self._owners[address] = DOM0 if domid == DOMID_IO else DOMID_IO
         self._note("xen", "deassign", f"{address} {domid}")
 
-    def device_group(self, domid: int, sbdf: int) -> Tuple[int, ...]:
+    def device_group(self, domid: int, sbdf: int) -> tuple[int, ...]:
         """Devices that cannot be told apart by the IOMMU: those behind the same conventional bridge,
         among those that the domain owns."""
         address = Address.from_sbdf(sbdf)
@@ -172,7 +179,7 @@ class Hypervisor:
             raise refuse(errno.EINVAL)
 
     @staticmethod
-    def _set(rights: Set[int], numbers: range, allow: bool) -> None:
+    def _set(rights: set[int], numbers: range, allow: bool) -> None:
         if allow:
             rights.update(numbers)
         else:

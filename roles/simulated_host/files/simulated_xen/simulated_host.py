@@ -8,7 +8,6 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict
 
 from .domains import Config, Domains
 from .host.bus import PciBus
@@ -17,6 +16,7 @@ from .host.files import Files
 from .host.machine import Machine
 from .host.pciback import PcibackDriver
 from .host.sysfs import Sysfs
+from .host.watch import ForeignWriters
 from .hypervisor import Hypervisor
 from .kernel.dom0 import Dom0Kernel
 from .store.server import Server
@@ -67,7 +67,7 @@ class RunDirectory:
         """Every change in order."""
         return self.path / "trace"
 
-    def environment(self) -> Dict[str, str]:
+    def environment(self) -> dict[str, str]:
         """The variables that make a program work on this host."""
         return {
             "XENSTORED_PATH": str(self.store_socket),
@@ -92,6 +92,7 @@ class SimulatedHost:
         self.pciback = PcibackDriver(self.bus, machine.linux >= (4, 9))
         self.pciback.slots += machine.hidden
         self.sysfs = Sysfs(self.files, self.bus, self.pciback)
+        self.writers = ForeignWriters(str(run.sys), self.sysfs, self.trace)
         self.hypervisor = Hypervisor(self.bus.devices, machine.iommu, machine.xen, self.trace.note)
         self.kernel = Dom0Kernel(self.store, machine, self.pciback, self.sysfs, self.files)
         self.domains = Domains(self.store, self.hypervisor, self, run.libxl)
@@ -103,6 +104,11 @@ class SimulatedHost:
         self._procfs()
         self._interpreter()
         self.kernel.boot()
+        try:
+            self.writers.start()
+        except OSError as error:
+            # Python processes do not need it, and a kernel may be out of inotify instances.
+            self.trace.note("simulator", "no inotify", "", error.strerror or "")
         for values in self.machine.domains:
             await self.domains.create(Config.parse(values))
         await self.server.start()
@@ -110,13 +116,14 @@ class SimulatedHost:
     async def stop(self) -> None:
         """Shut down; files stay where they are."""
         await self.server.stop()
+        self.writers.stop()
         await self.domains.stop_all()
         await self.kernel.stop()
         self.trace.close()
 
     # -- what a guest's kernel reaches (kernel.guest.Platform) ---------------------------------------
 
-    def seen_by(self, domid: int) -> Dict[Address, Device]:
+    def seen_by(self, domid: int) -> dict[Address, Device]:
         """Devices that answer to a guest's configuration accesses."""
         return self.kernel.seen_by(domid)
 

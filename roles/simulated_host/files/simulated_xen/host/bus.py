@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import Callable, Dict, List, Optional, Protocol
+from typing import Callable, Protocol
 
 from .device import Address, Device
 from .machine import Machine, virtual_function
@@ -33,7 +33,7 @@ class Observer(Protocol):
     def removed(self, device: Device) -> None:
         """A device has gone."""
 
-    def changed(self, device: Device, before: Optional[str]) -> None:
+    def changed(self, device: Device, before: str | None) -> None:
         """A device's driver (it was `before`), override, VFs or children may have changed."""
 
 
@@ -58,23 +58,23 @@ class PciBus:
 
     def __init__(self, machine: Machine, note: Callable[[str, str, str], None]) -> None:
         self.machine = machine
-        self.devices: Dict[Address, Device] = {}
-        self.new_ids: Dict[str, List[str]] = {}
-        self.observer: Optional[Observer] = None
-        self.stub: Optional[Stub] = None
+        self.devices: dict[Address, Device] = {}
+        self.new_ids: dict[str, list[str]] = {}
+        self.observer: Observer | None = None
+        self.stub: Stub | None = None
         self._note = note
-        self._counters: Dict[str, int] = {}
-        self._removed: List[Device] = []
+        self._counters: dict[str, int] = {}
+        self._removed: list[Device] = []
         for device in machine.devices:
             self.devices[device.address] = device
 
     @property
-    def drivers(self) -> List[str]:
+    def drivers(self) -> list[str]:
         """Names of all drivers, pciback included."""
         names = {model.driver for model in MODELS.values() if model.driver}
         return sorted(names | {PCIBACK, "pci-stub", "vfio-pci"})
 
-    def boot(self, hidden: List[Address]) -> None:
+    def boot(self, hidden: list[Address]) -> None:
         """What the kernel does at boot: pciback gets what is hidden, drivers get the rest."""
         for device in list(self.devices.values()):
             if device.address in hidden and self.stub is not None:
@@ -115,7 +115,7 @@ class PciBus:
             raise refuse(errno.ENODEV)
         self._attach(device, driver)
 
-    def unbind(self, device: Device, driver: Optional[str] = None) -> None:
+    def unbind(self, device: Device, driver: str | None = None) -> None:
         """A write to the driver's ``unbind``; ENODEV if it has not this device."""
         if device.driver is None or (driver is not None and device.driver != driver):
             raise refuse(errno.ENODEV)
@@ -155,7 +155,7 @@ class PciBus:
             device.names = self._children(device)
         self._changed(device, None)
 
-    def _children(self, device: Device) -> List[str]:
+    def _children(self, device: Device) -> list[str]:
         """Names of what the driver creates: an interface, a controller, a disk."""
         kind = device.model.child
         if not kind:
@@ -166,7 +166,7 @@ class PciBus:
         if device.physfn is not None and device.physfn.names:
             # As udev names them: the PF's interface with v and the VF's number.
             return [f"{device.physfn.names[0]}v{device.physfn.vfs.index(device)}"]
-        taken = {name for other in self.devices.values() for name in other.names + [other.facts.name]}
+        taken = {name for other in self.devices.values() for name in [*other.names, other.facts.name]}
         if kind == "ata":
             return [next(name for name in (f"sd{c}" for c in "abcdefghijklmnopqrstuvwxyz") if name not in taken)]
         number = 0
@@ -290,6 +290,6 @@ class PciBus:
         """Something about a device changed that its files show."""
         self._changed(device, device.driver)
 
-    def _changed(self, device: Device, before: Optional[str]) -> None:
+    def _changed(self, device: Device, before: str | None) -> None:
         if self.observer:
             self.observer.changed(device, before)

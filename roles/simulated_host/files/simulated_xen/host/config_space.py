@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Optional, Sequence
 
 SIZE = 4096
 
@@ -61,14 +61,14 @@ class Capabilities:
 
     flr: bool = True
     msix_vectors: int = 0
-    serial: Optional[bytes] = None
-    vfs: Optional[Sequence[int]] = None
+    serial: bytes | None = None
+    vfs: Sequence[int] | None = None
     port_type: int = 0
     acs: bool = False
 
 
 def build(
-    identity: Identity, capabilities: Capabilities, multifunction: bool, buses: Optional[Sequence[int]] = None
+    identity: Identity, capabilities: Capabilities, multifunction: bool, buses: Sequence[int] | None = None
 ) -> bytearray:
     """The 4096 bytes after firmware has set up the function. `buses` (primary, secondary,
     subordinate) makes it a bridge."""

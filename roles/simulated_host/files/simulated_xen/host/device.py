@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 import struct
 from dataclasses import dataclass, field
-from typing import List, Optional, Tuple
 
 from . import config_space
 from .models import Model
@@ -36,7 +35,9 @@ class Address:
         match = _ADDRESS.match(text)
         if match is None or int(match.group(3), 16) > 0x1F:
             raise ValueError(f"{text!r} is not a PCI address")
-        return cls(int(match.group(1) or "0", 16), int(match.group(2), 16), int(match.group(3), 16), int(match.group(4)))
+        return cls(
+            int(match.group(1) or "0", 16), int(match.group(2), 16), int(match.group(3), 16), int(match.group(4))
+        )
 
     @classmethod
     def from_sbdf(cls, sbdf: int) -> Address:
@@ -93,18 +94,18 @@ class Device:
     model_name: str
     facts: Facts
     config: bytearray
-    regions: List[Region]
+    regions: list[Region]
     irq: int
-    parent: Optional[Device] = None
-    physfn: Optional[Device] = None
-    driver: Optional[str] = None
+    parent: Device | None = None
+    physfn: Device | None = None
+    driver: str | None = None
     override: str = ""
-    vfs: List[Device] = field(default_factory=list)
+    vfs: list[Device] = field(default_factory=list)
     autoprobe: bool = True
-    resets: List[str] = field(default_factory=list)
+    resets: list[str] = field(default_factory=list)
     reset_count: int = 0
     broken_reset: bool = False
-    names: List[str] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         return str(self.address)
@@ -152,7 +153,7 @@ def serial_bytes(text: str) -> bytes:
 def serial_from_mac(mac: str) -> str:
     """How NICs build their serial number: ff-ff in the middle of the MAC."""
     parts = mac.split(":")
-    return "-".join(parts[:3] + ["ff", "ff"] + parts[3:])
+    return "-".join([*parts[:3], "ff", "ff", *parts[3:]])
 
 
 class Apertures:
@@ -163,9 +164,9 @@ class Apertures:
         self._wide = 0x38_0000_0000
         self._ports = 0x1000
 
-    def regions(self, model: Model) -> List[Region]:
+    def regions(self, model: Model) -> list[Region]:
         """The thirteen lines of a resource file (BARs, ROM, VF BARs)."""
-        lines: List[Region] = []
+        lines: list[Region] = []
         for bar in model.bars:
             lines.append(self._place(bar))
             if bar.wide:
@@ -185,6 +186,6 @@ class Apertures:
         return Region(start, start + bar.size - 1, flags)
 
     @staticmethod
-    def _take(free: int, size: int, alignment: int) -> Tuple[int, int]:
+    def _take(free: int, size: int, alignment: int) -> tuple[int, int]:
         start = (free + alignment - 1) // alignment * alignment
         return start, start + size

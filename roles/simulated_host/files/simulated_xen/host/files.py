@@ -9,10 +9,10 @@ watch for foreign writers (see watch.py) is not triggered by our own updates.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from pathlib import Path
-from typing import Union
 
 READ_ONLY = 0o444
 READ_WRITE = 0o644
@@ -34,7 +34,7 @@ class Files:
         os.makedirs(full, exist_ok=True)
         return full
 
-    def attribute(self, path: str, value: Union[str, bytes], mode: int = READ_ONLY) -> None:
+    def attribute(self, path: str, value: str | bytes, mode: int = READ_ONLY) -> None:
         """Create or replace a file; text gets the newline that sysfs files end in."""
         data = value if isinstance(value, bytes) else (f"{value}\n" if value else "").encode()
         full = os.path.join(self.root, path)
@@ -64,10 +64,8 @@ class Files:
 
     def unlink(self, path: str) -> None:
         """Remove a file or link, if it is there."""
-        try:
+        with contextlib.suppress(FileNotFoundError):
             os.unlink(os.path.join(self.root, path))
-        except FileNotFoundError:
-            pass
 
     def remove_tree(self, path: str) -> None:
         """Remove a directory with all below it, if it is there."""

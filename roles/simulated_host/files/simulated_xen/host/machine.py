@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, List, Tuple
+from typing import Any
 
 from . import config_space
 from .device import Address, Apertures, Device, Facts, serial_bytes, serial_from_mac
@@ -36,15 +36,15 @@ class Machine:
     `passthrough` is pciback's module parameter of that name; `domains` are created at the start."""
 
     name: str
-    linux: Tuple[int, int] = (6, 1)
-    xen: Tuple[int, int] = (4, 17)
+    linux: tuple[int, int] = (6, 1)
+    xen: tuple[int, int] = (4, 17)
     iommu: bool = True
     passthrough: bool = False
-    hidden: List[Address] = field(default_factory=list)
+    hidden: list[Address] = field(default_factory=list)
     cpus_per_node: int = 8
-    devices: List[Device] = field(default_factory=list)
-    numvfs: Dict[Address, int] = field(default_factory=dict)
-    domains: List[Dict[str, Any]] = field(default_factory=list)
+    devices: list[Device] = field(default_factory=list)
+    numvfs: dict[Address, int] = field(default_factory=dict)
+    domains: list[dict[str, Any]] = field(default_factory=list)
     apertures: Apertures = field(default_factory=Apertures)
 
 
@@ -58,13 +58,13 @@ def load(name: str) -> Machine:
         raise BadMachine(f"There is no machine description {name!r}: give the path of one, or one of {shipped}.")
     text = path.read_text(encoding="utf-8")
     if path.suffix in (".yml", ".yaml"):
-        import yaml  # only where the user prefers YAML: nothing else here needs it
+        import yaml  # noqa: PLC0415 - only where the user prefers YAML: nothing else here needs it
 
         return build(yaml.safe_load(text))
     return build(json.loads(text))
 
 
-def build(description: Dict[str, Any]) -> Machine:
+def build(description: dict[str, Any]) -> Machine:
     """Build the devices that a description lists."""
     unknown = set(description) - _MACHINE_KEYS
     if unknown:
@@ -81,7 +81,7 @@ def build(description: Dict[str, Any]) -> Machine:
     )
     entries = [(Address.parse(entry["at"]), entry) for entry in description.get("devices", ())]
     shared = {(a.segment, a.bus, a.slot) for a, _entry in entries if a.function}
-    bridges: Dict[Tuple[int, int], Device] = {}
+    bridges: dict[tuple[int, int], Device] = {}
     for address, entry in entries:
         multifunction = (address.segment, address.bus, address.slot) in shared
         device = _device(machine, address, entry, multifunction)
@@ -96,19 +96,19 @@ def build(description: Dict[str, Any]) -> Machine:
     return machine
 
 
-def version(text: object) -> Tuple[int, int]:
+def version(text: object) -> tuple[int, int]:
     """``6.1`` as (6, 1)."""
     major, _dot, minor = str(text).partition(".")
     return int(major), int(minor or "0")
 
 
-def _check_root_bus(address: Address, bridges: Dict[Tuple[int, int], Device]) -> None:
+def _check_root_bus(address: Address, bridges: dict[tuple[int, int], Device]) -> None:
     """A bus without a bridge in the list is a root bus of its own (a second socket), which must begin it."""
     if address.slot == 0 and address.function == 0 and (address.segment, address.bus) in bridges:
         raise BadMachine(f"{address} is on a bus that a bridge has already.")
 
 
-def _device(machine: Machine, address: Address, entry: Dict[str, Any], multifunction: bool) -> Device:
+def _device(machine: Machine, address: Address, entry: dict[str, Any], multifunction: bool) -> Device:
     unknown = set(entry) - _DEVICE_KEYS
     if unknown:
         raise BadMachine(f"Device {address} has no setting {', '.join(sorted(unknown))}.")
@@ -166,7 +166,7 @@ def virtual_function(machine: Machine, physical: Device, index: int) -> Device:
     mac = ""
     if model.child == "net":
         tail = physical.facts.mac.split(":")[3:] or ["00", "00", "00"]
-        mac = ":".join(["02"] + tail + [f"{index >> 8:02x}", f"{index & 0xFF:02x}"])
+        mac = ":".join(["02", *tail, f"{index >> 8:02x}", f"{index & 255:02x}"])
     capabilities = config_space.Capabilities(flr=True, msix_vectors=model.msix_vectors)
     return Device(
         address=address,

@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import re
 from dataclasses import dataclass
-from typing import Dict, List, Optional, Set
 
 from .bus import PCIBACK, PciBus, refuse
 from .device import Address, Device
@@ -22,7 +21,7 @@ class Held:
     """One device bound to pciback. `owner` is the domain id whose backend has it exported."""
 
     device: Device
-    owner: Optional[int] = None
+    owner: int | None = None
     permissive: bool = False
 
 
@@ -32,9 +31,9 @@ class PcibackDriver:
     def __init__(self, bus: PciBus, overrides_known: bool = True) -> None:
         self._bus = bus
         self._overrides_known = overrides_known
-        self.slots: List[Address] = []
-        self.held: Dict[Address, Held] = {}
-        self.poisoned: Set[Address] = set()
+        self.slots: list[Address] = []
+        self.held: dict[Address, Held] = {}
+        self.poisoned: set[Address] = set()
         bus.stub = self
 
     # -- driver core ---------------------------------------------------------------------------------
@@ -44,7 +43,7 @@ class PcibackDriver:
         is below it."""
         if self._overrides_known and device.override == PCIBACK:
             return True
-        above: Optional[Device] = device
+        above: Device | None = device
         while above is not None:
             if above.address in self.slots:
                 return True
@@ -98,7 +97,7 @@ class PcibackDriver:
         held.permissive = True
 
     @staticmethod
-    def _expand(text: str) -> List[Address]:
+    def _expand(text: str) -> list[Address]:
         match = _SLOT.match(text.strip())
         if match is None or (match.group(3) == "*" and match.group(4) != "*"):
             raise refuse(errno.EINVAL)
@@ -111,7 +110,7 @@ class PcibackDriver:
 
     # -- for the xenbus half -------------------------------------------------------------------------
 
-    def take_for(self, address: Address, domid: int) -> Optional[Device]:
+    def take_for(self, address: Address, domid: int) -> Device | None:
         """Hand a held device to a domain's backend; None if it is not held or not free."""
         held = self.held.get(address)
         if held is None or held.owner is not None or address in self.poisoned:

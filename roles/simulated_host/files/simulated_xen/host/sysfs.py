@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import Callable, Dict, List, Optional, Tuple
+from typing import Callable
 
 from .bus import PCIBACK, PciBus, refuse
 from .device import Address, Device
@@ -35,10 +35,11 @@ class Sysfs:
         self._files = files
         self._bus = bus
         self._pciback = pciback
-        self._paths: Dict[Address, str] = {}
-        self._registered: Dict[Address, List[str]] = {}
-        self._class_links: Dict[str, List[str]] = {}
-        self.actions: Dict[str, Action] = {}
+        self._paths: dict[Address, str] = {}
+        self._registered: dict[Address, list[str]] = {}
+        self._class_links: dict[str, list[str]] = {}
+        self.actions: dict[str, Action] = {}
+        self.on_directory: Callable[[str], None] = lambda directory: None
         bus.observer = self
 
     # -- building ------------------------------------------------------------------------------------
@@ -60,7 +61,7 @@ class Sysfs:
     def _build_driver(self, driver: str) -> None:
         base = f"{DRIVERS}/{driver}"
         self._files.directory(base)
-        actions: Dict[str, Action] = {
+        actions: dict[str, Action] = {
             "bind": lambda text: self._bus.bind(self._bus.find(text), driver),
             "unbind": lambda text: self._bus.unbind(self._bus.find(text), driver),
             "new_id": lambda text: self._bus.add_new_id(driver, text),
@@ -147,7 +148,7 @@ class Sysfs:
         if device.driver is not None:
             self.changed(device, None)
 
-    def _attributes(self, device: Device) -> Dict[str, Tuple[str, int]]:
+    def _attributes(self, device: Device) -> dict[str, tuple[str, int]]:
         identity, facts = device.model.identity, device.facts
         texts = {
             "vendor": f"0x{identity.vendor:04x}",
@@ -183,7 +184,7 @@ class Sysfs:
 
     def _register(self, device: Device, base: str) -> None:
         """What writes to the device's files do."""
-        actions: Dict[str, Action] = {
+        actions: dict[str, Action] = {
             "driver_override": lambda text: self._bus.set_override(device, text),
             "remove": lambda text: self._bus.remove(device),
             "rescan": self._rescan,
@@ -196,6 +197,7 @@ class Sysfs:
         self._registered[device.address] = list(actions)
         for name, action in actions.items():
             self.actions[f"{base}/{name}"] = action
+        self.on_directory(base)
 
     def removed(self, device: Device) -> None:
         """Take a device's directory away."""
@@ -206,7 +208,7 @@ class Sysfs:
             del self.actions[f"{base}/{name}"]
         self._files.remove_tree(base)
 
-    def changed(self, device: Device, before: Optional[str]) -> None:
+    def changed(self, device: Device, before: str | None) -> None:
         """Bring links, attributes and children up to date."""
         base = self._paths.get(device.address)
         if base is None:
@@ -260,7 +262,7 @@ class Sysfs:
         for link in self._class_links.pop(base, ()):
             self._files.unlink(link)
 
-    def _make(self, path: str, texts: Dict[str, str], links: List[str], owner: str) -> None:
+    def _make(self, path: str, texts: dict[str, str], links: list[str], owner: str) -> None:
         self._files.directory(path)
         for name, value in texts.items():
             self._files.directory(os.path.dirname(f"{path}/{name}"))
@@ -290,8 +292,14 @@ class Sysfs:
         self._make(f"{top}/{name}", texts, [f"class/net/{name}"], os.path.dirname(top))
 
     def _make_nvme(self, device: Device, top: str, name: str) -> None:
-        texts = {"serial": device.facts.serial.ljust(20), "model": "Simulated NVMe", "firmware_rev": "1.0",
-                 "transport": "pcie", "address": str(device), "state": "live"}
+        texts = {
+            "serial": device.facts.serial.ljust(20),
+            "model": "Simulated NVMe",
+            "firmware_rev": "1.0",
+            "transport": "pcie",
+            "address": str(device),
+            "state": "live",
+        }
         self._make(f"{top}/{name}", texts, [f"class/nvme/{name}"], os.path.dirname(top))
         self._make_disk(f"{top}/{name}", f"{name}n1")
 

@@ -20,6 +20,13 @@ import io
 import os
 import sys
 
+# typing itself is not imported: every start of Python would pay for it.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType
+    from typing import Any
+
 RUN = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 MOVED = {"/var/lib/xen": os.path.join(RUN, "var", "lib", "xen")}
 
@@ -27,14 +34,14 @@ _SYS = tuple({os.path.join(RUN, "sys") + os.sep, os.path.join(os.path.realpath(R
 _REAL_SYS = os.path.join(os.path.realpath(RUN), "sys") + os.sep
 
 _os_open, _os_write, _os_close, _io_open = os.open, os.write, os.close, io.open
-_control_files = {}  # descriptor -> path
+_control_files: dict[int, str] = {}  # by descriptor
 
 
-def _error(number, path):
+def _error(number: int, path: str) -> OSError:
     return OSError(number, os.strerror(number), path)
 
 
-def _control_file(path):
+def _control_file(path: Any) -> str | None:
     """The real path of a file of the simulated sysfs, None for any other path."""
     if isinstance(path, int):
         return None
@@ -47,7 +54,7 @@ def _control_file(path):
     return real if real.startswith(_REAL_SYS) and not real.endswith("/config") else None
 
 
-def _check_writable(path, creates):
+def _check_writable(path: str, creates: bool) -> None:
     """kernfs refuses to open a file for writing that has no write permission bit, also to root, and
     never creates one."""
     try:
@@ -58,17 +65,17 @@ def _check_writable(path, creates):
         raise _error(errno.EACCES, path)
 
 
-def _hand_over(path, data):
-    from simulated_xen_client import ask  # not before it is needed: every Python start pays for imports
+def _hand_over(path: str, data: Any) -> int:
+    from xen.lowlevel._simulator import Refused, ask  # noqa: PLC0415 - every start of Python would pay for it
 
     try:
         ask("sysfs-write", path=path, data=bytes(data).decode("latin-1"))
-    except ConnectionError:
+    except Refused:
         raise _error(errno.EIO, path) from None
     return len(data)
 
 
-def _moved(path):
+def _moved(path: Any) -> Any:
     """Where a path is on the simulated host."""
     if isinstance(path, int) or path is None:
         return path
@@ -82,18 +89,18 @@ def _moved(path):
 class _ControlFile(io.FileIO):
     """An open file of sysfs: reads come from the file, writes go to the simulator."""
 
-    def __init__(self, descriptor, path):
+    def __init__(self, descriptor: int, path: str) -> None:
         super().__init__(descriptor, "r+")
         self._path = path
 
-    def write(self, data):
+    def write(self, data: Any) -> int:
         with memoryview(data) as view:
             return _hand_over(self._path, view.tobytes())
 
-    def truncate(self, size=None):
+    def truncate(self, size: int | None = None) -> int:
         return size or 0
 
-    def close(self):
+    def close(self) -> None:
         if not self.closed:
             _control_files.pop(self.fileno(), None)
         super().close()
@@ -103,36 +110,45 @@ class _Patched:
     """A replacement for a function. An object, because pathlib keeps functions as class attributes, and
     a plain function would become a method there."""
 
-    def __init__(self, real, replacement):
+    def __init__(self, real: Callable[..., Any], replacement: Callable[..., Any]) -> None:
         self._replacement = replacement
         self.__name__ = real.__name__
         self.__doc__ = real.__doc__
 
-    def __call__(self, *args, **kwargs):
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self._replacement(*args, **kwargs)
 
 
-def _open_descriptor(path, flags, mode=0o777, *, dir_fd=None):
+def _open_descriptor(path: Any, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
     control = _control_file(path) if dir_fd is None and flags & (os.O_WRONLY | os.O_RDWR) else None
     if control is None:
         return _os_open(_moved(path), flags, mode, dir_fd=dir_fd)
-    _check_writable(control, flags & os.O_CREAT)
+    _check_writable(control, bool(flags & os.O_CREAT))
     descriptor = _os_open(control, os.O_RDONLY | os.O_CLOEXEC)
     _control_files[descriptor] = control
     return descriptor
 
 
-def _write_descriptor(descriptor, data):
+def _write_descriptor(descriptor: int, data: Any) -> int:
     path = _control_files.get(descriptor)
     return _os_write(descriptor, data) if path is None else _hand_over(path, data)
 
 
-def _close_descriptor(descriptor):
+def _close_descriptor(descriptor: int) -> None:
     _control_files.pop(descriptor, None)
-    return _os_close(descriptor)
+    _os_close(descriptor)
 
 
-def _open_file(file, mode="r", buffering=-1, encoding=None, errors=None, newline=None, closefd=True, opener=None):
+def _open_file(  # noqa: PLR0913, PLR0917 - as many as open() has
+    file: Any,
+    mode: str = "r",
+    buffering: int = -1,
+    encoding: str | None = None,
+    errors: str | None = None,
+    newline: str | None = None,
+    closefd: bool = True,
+    opener: Any = None,
+) -> Any:
     writes = set(mode) & set("wax+")
     control = None
     if writes:
@@ -151,16 +167,16 @@ def _open_file(file, mode="r", buffering=-1, encoding=None, errors=None, newline
     return io.TextIOWrapper(buffered, encoding, errors, newline, line_buffering=buffering == 1)
 
 
-def _following(real, paths):
+def _following(real: Callable[..., Any], paths: int) -> Callable[..., Any]:
     """A function of os whose first one or two arguments are paths."""
 
-    def call(*args, **kwargs):
+    def call(*args: Any, **kwargs: Any) -> Any:
         return real(*[_moved(arg) for arg in args[:paths]], *args[paths:], **kwargs)
 
     return call
 
 
-def _install(module, name, replacement):
+def _install(module: ModuleType, name: str, replacement: Callable[..., Any]) -> None:
     real = getattr(module, name)
     patched = _Patched(real, replacement)
     setattr(module, name, patched)

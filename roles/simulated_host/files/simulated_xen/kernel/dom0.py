@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import errno
-from typing import Dict
 
 from ..host.bus import refuse
 from ..host.device import Address, Device
@@ -43,7 +42,7 @@ class Dom0Kernel(Kernel):
         self._machine = machine
         self._driver = driver
         self._files = files
-        self.backends: Dict[str, _Registered] = {}
+        self.backends: dict[str, _Registered] = {}
         files.directory(f"{BUS}/devices")
         files.directory(DRIVER)
         for name in ("bind", "unbind"):
@@ -127,7 +126,7 @@ class Dom0Kernel(Kernel):
         """A guest's backend; KeyError if it has none."""
         return self.backends[f"{BACKEND}/{domid}/0"]
 
-    def seen_by(self, domid: int) -> Dict[Address, Device]:
+    def seen_by(self, domid: int) -> dict[Address, Device]:
         """What a guest finds when it scans its buses."""
         backend = self.backends.get(f"{BACKEND}/{domid}/0")
         return backend.bus.devices() if backend is not None else {}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import Dict, Optional, Protocol, Tuple
+from typing import Protocol
 
 from ..host.device import Address, Device
 from ..store.store import Store
@@ -19,7 +19,7 @@ from .xenwatch import Kernel, Oops
 class Platform(Protocol):
     """What the guest reaches outside of itself."""
 
-    def seen_by(self, domid: int) -> Dict[Address, Device]:
+    def seen_by(self, domid: int) -> dict[Address, Device]:
         """Devices that answer to configuration accesses."""
 
     def may_touch(self, domid: int, device: Device) -> bool:
@@ -47,19 +47,19 @@ class Seen:
     """One device in the guest."""
 
     device: Device
-    driver: Optional[str] = None
+    driver: str | None = None
 
 
 class GuestKernel(Kernel):
     """The kernel of a PV guest. `manners` is by host address, with "*" for all others."""
 
-    def __init__(self, store: Store, domid: int, platform: Platform, linux: Tuple[int, int], pcifront: bool) -> None:
+    def __init__(self, store: Store, domid: int, platform: Platform, linux: tuple[int, int], pcifront: bool) -> None:
         super().__init__(store, domid)
         self.linux = linux
         self.pcifront = pcifront
-        self.manners: Dict[str, Manner] = {}
-        self.devices: Dict[Address, Seen] = {}
-        self.frontends: Dict[str, Optional[Pcifront]] = {}
+        self.manners: dict[str, Manner] = {}
+        self.devices: dict[Address, Seen] = {}
+        self.frontends: dict[str, Pcifront | None] = {}
         self._platform = platform
         self._home = f"/local/domain/{domid}"
 

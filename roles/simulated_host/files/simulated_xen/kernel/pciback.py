@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import errno
-from typing import Optional, Union
 
 from ..host.device import Address, Device
 from ..host.pciback import PcibackDriver
@@ -21,13 +20,13 @@ class PcibackDevice(XenbusDevice):
     """The backend of one guest. `bus` is what the guest's configuration accesses reach."""
 
     def __init__(self, kernel: Kernel, node: str, otherend: str, domid: int, driver: PcibackDriver,
-                 bus: Union[VirtualBus, HostBus], follows_state_3: bool) -> None:  # fmt: skip
+                 bus: VirtualBus | HostBus, follows_state_3: bool) -> None:  # fmt: skip
         super().__init__(kernel, node, otherend)
         self.domid = domid
         self.bus = bus
         self._driver = driver
         self._follows_state_3 = follows_state_3
-        self._be_watch: Optional[str] = None
+        self._be_watch: str | None = None
         self._attached = False
 
     async def probe(self) -> None:
@@ -140,7 +139,7 @@ class PcibackDevice(XenbusDevice):
         if expected == State.RECONFIGURING:
             self.switch_state(State.RECONFIGURED)
 
-    def _count(self) -> Optional[int]:
+    def _count(self) -> int | None:
         count = self.kernel.xs.number(f"{self.node}/num_devs")
         if count is None:
             self.fatal(errno.EINVAL, "Error reading number of devices")
@@ -158,7 +157,7 @@ class PcibackDevice(XenbusDevice):
             self.fatal(errno.EINVAL, "Error parsing pci device configuration")
             return False
         domain, bus, slot, function = parsed
-        device: Optional[Device] = None
+        device: Device | None = None
         if slot < 32 and function < 8:
             device = self._driver.take_for(Address(domain, bus, slot, function), self.domid)
         if device is None:

@@ -67,9 +67,7 @@ class Pcifront(XenbusDevice):
         if own == State.INITIALISED and self.kernel.linux >= (6, 1):
             # A connect that was missed (Linux 6.1, "Handle missed Connected state").
             await self.kernel.rescan()
-        elif own != State.CONNECTED:
-            return
-        elif not await self._remove_closing():
+        elif own != State.CONNECTED or not await self._remove_closing():
             return
         self.switch_state(State.RECONFIGURING)
 

@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-from typing import Dict, List, Optional, Tuple
-
 from ..host.device import Address, Device
 
 SLOTS = 32
@@ -19,9 +17,9 @@ class NoSpace(Exception):
 class VirtualBus:
     """The default: one bus 0000:00 with 32 slots; the functions of one host slot stay together."""
 
-    def __init__(self, linux: Tuple[int, int]) -> None:
+    def __init__(self, linux: tuple[int, int]) -> None:
         self._redone = linux >= (5, 14)
-        self._slots: List[List[Device]] = [[] for _ in range(SLOTS)]
+        self._slots: list[list[Device]] = [[] for _ in range(SLOTS)]
 
     def add(self, device: Device) -> Address:
         """Place a device and return the address to publish; NoSpace."""
@@ -48,7 +46,7 @@ class VirtualBus:
         a, b = device.address, first.address
         return (a.segment, a.bus, a.slot) == (b.segment, b.bus, b.slot)
 
-    def find(self, address: Address) -> Optional[Device]:
+    def find(self, address: Address) -> Device | None:
         """The device that answers at an address. It is the host's function number that counts: before
         5.14 a VF of function 3 was published at 0 and answered at 3."""
         if (address.segment, address.bus) != (0, 0) or address.slot >= SLOTS:
@@ -64,7 +62,7 @@ class VirtualBus:
             if device in members:
                 members.remove(device)
 
-    def devices(self) -> Dict[Address, Device]:
+    def devices(self) -> dict[Address, Device]:
         """All devices by the address where the guest finds them."""
         found = {}
         for slot, members in enumerate(self._slots):
@@ -72,7 +70,7 @@ class VirtualBus:
                 found[Address(0, 0, slot, device.address.function)] = device
         return found
 
-    def roots(self) -> List[Tuple[int, int]]:
+    def roots(self) -> list[tuple[int, int]]:
         """Domain and bus of each root."""
         return [(0, 0)]
 
@@ -81,14 +79,14 @@ class HostBus:
     """pciback's passthrough=1: devices appear where they are on the host."""
 
     def __init__(self) -> None:
-        self._devices: List[Device] = []
+        self._devices: list[Device] = []
 
     def add(self, device: Device) -> Address:
         """Place a device and return its address."""
         self._devices.append(device)
         return device.address
 
-    def find(self, address: Address) -> Optional[Device]:
+    def find(self, address: Address) -> Device | None:
         """The device that answers at an address."""
         return next((device for device in self._devices if device.address == address), None)
 
@@ -97,10 +95,10 @@ class HostBus:
         if device in self._devices:
             self._devices.remove(device)
 
-    def devices(self) -> Dict[Address, Device]:
+    def devices(self) -> dict[Address, Device]:
         """All devices by address."""
         return {device.address: device for device in self._devices}
 
-    def roots(self) -> List[Tuple[int, int]]:
+    def roots(self) -> list[tuple[int, int]]:
         """Domain and bus of each root: every bus that has a device."""
         return list(dict.fromkeys((device.address.segment, device.address.bus) for device in self._devices))

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import enum
 import re
-from typing import Optional, Tuple
 
 from .xenwatch import Kernel
 
@@ -31,7 +30,7 @@ class State(enum.IntEnum):
     RECONFIGURED = 8
 
 
-def scan_address(text: str) -> Optional[Tuple[int, int, int, int]]:
+def scan_address(text: str) -> tuple[int, int, int, int] | None:
     """``sscanf("%x:%x:%x.%x")``: domain, bus, slot, function; None unless all four are there."""
     match = _SBDF.match(text)
     if match is None:
@@ -49,7 +48,7 @@ class XenbusDevice:
         self.otherend = otherend
         self.cached = State.INITIALISING
         self.gone = False
-        self._token: Optional[str] = None
+        self._token: str | None = None
 
     def watch_otherend(self) -> None:
         """From here on, react to the other end."""

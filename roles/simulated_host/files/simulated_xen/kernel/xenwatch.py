@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from typing import Awaitable, Callable, Dict, Optional, Tuple
+from collections.abc import Awaitable
+from typing import Callable
 
 from ..store.local import LocalClient
 from ..store.store import Store
@@ -27,9 +28,9 @@ class Steps:
     """
 
     def __init__(self) -> None:
-        self._delays: Dict[str, float] = {}
-        self._held: Dict[str, asyncio.Event] = {}
-        self._actions: Dict[str, Callable[[], Awaitable[None]]] = {}
+        self._delays: dict[str, float] = {}
+        self._held: dict[str, asyncio.Event] = {}
+        self._actions: dict[str, Callable[[], Awaitable[None]]] = {}
 
     def delay(self, step: str, seconds: float) -> None:
         """Take this long at a step from now on; 0 ends it."""
@@ -69,12 +70,12 @@ class Kernel:
         self.xs = LocalClient(store, f"D{domid}", domid)
         self.domid = domid
         self.steps = Steps()
-        self.oops: Optional[str] = None
+        self.oops: str | None = None
         self.log = store.trace
-        self._events: asyncio.Queue[Tuple[Handler, str]] = asyncio.Queue()
+        self._events: asyncio.Queue[tuple[Handler, str]] = asyncio.Queue()
         self._running = asyncio.Event()
         self._running.set()
-        self._thread: Optional[asyncio.Task[None]] = None
+        self._thread: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Start the xenwatch thread."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 import itertools
-from typing import Callable, Dict, List, Optional
+from typing import Callable
 
 from .store import Caller, Store
 from .tree import Permissions, absolute
@@ -22,18 +22,18 @@ class LocalClient:
     def __init__(self, store: Store, label: str, domid: int) -> None:
         self._store = store
         self._caller = Caller(label, domid, self._deliver)
-        self._handlers: Dict[str, OnChange] = {}
+        self._handlers: dict[str, OnChange] = {}
         self._tokens = itertools.count(1)
         self.domid = domid
 
-    def read(self, path: str) -> Optional[str]:
+    def read(self, path: str) -> str | None:
         """A node's value as text, None if it cannot be read."""
         try:
             return self._store.read(self._caller, path).decode("ascii", "replace")
         except StoreError:
             return None
 
-    def number(self, path: str) -> Optional[int]:
+    def number(self, path: str) -> int | None:
         """A node's decimal value, None if it is absent or no number."""
         value = self.read(path)
         try:
@@ -45,7 +45,7 @@ class LocalClient:
         """Whether a node is there."""
         return self.read(path) is not None
 
-    def directory(self, path: str) -> List[str]:
+    def directory(self, path: str) -> list[str]:
         """Names of the children; none if the node is absent."""
         try:
             return self._store.directory(self._caller, path)
@@ -72,7 +72,7 @@ class LocalClient:
             if error.number != errno.ENOENT:
                 raise
 
-    def write_all(self, values: Dict[str, object]) -> None:
+    def write_all(self, values: dict[str, object]) -> None:
         """Set several nodes in one transaction. Nobody else runs meanwhile, so it cannot conflict."""
         transaction = self._store.start_transaction(self._caller)
         for path, value in values.items():

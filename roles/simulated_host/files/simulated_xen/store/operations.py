@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 from dataclasses import dataclass
-from typing import List, Optional, Union
+from typing import Union
 
 from .tree import DOM0, Node, Overlay, Permission, Permissions, Tree, lineage, parent_of
 from .wire import StoreError
@@ -64,7 +64,7 @@ class Operations:
         """A node's value."""
         return self.node(path, "r").value
 
-    def directory(self, path: str) -> List[str]:
+    def directory(self, path: str) -> list[str]:
         """Names of a node's children."""
         return list(self.node(path, "r").children)
 
@@ -72,7 +72,7 @@ class Operations:
         """A node's permissions."""
         return self.node(path, "r").permissions
 
-    def write(self, path: str, value: bytes) -> List[Change]:
+    def write(self, path: str, value: bytes) -> list[Change]:
         """Set a node's value; the node and what is missing above it are created."""
         node = self._view.get(path)
         if node is None:
@@ -85,7 +85,7 @@ class Operations:
             self._put(path, node)
         return [Change("write", path, value.decode("utf-8", "backslashreplace"))]
 
-    def mkdir(self, path: str) -> List[Change]:
+    def mkdir(self, path: str) -> list[Change]:
         """Create a node without a value; nothing happens if it exists."""
         node = self._view.get(path)
         if node is not None:
@@ -95,7 +95,7 @@ class Operations:
         self._create(path, b"")
         return [Change("mkdir", path)]
 
-    def remove(self, path: str) -> List[Change]:
+    def remove(self, path: str) -> list[Change]:
         """Remove a node with all below. An absent node is no error, an absent directory is."""
         if path == "/":
             raise StoreError(errno.EINVAL)
@@ -117,7 +117,7 @@ class Operations:
         self._remove_below(path, node, changes)
         return changes
 
-    def _remove_below(self, path: str, node: Node, changes: List[Change]) -> None:
+    def _remove_below(self, path: str, node: Node, changes: list[Change]) -> None:
         for name in node.children:
             child = self._view.get(f"{path}/{name}")
             if child is not None:
@@ -125,7 +125,7 @@ class Operations:
                 self._remove_below(f"{path}/{name}", child, changes)
         self._view.drop(path)
 
-    def set_permissions(self, path: str, permissions: Permissions) -> List[Change]:
+    def set_permissions(self, path: str, permissions: Permissions) -> list[Change]:
         """Replace a node's permissions. Only dom0 may give a node to another domain."""
         node = self.node(path, "w")
         if self._domid != DOM0:
@@ -141,7 +141,7 @@ class Operations:
     def _create(self, path: str, value: bytes) -> None:
         """Create `path` and what is missing above, each with its directory's permissions."""
         missing = []
-        base: Optional[Node] = None
+        base: Node | None = None
         for above in lineage(path):
             base = self._view.get(above)
             if base is not None:
@@ -153,7 +153,7 @@ class Operations:
             raise StoreError(errno.ENOSPC)
         permissions = base.permissions
         if self._domid != DOM0:
-            permissions = (Permission(permissions[0].access, self._domid),) + permissions[1:]
+            permissions = (Permission(permissions[0].access, self._domid), *permissions[1:])
         for created in reversed(missing):
             self._put(created, Node(value if created == path else b"", permissions=permissions))
             directory = self._view.get(parent_of(created))

@@ -9,7 +9,7 @@ import asyncio
 import errno
 import itertools
 from pathlib import Path
-from typing import Callable, Dict, List, Optional, Set
+from typing import Callable
 
 from .operations import Change, Operations
 from .store import Caller, Store
@@ -38,9 +38,9 @@ class Connection(asyncio.Protocol):
         self._server = server
         self._store = server.store
         self._buffer = b""
-        self._transport: Optional[asyncio.Transport] = None
+        self._transport: asyncio.Transport | None = None
         self._caller = Caller(label, DOM0, self._send_event)
-        self._handlers: Dict[int, Callable[[Packet], bytes]] = {
+        self._handlers: dict[int, Callable[[Packet], bytes]] = {
             Op.DIRECTORY: self._directory,
             Op.DIRECTORY_PART: self._directory_part,
             Op.READ: self._read,
@@ -70,7 +70,7 @@ class Connection(asyncio.Protocol):
         self._transport = transport
         self._server.connections.add(self)
 
-    def connection_lost(self, exc: Optional[Exception]) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:
         self._server.connections.discard(self)
         self._store.forget(self._caller)
 
@@ -140,7 +140,7 @@ class Connection(asyncio.Protocol):
     def _path(self, packet: Packet) -> str:
         return absolute(self._only(packet), self._caller.domid)
 
-    def _change(self, packet: Packet, operation: Callable[[Operations], List[Change]]) -> bytes:
+    def _change(self, packet: Packet, operation: Callable[[Operations], list[Change]]) -> bytes:
         self._store.change(self._caller, packet.transaction, operation)
         return OK
 
@@ -278,11 +278,11 @@ class Server:
 
     def __init__(self, store: Store, path: Path) -> None:
         self.store = store
-        self.connections: Set[Connection] = set()
+        self.connections: set[Connection] = set()
         self.frozen = False
         self._path = path
         self._labels = itertools.count(1)
-        self._listener: Optional[asyncio.AbstractServer] = None
+        self._listener: asyncio.AbstractServer | None = None
 
     @property
     def listening(self) -> bool:

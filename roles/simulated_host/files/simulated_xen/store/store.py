@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import errno
 from dataclasses import dataclass, field
-from typing import Callable, Dict, List, Optional, Set, Tuple
+from typing import Callable
 
 from .operations import Change, Operations, Quota
 from .trace import Trace
-from .tree import DOM0, SPECIAL_WATCHES, Node, Overlay, Tree, absolute, lineage, parent_of
+from .tree import DOM0, SPECIAL_WATCHES, Node, Overlay, Tree, absolute, lineage
 from .wire import StoreError
 
 Deliver = Callable[[str, str], None]
@@ -23,7 +23,7 @@ class Transaction:
     """One open transaction."""
 
     overlay: Overlay
-    changes: List[Change] = field(default_factory=list)
+    changes: list[Change] = field(default_factory=list)
 
 
 @dataclass(eq=False)
@@ -33,7 +33,7 @@ class Caller:
     label: str
     domid: int
     deliver: Deliver
-    transactions: Dict[int, Transaction] = field(default_factory=dict)
+    transactions: dict[int, Transaction] = field(default_factory=dict)
     next_transaction: int = 1
 
 
@@ -59,14 +59,14 @@ class Store:
     `conflicts` makes that many of the next commits of socket clients fail with EAGAIN (a fault to inject).
     """
 
-    def __init__(self, trace: Optional[Trace] = None, quota: Quota = Quota()) -> None:
+    def __init__(self, trace: Trace | None = None, quota: Quota | None = None) -> None:
         self.tree = Tree()
         self.trace = trace or Trace()
-        self.quota = quota
-        self.introduced: Set[int] = {DOM0}
+        self.quota = quota or Quota()
+        self.introduced: set[int] = {DOM0}
         self.conflicts = 0
-        self._watches: Dict[str, List[Watch]] = {}
-        kernel = Operations(self.tree, DOM0, quota)
+        self._watches: dict[str, list[Watch]] = {}
+        kernel = Operations(self.tree, DOM0, self.quota)
         kernel.mkdir("/tool/xenstored")
 
     # -- operations on nodes -------------------------------------------------------------------------
@@ -75,7 +75,7 @@ class Store:
         """A node's value."""
         return self._view(caller, transaction).read(absolute(path, caller.domid))
 
-    def directory(self, caller: Caller, path: str, transaction: int = 0) -> List[str]:
+    def directory(self, caller: Caller, path: str, transaction: int = 0) -> list[str]:
         """Names of a node's children, in the order of their creation."""
         return self._view(caller, transaction).directory(absolute(path, caller.domid))
 
@@ -83,7 +83,7 @@ class Store:
         """A node that the caller may read."""
         return self._view(caller, transaction).node(absolute(path, caller.domid), "r")
 
-    def change(self, caller: Caller, transaction: int, operation: Callable[[Operations], List[Change]]) -> None:
+    def change(self, caller: Caller, transaction: int, operation: Callable[[Operations], list[Change]]) -> None:
         """Run a changing operation, at once or within a transaction."""
         changes = operation(self._view(caller, transaction))
         if transaction:
@@ -166,13 +166,13 @@ class Store:
                 del self._watches[path]
 
     @staticmethod
-    def _watched(caller: Caller, path: str) -> Tuple[str, str]:
+    def _watched(caller: Caller, path: str) -> tuple[str, str]:
         if path in SPECIAL_WATCHES:
             return path, ""
         relative = not path.startswith("/")
         return absolute(path, caller.domid), f"/local/domain/{caller.domid}/" if relative else ""
 
-    def _publish(self, caller: Caller, changes: List[Change], writer: str) -> None:
+    def _publish(self, caller: Caller, changes: list[Change], writer: str) -> None:
         for change in changes:
             self.trace.record(writer, change)
         for change in changes:
@@ -208,6 +208,3 @@ class Store:
     def _fire_special(self, path: str) -> None:
         for watch in list(self._watches.get(path, ())):
             watch.fire(path)
-
-
-__all__ = ["Caller", "Store", "Watch", "parent_of"]

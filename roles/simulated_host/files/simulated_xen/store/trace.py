@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import List, Optional, TextIO
+from typing import TextIO
 
 from .operations import Change
 
@@ -30,10 +30,10 @@ class Entry:
 class Trace:
     """Entries since the start, in memory and, if asked for, in a file (one line each)."""
 
-    def __init__(self, path: Optional[Path] = None) -> None:
+    def __init__(self, path: Path | None = None) -> None:
         self._start = time.monotonic()
-        self._file: Optional[TextIO] = path.open("a", buffering=1, encoding="utf-8") if path else None
-        self.entries: List[Entry] = []
+        self._file: TextIO | None = path.open("a", buffering=1, encoding="utf-8") if path else None
+        self.entries: list[Entry] = []
 
     def record(self, writer: str, change: Change) -> None:
         """Add one change; what a recursive removal takes along is implied by its first line."""

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import errno
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Dict, Iterator, List, Optional, Tuple
 
 from .wire import ABSOLUTE_PATH_MAX, RELATIVE_PATH_MAX, StoreError
 
@@ -34,7 +34,7 @@ class Permission:
         return self.access in (wanted, "b")
 
 
-Permissions = Tuple[Permission, ...]
+Permissions = tuple[Permission, ...]
 
 
 def parse_permission(text: str) -> Permission:
@@ -50,7 +50,7 @@ class Node:
     """One node. `children` keeps the order of creation, as the C daemon's replies do."""
 
     value: bytes = b""
-    children: Dict[str, None] = field(default_factory=dict)
+    children: dict[str, None] = field(default_factory=dict)
     permissions: Permissions = (Permission("n", DOM0),)
     generation: int = 0
 
@@ -107,10 +107,10 @@ class Tree:
     """What is committed. Every change of a node gives it a new generation."""
 
     def __init__(self) -> None:
-        self._nodes: Dict[str, Node] = {"/": Node()}
+        self._nodes: dict[str, Node] = {"/": Node()}
         self._generation = 0
 
-    def get(self, path: str) -> Optional[Node]:
+    def get(self, path: str) -> Node | None:
         """The node, or None. It must not be changed in place: copy, change, put."""
         return self._nodes.get(path)
 
@@ -128,7 +128,7 @@ class Tree:
         """How many nodes a domain owns (for its quota)."""
         return sum(node.permissions[0].domid == domid for node in self._nodes.values())
 
-    def paths(self) -> List[str]:
+    def paths(self) -> list[str]:
         """All paths, sorted."""
         return sorted(self._nodes)
 
@@ -142,10 +142,10 @@ class Overlay:
 
     def __init__(self, tree: Tree) -> None:
         self._tree = tree
-        self._seen: Dict[str, Optional[int]] = {}
-        self._changed: Dict[str, Optional[Node]] = {}
+        self._seen: dict[str, int | None] = {}
+        self._changed: dict[str, Node | None] = {}
 
-    def get(self, path: str) -> Optional[Node]:
+    def get(self, path: str) -> Node | None:
         """The node as this transaction sees it."""
         if path in self._changed:
             return self._changed[path]

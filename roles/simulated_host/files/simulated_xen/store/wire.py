@@ -9,7 +9,6 @@ import enum
 import errno
 import struct
 from dataclasses import dataclass
-from typing import List, Optional, Tuple
 
 PAYLOAD_MAX = 4096
 ABSOLUTE_PATH_MAX = 3072
@@ -75,14 +74,14 @@ class Packet:
         """Header and payload as they go over the socket."""
         return _HEADER.pack(self.type, self.request, self.transaction, len(self.payload)) + self.payload
 
-    def strings(self) -> List[bytes]:
+    def strings(self) -> list[bytes]:
         """The payload's NUL-terminated strings; EINVAL if the last one is not terminated."""
         if not self.payload.endswith(b"\0"):
             raise StoreError(errno.EINVAL)
         return self.payload[:-1].split(b"\0")
 
 
-def decode(buffer: bytes) -> Tuple[Optional[Packet], int]:
+def decode(buffer: bytes) -> tuple[Packet | None, int]:
     """Take the first packet off `buffer`: the packet (None: incomplete) and how many bytes it used."""
     if len(buffer) < _HEADER.size:
         return None, 0

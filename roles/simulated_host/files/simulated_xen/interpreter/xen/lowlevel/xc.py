@@ -11,9 +11,10 @@ the segment, and their arguments have no names. There is no call to unmap a pirq
 from __future__ import annotations
 
 import errno
-from typing import Any, Iterator
+from collections.abc import Iterator
+from typing import Any
 
-from simulated_xen_client import ask
+from ._simulator import ask
 
 
 class Error(Exception):
@@ -96,5 +97,3 @@ class xc:  # noqa: N801 - the name that the real module gives it
     def physdev_map_pirq(self, domid: int, index: int, pirq: int) -> int:
         """Map an interrupt and return its number."""
         return int(_raising("map_pirq", domid=domid, index=index, pirq=pirq))
-
-

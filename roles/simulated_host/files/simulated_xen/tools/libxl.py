@@ -1,0 +1,396 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What libxl does for PCI devices (tools/libs/light/libxl_pci.c, 4.15 and later), bad habits included:
+rights go before the guest has let go, an attach does not wait for the guest, a failed attach leaves
+rights behind and deletes the marker, the last detach removes both directories under the guest."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ..host.device import Address
+from ..interpreter.xen.lowlevel._simulator import request
+from .store_client import StoreClient
+
+DOMID_IO = 0x7FF1
+FIELDS = ("state", "key", "dev", "vdev", "opts", "vdevfn", "name")
+OPTIONS = "msitranslate=0,power_mgmt=0,permissive={},rdm_policy=strict"
+
+
+class Failed(Exception):
+    """The operation ends with an error; the text is libxl's."""
+
+
+def complain(text: str, level: str = "error") -> None:
+    """A line as libxl logs it."""
+    print(f"libxl: {level}: {text}", file=sys.stderr)
+
+
+class Libxl:
+    """One toolstack process. `wait` is how long it waits for a backend, in seconds (libxl: 10)."""
+
+    def __init__(self, run: Path) -> None:
+        self._run = str(run)
+        self.sys = run / "sys"
+        self._userdata = run / "var" / "lib" / "xen"
+        self.wait = float(os.environ.get("SIMULATED_XL_WAIT", "10"))
+        self.xs = StoreClient(str(run / "xenstored" / "socket"))
+
+    def ask(self, do: str, **arguments: Any) -> Any:
+        """A request to the simulator (a hypercall, QEMU)."""
+        return request(self._run, do, **arguments)
+
+    def call(self, name: str, **arguments: Any) -> Any:
+        """A hypercall; OSError."""
+        return self.ask("hypercall", name=name, arguments=arguments)
+
+    def sysfs(self, path: str, text: str) -> None:
+        """Write to a file of sysfs; OSError."""
+        self.ask("sysfs-write", path=os.path.realpath(self.sys / path), data=text)
+
+    def iommu_caps(self) -> str:
+        """What `xl info` adds to virt_caps where there is an IOMMU."""
+        try:
+            self.call("test_assign", domid=DOMID_IO, sbdf=0)
+        except OSError as error:
+            return "" if error.errno == errno.EOPNOTSUPP else " hvm_directio pv_directio"
+        return " hvm_directio pv_directio"
+
+    # -- names ---------------------------------------------------------------------------------------
+
+    def domid(self, who: str) -> int:
+        """A domain by name or number."""
+        for domain in self.ask("list"):
+            if who in (domain["name"], str(domain["domid"])):
+                return int(domain["domid"])
+        raise Failed(f"{who} is an invalid domain identifier (rc=-6)")
+
+    def domain(self, domid: int) -> dict[str, Any]:
+        """What the simulator knows of a domain."""
+        return next(domain for domain in self.ask("list") if domain["domid"] == domid)
+
+    @staticmethod
+    def marker(address: Address) -> str:
+        """libxl's own directory for a device."""
+        a = address
+        return f"/libxl/pci/{a.segment:04x}-{a.bus:02x}-{a.slot:02x}-{a.function}"
+
+    @staticmethod
+    def backend(domid: int) -> str:
+        """The backend's directory."""
+        return f"/local/domain/0/backend/pci/{domid}/0"
+
+    @staticmethod
+    def frontend(domid: int) -> str:
+        """The frontend's directory."""
+        return f"/local/domain/{domid}/device/pci/0"
+
+    # -- assignable devices --------------------------------------------------------------------------
+
+    def bound(self, address: Address) -> bool:
+        """Whether pciback has a device."""
+        return (self.sys / "bus/pci/drivers/pciback" / str(address)).exists()
+
+    def assignable(self) -> list[Address]:
+        """What pci-assignable-list shows: held by pciback, without a domid marker."""
+        found = []
+        for name in os.listdir(self.sys / "bus/pci/drivers/pciback"):
+            with contextlib.suppress(ValueError):
+                address = Address.parse(name)
+                if self.xs.read(f"{self.marker(address)}/domid") is None:
+                    found.append(address)
+        return sorted(found)
+
+    def assignable_add(self, address: Address) -> None:
+        """Bind to pciback and quarantine; a quarantine that fails leaves the device bound."""
+        directory = self.sys / "bus/pci/devices" / str(address)
+        if not directory.exists():
+            raise Failed(f"libxl_pci.c: Couldn't lstat {directory}: No such file or directory")
+        if self.bound(address):
+            complain(f"{address} already assigned to pciback", "warning")
+        else:
+            driver = directory / "driver"
+            if driver.exists():
+                path = f"/sys/bus/pci/drivers/{driver.resolve().name}"
+                self.sysfs(f"bus/pci/drivers/{driver.resolve().name}/unbind", str(address))
+                self.xs.write(f"{self.marker(address)}/driver_path", path)
+            elif self.xs.read(f"{self.marker(address)}/driver_path") is None:
+                complain(f"{address} not bound to a driver, will not be rebound.", "warning")
+            slots = (self.sys / "bus/pci/drivers/pciback/slots").read_text(encoding="ascii")
+            if str(address) not in slots.split():
+                self.sysfs("bus/pci/drivers/pciback/new_slot", str(address))
+            self.sysfs("bus/pci/drivers/pciback/bind", str(address))
+        self.xs.remove(f"{self.marker(address)}/name")
+        try:
+            self.call("assign", domid=DOMID_IO, sbdf=address.sbdf)
+        except OSError as error:
+            raise Failed(f"failed to quarantine {address}: {error.strerror}") from None
+
+    def assignable_remove(self, address: Address, rebind: bool) -> None:
+        """Out of quarantine, off pciback, with `rebind` back to the driver of before."""
+        try:
+            self.call("deassign", domid=DOMID_IO, sbdf=address.sbdf)
+        except OSError as error:
+            raise Failed(f"failed to de-quarantine {address}: {error.strerror}") from None
+        if self.bound(address):
+            self.sysfs("bus/pci/drivers/pciback/unbind", str(address))
+            self.sysfs("bus/pci/drivers/pciback/remove_slot", str(address))
+        else:
+            complain(f"{address} not assigned to pciback", "warning")
+        path = self.xs.read(f"{self.marker(address)}/driver_path")
+        if rebind and path:
+            self.sysfs(f"bus/pci/drivers/{path.rpartition('/')[2]}/bind", str(address))
+            self.xs.remove(f"{self.marker(address)}/driver_path")
+        self.xs.remove(f"{self.marker(address)}/name")
+
+    # -- rights --------------------------------------------------------------------------------------
+
+    def _regions(self, address: Address) -> Iterator[tuple[int, int, bool]]:
+        """Start, size and whether it is ports, of the first seven lines that are in use."""
+        text = (self.sys / "bus/pci/devices" / str(address) / "resource").read_text(encoding="ascii")
+        for line in text.splitlines()[:7]:
+            start, end, flags = (int(word, 16) for word in line.split())
+            if start:
+                yield start, end - start + 1, bool(flags & 0x100)
+
+    def _irq(self, address: Address) -> int:
+        return int((self.sys / "bus/pci/devices" / str(address) / "irq").read_text(encoding="ascii"))
+
+    def _allow(self, domid: int, address: Address, allow: bool) -> None:
+        for start, size, ports in self._regions(address):
+            if ports:
+                self.call("ioport_permission", domid=domid, first=start, count=size, allow=allow)
+            else:
+                frames = (size + 4095) >> 12
+                self.call("iomem_permission", domid=domid, first=start >> 12, count=frames, allow=allow)
+
+    def _grant(self, domid: int, address: Address, permissive: bool) -> None:
+        self._allow(domid, address, True)
+        irq = self._irq(address)
+        if 0 < irq < 255:
+            self.call("map_pirq", domid=domid, index=irq, pirq=irq)
+            self.call("irq_permission", domid=domid, pirq=irq, allow=True)
+        if permissive:
+            self.sysfs("bus/pci/drivers/pciback/permissive", str(address))
+        try:
+            self.call("assign", domid=domid, sbdf=address.sbdf)
+        except OSError as error:
+            if error.errno != errno.ENOSYS:
+                raise Failed(f"Domain {domid}:xc_assign_device failed: {error.strerror}") from None
+
+    def _revoke(self, domid: int, address: Address) -> None:
+        self._allow(domid, address, False)
+        irq = self._irq(address)
+        if 0 < irq < 255:
+            try:
+                self.call("unmap_pirq", domid=domid, pirq=irq)
+            except OSError as error:
+                complain(f"Domain {domid}:xc_physdev_unmap_pirq irq={irq}: {error.strerror}")
+            self.call("irq_permission", domid=domid, pirq=irq, allow=False)
+        self.reset(address)
+        try:
+            self.call("deassign", domid=domid, sbdf=address.sbdf)
+        except OSError as error:
+            complain(f"Domain {domid}:xc_deassign_device failed: {error.strerror}")
+
+    def reset(self, address: Address) -> None:
+        """Reset through sysfs; libxl does not mind a failure."""
+        try:
+            self.sysfs(f"bus/pci/devices/{address}/reset", "1")
+        except OSError as error:
+            complain(f"write to {address}/reset returned {error.strerror}", "warning")
+
+    # -- attach --------------------------------------------------------------------------------------
+
+    def attach(self, domid: int, address: Address, permissive: bool = False, starting: bool = False) -> None:
+        """Give a device to a domain. It returns when xenstore is written, not when the guest has it."""
+        kind = self.domain(domid)["type"]
+        if kind == "pvh":
+            raise Failed("passthrough not yet supported for x86 PVH guests")
+        if address not in self.assignable():
+            raise Failed(f"Domain {domid}:PCI device {address} is not assignable")
+        self.xs.write(f"{self.marker(address)}/domid", domid)
+        try:
+            self.reset(address)
+            devfn = int(self.ask("plug", domid=domid, device=str(address))) if kind == "hvm" else 0
+            self._grant(domid, address, permissive)
+            self._enter(domid, address, devfn, permissive, starting)
+        except Failed:
+            # Rights that were granted stay; the marker goes, whoever's it was.
+            self.xs.remove(f"{self.marker(address)}/domid")
+            raise
+        self._remember(domid, address)
+
+    def _enter(self, domid: int, address: Address, devfn: int, permissive: bool, starting: bool) -> None:
+        backend = self.backend(domid)
+        count = self.xs.read(f"{backend}/num_devs")
+        if count is None:
+
+            def first() -> None:
+                self._create(domid)
+                self._entry(domid, 0, address, devfn, permissive)
+
+            self.xs.transaction(first)
+            return
+        pv = self.domain(domid)["type"] == "pv"
+        if pv and not starting and not self.xs.wait_for(f"{backend}/state", "4", self.wait):
+            complain(f"libxl_device.c:1470:libxl__wait_for_backend: Backend {backend} not ready")
+            raise Failed(f"Domain {domid}:libxl__device_pci_add failed for PCI device {address} (rc -3)")
+        number = int(count)
+
+        def write() -> None:
+            self._entry(domid, number, address, devfn, permissive)
+            if number and not starting:
+                self.xs.write(f"{backend}/state", 7)
+
+        self.xs.transaction(write)
+
+    def _create(self, domid: int) -> None:
+        backend, frontend, xs = self.backend(domid), self.frontend(domid), self.xs
+        xs.remove(backend)
+        xs.mkdir(backend, "n0", f"r{domid}")
+        name = self.domain(domid)["name"]
+        for node, value in (("frontend", frontend), ("frontend-id", domid), ("online", 1), ("state", 1)):
+            xs.write(f"{backend}/{node}", value)
+        xs.write(f"{backend}/domain", name)
+        xs.remove(frontend)
+        xs.mkdir(frontend, f"n{domid}", "r0")
+        for node, text in (("backend", backend), ("backend-id", "0"), ("state", "1")):
+            xs.write(f"{frontend}/{node}", text)
+
+    def _entry(self, domid: int, number: int, address: Address, devfn: int, permissive: bool) -> None:
+        backend, xs = self.backend(domid), self.xs
+        xs.write(f"{backend}/key-{number}", address)
+        xs.write(f"{backend}/dev-{number}", address)
+        if devfn:
+            xs.write(f"{backend}/vdevfn-{number}", f"{devfn:x}")
+        xs.write(f"{backend}/opts-{number}", OPTIONS.format(int(permissive)))
+        xs.write(f"{backend}/state-{number}", 1)
+        xs.write(f"{backend}/num_devs", number + 1)
+
+    # -- detach --------------------------------------------------------------------------------------
+
+    def attached(self, domid: int) -> dict[int, Address]:
+        """Entries of the backend by index."""
+        backend = self.backend(domid)
+        count = int(self.xs.read(f"{backend}/num_devs") or 0)
+        found = {}
+        for number in range(count):
+            text = self.xs.read(f"{backend}/dev-{number}")
+            if text is None:
+                raise Failed(f"segmentation fault: dev-{number} is missing below {backend}")
+            found[number] = Address.parse(text)
+        return found
+
+    def detach(self, domid: int, address: Address, force: bool = False) -> None:
+        """Take a device from a domain: rights first, then xenstore, whose failure does not count."""
+        if address not in self.attached(domid).values():
+            raise Failed(f"Domain {domid}:PCI device not attached to this domain")
+        if self.domain(domid)["type"] == "hvm":
+            try:
+                self.ask("unplug", domid=domid, device=str(address), seconds=self.wait)
+            except OSError as error:
+                text = "timed out waiting for DM to remove" if error.errno == errno.ETIMEDOUT else "not found:"
+                complain(f"Domain {domid}:{text} pci-pt-{address.bus:02x}_{address.slot:02x}.{address.function}")
+                if not force:
+                    raise Failed("unable to remove device") from None
+        self._revoke(domid, address)
+        self._leave(domid, address)
+        self.xs.remove(f"{self.marker(address)}/domid")
+
+    def _leave(self, domid: int, address: Address) -> bool:
+        backend = self.backend(domid)
+        pv = self.domain(domid)["type"] == "pv"
+
+        def ready() -> bool:
+            if not pv or self.xs.wait_for(f"{backend}/state", "4", self.wait):
+                return True
+            complain(f"libxl_device.c:1470:libxl__wait_for_backend: Backend {backend} not ready")
+            return False
+
+        if not ready():
+            return False
+        number = next((i for i, entry in self.attached(domid).items() if entry == address), None)
+        if number is None:
+            return False
+
+        def mark() -> None:
+            self.xs.write(f"{backend}/state-{number}", 5)
+            self.xs.write(f"{backend}/state", 7)
+
+        self.xs.transaction(mark)
+        if not ready():
+            return False
+        count = int(self.xs.read(f"{backend}/num_devs") or 0)
+        self.xs.transaction(lambda: self._compact(backend, int(number), count))
+        if count == 1:
+            self.xs.transaction(lambda: self._tear_down(domid))
+        return True
+
+    def _compact(self, backend: str, number: int, count: int) -> None:
+        for field in FIELDS:
+            self.xs.remove(f"{backend}/{field}-{number}")
+        self.xs.write(f"{backend}/num_devs", count - 1)
+        for later in range(number + 1, count):
+            for field in FIELDS:
+                value = self.xs.read(f"{backend}/{field}-{later}")
+                if value is not None:
+                    self.xs.write(f"{backend}/{field}-{later - 1}", value)
+                    self.xs.remove(f"{backend}/{field}-{later}")
+
+    def _tear_down(self, domid: int) -> None:
+        for path in (self.frontend(domid), f"/libxl/{domid}/device/pci/0", self.backend(domid)):
+            self.xs.remove_and_prune(path)
+
+    # -- domains -------------------------------------------------------------------------------------
+
+    def destroy(self, domid: int) -> None:
+        """Force all devices out, then the domain; a backend that could not be emptied stays behind."""
+        for address in list(self.attached(domid).values()):
+            self._revoke(domid, address)
+            self._leave(domid, address)
+            self.xs.remove(f"{self.marker(address)}/domid")
+        self.ask("destroy", domain=str(domid))
+
+    def reboot(self, domid: int) -> int:
+        """on_reboot=restart: a new domain from the stored configuration, with the devices that are in
+        both the configuration and xenstore; the new domain id."""
+        old = self.domain(domid)
+        listed = {str(address) for address in self.attached(domid).values()}
+        devices = [device for device in self._remembered(domid) if device in listed]
+        self.destroy(domid)
+        names = ("name", "type", "passthrough", "e820_host", "pcifront", "linux", "memory", "on_reboot", "pci")
+        created = int(self.ask("create", config={name: old[name] for name in names})["domid"])
+        for number, device in enumerate(devices):
+            self.attach(created, Address.parse(device), starting=number > 0)
+        return created
+
+    def _json(self, domid: int) -> Path:
+        return self._userdata / f"userdata-d.{domid}.{self.domain(domid)['uuid']}.libxl-json"
+
+    def _load(self, domid: int) -> Any:
+        return json.loads(self._json(domid).read_text(encoding="utf-8").rstrip("\0"))
+
+    def _remembered(self, domid: int) -> list[str]:
+        return [
+            str(Address(d.get("domain", 0), d.get("bus", 0), d.get("dev", 0), d.get("func", 0)))
+            for d in self._load(domid).get("pcidevs", [])
+        ]
+
+    def _remember(self, domid: int, address: Address) -> None:
+        """Add a device to the stored configuration; default values are left out."""
+        path, config = self._json(domid), self._load(domid)
+        values = {"dev": address.slot, "bus": address.bus, "domain": address.segment, "func": address.function}
+        entry = {name: value for name, value in values.items() if value} | {"rdm_policy": "strict"}
+        config["pcidevs"] = [*config.get("pcidevs", []), entry]
+        new = path.with_name(path.name.replace("userdata-d.", "userdata-n."))
+        new.write_bytes(json.dumps(config, indent=4).encode() + b"\0")
+        os.replace(new, path)
