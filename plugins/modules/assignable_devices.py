@@ -17,7 +17,8 @@ description:
     so that they can be given to domains; or returns them to the host and its drivers.
   - All devices of the list are moved, or none. A step that fails is undone, and so are those before it.
   - Everything that speaks against a move is found before anything is touched, and reported in one message.
-  - The host is left as C(xl pci-assignable-add) and C(xl pci-assignable-remove -r) leave it, so both tools can be mixed.
+  - The host is left as C(xl pci-assignable-add) and C(xl pci-assignable-remove -r) leave it,
+    so both tools can be mixed.
 extends_documentation_fragment:
   - xen.pci.attributes
   - xen.pci.attributes.actiongroup_pci
@@ -40,11 +41,12 @@ options:
       - What the named devices are. The value of a name is an address, or a dictionary with some of the keys
         V(address), V(vendor), V(device), V(subsystem_vendor), V(subsystem_device), V(class), V(serial),
         V(nvme_serial), V(mac).
-      - All values are strings. Identifiers are hexadecimal as C(lspci -nn) shows them; V(class) may be a beginning, as V(0108) for NVMe.
+      - All values are strings. Identifiers are hexadecimal as C(lspci -nn) shows them; V(class) may be
+        its beginning, as V(0108) for NVMe.
       - V(serial) is the PCI Express device serial number as C(lspci -v) shows it.
       - All keys given must fit, and must fit one device only.
-      - An NVMe serial number or a MAC address cannot be read while pciback holds the device. What was read before this module
-        gave the device to pciback is remembered until the host reboots; otherwise the other keys decide.
+      - An NVMe serial number or a MAC address cannot be read while pciback holds the device. What was read before
+        this module gave the device to pciback is remembered until the host reboots; otherwise the other keys decide.
     type: dict
     default: {}
   state:
@@ -174,7 +176,7 @@ def main() -> None:
         module.fail_json(msg=missing_required_lib("pyxs"), exception=PYXS_IMPORT_ERROR)
     if module.params["exclusive"] and module.params["state"] == "absent":
         module.fail_json(
-            msg="exclusive means nothing with state=absent, as it says that no other device may be assignable; leave it out."
+            msg="exclusive says that no other device may be assignable: without meaning at state=absent, drop it."
         )
     try:
         with open_outside() as outside:

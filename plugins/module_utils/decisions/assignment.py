@@ -11,7 +11,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Optional, Union
+from typing import Union
 
 from ..model.host import Host, XenOwner
 from ..model.usage import NetworkUse
@@ -29,8 +29,8 @@ class Take:
     """
 
     sbdf: Sbdf
-    driver: Optional[str]
-    record: Optional[str]
+    driver: str | None
+    record: str | None
 
     def __str__(self) -> str:
         source = (
@@ -60,8 +60,8 @@ class Release:
     """
 
     sbdf: Sbdf
-    driver: Optional[str]
-    record: Optional[str]
+    driver: str | None
+    record: str | None
 
     def __str__(self) -> str:
         target = f"driver {self.driver}" if self.driver else "whatever loaded driver fits it"
@@ -84,7 +84,7 @@ class Situation:
     """All that the decision depends on; `quarantined` are those known to be in quarantine."""
 
     host: Host
-    network: NetworkUse = NetworkUse()
+    network: NetworkUse
     drivers: frozenset[str] = frozenset()
     quarantined: frozenset[Sbdf] = frozenset()
 
@@ -130,13 +130,13 @@ def plan_absent(situation: Situation, unwanted: Collection[Sbdf]) -> Plan:
         driver = posixpath.basename(record) if record else None
         if driver is not None and driver not in situation.drivers:
             reasons.append(
-                f"{sbdf} had driver {driver} before pciback took it, which is not loaded now; load it (modprobe {driver})."
+                f"{sbdf} had driver {driver} before pciback, which is not loaded now; load it (modprobe {driver})."
             )
         steps.append(Release(sbdf, driver, record))
     return _plan(steps, reasons)
 
 
-def holder(host: Host, sbdf: Sbdf) -> Optional[str]:
+def holder(host: Host, sbdf: Sbdf) -> str | None:
     """Who besides the host has the device, in words; None if nobody.
 
     Three views are asked, as each can be wrong: the connections in xenstore, libxl's marker, Xen itself.

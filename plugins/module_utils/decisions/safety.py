@@ -48,7 +48,8 @@ def _network_reasons(device: PciDevice, name: str, upper: tuple[str, ...], netwo
         if through is not None:
             via = f" through {through}" if through != name else ""
             reasons.append(
-                f"{device.sbdf} is network interface {name}, which carries {what}{via}; move that to another interface first."
+                f"{device.sbdf} is network interface {name}, which carries {what}{via};"
+                " move that to another interface first."
             )
     return reasons
 

@@ -10,7 +10,6 @@ The kernel may hand out only 64 or 256 bytes; what lies behind that counts as ab
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Optional
 
 from ..model.host import ConfigFlags
 
@@ -50,7 +49,7 @@ class ConfigSpace:
             msix=bool(self._control_of(_CAP_MSIX) & _MSIX_ENABLE),
         )
 
-    def serial_number(self) -> Optional[str]:
+    def serial_number(self) -> str | None:
         """The PCI Express device serial number, most significant byte first as `lspci -v` prints it."""
         if self._capability(_CAP_PCI_EXPRESS) is None:
             return None
@@ -61,7 +60,7 @@ class ConfigSpace:
             return None
         return (high << 32 | low).to_bytes(8, "big").hex("-")
 
-    def _number(self, offset: int, size: int) -> Optional[int]:
+    def _number(self, offset: int, size: int) -> int | None:
         data = self._read(offset, size)
         return int.from_bytes(data, "little") if len(data) == size else None
 
@@ -69,7 +68,7 @@ class ConfigSpace:
         at = self._capability(capability)
         return (self._number(at + 2, 2) or 0) if at is not None else 0
 
-    def _capability(self, wanted: int) -> Optional[int]:
+    def _capability(self, wanted: int) -> int | None:
         if not (self._number(_STATUS, 2) or 0) & _STATUS_HAS_CAPABILITIES:
             return None
         at = (self._number(_CAPABILITIES, 1) or 0) & ~3
@@ -82,7 +81,7 @@ class ConfigSpace:
             at = (header >> 8) & ~3
         return None
 
-    def _extended_capability(self, wanted: int) -> Optional[int]:
+    def _extended_capability(self, wanted: int) -> int | None:
         at = _EXTENDED_START
         for _step in range(_MOST_EXTENDED):
             header = self._number(at, 4) if _EXTENDED_START <= at < _EXTENDED_END else None

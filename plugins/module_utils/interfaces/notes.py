@@ -8,7 +8,7 @@ Two things nobody can read back: that Xen quarantines the device, and what its o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..model.host import PciDevice
 from ..values.address import Sbdf
@@ -25,7 +25,7 @@ class Note:
 
     quarantined: bool = False
     product: str = ""
-    identity: Remembered = Remembered()
+    identity: Remembered = field(default_factory=Remembered)
 
     @classmethod
     def of(cls, device: PciDevice) -> Note:

@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, Optional, Protocol
+from typing import Any, Protocol
 
 from .address import AddressError, Sbdf
 
@@ -56,11 +56,11 @@ class DeviceFacts(Protocol):
     @property
     def class_code(self) -> str: ...
     @property
-    def driver(self) -> Optional[str]: ...
+    def driver(self) -> str | None: ...
     @property
-    def serial(self) -> Optional[str]: ...
+    def serial(self) -> str | None: ...
     @property
-    def nvme_serial(self) -> Optional[str]: ...
+    def nvme_serial(self) -> str | None: ...
     @property
     def net(self) -> Sequence[HasMac]: ...
 
@@ -69,7 +69,7 @@ class DeviceFacts(Protocol):
 class Remembered:
     """What a device told while its own driver held it, and cannot tell while pciback does."""
 
-    nvme_serial: Optional[str] = None
+    nvme_serial: str | None = None
     macs: tuple[str, ...] = ()
 
 
@@ -85,15 +85,15 @@ class Match(IntEnum):
 class Identity:
     """A device as declared. Hexadecimal is lower case without prefix; None: not declared."""
 
-    address: Optional[Sbdf] = None
-    vendor: Optional[str] = None
-    device: Optional[str] = None
-    subsystem_vendor: Optional[str] = None
-    subsystem_device: Optional[str] = None
-    class_code: Optional[str] = None
-    serial: Optional[str] = None
-    nvme_serial: Optional[str] = None
-    mac: Optional[str] = None
+    address: Sbdf | None = None
+    vendor: str | None = None
+    device: str | None = None
+    subsystem_vendor: str | None = None
+    subsystem_device: str | None = None
+    class_code: str | None = None
+    serial: str | None = None
+    nvme_serial: str | None = None
+    mac: str | None = None
 
     def __str__(self) -> str:
         names = ("class" if name == "class_code" else name for name in self.__dataclass_fields__)
@@ -169,7 +169,7 @@ def resolve(
     catalogue: Mapping[str, Identity],
     devices: Mapping[Sbdf, DeviceFacts],
     wanted: Iterable[str],
-    remembered: Optional[Mapping[Sbdf, Remembered]] = None,
+    remembered: Mapping[Sbdf, Remembered] | None = None,
 ) -> Resolution:
     """Find the function of the host that each wanted name (of the catalogue) or address means.
 
