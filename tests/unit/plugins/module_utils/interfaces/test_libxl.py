@@ -1,0 +1,204 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""libxl's locks against other processes that keep its protocol, and its records of domains."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.xen.pci.plugins.module_utils.interfaces import libxl
+from ansible_collections.xen.pci.plugins.module_utils.interfaces.libxl import (
+    CreationRecord,
+    LockTimeout,
+    creation_record,
+    domain_locks,
+    driver_node,
+    holder_node,
+    parse_marker_key,
+)
+from ansible_collections.xen.pci.plugins.module_utils.values.address import Sbdf
+
+DOMID, UUID = 7, "3c4ba7f4-7a9b-4d40-b8a9-3d3a1f0e6a11"
+OUTER, INNER = (f"userdata-l.{DOMID}.{UUID}.{name}" for name in ("libxl-device-changes-lock", "domain-userdata-lock"))
+SHORT, AMPLE = 0.2, 20.0
+
+#: What libxl does (libxl_internal.c): lock, say so; at the end of the input unlink, then close.
+HOLDER = """
+import fcntl, os, sys
+descriptor = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT, 0o666)
+fcntl.flock(descriptor, fcntl.LOCK_EX)
+print("held", flush=True)
+sys.stdin.read()
+os.unlink(sys.argv[1])
+os.close(descriptor)
+"""
+
+
+@contextmanager
+def held_by_another_process(path: Path) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-c", HOLDER, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None and holder.stdin is not None
+        assert holder.stdout.readline() == "held\n"
+        try:
+            yield holder
+        finally:
+            holder.stdin.close()
+            holder.wait(AMPLE)
+
+
+def can_be_locked(path: Path) -> bool:
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def test_both_locks_are_held_inside_and_gone_afterwards(tmp_path: Path) -> None:
+    with domain_locks(DOMID, UUID, AMPLE, tmp_path):
+        assert sorted(path.name for path in tmp_path.iterdir()) == sorted([OUTER, INNER])
+        assert not any(can_be_locked(path) for path in tmp_path.iterdir())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_locks_are_gone_after_an_exception_too(tmp_path: Path) -> None:
+    with pytest.raises(KeyError), domain_locks(DOMID, UUID, AMPLE, tmp_path):
+        raise KeyError
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", [OUTER, INNER])
+def test_a_lock_that_another_toolstack_holds_is_waited_for_and_then_told(tmp_path: Path, name: str) -> None:
+    with held_by_another_process(tmp_path / name):
+        with pytest.raises(LockTimeout, match=name), domain_locks(DOMID, UUID, SHORT, tmp_path):
+            pytest.fail("both hold the lock")
+        # What we did get is given back, and what the other holds is still its own.
+        assert [path.name for path in tmp_path.iterdir()] == [name]
+        assert not can_be_locked(tmp_path / name)
+    with domain_locks(DOMID, UUID, SHORT, tmp_path):
+        pass
+
+
+def test_the_locks_are_taken_in_libxls_order(tmp_path: Path) -> None:
+    with held_by_another_process(tmp_path / OUTER):
+        with pytest.raises(LockTimeout), domain_locks(DOMID, UUID, SHORT, tmp_path):
+            pass
+        assert not (tmp_path / INNER).exists()
+
+
+def test_a_file_unlinked_by_its_last_holder_is_no_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    locked: list[int] = []
+
+    def flock(descriptor: int, operation: int) -> None:
+        real(descriptor, operation)
+        locked.append(descriptor)
+        if len(locked) == 1:  # the last holder unlocks between our opening and our locking
+            (tmp_path / OUTER).unlink()
+
+    real = fcntl.flock
+    monkeypatch.setattr(libxl.fcntl, "flock", flock)
+    with domain_locks(DOMID, UUID, AMPLE, tmp_path):
+        monkeypatch.setattr(libxl.fcntl, "flock", real)
+        assert len(locked) == 3
+        assert not can_be_locked(tmp_path / OUTER)
+
+
+COUNTER = """
+import sys
+sys.path[:] = {path!r}
+from pathlib import Path
+from ansible_collections.xen.pci.plugins.module_utils.interfaces.libxl import domain_locks
+directory, file = Path(sys.argv[1]), Path(sys.argv[2])
+for _ in range(20):
+    with domain_locks({domid}, "{uuid}", {timeout}, directory):
+        number = int(file.read_text())
+        file.write_text("torn")
+        file.write_text(str(number + 1))
+"""
+
+
+def test_processes_that_contend_lose_nothing(tmp_path: Path) -> None:
+    locks, counter = tmp_path / "locks", tmp_path / "counter"
+    locks.mkdir()
+    counter.write_text("0")
+    script = COUNTER.format(path=sys.path, domid=DOMID, uuid=UUID, timeout=3 * AMPLE)
+    running = [subprocess.Popen([sys.executable, "-c", script, str(locks), str(counter)]) for _ in range(3)]
+    assert [process.wait(3 * AMPLE) for process in running] == [0, 0, 0]
+    assert counter.read_text() == "60"
+    assert list(locks.iterdir()) == []
+
+
+@pytest.mark.parametrize(("uuid", "directory"), [(UUID, "missing"), ("", "")])
+def test_without_libxl_or_a_uuid_there_is_nothing_to_lock(tmp_path: Path, uuid: str, directory: str) -> None:
+    with domain_locks(DOMID, uuid, SHORT, tmp_path / directory):
+        assert list(tmp_path.iterdir()) == []
+
+
+def record(directory: Path, text: str | bytes) -> CreationRecord:
+    file = directory / f"userdata-d.{DOMID}.{UUID}.libxl-json"
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return creation_record(DOMID, UUID, directory)
+
+
+def config(passthrough: Any = "sync_pt", e820_host: Any = "True") -> str:
+    return json.dumps(
+        {"c_info": {"type": "pv", "passthrough": passthrough}, "b_info": {"type.pv": {"e820_host": e820_host}}}
+    )
+
+
+def test_the_record_ends_with_a_nul(tmp_path: Path) -> None:
+    expected = CreationRecord(passthrough="sync_pt", e820_host=True)
+    assert record(tmp_path, config() + "\0") == expected
+    assert record(tmp_path, config()) == expected
+
+
+@pytest.mark.parametrize(("text", "value"), [("True", True), ("False", False), ("<default>", None), (7, None)])
+def test_libxls_booleans_are_texts(tmp_path: Path, text: Any, value: bool | None) -> None:
+    assert record(tmp_path, config(e820_host=text)).e820_host is value
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "\0",
+        "{",
+        "[]",
+        "null",
+        '"text"',
+        "{}",
+        '{"c_info": [], "b_info": null}',
+        '{"c_info": {"passthrough": 3}, "b_info": {"type.pv": []}}',
+        b"\xff\xfe{",
+        config() + "\0garbage",
+    ],
+)
+def test_an_unreadable_record_says_nothing(tmp_path: Path, text: str | bytes) -> None:
+    assert record(tmp_path, text) == CreationRecord(None, None)
+
+
+def test_a_missing_record_says_nothing(tmp_path: Path) -> None:
+    assert creation_record(DOMID, UUID, tmp_path) == CreationRecord(None, None)
+
+
+def test_markers_are_where_libxl_looks_for_them() -> None:
+    device = Sbdf(0, 3, 0x1F, 7)
+    assert holder_node(device) == "/libxl/pci/0000-03-1f-7/domid"
+    assert driver_node(device) == "/libxl/pci/0000-03-1f-7/driver_path"
+    assert parse_marker_key("0000-03-1f-7") == device
+    assert parse_marker_key("nonsense") is None
