@@ -15,7 +15,7 @@ from ..interfaces.libxl import driver_node
 from ..interfaces.notes import Note, drop_note, read_notes, write_note
 from ..interfaces.sysfs import SysfsError
 from ..interfaces.usage import NetGraph, connection_addresses
-from ..interfaces.xenstore import XenStoreError
+from ..interfaces.xenstore import XenStore, XenStoreError
 from ..model.host import DOMID_IO, Host
 from ..values.address import Sbdf
 from ..values.identity import Remembered
@@ -43,7 +43,7 @@ class AssignmentError(Exception):
 def observe_situation(outside: Outside) -> tuple[Situation, dict[Sbdf, Note]]:
     """Everything that a plan needs, and the notes on devices in pciback (those of the same product only)."""
     host = observe(outside.store, outside.sysfs, outside.hypervisor)
-    notes = _valid_notes(host, read_notes(outside.store))
+    notes = current_notes(outside.store, host)
     return (
         Situation(
             host=host,
@@ -53,6 +53,17 @@ def observe_situation(outside: Outside) -> tuple[Situation, dict[Sbdf, Note]]:
         ),
         notes,
     )
+
+
+def current_notes(store: XenStore, host: Host) -> dict[Sbdf, Note]:
+    """Notes on devices that pciback still holds; after a release by other hands they mean nothing."""
+    return {
+        sbdf: note
+        for sbdf, note in read_notes(store).items()
+        if sbdf in host.devices
+        and host.devices[sbdf].in_pciback
+        and note.product == f"{host.devices[sbdf].vendor}:{host.devices[sbdf].device}"
+    }
 
 
 def remembered_identities(notes: Mapping[Sbdf, Note]) -> dict[Sbdf, Remembered]:
@@ -169,17 +180,6 @@ def _write_record(outside: Outside, sbdf: Sbdf, path: str | None) -> None:
         outside.store.remove(driver_node(sbdf))
     else:
         outside.store.write(driver_node(sbdf), path)
-
-
-def _valid_notes(host: Host, notes: dict[Sbdf, Note]) -> dict[Sbdf, Note]:
-    """Notes of devices that pciback still holds; after a release by other hands they mean nothing."""
-    return {
-        sbdf: note
-        for sbdf, note in notes.items()
-        if sbdf in host.devices
-        and host.devices[sbdf].in_pciback
-        and note.product == f"{host.devices[sbdf].vendor}:{host.devices[sbdf].device}"
-    }
 
 
 def _known_quarantined(host: Host, notes: dict[Sbdf, Note]) -> frozenset[Sbdf]:

@@ -18,7 +18,7 @@ from ansible_collections.xen.pci.plugins.module_utils.decisions.assignment impor
     Step,
     Take,
 )
-from ansible_collections.xen.pci.plugins.module_utils.engine.assignment import AssignmentError, apply
+from ansible_collections.xen.pci.plugins.module_utils.engine.assignment import AssignmentError, apply, current_notes
 from ansible_collections.xen.pci.plugins.module_utils.engine.outside import Outside
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.hypervisor import HypervisorError
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.notes import Note, read_notes, write_note
@@ -209,3 +209,14 @@ def test_quarantine_leaves_the_binding_alone() -> None:
     assert world.quarantine == {C}
     assert world.drivers[C] == "pciback"
     assert read_notes(cast(Any, world))[C].quarantined
+
+
+def test_notes_of_devices_that_others_released_or_swapped_mean_nothing() -> None:
+    world = World()
+    store = cast(Any, world)
+    assert set(current_notes(store, host(world))) == {C}
+    write_note(store, C, Note(True, "15b3:1017"))
+    assert current_notes(store, host(world)) == {}
+    write_note(store, C, Note(True, "8086:10d3"))
+    world.drivers[C] = "nvme"
+    assert current_notes(store, host(world)) == {}
