@@ -9,8 +9,8 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -41,7 +41,8 @@ def test_nvme_disks_hold_what_disks_py_says(host: Host, nvme: topology.Nvme) -> 
     where = f"/sys/bus/pci/devices/{nvme.bdf}/nvme"
     serial = host.run(f"cat {where}/*/serial").stdout.strip()
     assert serial == nvme.serial
-    disk = host.run(f"ls -d {where}/nvme*/nvme*n1").stdout.strip().rpartition("/")[2]
+    path = host.run(f"ls -d {where}/nvme*/nvme*n1").stdout.strip().rpartition("/")[2]
+    disk = re.sub(r"c\d+", "", path)  # in a subsystem a namespace has a path's name here, and its own in /dev
     read = host.run(f"dd if=/dev/{disk} bs={disks.BLOCK_SIZE} skip=77 count=1 status=none")
     assert read.stdout.encode() == disks.block(nvme.serial, 77)
 
@@ -152,10 +153,8 @@ def test_xenstore_operations_are_recorded(host: Host) -> None:
 
 
 def test_ansible_reaches_dom0_by_the_inventory(host: Host) -> None:
-    if not shutil.which("ansible"):
-        pytest.skip("ansible is not installed here")
     done = subprocess.run(
-        ["ansible", "-i", host.inventory(), "-m", "ansible.builtin.ping", host.name],
+        [sys.executable, "-m", "ansible", "adhoc", "-i", host.inventory(), "-m", "ansible.builtin.ping", host.name],
         capture_output=True,
         text=True,
         check=False,

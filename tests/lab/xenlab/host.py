@@ -147,7 +147,8 @@ class Host:
 
     def kernel_log(self) -> logs.Log:
         """The log of dom0's kernel."""
-        return logs.linux(self.run("dmesg -r").lines)
+        # -S: read from /dev/kmsg, util-linux 2.38 mixes the facility into the level.
+        return logs.linux(self.run("dmesg -r -S").lines)
 
     def xen_log(self) -> logs.Log:
         """The hypervisor's log."""
