@@ -77,7 +77,7 @@ def build(say: Callable[[str], None]) -> Image:
         if wanted.is_dir():
             os.utime(wanted)  # the last use
             return Image(wanted)
-        machine_needs.require(machine_needs.BUILD)
+        machine_needs.require(machine_needs.BUILD if os.geteuid() == 0 else machine_needs.BUILD_WITHOUT_ROOT)
         for leftover in cache.glob("building-*"):
             shutil.rmtree(leftover)
         # Other versions of the recipe, perhaps of other clones of the project, stay for a while.

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from xenlab.errors import LabError
 
 BUILD = {"mmdebstrap": "mmdebstrap", "mke2fs": "e2fsprogs", "apt-config": "apt", "ssh-keygen": "openssh-client"}
+BUILD_WITHOUT_ROOT = {**BUILD, "newuidmap": "uidmap"}  # mmdebstrap then works in a user namespace
 RUN = {"qemu-system-x86_64": "qemu-system-x86", "ssh": "openssh-client"}
 # mke2fs and its like are not on everybody's PATH.
 EXTRA_PATH = "/usr/sbin:/sbin"
