@@ -112,8 +112,6 @@ class Dom0Kernel(Kernel):
         self._files.unlink(f"{BUS}/devices/{self._name(node)}")
         self._files.unlink(f"{DRIVER}/{self._name(node)}")
         self._files.remove_tree(self._directory(node))
-        # The directory may have been written anew while the old device was still there, which the bus
-        # then ignored: nothing looks at it again until it changes again.
 
     def _unbind(self, text: str) -> None:
         for node in self.backends:

@@ -24,7 +24,7 @@ class Entry:
     value: str
 
     def __str__(self) -> str:
-        return f"[{self.seconds:9.4f}]  {self.writer:<8} {self.action:<9} {self.path} {self.value}".rstrip()
+        return f"[{self.seconds:09.4f}]  {self.writer:<8} {self.action:<9} {self.path} {self.value}".rstrip()
 
 
 class Trace:

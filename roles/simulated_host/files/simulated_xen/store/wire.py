@@ -44,17 +44,42 @@ class Op(enum.IntEnum):
     DIRECTORY_PART = 22
 
 
+#: The errors that the protocol has names for (xsd_errors of io/xs_wire.h). Python's own table of names
+#: will not do: Linux has two for some numbers.
+_NAMES = {
+    getattr(errno, name): name
+    for name in [
+        "EINVAL",
+        "EACCES",
+        "EEXIST",
+        "EISDIR",
+        "ENOENT",
+        "ENOMEM",
+        "ENOSPC",
+        "EIO",
+        "ENOTEMPTY",
+        "ENOSYS",
+        "EROFS",
+        "EBUSY",
+        "EAGAIN",
+        "EISCONN",
+        "E2BIG",
+        "EPERM",
+    ]
+}
+
+
 class StoreError(Exception):
     """A request is refused; ``number`` is the errno that the client is told."""
 
     def __init__(self, number: int) -> None:
-        super().__init__(errno.errorcode[number])
+        super().__init__(_NAMES[number])
         self.number = number
 
     @property
     def payload(self) -> bytes:
         """The error's name as it travels, with its terminating NUL."""
-        return errno.errorcode[self.number].encode() + b"\0"
+        return _NAMES[self.number].encode() + b"\0"
 
 
 class BrokenStream(Exception):

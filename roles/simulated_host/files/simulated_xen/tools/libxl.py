@@ -227,12 +227,12 @@ class Libxl:
             # Rights that were granted stay; the marker goes, whoever's it was.
             self.xs.remove(f"{self.marker(address)}/domid")
             raise
-        self._remember(domid, address)
 
     def _enter(self, domid: int, address: Address, devfn: int, permissive: bool, starting: bool) -> None:
         backend = self.backend(domid)
         count = self.xs.read(f"{backend}/num_devs")
         if count is None:
+            self._remember(domid, address)
 
             def first() -> None:
                 self._create(domid)
@@ -245,6 +245,7 @@ class Libxl:
             complain(f"libxl_device.c:1470:libxl__wait_for_backend: Backend {backend} not ready")
             raise Failed(f"Domain {domid}:libxl__device_pci_add failed for PCI device {address} (rc -3)")
         number = int(count)
+        self._remember(domid, address)
 
         def write() -> None:
             self._entry(domid, number, address, devfn, permissive)

@@ -108,6 +108,9 @@ def read_config(path: str) -> dict[str, Any]:
     return settings
 
 
+PASSED_ON = ("name", "type", "memory", "on_reboot")
+
+
 def create(libxl: Libxl, words: list[str]) -> None:
     """xl create [-p] FILE"""
     settings = read_config(words[-1])

@@ -1,0 +1,286 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A host as users start it: the command, the four variables, Python and shell writers, xl, faults."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+LAUNCHER = Path(__file__).resolve().parents[3] / "roles/simulated_host/files/simulated-xen"
+PATIENCE = 10.0
+NIC = "0000:01:00.0"
+
+
+class Started:
+    """A running host."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        words = [sys.executable, str(LAUNCHER), "start", "--dir", str(directory), "--json"]
+        answer = subprocess.run(words, check=True, capture_output=True, text=True)
+        self.variables: dict[str, str] = json.loads(answer.stdout)
+        self.environment = {**os.environ, **self.variables, "SIMULATED_XL_WAIT": "0.3"}
+        self.environment["PATH"] = f"{self.variables['PATH']}:{os.environ['PATH']}"
+
+    def run(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(words, env=self.environment, capture_output=True, text=True, check=check)
+
+    def python(self, code: str) -> str:
+        return self.run(sys.executable, "-c", code).stdout.strip()
+
+    def control(self, *words: str) -> Any:
+        answer = self.run("simulated-xen", *words)
+        return json.loads(answer.stdout) if answer.stdout.startswith(("{", "[")) else answer.stdout
+
+    def guest(self, name: str) -> dict[str, Any]:
+        return next(domain for domain in self.control("domain", "list") if domain["name"] == name)
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while not condition():
+            assert time.monotonic() < deadline, "it did not happen"
+            time.sleep(0.005)
+
+
+@pytest.fixture
+def started(short_path: Path) -> Iterator[Started]:
+    host = Started(short_path / "h")
+    try:
+        yield host
+        assert (host.directory / "log").read_text() == "", "the simulator complains"
+    finally:
+        subprocess.run([sys.executable, str(LAUNCHER), "stop", "--dir", str(host.directory)], check=True)
+    assert not host.directory.exists()
+
+
+def test_four_variables_are_all_it_takes(started: Started) -> None:
+    assert set(started.variables) == {"XENSTORED_PATH", "SYSFS_PATH", "PYTHONPATH", "PATH"}
+
+
+def test_python_writers_get_linux_errors_at_once(started: Started) -> None:
+    code = f"""
+import errno, io, os, pathlib
+root = os.environ["SYSFS_PATH"] + "/bus/pci/"
+def attempt(name, function):
+    try:
+        function()
+        print(name, "ok")
+    except OSError as error:
+        print(name, errno.errorcode[error.errno])
+def by_descriptor(path, data):
+    descriptor = os.open(root + path, os.O_WRONLY)
+    try:
+        os.write(descriptor, data)
+    finally:
+        os.close(descriptor)
+def by_file(path, text, mode="w"):
+    with open(root + path, mode) as stream:
+        stream.write(text)
+attempt("bind", lambda: by_descriptor("drivers/pciback/bind", b"0000:77:00.0"))
+attempt("unbind", lambda: by_file("devices/{NIC}/driver/unbind", "{NIC}"))
+attempt("driver", lambda: os.readlink(root + "devices/{NIC}/driver"))
+attempt("slot", lambda: pathlib.Path(root, "drivers/pciback/new_slot").write_text("{NIC}\\n"))
+attempt("rebind", lambda: by_file("drivers/pciback/bind", b"{NIC}", "wb"))
+attempt("driver", lambda: os.readlink(root + "devices/{NIC}/driver"))
+attempt("vendor", lambda: by_file("devices/{NIC}/vendor", "1"))
+attempt("create", lambda: by_file("devices/{NIC}/nonsense", "1"))
+attempt("absent", lambda: by_descriptor("devices/{NIC}/nonsense", b"1"))
+attempt("update", lambda: by_file("devices/{NIC}/driver_override", "pciback", "r+"))
+print(pathlib.Path(root, "devices/{NIC}/driver_override").read_text().strip())
+"""
+    assert started.python(code).splitlines() == [
+        "bind ENODEV",
+        "unbind ok",
+        "driver ENOENT",
+        "slot ok",
+        "rebind ok",
+        "driver ok",
+        "vendor EACCES",
+        "create EACCES",
+        "absent ENOENT",
+        "update ok",
+        "pciback",
+    ]
+
+
+def test_shell_writers_take_effect_and_their_refusals_show_as_no_effect(started: Started) -> None:
+    base = f"{started.variables['SYSFS_PATH']}/bus/pci"
+    driver = Path(f"{base}/devices/{NIC}/driver")
+    started.run("sh", "-c", f"echo {NIC} > {base}/devices/{NIC}/driver/unbind")
+    started.until(lambda: not driver.exists())
+    started.run("sh", "-c", f"echo {NIC} > {base}/drivers/pciback/new_slot")
+    started.until(lambda: NIC in Path(f"{base}/drivers/pciback/slots").read_text())
+    started.run("sh", "-c", f"echo {NIC} > {base}/drivers/pciback/bind")
+    started.until(driver.exists)
+    vfs = Path(f"{base}/devices/0000:05:00.0/sriov_numvfs")
+    started.run("sh", "-c", f"echo 99 > {vfs}")
+    started.until(lambda: "refused" in (started.directory / "trace").read_text())
+    started.until(lambda: vfs.read_text() == "0\n")
+
+
+def test_libxls_files_are_those_of_the_host(started: Started) -> None:
+    code = """
+import json, os, pathlib
+directory = pathlib.Path("/var/lib/xen")
+names = sorted(name for name in os.listdir(directory) if name.endswith("libxl-json"))
+text = (directory / names[0]).read_text()
+assert text.endswith("\\0")
+print(len(names), json.loads(text.rstrip("\\0"))["c_info"]["name"], directory.is_dir())
+(directory / "x").write_text("1")
+(directory / "x").rename(directory / "y")
+(directory / "y").unlink()
+"""
+    assert started.python(code) == "3 g1 True"
+    assert not (started.directory / "var/lib/xen/y").exists()
+
+
+def test_the_binding_has_the_traps_of_the_real_one(started: Started) -> None:
+    code = """
+from xen.lowlevel import xc as module
+xc = module.xc()
+print(xc.assign_device(domid=1, pci="0x0, 0x1, 0x0, 0x0"))
+print(xc.assign_device(domid=2, pci="0x0, 0x1, 0x0, 0x0"))
+print(xc.assign_device(domid=2, pci="0000:01:00.0"))
+print(repr(xc.get_device_group(1, 0, 1, 0, 0)))
+try:
+    xc.domain_iomem_permission(domid=99, first_pfn=1, nr_pfns=1, allow_access=True)
+except module.Error as error:
+    print(error.args)
+try:
+    xc.get_device_group(domid=1, seg=0, bus=1, dev=0, func=0)
+except TypeError:
+    print("no keywords")
+print(hasattr(xc, "physdev_unmap_pirq"))
+"""
+    assert started.python(code).splitlines() == [
+        "0",
+        "256",
+        "0",
+        "'01:00.0,'",
+        f"({errno.ESRCH}, '{os.strerror(errno.ESRCH)}')",
+        "no keywords",
+        "False",
+    ]
+
+
+def test_xl_attaches_and_detaches_as_on_the_lab(started: Started) -> None:
+    for address in (NIC, "0000:02:00.0"):
+        started.run("xl", "pci-assignable-add", address)
+    assert started.run("xl", "pci-assignable-list").stdout.split() == [NIC, "0000:02:00.0"]
+    started.run("xl", "pci-attach", "g1", NIC)
+    started.run("xl", "pci-attach", "g1", "02:00.0")
+    assert started.run("xl", "pci-list", "g1").stdout == f"Vdev Device\n00.0 {NIC}\n00.0 0000:02:00.0\n"
+    started.until(lambda: len(started.guest("g1")["devices"]) == 2)
+    started.run("xl", "pci-detach", "g1", NIC)
+    started.run("xl", "pci-detach", "g1", "02:00.0")
+    lines = [line.split()[1:] for line in (started.directory / "trace").read_text().splitlines()]
+    ends = [line[2] for line in lines if line[1] == "rm" and line[0].startswith("A")]
+    # traces/xl-hotadd-hotremove.txt, detach-last: the order in which the directories go.
+    assert ends[-6:] == [
+        "/local/domain/1/device/pci/0",
+        "/local/domain/1/device/pci",
+        "/local/domain/0/backend/pci/1/0",
+        "/local/domain/0/backend/pci/1",
+        "/local/domain/0/backend/pci",
+        "/libxl/pci/0000-02-00-0/domid",
+    ]
+    started.run("xl", "pci-assignable-remove", "-r", NIC)
+    driver = Path(started.variables["SYSFS_PATH"]) / "bus/pci/devices" / NIC / "driver"
+    assert driver.resolve().name == "e1000e"
+
+
+def test_xl_tells_success_for_a_guest_without_pcifront(started: Started) -> None:
+    """traces/fail3.txt, F1."""
+    for address in (NIC, "0000:02:00.0"):
+        started.run("xl", "pci-assignable-add", address)
+    assert started.run("xl", "pci-attach", "g3", NIC).returncode == 0
+    assert started.run("xl", "pci-attach", "g3", "02:00.0", check=False).returncode == 1
+    detach = started.run("xl", "pci-detach", "g3", NIC)
+    assert detach.returncode == 0
+    assert "not ready" in detach.stderr
+    assert started.run("xl", "pci-list", "g3").stdout.endswith(f"{NIC}\n"), "it is still listed"
+    assert started.control("devices")[NIC]["owner"] == 0x7FF1, "but its rights are gone"
+
+
+def test_xl_reboots_with_the_devices_that_it_attached(started: Started) -> None:
+    started.run("xl", "pci-assignable-add", NIC)
+    started.run("xl", "pci-attach", "g1", NIC)
+    started.until(lambda: len(started.guest("g1")["devices"]) == 1)
+    before = started.guest("g1")["domid"]
+    started.run("xl", "reboot", "g1")
+    started.until(lambda: len(started.guest("g1")["devices"]) == 1)
+    assert started.guest("g1")["domid"] > before
+
+
+def test_an_hvm_guest_goes_through_qemu_and_never_through_the_handshake(started: Started) -> None:
+    """traces/hvm-xenstore-attach1.txt and hvm-detach-paused.txt."""
+    domid = started.control("domain", "create", "h1", "type=hvm")["domid"]
+    devices = (NIC, "0000:02:00.0")
+    for address in devices:
+        started.run("xl", "pci-assignable-add", address)
+        started.run("xl", "pci-attach", "h1", address)
+    assert started.run("xl", "pci-list", "h1").stdout.splitlines()[1:] == [f"03.0 {NIC}", "04.0 0000:02:00.0"]
+
+    def node(name: str) -> str:
+        path = f"/local/domain/0/backend/pci/{domid}/0/{name}"
+        lines = [line.split() for line in (started.directory / "trace").read_text().splitlines()]
+        return next(line[-1] for line in reversed(lines) if path in line)
+
+    assert (node("state"), node("state-0"), node("state-1"), node("vdevfn-1")) == ("7", "3", "1", "20")
+    started.run("xl", "pause", "h1")
+    assert started.run("xl", "pci-detach", "h1", NIC, check=False).returncode == 1
+    started.run("xl", "unpause", "h1")
+    again = started.run("xl", "pci-detach", "h1", NIC, check=False)
+    assert again.returncode == 1
+    assert "not found" in again.stderr
+    assert started.run("xl", "pci-detach", "-f", "h1", NIC).returncode == 0
+
+
+def test_faults_are_listed_and_refused_with_a_sentence(started: Started) -> None:
+    listed = started.control("inject")
+    assert "reset-fails" in listed
+    wrong = started.run("simulated-xen", "inject", "earthquake", check=False)
+    assert wrong.returncode == 1
+    assert "there is no fault earthquake" in wrong.stderr
+    wrong = started.run("simulated-xen", "inject", "late", "domain=g9", "step=frontend:7", "seconds=1", check=False)
+    assert "g9 is no domain" in wrong.stderr
+
+
+def test_a_fault_at_a_step(started: Started) -> None:
+    started.run("xl", "pci-assignable-add", NIC)
+    started.run("simulated-xen", "inject", "die-at", "domain=0", "step=backend:3", "victim=g1")
+    started.run("xl", "pci-attach", "g1", NIC)
+    started.until(lambda: all(domain["name"] != "g1" for domain in started.control("domain", "list")))
+
+
+def test_the_store_can_go_and_come_back(started: Started) -> None:
+    started.run("simulated-xen", "inject", "store-down")
+    assert started.run("xl", "pci-assignable-list", check=False).returncode != 0
+    started.run("simulated-xen", "inject", "store-up")
+    assert started.run("xl", "pci-assignable-list").returncode == 0
+
+
+def test_a_second_host_in_the_same_directory_is_refused(started: Started) -> None:
+    again = started.run("simulated-xen", "start", check=False)
+    assert again.returncode == 1
+    assert "A host runs in" in again.stderr
+
+
+def test_a_directory_with_other_things_is_left_alone(short_path: Path) -> None:
+    (short_path / "thesis").write_text("mine")
+    words = [sys.executable, str(LAUNCHER), "start", "--dir", str(short_path)]
+    answer = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert answer.returncode == 1
+    assert "no simulated host" in answer.stderr
+    assert (short_path / "thesis").exists()
