@@ -1,0 +1,135 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What cannot be done, on real Xen: refused before anything is touched, or taken back without a trace."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import playbook
+import pytest
+from looks import attached_by_xl, driver_in_dom0, drivers, traces_of
+from xenlab import Host, topology
+
+HELD = (topology.NICS[0], topology.NICS[1])
+NOT_HELD = topology.NICS[2]
+TIMEOUT = 15
+
+
+def declare(host: Host, guest: str, *parts: topology.Device, **more: Any) -> Mapping[str, Any]:
+    arguments = {"domains": {guest: {"devices": [part.bdf for part in parts], "exclusive": True}}, **more}
+    return playbook.task(host, "xen.pci.domain_devices", arguments)
+
+
+@pytest.fixture
+def assignable(host: Host) -> Iterator[Host]:
+    for part in HELD:
+        host.run(["xl", "pci-assignable-add", part.bdf])
+    yield host
+    for part in HELD:
+        host.run(["xl", "pci-assignable-remove", "-r", part.bdf])
+
+
+def test_a_guest_without_pcifront_is_named_within_its_time_and_nothing_stays(assignable: Host) -> None:
+    host = assignable
+    began = time.monotonic()
+    result = declare(host, "g3", *HELD, timeout=TIMEOUT)
+    taken = time.monotonic() - began
+    assert result["failed"]
+    assert not result["changed"]
+    assert "guest g3 did not connect in time" in result["msg"]
+    assert "xen-pcifront" in result["msg"]
+    assert "nothing is left behind" in result["msg"]
+    assert TIMEOUT <= result["seconds"] <= TIMEOUT + 10 < taken + 10  # the grace for taking back is 10 s
+    assert traces_of(host, HELD) == []
+    assert host.run(f"ls -d /sys/bus/xen-backend/devices/pci-{host.guest('g3').domid}-0", check=False).status != 0
+    for part in HELD:  # Xen lets another guest have them at once
+        host.run(["xl", "pci-attach", "g2", part.bdf])
+        host.run(["xl", "pci-detach", "g2", part.bdf])
+
+
+def test_a_paused_guest_keeps_what_it_had_and_finishes_nothing_later(assignable: Host) -> None:
+    host = assignable
+    assert not declare(host, "g2", HELD[0], converge="active")["failed"]
+    mark = host.guest("g2").kernel_log().mark
+    host.run(["xl", "pause", "g2"])
+    try:
+        add = declare(host, "g2", *HELD, timeout=TIMEOUT)
+        remove = declare(host, "g2", timeout=TIMEOUT)
+    finally:
+        host.run(["xl", "unpause", "g2"])
+    for result in (add, remove):
+        assert result["failed"] and not result["changed"]
+        assert "guest g2 did not answer in time" in result["msg"]
+        assert "taken back" in result["msg"]
+    assert attached_by_xl(host, "g2") == {HELD[0].bdf}
+    assert drivers(host.guest("g2")) == ["e1000e"]
+    assert host.guest("g2").kernel_log().since(mark).matching("Oops|BUG|WARNING") == []
+    assert not declare(host, "g2", HELD[0])["changed"]
+    assert declare(host, "g2")["changed"]
+    assert drivers(host.guest("g2")) == []
+    assert traces_of(host, HELD) == []
+
+
+def test_a_device_not_held_by_pciback_in_a_batch_is_refused_and_nothing_is_touched(assignable: Host) -> None:
+    host = assignable
+    assert not declare(host, "g2", HELD[0])["failed"]
+    writes = "grep -c -E 'write|rm|mkdir' /var/log/xen/xenstored-access.log"
+    nodes = host.run("xenstore-ls -f /local/domain/0/backend/pci; xenstore-ls -f /libxl").stdout
+    result = declare(host, "g2", HELD[0], NOT_HELD, HELD[1])
+    assert result["failed"] and not result["changed"]
+    assert NOT_HELD.bdf in result["msg"] and "bound to e1000e, not to pciback" in result["msg"]
+    assert host.run("xenstore-ls -f /local/domain/0/backend/pci; xenstore-ls -f /libxl").stdout == nodes, writes
+    assert drivers(host.guest("g2")) == ["e1000e"]
+    assert driver_in_dom0(host, NOT_HELD.bdf) == "e1000e"
+    declare(host, "g2")
+
+
+@pytest.mark.parametrize(
+    ("domains", "words"),
+    [
+        ({"nobody": {"devices": [HELD[0].bdf]}}, "no domain named nobody runs on this host (running: g1, g2, g3)"),
+        ({"g1": {"devices": ["0000:77:00.0"]}}, "no PCI device 0000:77:00.0"),
+        ({"g1": {"devices": [HELD[0].bdf]}, "g2": {"devices": [HELD[0].bdf]}}, "declared for g1 and for g2"),
+        ({"g1": {"devices": ["01:00:0"]}}, "'01:00:0' is neither a name in the catalogue nor a PCI address"),
+        ({"g1": {"devices": []}}, "the list of devices is empty"),
+        ({"g1": {"devices": [topology.NICS[0].port.bdf]}}, "is a bridge"),
+        ({"g1": {"device": [HELD[0].bdf]}}, "g1: "),
+        ({}, "no domain is named"),
+    ],
+    ids=["unknown-domain", "no-such-device", "for-two", "malformed", "empty-list", "bridge", "misspelt", "nothing"],
+)
+def test_wrong_input_gets_one_clear_sentence(assignable: Host, domains: Mapping[str, Any], words: str) -> None:
+    result = playbook.task(assignable, "xen.pci.domain_devices", {"domains": domains})
+    assert result["failed"]
+    assert words in result["msg"]
+    assert traces_of(assignable, HELD) == []
+
+
+def test_a_device_of_another_guest_is_not_taken_away(assignable: Host) -> None:
+    host = assignable
+    assert not declare(host, "g2", HELD[0])["failed"]
+    arguments = {"domains": {"g1": {"devices": [HELD[0].bdf]}}}
+    result = playbook.task(host, "xen.pci.domain_devices", arguments)
+    assert result["failed"] and f"{HELD[0].bdf} (for g1) is held by g2" in result["msg"]
+    assert attached_by_xl(host, "g2") == {HELD[0].bdf}
+    declare(host, "g2")
+
+
+@pytest.mark.parametrize(
+    ("bdf", "words"),
+    [
+        (topology.ROOT_DISK, "mounted"),
+        (topology.MANAGEMENT_NIC, "Ansible"),
+        ("0000:00:10.0", "bridge"),
+    ],
+    ids=["mounted-disk", "management-nic", "bridge"],
+)
+def test_what_the_host_needs_is_not_given_away(host: Host, bdf: str, words: str) -> None:
+    before = driver_in_dom0(host, bdf)
+    result = playbook.task(host, "xen.pci.assignable_devices", {"devices": [bdf]})
+    assert result["failed"] and bdf in result["msg"] and words in result["msg"], result["msg"]
+    assert driver_in_dom0(host, bdf) == before
