@@ -18,6 +18,7 @@ from simulated_xen.host.device import Address
 from simulated_xen.host.machine import build
 from simulated_xen.simulated_host import RunDirectory, SimulatedHost
 from simulated_xen.store.local import LocalClient
+from simulated_xen.store.tree import parse_permission
 
 PATIENCE = 5.0
 GUEST = 1
@@ -66,8 +67,6 @@ class Toolstack:
 
     @staticmethod
     def permissions(*texts: str) -> Any:
-        from simulated_xen.store.tree import parse_permission
-
         return tuple(parse_permission(text) for text in texts)
 
     @staticmethod

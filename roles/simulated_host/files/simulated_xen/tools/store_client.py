@@ -77,6 +77,8 @@ class StoreClient:
 
     def remove_and_prune(self, path: str) -> None:
         """Remove a node and then every directory above that has become empty (libxl__xs_path_cleanup)."""
+        if self.read(path) is None:
+            return
         self.remove(path)
         above = path.rpartition("/")[0]
         while above.count("/") > 1 and not self.list(above):
