@@ -212,6 +212,8 @@ class Domains:
         for name in ("data", "drivers", "feature", "attr", "error"):
             xs.make(f"{home}/{name}", owned_by(domid))
         xs.make(f"{home}/control/shutdown", owned_by(domid))
+        if config.type == "pv":
+            xs.make(f"{home}/device/suspend/event-channel", owned_by(domid))
         xs.write(f"{home}/vm", f"/vm/{domain.uuid}")
         xs.write(f"{home}/name", config.name)
         xs.write(f"{home}/domid", domid)
