@@ -161,7 +161,8 @@ class Domains:
             rights.dying = True
         if domain.kernel is not None:
             await domain.kernel.stop()
-        for path in (domain.home, f"/libxl/{domain.domid}", f"/vm/{domain.uuid}"):
+        console = f"/local/domain/0/backend/console/{domain.domid}"
+        for path in (domain.home, f"/libxl/{domain.domid}", f"/vm/{domain.uuid}", console):
             self._xs.remove(path)
         self._file(domain).unlink(missing_ok=True)
         self._hypervisor.destroy(domain.domid)
@@ -219,6 +220,11 @@ class Domains:
         xs.write(f"{home}/domid", domid)
         xs.write(f"{home}/memory/target", config.memory * 1024)
         xs.write(f"{home}/memory/static-max", config.memory * 1024)
+        # Every guest has a console, so that pruning of empty directories stops below `backend`.
+        console = f"/local/domain/0/backend/console/{domid}/0"
+        xs.make(console, owned_by(DOM0, f"r{domid}"))
+        for node, value in (("frontend", f"{home}/console"), ("frontend-id", domid), ("online", 1), ("state", 1)):
+            xs.write(f"{console}/{node}", value)
         xs.make(f"/vm/{domain.uuid}", owned_by(DOM0, f"r{domid}"))
         xs.write(f"/vm/{domain.uuid}/name", config.name)
         xs.write(f"/vm/{domain.uuid}/uuid", domain.uuid)
