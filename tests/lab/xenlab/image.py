@@ -106,10 +106,21 @@ def _build_into(work: Path) -> None:
     overlay = work / "overlay.tar"
     _write_overlay(overlay, image.key.with_suffix(".pub"))
     sources = _write_sources(work)
-    # Made by whoever runs the hooks: root of a user namespace when we are not root.
-    image.disk.touch()
-    image.disk.chmod(0o666)
-    work.chmod(0o711)
+    # The hooks run as root of a user namespace when we are not root; that one may not enter our home directory.
+    with tempfile.TemporaryDirectory(prefix="xen-pci-lab-") as open_to_all:
+        Path(open_to_all).chmod(0o711)
+        disk = Path(open_to_all) / image.disk.name
+        disk.touch()
+        disk.chmod(0o666)
+        _bootstrap(work, image, overlay, sources, disk)
+        subprocess.run(["cp", "--sparse=always", disk, image.disk], check=True)
+    image.disk.chmod(0o600)
+    for path in (overlay, *map(Path, sources)):
+        (work / path).unlink()
+
+
+def _bootstrap(work: Path, image: Image, overlay: Path, sources: list[str], disk: Path) -> None:
+    """Packages, our files over them, what to boot from, and the file system `disk` with all of it."""
     command = [
         "mmdebstrap",
         "--mode=auto",
@@ -124,7 +135,7 @@ def _build_into(work: Path) -> None:
             f"--customize-hook=download /boot/lab/{path.name} {path.name}"
             for path in (image.xen, image.kernel, image.initrd)
         ),
-        f"--customize-hook={_make_disk(image.disk)}",
+        f"--customize-hook={_make_disk(disk)}",
         apt.RELEASE,
         "/dev/null",
         *sources,
@@ -133,9 +144,6 @@ def _build_into(work: Path) -> None:
         done = subprocess.run(command, cwd=work, stdout=log, stderr=subprocess.STDOUT, check=False)
     if done.returncode:
         raise LabError(f"building the image failed; the reason is in {places.cache() / 'build.log'}")
-    image.disk.chmod(0o600)
-    for path in (overlay, *map(Path, sources)):
-        (work / path).unlink()
 
 
 def _make_disk(disk: Path) -> str:

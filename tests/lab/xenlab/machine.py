@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import select
 import signal
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -72,19 +73,23 @@ def pid(directory: Path) -> int | None:
 
 def stop(directory: Path, patience: float = 10.0) -> None:
     """End the QEMU of this directory; wait until it is gone, `patience` seconds before it is killed."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        deadline = time.monotonic() + patience
-        while process := pid(directory):
-            try:
-                os.kill(process, number)
-            except ProcessLookupError:
+    process = pid(directory)
+    if process is None:
+        return
+    try:
+        handle = os.pidfd_open(process)  # stays with this process, also when the number is used again
+    except ProcessLookupError:
+        return
+    try:
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(handle, number)
+            # Readable when it has ended. QEMU removes its pid file earlier than that.
+            if select.select([handle], [], [], patience)[0]:
                 return
-            if time.monotonic() > deadline:
-                break
-            time.sleep(0.1)
-        else:
-            return
-    raise LabError(f"QEMU, process {pid(directory)}, does not end")
+    finally:
+        os.close(handle)
+    raise LabError(f"QEMU, process {process}, does not end")
 
 
 def _machine(directory: Path) -> Iterator[str]:
