@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 from hypothesis import assume, given
@@ -116,6 +116,44 @@ def broken_rules(before: Host, desired: Sequence[DesiredDomain]) -> bool:
     return False
 
 
+@dataclass(frozen=True)
+class Agreed:
+    """A declaration without contradictions, and where each device is then to be."""
+
+    before: Host
+    desired: list[DesiredDomain]
+    holders: dict[Sbdf, str | None]
+
+
+@st.composite
+def agreements(draw: st.DrawFn) -> Agreed:
+    """Any placement and any other one that the domains' ways of declaring can bring about."""
+    where = {device: draw(st.sampled_from([None, *GUESTS])) for device in POOL}
+    ways = {name: draw(st.sampled_from(["exactly", "at least", "without", "unnamed"])) for name in GUESTS}
+    receivers = [None, *(name for name in GUESTS if ways[name] in ("exactly", "at least"))]
+    holders, given_up = {}, []
+    for device, holder in where.items():
+        way = ways.get(holder or "", "exactly")
+        leaves = way == "exactly" or (way == "without" and draw(st.booleans()))
+        holders[device] = draw(st.sampled_from(receivers)) if leaves else holder
+        if way == "without" and leaves:
+            given_up.append(device)
+    desired = []
+    for name in draw(st.permutations(GUESTS)):
+        own = [device for device in draw(st.permutations(POOL)) if holders[device] == name]
+        if ways[name] == "exactly":
+            desired.append(DesiredDomain(name, tuple(own), exclusive=True))
+        elif ways[name] == "at least":
+            listed = [device for device in own if where[device] != name or draw(st.booleans())]
+            desired += [DesiredDomain(name, tuple(listed))] if listed else []
+        elif ways[name] == "without":
+            listed = [device for device in given_up if where[device] == name]
+            desired += [DesiredDomain(name, tuple(listed), present=False)] if listed else []
+    domains = [guest(name, domid, [one for one in POOL if where[one] == name]) for domid, name in enumerate(GUESTS, 1)]
+    assume(desired)
+    return Agreed(host(*domains, devices=[function(one) for one in POOL]), desired, holders)
+
+
 def outcome(before: Host, plan: Plan) -> Host:
     after = {step.domain.domid: step.after for step in plan.domains}
     domains = {
@@ -124,60 +162,42 @@ def outcome(before: Host, plan: Plan) -> Host:
     return replace(before, domains=domains)
 
 
-@given(situations())
-def test_there_are_conflicts_exactly_if_a_rule_is_broken(situation: tuple[Host, list[DesiredDomain]]) -> None:
-    before, desired = situation
-    assert bool(make_plan(before, desired).conflicts) == broken_rules(before, desired)
+def agreed_plan(agreed: Agreed) -> Plan:
+    plan = make_plan(agreed.before, agreed.desired)
+    assert plan.conflicts == ()
+    return plan
 
 
-@given(situations())
-def test_add_remove_and_keep_part_what_a_domain_has_and_gets(situation: tuple[Host, list[DesiredDomain]]) -> None:
-    before, desired = situation
-    plan = make_plan(before, desired)
-    assume(not plan.conflicts)
-    assert [step.domain.name for step in plan.domains] == [want.name for want in desired]
-    for step, want in zip(plan.domains, desired, strict=True):
+@given(agreements())
+def test_each_device_ends_where_it_is_declared_to_be(agreed: Agreed) -> None:
+    after = outcome(agreed.before, agreed_plan(agreed))
+    held = Counter(device for domain in after.domains.values() for device in domain.devices)
+    assert all(count == 1 for count in held.values())
+    found = {device: holder.name if (holder := after.holder_of(device)) else None for device in POOL}
+    assert found == agreed.holders
+
+
+@given(agreements())
+def test_add_remove_and_keep_part_what_a_domain_has_and_gets(agreed: Agreed) -> None:
+    plan = agreed_plan(agreed)
+    assert [step.domain.name for step in plan.domains] == [want.name for want in agreed.desired]
+    for step in plan.domains:
         assert sorted(step.keep + step.remove) == sorted(step.domain.devices)
         assert not set(step.add) & set(step.domain.devices)
         assert len(set(step.after)) == len(step.after)
-        if not want.present:
-            assert not set(step.after) & set(want.devices)
-            assert not step.add
-        else:
-            assert set(want.devices) <= set(step.after)
-            assert not want.exclusive or set(step.after) == set(want.devices)
-        if want.present and not want.exclusive:
-            assert not step.remove
 
 
-@given(situations())
-def test_afterwards_no_device_is_in_two_domains(situation: tuple[Host, list[DesiredDomain]]) -> None:
-    before, desired = situation
-    plan = make_plan(before, desired)
-    assume(not plan.conflicts)
-    held = Counter(device for domain in outcome(before, plan).domains.values() for device in domain.devices)
-    assert all(count == 1 for count in held.values())
-
-
-@given(situations())
-def test_both_sides_of_a_move_know_of_it(situation: tuple[Host, list[DesiredDomain]]) -> None:
-    before, desired = situation
-    plan = make_plan(before, desired)
-    assume(not plan.conflicts)
-    arriving = {device for step in plan.domains for device in step.arriving}
-    departing = {device for step in plan.domains for device in step.departing}
-    assert arriving == departing
+@given(agreements())
+def test_both_sides_of_a_move_know_of_it(agreed: Agreed) -> None:
+    plan = agreed_plan(agreed)
     for step in plan.domains:
-        assert step.arriving == {device for device in step.add if before.holder_of(device) is not None}
-        assert step.departing <= set(step.remove)
+        assert step.arriving == {device for device in step.add if agreed.before.holder_of(device) is not None}
+        assert step.departing == {device for device in step.remove if agreed.holders[device] is not None}
 
 
-@given(situations())
-def test_planning_the_outcome_again_changes_nothing(situation: tuple[Host, list[DesiredDomain]]) -> None:
-    before, desired = situation
-    plan = make_plan(before, desired)
-    assume(not plan.conflicts)
-    again = make_plan(outcome(before, plan), desired)
+@given(agreements())
+def test_planning_the_outcome_again_changes_nothing(agreed: Agreed) -> None:
+    again = make_plan(outcome(agreed.before, agreed_plan(agreed)), agreed.desired)
     assert not again.conflicts
     assert not any(step.changes for step in again.domains)
 

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -178,6 +178,27 @@ class Simulated:
 
     def guest(self, name: str) -> dict[str, Any]:
         return next(domain for domain in self.ask("list") if domain["name"] == name)
+
+    def windows_of(self, devices: Iterable[str]) -> set[tuple[str, int]]:
+        """Kind and first frame or port of all windows of these devices, as Linux tells them."""
+        windows = set()
+        for device in devices:
+            file = self._directory / "sys" / "bus" / "pci" / "devices" / device / "resource"
+            for line in file.read_text().splitlines()[:7]:
+                start, _end, flags = (int(word, 16) for word in line.split())
+                if start:
+                    windows.add(("ioport", start) if flags & 0x100 else ("iomem", start >> 12))
+        return windows
+
+    def windows_given(self, domid: int) -> set[tuple[str, int]]:
+        """The same, as a domain holds them in Xen."""
+        held: set[tuple[str, int]] = set()
+        for line in self.trace():
+            writer, kind, who, *rest = line.split(" ")
+            if writer == "xen" and kind in ("iomem", "ioport") and who == str(domid):
+                window = kind, int(rest[0].partition("+")[0], 16)
+                held = held | {window} if rest[1] == "1" else held - {window}
+        return held
 
     def owner(self, device: str) -> int:
         return self.ask("devices")[device]["owner"]

@@ -101,7 +101,10 @@ def test_the_locks_are_taken_in_libxls_order(tmp_path: Path) -> None:
         assert not (tmp_path / INNER).exists()
 
 
-def test_a_file_unlinked_by_its_last_holder_is_no_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("recreated", [False, True])
+def test_a_file_unlinked_by_its_last_holder_is_no_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recreated: bool
+) -> None:
     locked: list[int] = []
 
     def flock(descriptor: int, operation: int) -> None:
@@ -109,6 +112,8 @@ def test_a_file_unlinked_by_its_last_holder_is_no_lock(tmp_path: Path, monkeypat
         locked.append(descriptor)
         if len(locked) == 1:  # the last holder unlocks between our opening and our locking
             (tmp_path / OUTER).unlink()
+            if recreated:  # and the next one is about to lock
+                (tmp_path / OUTER).touch()
 
     real = fcntl.flock
     monkeypatch.setattr(libxl.fcntl, "flock", flock)
@@ -116,6 +121,22 @@ def test_a_file_unlinked_by_its_last_holder_is_no_lock(tmp_path: Path, monkeypat
         monkeypatch.setattr(libxl.fcntl, "flock", real)
         assert len(locked) == 3
         assert not can_be_locked(tmp_path / OUTER)
+
+
+def test_a_lock_is_given_back_while_nobody_can_be_waiting_for_the_wrong_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left_at_close: list[list[str]] = []
+
+    def close(descriptor: int) -> None:
+        left_at_close.append(sorted(path.name for path in tmp_path.iterdir()))
+        real(descriptor)
+
+    real = os.close
+    with domain_locks(DOMID, UUID, AMPLE, tmp_path):
+        monkeypatch.setattr(libxl.os, "close", close)
+    monkeypatch.setattr(libxl.os, "close", real)
+    assert left_at_close == [[OUTER], []]
 
 
 COUNTER = """

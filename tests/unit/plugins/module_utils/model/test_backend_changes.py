@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from ansible_collections.xen.pci.plugins.module_utils.model import backend_changes as changes
 from ansible_collections.xen.pci.plugins.module_utils.model.backend import (
-    ENTRY_NODES,
     Backend,
     backend_path,
     frontend_path,
@@ -24,6 +23,8 @@ from ansible_collections.xen.pci.plugins.module_utils.values.states import SubSt
 
 DOMID = 7
 BACK, FRONT = backend_path(DOMID), frontend_path(DOMID)
+#: All that an entry may consist of (libxl_pci.c, libxl_create_pci_backend_device; vdev is pciback's).
+KINDS = ("state", "key", "dev", "vdev", "opts", "vdevfn", "name")
 #: Nodes that xl or pciback add to some entries; pciback's own are left out, the kernel below writes them.
 EXTRAS = ("vdevfn", "name")
 
@@ -77,15 +78,22 @@ class World:
         self.nodes[f"{BACK}/root_num"] = "1"
         self.nodes[f"{BACK}/root-0"] = "0000:00"
 
-    def entries(self) -> dict[Sbdf | None, dict[str, str]]:
-        return {entry.device: dict(entry.nodes) for entry in self.backend().entries}
+    def entries(self) -> dict[Sbdf, dict[str, str]]:
+        """Each device's nodes, whatever their number."""
+        nodes = self.children(BACK)
+        found = {}
+        for index in range(int(nodes["num_devs"])):
+            found[Sbdf.parse(nodes[f"dev-{index}"])] = {
+                kind: nodes[f"{kind}-{index}"] for kind in KINDS if f"{kind}-{index}" in nodes
+            }
+        return found
 
     def others(self) -> dict[str, str]:
         """All nodes of the backend that belong to no entry, without the count and the state."""
         return {
             name: value
             for name, value in self.children(BACK).items()
-            if name not in ("num_devs", "state") and name.rpartition("-")[0] not in ENTRY_NODES
+            if name not in ("num_devs", "state") and name.rpartition("-")[0] not in KINDS
         }
 
 
