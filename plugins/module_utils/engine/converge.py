@@ -67,7 +67,7 @@ def prepare(outside: Outside, host: Host, desired: Sequence[DesiredDomain]) -> P
 
 def converge(outside: Outside, host: Host, plan: Plan, level: Level, timeout: float) -> Converged:
     """Carry the plan out, all domains side by side, each within `timeout` seconds; then look again."""
-    ledger = Ledger()
+    ledger = Ledger(givers={device: step.domain.name for step in plan.domains for device in step.remove})
     records: dict[str, Record] = {}
     flows: dict[str, tuple[Flow, Clock]] = {}
     for step in plan.domains:

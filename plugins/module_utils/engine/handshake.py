@@ -56,7 +56,8 @@ class Ledger:
     """What the domains of one run must know of each other."""
 
     released: set[Sbdf] = field(default_factory=set)
-    withheld: dict[Sbdf, str] = field(default_factory=dict)
+    withheld: set[Sbdf] = field(default_factory=set)
+    givers: dict[Sbdf, str] = field(default_factory=dict)
     clean: set[Sbdf] = field(default_factory=set)
 
 
@@ -92,8 +93,7 @@ class Handshake:
                 store.watch(path, self.token)
             yield from self._steps()
         except Exception as error:
-            for device in self.plan.departing - self._ledger.released:
-                self._ledger.withheld[device] = self.name
+            self._ledger.withheld.update(self.plan.departing - self._ledger.released)
             if isinstance(error, (SysfsError, HypervisorError, LockTimeout)):
                 raise DomainFailed(f"{self.name}: {error}") from error
             raise
@@ -136,10 +136,10 @@ class Handshake:
         if not arriving:
             return
         with suppress(DeadlinePassed):
-            yield Until(lambda: arriving <= ledger.released or bool(arriving & ledger.withheld.keys()))
+            yield Until(lambda: arriving <= ledger.released or not arriving.isdisjoint(ledger.withheld))
         missing = sorted(arriving - ledger.released)
         if missing:
-            held = ", ".join(f"{one} ({ledger.withheld.get(one, 'its holder')} did not release it)" for one in missing)
+            held = ", ".join(f"{one} ({ledger.givers[one]} did not release it)" for one in missing)
             raise DomainFailed(f"{self.name}: nothing was added, since it waits for {held}")
 
     def _cycle(self, add: Sequence[Sbdf], remove: Sequence[Sbdf]) -> Flow:
@@ -243,13 +243,13 @@ class Handshake:
         return take_back.states_of(texts)
 
     def _check_ends(self, kind: Kind, backend: XenbusState, frontend: XenbusState) -> None:
-        if kind is Kind.CLOSE:
+        if kind is Kind.CLOSE or (backend not in _FINISHED and frontend not in _FINISHED):
             return
-        if backend in _FINISHED and frontend not in _FINISHED:
-            reason = self.outside.store.read(error_path(self.domid)) or "it gave no reason"
-            raise CycleFailed(f"pciback gave up (backend {backend}, frontend {frontend}): {reason}")
-        if frontend in _FINISHED:
-            raise CycleFailed(f"the guest closed its end (backend {backend}, frontend {frontend})")
+        # Each end follows the other into Closed at once; who began, the kernel's error node tells,
+        # which our own transaction has emptied.
+        reason = self.outside.store.read(error_path(self.domid))
+        who = f"pciback gave up with {reason!r}" if reason else "the guest closed its end"
+        raise CycleFailed(f"{who} (backend {backend}, frontend {frontend})")
 
     def _check_exported(self, add: Collection[Sbdf]) -> None:
         if not add:
@@ -277,10 +277,12 @@ class Handshake:
             why = take_back.silence(self.name, kind.value, "backend {}, frontend {}".format(*states))
         else:
             why = f"{self.name}: {failure}"
-        if left.removals_done:
-            self._compact((*add, *remove))
-            yield from self._release(remove)
-        if not left.rights_must_stay:
+        if left.guest_is_gone:
+            self._forget_holder((*add, *remove))
+        elif not left.rights_must_stay:
+            if left.removals_done:
+                self._compact((*add, *remove))
+                yield from self._release(remove)
             self._withdraw_rights(add)
         raise DomainFailed(f"{why}; {left.sentence}") from failure
 
@@ -324,6 +326,11 @@ class Handshake:
         problems = self._take_rights(devices)
         if problems:
             raise DomainFailed(f"{self.name}: nothing was attached, but rights are left: {'; '.join(problems)}")
+
+    def _forget_holder(self, devices: Sequence[Sbdf]) -> None:
+        """A dead domain has no rights any more, only libxl's markers outlive it."""
+        for device in devices:
+            self.outside.store.remove(holder_node(device))
 
     def _take_rights(self, devices: Sequence[Sbdf]) -> list[str]:
         self._held.difference_update(devices)

@@ -160,9 +160,19 @@ class _Loop:
         while moved:
             moved = False
             for token, running in list(self._running.items()):
-                if isinstance(running.request, Until) and running.request.check():
-                    self._resume(token, None)
-                    moved = True
+                if isinstance(running.request, Until):
+                    moved = self._ask(token, running.request) or moved
+
+    def _ask(self, token: str, until: Until) -> bool:
+        """Let a flow go on if its condition holds; whether it moved."""
+        try:
+            if not until.check():
+                return False
+        except Exception as error:  # noqa: BLE001 - a failing condition is the failure of its own flow
+            self._throw(token, error)
+        else:
+            self._resume(token, None)
+        return True
 
     def _resume(self, token: str, value: Any) -> None:
         self._step(token, lambda flow: flow.send(value))

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Generator, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any, Callable, Optional
 
 from ..interfaces.xenstore import Transaction, XenStore
 from ..model import backend_changes as changes
-from ..model.backend import backend_path, frontend_path
+from ..model.backend import Backend, backend_path, frontend_path
 from ..values.address import Sbdf
 from ..values.states import XenbusState, parse_state
 from .loop import NEXT_EVENT, Again, DeadlinePassed
@@ -33,32 +34,60 @@ class Left:
     """What a failed handshake leaves.
 
     `rights_must_stay`: the guest may still use the devices. `removals_done`: only the adds could
-    be taken back, the guest had let go of the others before.
+    be taken back, the guest had let go of the others before. `guest_is_gone`: it died, and Xen has
+    taken all its rights and quarantined its devices.
     """
 
     sentence: str
     rights_must_stay: bool = False
     removals_done: bool = False
+    guest_is_gone: bool = False
 
 
 #: None: the handshake ended well after all.
 TakeBack = Generator[Any, Any, Optional[Left]]
 
-_AS_BEFORE = Left("the change was taken back, and the guest has the devices that it had before")
+
+class _Step(Enum):
+    """What one look at the connection found or did."""
+
+    DONE = "done"
+    DEAD = "dead"
+    GONE = "gone"
+    WITHDRAWN = "withdrawn"
+    INCOMPLETE = "incomplete"
+    RESTARTED = "restarted"
+    MOVING = "moving"
+
+
+_ENDINGS: dict[_Step, Left | None] = {
+    _Step.DONE: None,
+    _Step.DEAD: Left("Xen has its devices back, and nothing is left behind", guest_is_gone=True),
+    _Step.GONE: Left("its connection is gone, the devices are free again"),
+    _Step.WITHDRAWN: Left("the change was taken back, and the guest has the devices that it had before"),
+    _Step.INCOMPLETE: Left(
+        "the connection is up again, but with entries that pciback has not exported; repair it", rights_must_stay=True
+    ),
+}
+_ADDS_TAKEN_BACK = Left("nothing was added, what was to be removed is removed", removals_done=True)
+_NOT_MOVED = (XenbusState.CONNECTED, XenbusState.INITIALISED)
+_BOTH_CONNECTED = (XenbusState.CONNECTED, XenbusState.CONNECTED)
+_BOTH_CLOSED = (XenbusState.CLOSED, XenbusState.CLOSED)
 
 
 def create(outside: Outside, domid: int, _add: Collection[Sbdf]) -> TakeBack:
     """Remove a first connection that never came up."""
 
-    def body(transaction: Transaction) -> bool:
+    def look(transaction: Transaction) -> _Step:
         backend = read_backend(transaction, domid)
         if backend is not None and backend.connected and all(entry.exported for entry in backend.entries):
-            return True
+            return _Step.DONE
         transaction.apply(changes.dissolve(domid))
-        return False
+        return _Step.WITHDRAWN if _lives(transaction, domid) else _Step.DEAD
 
-    if outside.store.transaction(body):
-        return None
+    step = outside.store.transaction(look)
+    if step is not _Step.WITHDRAWN:
+        return _ENDINGS[step]
     try:
         while outside.sysfs.backend_device_exists(domid):
             yield Again(_KERNEL_LOOK_AGAIN)
@@ -72,39 +101,55 @@ def create(outside: Outside, domid: int, _add: Collection[Sbdf]) -> TakeBack:
 def reconfigure(outside: Outside, domid: int, add: Collection[Sbdf]) -> TakeBack:
     """Withdraw an unanswered cycle, or lead both ends out of one that pciback gave up."""
 
-    def body(transaction: Transaction) -> str:
-        backend = read_backend(transaction, domid)
-        if backend is None:
-            return "gone"
+    def look(transaction: Transaction, backend: Backend) -> _Step:
         ends = backend.state, backend.frontend_state
         if ends == _BOTH_CONNECTED:
             exported = {entry.device for entry in backend.entries if entry.exported}
-            return "done" if exported.issuperset(add) else "incomplete"
+            return _Step.DONE if exported.issuperset(add) else _Step.INCOMPLETE
         if backend.state is XenbusState.RECONFIGURING and backend.frontend_state in _NOT_MOVED:
             transaction.apply(changes.withdraw(backend))
-            return "withdrawn"
+            return _Step.WITHDRAWN
         if ends == (XenbusState.CLOSING, XenbusState.RECONFIGURING):
             transaction.apply(changes.restart_failed(backend, add))
-            return "restarted"
-        return "moving"
+            return _Step.RESTARTED
+        return _Step.MOVING
+
+    return _until_ended(outside, domid, look)
+
+
+def close(outside: Outside, domid: int, _add: Collection[Sbdf]) -> TakeBack:
+    """Reopen a connection that the guest did not close."""
+
+    def look(transaction: Transaction, backend: Backend) -> _Step:
+        ends = backend.state, backend.frontend_state
+        if ends == _BOTH_CLOSED:
+            return _Step.DONE
+        if ends == (XenbusState.CLOSING, XenbusState.CONNECTED):
+            transaction.apply(changes.reopen(domid))
+            return _Step.WITHDRAWN
+        return _Step.MOVING
+
+    return _until_ended(outside, domid, look)
+
+
+def _until_ended(outside: Outside, domid: int, look: Callable[[Transaction, Backend], _Step]) -> TakeBack:
+    """Look at the connection, and again whenever it changes, until it has come to an end."""
+
+    def body(transaction: Transaction) -> _Step:
+        if not _lives(transaction, domid):
+            transaction.apply(changes.dissolve(domid))
+            return _Step.DEAD
+        backend = read_backend(transaction, domid)
+        return _Step.GONE if backend is None else look(transaction, backend)
 
     restarted = False
     while True:
         step = outside.store.transaction(body)
-        restarted = restarted or step == "restarted"
-        if restarted and step in ("done", "incomplete"):
-            return Left("nothing was added, what was to be removed is removed", removals_done=True)
-        if step == "done":
-            return None
-        if step == "withdrawn":
-            return _AS_BEFORE
-        if step == "incomplete":
-            return Left(
-                "the connection is up again, but with entries that pciback has not exported; repair it",
-                rights_must_stay=True,
-            )
-        if step == "gone":
-            return Left("its connection is gone, the devices are free again")
+        if restarted and step in (_Step.DONE, _Step.INCOMPLETE):
+            return _ADDS_TAKEN_BACK
+        if step in _ENDINGS:
+            return _ENDINGS[step]
+        restarted = restarted or step is _Step.RESTARTED
         try:
             yield NEXT_EVENT
         except DeadlinePassed:
@@ -116,39 +161,15 @@ def reconfigure(outside: Outside, domid: int, add: Collection[Sbdf]) -> TakeBack
             )
 
 
-def close(outside: Outside, domid: int, _add: Collection[Sbdf]) -> TakeBack:
-    """Reopen a connection that the guest did not close."""
-
-    def body(transaction: Transaction) -> str:
-        backend = read_backend(transaction, domid)
-        if backend is None or (backend.state, backend.frontend_state) == _BOTH_CLOSED:
-            return "done"
-        if (backend.state, backend.frontend_state) == (XenbusState.CLOSING, XenbusState.CONNECTED):
-            transaction.apply(changes.reopen(domid))
-            return "reopened"
-        return "moving"
-
-    while True:
-        step = outside.store.transaction(body)
-        if step == "done":
-            return None
-        if step == "reopened":
-            return _AS_BEFORE
-        try:
-            yield NEXT_EVENT
-        except DeadlinePassed:
-            return Left("the connection is half closed; restart the guest", rights_must_stay=True)
-
-
 RECIPES: dict[str, Callable[[Outside, int, Collection[Sbdf]], TakeBack]] = {
     "create": create,
     "reconfigure": reconfigure,
     "close": close,
 }
 
-_NOT_MOVED = (XenbusState.CONNECTED, XenbusState.INITIALISED)
-_BOTH_CONNECTED = (XenbusState.CONNECTED, XenbusState.CONNECTED)
-_BOTH_CLOSED = (XenbusState.CLOSED, XenbusState.CLOSED)
+
+def _lives(transaction: Transaction, domid: int) -> bool:
+    return transaction.read(f"/local/domain/{domid}/name") is not None
 
 
 def read_states(store: XenStore, domid: int) -> list[str | None]:

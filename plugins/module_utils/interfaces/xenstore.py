@@ -259,14 +259,18 @@ class XenStore(_Requests):
         if token not in {one for _path, one in self._watches}:
             self._router.subscribe(token.encode(), self)
         self._watches.add((path, token))
-        _value(self.ask([(Op.WATCH, _path(path) + token.encode() + NUL)])[0])
+        try:
+            _value(self.ask([(Op.WATCH, _path(path) + token.encode() + NUL)])[0])
+        except XenStoreError:
+            self._forget(path, token)
+            raise
 
     def unwatch(self, path: str, token: str) -> None:
         """End a watch. Events that are under way already may still arrive."""
-        self._watches.discard((path, token))
+        if (path, token) not in self._watches:
+            return
+        self._forget(path, token)
         _value_or_missing(self.ask([(Op.UNWATCH, _path(path) + token.encode() + NUL)])[0])
-        if token not in {one for _path, one in self._watches}:
-            self._router.unsubscribe(token.encode(), self)
 
     def next_event(self, timeout: float) -> Any | None:
         """Next thing in `events`, or None after `timeout` seconds; XenStoreGone if none can come."""
@@ -285,6 +289,11 @@ class XenStore(_Requests):
                 path, token = item
                 return WatchEvent(path.decode("latin-1"), token.decode("latin-1"))
             return item
+
+    def _forget(self, path: str, token: str) -> None:
+        self._watches.discard((path, token))
+        if token not in {one for _path, one in self._watches}:
+            self._router.unsubscribe(token.encode(), self)
 
     def _reply(self, slot: Any, deadline: float) -> bytes | XenStoreError:
         with slot.condition:
