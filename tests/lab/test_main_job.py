@@ -15,8 +15,9 @@ from dataclasses import dataclass
 import playbook
 import pytest
 from looks import attached_by_xl, driver_in_dom0, drivers, interface, read_block
+
 from xenlab import Host, disks, topology
-from xenlab.logs import Line
+from xenlab.logs import WARNING, Line
 
 NICS, DUAL = topology.NICS, topology.DUAL_NIC
 NV1, NV2 = topology.NVMES
@@ -37,10 +38,11 @@ SECOND = {
     "g2": [NV2.name, NICS[3].name, NV1.name],
 }
 
-#: Linux 6.1's pcifront frees its event channel twice when its connection ends, whatever the order
-#: (free_pdev: unbind_from_irqhandler closes the port, xenbus_free_evtchn then gets EINVAL), and
-#: xenbus warns with a stack trace. Lines of that trace have no common mark but their place.
-PCIFRONT_ONLY = re.compile(r"freeing event channel")
+#: What Linux 6.1's pcifront prints whenever its connection ends, whatever the order: a warning for the
+#: Closing itself, and a stack trace since it frees its event channel twice (free_pdev:
+#: unbind_from_irqhandler closes the port, xenbus_free_evtchn then gets EINVAL).
+PCIFRONT_TRACE = re.compile(r"freeing event channel")
+PCIFRONT_CLOSING = re.compile(r"pcifront pci-0: backend going away!")
 #: dom0's pciback mentions, once per device, that the guest's kernel cleared AER status bits.
 PCIBACK_AER = re.compile(r"read-only configuration space field|permissive attribute|report problems to the xen-devel")
 
@@ -170,8 +172,8 @@ def _without_pcifront_trace(lines: tuple[Line, ...]) -> list[Line]:
             trace = [line]
         elif trace:
             trace.append(line)
-            if PCIFRONT_ONLY.search(line.text):
+            if PCIFRONT_TRACE.search(line.text):
                 trace = []
-        elif line.level <= 4 and not PCIFRONT_ONLY.search(line.text):
+        elif line.level <= WARNING and not PCIFRONT_TRACE.search(line.text) and not PCIFRONT_CLOSING.search(line.text):
             found.append(line)
-    return found + [line for line in trace if line.level <= 4]
+    return found + [line for line in trace if line.level <= WARNING]

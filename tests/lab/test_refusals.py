@@ -12,6 +12,7 @@ from typing import Any
 import playbook
 import pytest
 from looks import attached_by_xl, driver_in_dom0, drivers, traces_of
+
 from xenlab import Host, topology
 
 HELD = (topology.NICS[0], topology.NICS[1])

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import playbook
 import pytest
 from looks import attached_by_xl, drivers, traces_of
+
 from xenlab import Host, topology
 
 FIRST, SECOND = topology.NICS[0], topology.NICS[1]

@@ -1,0 +1,90 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The rounds of hotplug.py, run inside dom0: reads its order from standard input, writes a sample per line.
+
+The guest keeps one more device all the time, so that its connection stays up as it does in a
+guest that has other devices; what is measured is hot-plug, not the first connection.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+from ansible_collections.xen.pci.plugins.module_utils.decisions.plan import DesiredDomain
+from ansible_collections.xen.pci.plugins.module_utils.engine.converge import Level, converge, prepare
+from ansible_collections.xen.pci.plugins.module_utils.engine.observe import observe, read_backend
+from ansible_collections.xen.pci.plugins.module_utils.engine.outside import Outside, open_outside
+from ansible_collections.xen.pci.plugins.module_utils.values.address import Sbdf
+
+ANCHOR = "0000:00:09.0"
+
+
+def main() -> None:
+    """Assign all, run the rounds, release all."""
+    order = json.load(sys.stdin)
+    devices: list[str] = order["devices"]
+    for device in [ANCHOR, *devices]:
+        xl("pci-assignable-add", device)
+    try:
+        with open_outside() as outside:
+            ours(outside, order["guest"], [ANCHOR])
+            for _round in range(order["rounds"]):
+                for count in order["counts"]:
+                    for sample in one_round(outside, order["guest"], devices[:count]):
+                        print(json.dumps(sample), flush=True)
+            ours(outside, order["guest"], [])
+    finally:
+        for device in [ANCHOR, *devices]:
+            xl("pci-assignable-remove", "-r", device)
+
+
+def one_round(outside: Outside, guest: str, devices: Sequence[str]) -> list[dict[str, object]]:
+    """Add and remove the devices, first in our way, then in xl's."""
+    added, added_kernel = ours(outside, guest, [ANCHOR, *devices])
+    removed, removed_kernel = ours(outside, guest, [ANCHOR])
+    xl_added = one_by_one(outside, "pci-attach", guest, devices)
+    xl_removed = one_by_one(outside, "pci-detach", guest, devices)
+    common = {"count": len(devices)}
+    return [
+        {"operation": "add", "ours": added, "kernel": added_kernel, "xl": xl_added, **common},
+        {"operation": "remove", "ours": removed, "kernel": removed_kernel, "xl": xl_removed, **common},
+    ]
+
+
+def ours(outside: Outside, guest: str, devices: Sequence[str]) -> tuple[float, float]:
+    """Seconds of the apply step, verification included, and the kernels' share of them."""
+    desired = [DesiredDomain(guest, tuple(map(Sbdf.parse, devices)), exclusive=True)]
+    host = observe(outside.store, outside.sysfs, outside.hypervisor)
+    plan = prepare(outside, host, desired)
+    began = time.monotonic()
+    done = converge(outside, host, plan, Level.CONNECTED, timeout=600)
+    seconds = time.monotonic() - began
+    if done.errors:
+        raise SystemExit("; ".join(done.errors))
+    return seconds, sum(cycle.seconds for report in done.reports for cycle in report.cycles)
+
+
+def one_by_one(outside: Outside, command: str, guest: str, devices: Sequence[str]) -> float:
+    """Seconds until xl has done it device by device and both ends are at rest."""
+    domid = int(xl("domid", guest))
+    began = time.monotonic()
+    for device in devices:
+        xl(command, guest, device)
+    while not ((backend := read_backend(outside.store, domid)) and backend.connected):
+        time.sleep(0.01)
+    return time.monotonic() - began
+
+
+def xl(*words: str) -> str:
+    """Run xl; its output."""
+    done = subprocess.run(["xl", *words], check=True, capture_output=True, text=True)
+    return done.stdout
+
+
+if __name__ == "__main__":
+    main()
