@@ -523,10 +523,21 @@ def test_one_domain_that_fails_holds_up_no_other(host: Simulated) -> None:
     host.has("g3")
 
 
-def test_a_guest_that_dies_in_the_cycle_is_told_as_dead_and_keeps_nothing(host: Simulated) -> None:
-    host.run(wants("g1", A))
-    host.inject("die-at", domain="0", step="backend:export", victim="g1")
-    run = host.run(wants("g1", B), wants("g2", C), timeout=2.0)
+DEATHS: dict[str, tuple[list[str], dict[str, Any], str]] = {
+    "first device": ([], wants("g1", B), "frontend:1"),
+    "more devices": ([A], wants("g1", B), "frontend:7"),
+    "last device": ([B], wants("g1", exclusive=True), "frontend:5"),
+}
+
+
+@pytest.mark.parametrize(("before", "change", "step"), DEATHS.values(), ids=DEATHS)
+def test_a_guest_that_dies_in_the_cycle_is_told_as_dead_and_keeps_nothing(
+    host: Simulated, before: list[str], change: dict[str, Any], step: str
+) -> None:
+    if before:
+        host.run(wants("g1", *before))
+    host.inject("die-at", domain="g1", step=step)
+    run = host.run(change, wants("g2", C), timeout=2.0)
     assert "died" in run.domains["g1"].error
     assert run.domains["g2"].error == ""
     host.has("g2", C)
