@@ -200,6 +200,12 @@ class Simulated:
                 held = held | {window} if rest[1] == "1" else held - {window}
         return held
 
+    def forget_creation(self, name: str) -> None:
+        """Remove libxl's record of a domain."""
+        guest = self.guest(name)
+        record = f"userdata-d.{guest['domid']}.{guest['uuid']}.libxl-json"
+        (self._directory / "var" / "lib" / "xen" / record).unlink()
+
     def owner(self, device: str) -> int:
         return self.ask("devices")[device]["owner"]
 
@@ -387,12 +393,18 @@ def test_a_refused_plan_touches_nothing(host: Simulated) -> None:
     assert host.trace() == before
 
 
-def test_a_domain_created_without_passthrough_is_refused_before_anything_is_touched(host: Simulated) -> None:
+@pytest.mark.parametrize("recorded", [True, False])
+def test_a_domain_created_without_passthrough_is_refused_before_anything_is_touched(
+    host: Simulated, recorded: bool
+) -> None:
     host.ask("create", config={"name": "g4", "passthrough": False})
+    if not recorded:
+        host.forget_creation("g4")  # another toolstack's domain: only Xen knows
     before = host.trace()
     run = host.run(wants("g4", A), wants("g1", B))
     assert len(run.refused) == 1
     assert "g4" in run.refused[0] and "passthrough" in run.refused[0]
+    assert ("Xen would not" in run.refused[0]) != recorded
     assert host.trace() == before
 
 
