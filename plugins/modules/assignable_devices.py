@@ -62,6 +62,13 @@ options:
       - Only for O(state=present).
     type: bool
     default: false
+  assume_free:
+    description:
+      - Addresses of devices that an earlier task of the play takes away from domains.
+      - Only in check mode, where that task has only said so, they count as if no domain had them.
+    type: list
+    elements: str
+    default: []
 requirements:
   - pyxs on the target
 notes:
@@ -136,6 +143,8 @@ devices:
       sample: e1000e
 """
 
+from dataclasses import replace
+
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 from ansible_collections.xen.pci.plugins.module_utils.decisions.assignment import (
@@ -157,7 +166,7 @@ from ansible_collections.xen.pci.plugins.module_utils.engine.outside import Outs
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.hypervisor import HypervisorError
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.sysfs import SysfsError
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.xenstore import PYXS_IMPORT_ERROR, XenStoreError
-from ansible_collections.xen.pci.plugins.module_utils.values.address import Sbdf
+from ansible_collections.xen.pci.plugins.module_utils.values.address import AddressError, Sbdf
 from ansible_collections.xen.pci.plugins.module_utils.values.identity import IdentityError, parse_catalogue, resolve
 
 
@@ -169,6 +178,7 @@ def main() -> None:
             "catalogue": {"type": "dict", "default": {}},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "exclusive": {"type": "bool", "default": False},
+            "assume_free": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
     )
@@ -181,13 +191,16 @@ def main() -> None:
     try:
         with open_outside() as outside:
             _run(module, outside)
-    except (IdentityError, AssignmentError, SysfsError, HypervisorError, XenStoreError) as error:
+    except (AddressError, IdentityError, AssignmentError, SysfsError, HypervisorError, XenStoreError) as error:
         module.fail_json(msg=str(error))
 
 
 def _run(module: AnsibleModule, outside: Outside) -> None:
     catalogue = parse_catalogue(module.params["catalogue"])
     situation, notes = observe_situation(outside)
+    if module.check_mode:
+        free = [Sbdf.parse(address) for address in module.params["assume_free"]]
+        situation = replace(situation, host=situation.host.assuming_free(free))
     resolution = resolve(catalogue, situation.host.devices, module.params["devices"], remembered_identities(notes))
     plan = _plan(module, situation, list(resolution.found.values()))
     problems = (*resolution.problems, *plan.refusals)

@@ -205,14 +205,13 @@ seconds:
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.xen.pci.plugins.module_utils.decisions.plan import DesiredDomain, DomainPlan, Plan
-from ansible_collections.xen.pci.plugins.module_utils.engine.assignment import remembered_identities
+from ansible_collections.xen.pci.plugins.module_utils.engine.assignment import current_notes, remembered_identities
 from ansible_collections.xen.pci.plugins.module_utils.engine.converge import (
     Converged,
     Level,
@@ -224,10 +223,9 @@ from ansible_collections.xen.pci.plugins.module_utils.engine.observe import obse
 from ansible_collections.xen.pci.plugins.module_utils.engine.outside import Outside, open_outside
 from ansible_collections.xen.pci.plugins.module_utils.engine.report import DomainReport, Evidence
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.hypervisor import HypervisorError
-from ansible_collections.xen.pci.plugins.module_utils.interfaces.notes import read_notes
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.sysfs import SysfsError
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.xenstore import PYXS_IMPORT_ERROR, XenStoreError
-from ansible_collections.xen.pci.plugins.module_utils.model.host import Host, XenOwner
+from ansible_collections.xen.pci.plugins.module_utils.model.host import Host
 from ansible_collections.xen.pci.plugins.module_utils.values.address import AddressError, Sbdf
 from ansible_collections.xen.pci.plugins.module_utils.values.identity import (
     IdentityError,
@@ -267,10 +265,10 @@ def main() -> None:
 
 def _run(module: AnsibleModule, outside: Outside) -> None:
     host = observe(outside.store, outside.sysfs, outside.hypervisor)
-    remembered = remembered_identities(read_notes(outside.store))
+    remembered = remembered_identities(current_notes(outside.store, host))
     try:
         if module.check_mode:
-            host = _with_assumptions(host, module.params["assume_assignable"])
+            host = host.assuming_bound([Sbdf.parse(address) for address in module.params["assume_assignable"]])
         plan = prepare(outside, host, _desired(module.params, host, remembered))
     except (Refused, IdentityError) as refusal:
         problems = refusal.conflicts if isinstance(refusal, Refused) else refusal.problems
@@ -288,17 +286,6 @@ def _run(module: AnsibleModule, outside: Outside) -> None:
     if converged.errors:
         module.fail_json(msg="; ".join(converged.errors), changed=converged.changed, **result)
     module.exit_json(changed=converged.changed, **result)
-
-
-def _with_assumptions(host: Host, addresses: Sequence[str]) -> Host:
-    """The host as it would be had the earlier tasks of a play in check mode really run."""
-    bound = {}
-    for address in addresses:
-        device = host.devices.get(Sbdf.parse(address))
-        if device is not None and not device.in_pciback:
-            bound[device.sbdf] = replace(device, driver="pciback")
-    owners = dict.fromkeys(bound, XenOwner.HOST)
-    return replace(host, devices={**host.devices, **bound}, xen_owners={**host.xen_owners, **owners})
 
 
 def _desired(params: Mapping[str, Any], host: Host, remembered: Mapping[Sbdf, Remembered]) -> list[DesiredDomain]:

@@ -15,6 +15,7 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -117,7 +118,11 @@ class _Binding:
     def __init__(self, module: Any) -> None:
         self._module = module
         self._xc = module.xc()
-        self._library = _find_library()
+
+    @cached_property
+    def _library(self) -> _Library | None:
+        """What the binding lacks; opened only when needed, since a failure prints to standard error."""
+        return _find_library()
 
     def _raising(self, call: Any, **arguments: Any) -> int:
         try:
@@ -173,8 +178,9 @@ class _Binding:
         return [Sbdf.parse(f"{sbdf.segment:04x}:{word}") for word in text.split(",") if word]
 
     def close(self) -> None:
-        if self._library is not None:
-            self._library.close()
+        library = self.__dict__.get("_library")
+        if library is not None:
+            library.close()
 
 
 class _Library:

@@ -256,13 +256,15 @@ class XenStore(_Requests):
 
         Several paths may share a token; pyxs would deliver an event once per subscription.
         """
+        known = (path, token) in self._watches
         if token not in {one for _path, one in self._watches}:
             self._router.subscribe(token.encode(), self)
         self._watches.add((path, token))
         try:
             _value(self.ask([(Op.WATCH, _path(path) + token.encode() + NUL)])[0])
         except XenStoreError:
-            self._forget(path, token)
+            if not known:
+                self._forget(path, token)
             raise
 
     def unwatch(self, path: str, token: str) -> None:

@@ -8,8 +8,8 @@ Built by the I/O layers, read by the decisions. What the guest can write is only
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from ..values.address import Sbdf
@@ -169,3 +169,26 @@ class Host:
     def holder_of(self, device: Sbdf) -> Domain | None:
         """The domain whose connection lists the device."""
         return next((domain for domain in self.domains.values() if device in domain.devices), None)
+
+    def assuming_bound(self, devices: Collection[Sbdf]) -> Host:
+        """This host as it would be if pciback held these devices, in quarantine."""
+        bound = {one: replace(self.devices[one], driver="pciback") for one in devices if one in self.devices}
+        bound = {one: device for one, device in bound.items() if not self.devices[one].in_pciback}
+        owners = {**self.xen_owners, **dict.fromkeys(bound, XenOwner.HOST)}
+        return replace(self, devices={**self.devices, **bound}, xen_owners=owners)
+
+    def assuming_free(self, devices: Collection[Sbdf]) -> Host:
+        """This host as it would be if no domain had these devices."""
+        return replace(
+            self,
+            domains={domid: _without(domain, devices) for domid, domain in self.domains.items()},
+            markers={one: domid for one, domid in self.markers.items() if one not in devices},
+            xen_owners={**self.xen_owners, **{one: XenOwner.HOST for one in devices if one in self.xen_owners}},
+        )
+
+
+def _without(domain: Domain, devices: Collection[Sbdf]) -> Domain:
+    if domain.backend is None:
+        return domain
+    entries = tuple(entry for entry in domain.backend.entries if entry.device not in devices)
+    return replace(domain, backend=replace(domain.backend, entries=entries))
