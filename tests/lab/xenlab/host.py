@@ -37,11 +37,11 @@ class Host:
     def boot(cls, name: str, *, timeout: float = 600, say: Callable[[str], None] = quiet) -> Host:
         """Start a host and wait (seconds) until dom0 answers and all guests report."""
         machine_needs.require(machine_needs.RUN)
-        files = image.build(say)
         host = cls(name, places.host(name))
+        host._refuse_if_running()
+        files = image.build(say)
         with host._start_lock():
-            if host.is_running():
-                raise LabError(f"host {name} runs already; stop it first, or take another name")
+            host._refuse_if_running()
             host._clean()
             host.directory.mkdir(mode=0o700, parents=True)
             shutil.copy(files.key, host.directory / ssh.KEY)
@@ -171,6 +171,10 @@ class Host:
                 raise LabError(f"host {self.name} was not ready in time")
             time.sleep(0.2)
         self.run("true", timeout=max(deadline - time.monotonic(), 1))
+
+    def _refuse_if_running(self) -> None:
+        if self.is_running():
+            raise LabError(f"host {self.name} runs already; stop it first, or take another name")
 
     def _clean(self) -> None:
         shutil.rmtree(self.directory, ignore_errors=True)

@@ -141,8 +141,15 @@ def _bootstrap(work: Path, image: Image, overlay: Path, sources: list[str], disk
         *sources,
     ]
     with (work / "log").open("w") as log:
-        done = subprocess.run(command, cwd=work, stdout=log, stderr=subprocess.STDOUT, check=False)
-    if done.returncode:
+        process = subprocess.Popen(command, cwd=work, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        status = process.wait()
+    except BaseException:
+        # Not killed: it has mounts and a tree of its own to clean up.
+        process.terminate()
+        process.wait()
+        raise
+    if status:
         raise LabError(f"building the image failed; the reason is in {places.cache() / 'build.log'}")
 
 
