@@ -39,12 +39,15 @@ def apply(host: Host, declared: Mapping[str, Any], options: Sequence[str] = ()) 
     return run(host, "xen.pci.apply", declared, options)
 
 
-def task(host: Host, module: str, arguments: Mapping[str, Any], options: Sequence[str] = ()) -> Mapping[str, Any]:
-    """Run one module; returns its result, failed or not."""
+def task(
+    host: Host, module: str, arguments: Mapping[str, Any], environment: Mapping[str, str] | None = None
+) -> Mapping[str, Any]:
+    """Run one module, with more environment variables if given; returns its result, failed or not."""
     playbook = host.directory / "task.json"
-    play = {"hosts": "xen", "gather_facts": False, "tasks": [{"name": "task", module: dict(arguments)}]}
+    only = {"name": "task", module: dict(arguments), "environment": dict(environment or {})}
+    play = {"hosts": "xen", "gather_facts": False, "tasks": [only]}
     playbook.write_text(json.dumps([play]))
-    return run(host, str(playbook), {}, options).tasks["task"]
+    return run(host, str(playbook), {}).tasks["task"]
 
 
 def run(host: Host, playbook: str, declared: Mapping[str, Any], options: Sequence[str] = ()) -> Run:
