@@ -21,6 +21,8 @@ VENV          := .venv
 VENV_NEWEST   := .venv-newest
 READY         := $(VENV)/.ready
 READY_NEWEST  := $(VENV_NEWEST)/.ready
+VENV_DEMO     := $(BUILD)/venv-demo
+READY_DEMO    := $(VENV_DEMO)/.ready
 
 # Two ways to the path that Ansible wants. The link is for what imports or runs the collection: always the tree itself.
 # The mirror is a copy for the tools that look at all files around them and leave some behind.
@@ -65,6 +67,14 @@ $(READY_NEWEST): tests/requirements-newest.txt
 	$(VENV_NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
+# A fresh machine may have a Python without ensurepip (Debian's without python3-venv): its own pip installs then.
+$(READY_DEMO): tools/demo/requirements.txt | $(LINK)
+	@test -n '$(PYTHON)' || { echo 'No Python 3.11 or newer was found: install one, or name it with PYTHON=...' >&2; exit 1; }
+	@if '$(PYTHON)' -m venv --clear $(VENV_DEMO) >/dev/null; then pip='$(VENV_DEMO)/bin/python -m pip'; \
+	else '$(PYTHON)' -m venv --clear --without-pip $(VENV_DEMO); pip='$(PYTHON) -m pip --python $(VENV_DEMO)/bin/python'; fi; \
+	$$pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
 $(LINK):
 	@mkdir -p $(@D) && ln -s ../../../.. $@
 
@@ -77,12 +87,22 @@ clean: ## Remove everything that was generated, the environments included
 	rm -rf $(BUILD) $(VENV) $(VENV_NEWEST) .ansible .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache tests/output xen-pci-*.tar.gz
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
+##@ A first look
+
+.PHONY: demo
+demo: $(READY_DEMO) ## Three simulated Xen hosts and the main job, in a minute; needs Python 3.11 or newer with pip
+	@cd tools && exec '$(ROOT)/$(VENV_DEMO)/bin/python' -m demo
+
 ##@ Tests that need neither root nor Xen
 
 .PHONY: test
 test: $(READY) ## All of them, one after the other, with counts
 	@$(VENV)/bin/python tools/steps.py $@ \
-		ruff ansible-lint types unit conformance sanity sanity-newest sanity-oldest docs-lint integration build
+		ruff ansible-lint types unit conformance sanity sanity-newest sanity-oldest docs-lint integration molecule demo-test build
+
+.PHONY: demo-test
+demo-test: $(READY) $(READY_DEMO) ## The demo, run to its end and interrupted
+	$(VENV)/bin/python -m pytest --junitxml=$(RESULTS)/demo-test.xml tests/demo $(PYTEST_ARGS)
 
 .PHONY: unit
 unit: $(READY) ## Unit and property tests

@@ -1,0 +1,99 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`make demo`, as a person runs it: to its end, and interrupted in the middle. Neither leaves anything behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+CLONE = Path(__file__).resolve().parent.parent.parent
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """Where the demo keeps its files: short, as sockets want it."""
+    with tempfile.TemporaryDirectory(prefix="demo-") as path:
+        yield Path(path)
+
+
+def start(directory: Path) -> subprocess.Popen[str]:
+    """`make demo` as a terminal starts it: in a process group of its own."""
+    return subprocess.Popen(
+        ["make", "--no-print-directory", "demo"],
+        cwd=CLONE,
+        env=os.environ | {"TMPDIR": str(directory)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def processes_of(directory: Path) -> list[str]:
+    """Command lines of all processes that know the directory, by argument or environment."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command, environment = (process / "cmdline").read_bytes(), (process / "environ").read_bytes()
+        except OSError:  # it has ended, or it is somebody else's
+            continue
+        if str(directory).encode() in command + environment and int(process.name) != os.getpid():
+            found.append(command.decode(errors="replace").replace("\0", " "))
+    return found
+
+
+def assert_nothing_is_left(directory: Path) -> None:
+    assert processes_of(directory) == []
+    assert list(directory.iterdir()) == []
+
+
+def test_the_demo_shows_the_main_job(directory: Path) -> None:
+    output, _ = (process := start(directory)).communicate()
+    assert process.returncode == 0, output
+    scenes = re.split(r"(?m)^\d\. .*─$", output)[1:]
+    assert len(scenes) == 8
+    intro, plan, run, again, move, mistakes, fault, end = scenes
+    assert "scratch: {class" in intro
+    assert "--check --diff" in plan and "web01     + uplink-a  + scratch\n" in plan
+    assert "changed=6 failed=0" in plan and "changed=6 failed=0" in run
+    assert len(re.findall(r"one handshake, \d+ ms; \d in use", run)) == 5
+    assert "changed=0 failed=0" in again
+    assert "- scratch  " in move and "+ scratch  " in move and "changed=1 failed=0" in move
+    assert "declared for web01 and for web02" in mistakes and "sda is mounted on /" in mistakes
+    assert "changed=0 failed=2" in mistakes
+    assert "guest fw01 did not answer in time" in " ".join(fault.split())
+    assert fault.index("changed=0 failed=1") < fault.index("xl unpause") < fault.index("changed=1 failed=0")
+    assert "inventories/example" in end
+    assert_nothing_is_left(directory)
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("moment", ["1. ", "$ ansible-playbook"])
+def test_an_interrupted_demo_cleans_up(directory: Path, moment: str, ending: signal.Signals) -> None:
+    process = start(directory)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith(moment):
+            break
+    else:
+        pytest.fail("the demo ended before it was interrupted")
+    assert processes_of(directory) != []
+    if ending == signal.SIGINT:  # Ctrl-C goes to all processes in the foreground
+        os.killpg(process.pid, ending)
+    else:
+        process.send_signal(ending)
+    rest, _ = process.communicate()
+    assert process.returncode != 0
+    assert "Interrupted: stopping the simulated hosts." in rest
+    assert "Traceback" not in rest
+    assert_nothing_is_left(directory)

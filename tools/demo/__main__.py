@@ -1,0 +1,70 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Run the demo; exit status 0 if everything came out as told, 130 or 143 if it was interrupted."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from pathlib import Path
+from types import FrameType
+
+from .hosts import Hosts, HostsFailed
+from .inventory import Inventory
+from .screen import Screen
+from .story import Story, StoryFailed
+
+_ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Interrupted(BaseException):
+    """Somebody wants the demo to end."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def interrupt(number: int, _frame: FrameType | None) -> None:
+    """Turn a signal into an exception, once: what follows is cleaning up."""
+    for ending in _ENDINGS:
+        signal.signal(ending, signal.SIG_IGN)
+    raise Interrupted(number)
+
+
+def make_directory() -> Path:
+    """A directory of our own, in memory where nobody wants it elsewhere; sockets have little room for its path."""
+    memory = Path("/dev/shm")
+    place = memory if "TMPDIR" not in os.environ and os.access(memory, os.W_OK | os.X_OK) else None
+    return Path(tempfile.mkdtemp(prefix="xen-pci-", dir=place))
+
+
+def main() -> int:
+    """All scenes, and the end of everything that was started for them."""
+    for ending in _ENDINGS:
+        signal.signal(ending, interrupt)
+    directory = make_directory()
+    hosts = Hosts(directory)
+    try:
+        hosts.start()
+        Story(Screen(), hosts, Inventory(directory)).tell()
+    except (StoryFailed, HostsFailed) as failure:
+        print(f"\nThe demo failed. {failure}", file=sys.stderr)
+        return 1
+    except Interrupted as interruption:
+        print("\nInterrupted: stopping the simulated hosts.", file=sys.stderr)
+        return 128 + interruption.number
+    finally:
+        for ending in _ENDINGS:
+            signal.signal(ending, signal.SIG_IGN)
+        hosts.stop()
+        shutil.rmtree(directory)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

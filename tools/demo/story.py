@@ -1,0 +1,205 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The scenes of the demo. Each shows something, and checks that what it shows is so."""
+
+from __future__ import annotations
+
+import shlex
+from operator import attrgetter
+
+from .hosts import NAMES, Hosts
+from .inventory import ORIGINAL, Inventory
+from .play import PLAYBOOK, Device, Domain, Run, run
+from .screen import Screen
+
+_SILENCE = 2  # seconds that the scene with the silent guest waits for it
+
+
+class StoryFailed(Exception):
+    """Something did not happen as told; the text says what, and what Ansible said."""
+
+
+class Story:
+    """All scenes in their order, on hosts that run, with an inventory to edit."""
+
+    def __init__(self, screen: Screen, hosts: Hosts, inventory: Inventory) -> None:
+        self._screen = screen
+        self._hosts = hosts
+        self._inventory = inventory
+        self._names: dict[tuple[str, str], str] = {}
+
+    def tell(self) -> None:
+        """From the plan to the repair; raises StoryFailed."""
+        self.introduction()
+        self.plan()
+        self.first_run()
+        self.second_run()
+        self.move()
+        self.mistakes()
+        self.fault()
+        self.end()
+
+    # -- scenes --------------------------------------------------------------------------------------
+
+    def introduction(self) -> None:
+        """What there is, and the declaration of one host."""
+        screen = self._screen
+        screen.heading("Three Xen hosts with seven guests, and what they are to have")
+        screen.say(
+            "xen.pci gives PCI devices to Xen guests while they run. You declare which guest has which device; one "
+            "playbook makes it so on all hosts, and proves it. The hosts here are simulated, the collection is not."
+        )
+        screen.command(f"cat {self._inventory.name('alder')}")
+        for line in self._inventory.file("alder").read_text().splitlines()[1:]:
+            screen.line(f"  {line}")
+
+    def plan(self) -> None:
+        """Check mode, as a difference."""
+        self._screen.heading("The plan: what would change, nothing is touched")
+        planned = self._run("--check", "--diff")
+        self._expect(planned.status == 0 and planned.changed == 2 * len(NAMES), planned)
+        self._show(planned)
+        self._expect(not any(self._attached(host) for host in NAMES), planned)
+
+    def first_run(self) -> None:
+        """The run, with the evidence, and what xl says."""
+        self._screen.heading("The run: devices leave the host's drivers, guests get them and use them")
+        done = self._run()
+        self._expect(done.status == 0 and done.changed == 2 * len(NAMES), done)
+        self._show(done)
+        self._screen.say("The usual tools see the same:")
+        self._list("alder", "web01")
+
+    def second_run(self) -> None:
+        """Nothing is left to do."""
+        self._screen.heading("The second run: everything is as declared")
+        again = self._run()
+        self._expect(again.status == 0 and again.changed == 0, again)
+        self._show(again)
+
+    def move(self) -> None:
+        """One line of the inventory, one device."""
+        self._screen.heading("One line moves, and the device moves, while both guests run")
+        self._screen.difference(
+            self._inventory.name("alder"), *self._inventory.move_line("alder", "- scratch", below="- uplink-b")
+        )
+        moved = self._run("--diff")
+        self._expect(moved.status == 0 and moved.changed == 1, moved)
+        self._show(moved, only_changes=True)
+
+    def mistakes(self) -> None:
+        """Two of them, on two hosts: refused with a sentence each, nothing touched."""
+        self._screen.heading("Two mistakes: refused before anything is touched")
+        state = {host: self._attached(host) for host in NAMES}
+        double = self._inventory.change_line("alder", "- uplink-b", into="- uplink-a")
+        disk = self._inventory.add_line("birch", '- "0000:00:1f.2"', below="- scratch-b")
+        self._screen.difference(self._inventory.name("alder"), *double)
+        self._screen.difference(self._inventory.name("birch"), *disk)
+        refused = self._run()
+        self._expect(refused.status != 0 and refused.changed == 0, refused)
+        self._expect(set(refused.errors) == {"alder", "birch"}, refused)
+        self._show(refused)
+        self._expect(state == {host: self._attached(host) for host in NAMES}, refused)
+        self._inventory.restore("alder", double[0])
+        self._inventory.restore("birch", disk[0])
+
+    def fault(self) -> None:
+        """A guest that does not answer: an error in time, the state before; then the guest is back."""
+        screen = self._screen
+        screen.heading("A guest that does not answer: an error in time, and the state from before")
+        screen.difference(
+            self._inventory.name("cedar"), *self._inventory.add_line("cedar", "- uplink-b", below="- uplink-a")
+        )
+        screen.command("xl pause fw01                # on cedar: the fault")
+        self._hosts.control("cedar", "domain", "pause", "fw01")
+        before = self._attached("cedar")
+        failed = self._run("-e", f"xen_pci_timeout={_SILENCE}")
+        self._expect(set(failed.errors) == {"cedar"} and "fw01" in failed.errors["cedar"], failed)
+        self._show(failed)
+        self._list("cedar", "fw01")
+        self._expect(self._attached("cedar") == before, failed)
+        screen.command("xl unpause fw01              # on cedar: the fault is over; the same run again")
+        self._hosts.control("cedar", "domain", "unpause", "fw01")
+        repaired = self._run()
+        self._expect(repaired.status == 0 and repaired.changed == 1, repaired)
+        self._show(repaired, only_changes=True)
+        self._expect(len(self._attached("cedar")) == len(before) + 1, repaired)
+
+    def end(self) -> None:
+        """What to do next."""
+        self._screen.heading("That is what the collection is for")
+        self._screen.say(
+            f"Copy {ORIGINAL} and write your own hosts into it. To try a declaration without hardware, see "
+            "docs/test-your-inventory-without-hardware.md."
+        )
+
+    # -- helpers -------------------------------------------------------------------------------------
+
+    def _run(self, *options: str) -> Run:
+        self._screen.command(shlex.join(["ansible-playbook", "-i", str(ORIGINAL), PLAYBOOK, *options]))
+        done = run((self._inventory.path, self._hosts.inventory), options, self._hosts.directory / "ansible")
+        if set(done.hosts) != set(NAMES):
+            raise StoryFailed(f"The playbook did not reach all hosts.\n{done.complaints}")
+        return done
+
+    def _list(self, host: str, guest: str) -> None:
+        self._screen.command(f"{f'xl pci-list {guest}':<27} # on {host}")
+        for line in self._hosts.xl(host, "pci-list", guest).splitlines():
+            self._screen.line(f"  {line}")
+
+    def _attached(self, host: str) -> set[str]:
+        """The devices of all guests of a host, as the guests' own kernels have them, with their guests."""
+        listing = self._hosts.guests(host)
+        return {f"{guest} {device}" for guest, devices in listing.items() for device in devices}
+
+    def _expect(self, holds: bool, seen: Run) -> None:
+        if not holds:
+            said = "\n".join(f"{host}: {error}" for host, error in seen.errors.items())
+            raise StoryFailed(f"This is not how it should end (status {seen.status}).\n{said}\n{seen.complaints}")
+
+    def _show(self, seen: Run, only_changes: bool = False) -> None:
+        for host, outcome in seen.hosts.items():
+            for device in outcome.devices:
+                self._names[host, device.address] = device.name
+            if only_changes and not outcome.changed:
+                continue
+            verdict, colour = ("changed", "yellow") if outcome.changed else ("ok, nothing to do", "green")
+            if outcome.error:
+                verdict, colour = "failed", "red"
+            self._screen.line(f"  {host}: {verdict}", colour)
+            for device in sorted(outcome.devices, key=attrgetter("name")):
+                if device.driver_before != device.driver_after:
+                    self._screen.line(_taken(device))
+            for domain in outcome.domains:
+                self._show_domain(host, domain)
+            if outcome.error:
+                self._screen.quote(outcome.error, "red")
+        self._screen.line(f"  changed={seen.changed} failed={len(seen.errors)}", "bold")
+        self._screen.pause(2)
+
+    def _show_domain(self, host: str, domain: Domain) -> None:
+        names = {address: self._names.get((host, address), address) for address in domain.before | domain.after}
+        lost = [f"- {names[one]}" for one in sorted(domain.before - domain.after)]
+        gained = [f"+ {names[one]}" for one in sorted(domain.after - domain.before)]
+        if not lost and not gained:
+            return
+        signs = [
+            *(self._screen.paint(one, "red") for one in lost),
+            *(self._screen.paint(one, "green") for one in gained),
+        ]
+        self._screen.line(f"    {domain.name:<10}{'  '.join(signs)}{_evidence(domain)}")
+
+
+def _taken(device: Device) -> str:
+    before, after = device.driver_before or "no driver", device.driver_after or "no driver"
+    return f"    {'host':<10}{device.name} ({device.address}): {before} -> {after}"
+
+
+def _evidence(domain: Domain) -> str:
+    """What was observed, where something was done."""
+    if not domain.milliseconds:
+        return ""
+    handshakes = "one handshake" if len(domain.milliseconds) == 1 else f"{len(domain.milliseconds)} handshakes"
+    in_use = f"; {len(domain.active)} in use by the guest's drivers" if domain.active else ""
+    return f"   ({handshakes}, {sum(domain.milliseconds):.0f} ms{in_use})"
