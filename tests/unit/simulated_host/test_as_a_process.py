@@ -31,7 +31,6 @@ class Started:
         answer = subprocess.run(words, check=True, capture_output=True, text=True)
         self.variables: dict[str, str] = json.loads(answer.stdout)
         self.environment = {**os.environ, **self.variables, "SIMULATED_XL_WAIT": "0.3"}
-        self.environment["PATH"] = f"{self.variables['PATH']}:{os.environ['PATH']}"
 
     def run(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         return subprocess.run(words, env=self.environment, capture_output=True, text=True, check=check)

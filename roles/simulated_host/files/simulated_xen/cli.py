@@ -68,8 +68,11 @@ def settings(words: Sequence[str]) -> dict[str, Any]:
 
 
 def show_environment(variables: dict[str, str], as_json: bool) -> None:
-    """Print variables for a shell to evaluate, or as JSON."""
+    """Print variables for a shell to evaluate, or as JSON, ready to use: in front of what is there now."""
     if as_json:
+        for name in ("PATH", "PYTHONPATH"):
+            if os.environ.get(name):
+                variables[name] += os.pathsep + os.environ[name]
         print(json.dumps(variables))
         return
     for name, value in variables.items():

@@ -136,22 +136,22 @@ class Tree:
 class Overlay:
     """What a transaction sees and has changed, over the committed tree.
 
-    As in the C daemon, the tree is read when a node is first looked at, not when the transaction starts;
-    a commit fails if any node that was looked at (also one that was absent) has changed since.
+    As in the C daemon, a node is as it was when the transaction first looked at it; a commit fails if any
+    node that was looked at (also one that was absent) has changed since.
     """
 
     def __init__(self, tree: Tree) -> None:
         self._tree = tree
-        self._seen: dict[str, int | None] = {}
+        self._seen: dict[str, Node | None] = {}
         self._changed: dict[str, Node | None] = {}
 
     def get(self, path: str) -> Node | None:
         """The node as this transaction sees it."""
         if path in self._changed:
             return self._changed[path]
-        node = self._tree.get(path)
-        self._seen.setdefault(path, None if node is None else node.generation)
-        return node
+        if path not in self._seen:
+            self._seen[path] = self._tree.get(path)
+        return self._seen[path]
 
     def put(self, path: str, node: Node) -> None:
         """Change a node within the transaction."""
@@ -167,11 +167,8 @@ class Overlay:
 
     def conflicts(self) -> bool:
         """Whether somebody changed what this transaction has looked at."""
-        for path, generation in self._seen.items():
-            node = self._tree.get(path)
-            if generation != (None if node is None else node.generation):
-                return True
-        return False
+        # The tree never changes a node in place, so a node that is the same object has not changed.
+        return any(self._tree.get(path) is not node for path, node in self._seen.items())
 
     def apply(self) -> None:
         """Write the changes to the tree; the caller has checked for conflicts."""
