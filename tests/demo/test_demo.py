@@ -66,7 +66,7 @@ def test_the_demo_shows_the_main_job(directory: Path) -> None:
     assert "scratch: {class" in intro
     assert "--check --diff" in plan and "web01     + uplink-a  + scratch\n" in plan
     assert "changed=6 failed=0" in plan and "changed=6 failed=0" in run
-    assert len(re.findall(r"one handshake, \d+ ms; \d in use", run)) == 5
+    assert len(re.findall(r"one handshake, \d+ ms; \d in use", run)) == 6
     assert "changed=0 failed=0" in again
     assert "- scratch  " in move and "+ scratch  " in move and "changed=1 failed=0" in move
     assert "declared for web01 and for web02" in mistakes and "sda is mounted on /" in mistakes

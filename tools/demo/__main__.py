@@ -7,33 +7,15 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import sys
 import tempfile
 from pathlib import Path
-from types import FrameType
 
 from .hosts import Hosts, HostsFailed
+from .interruption import Interrupted, ignore, watch
 from .inventory import Inventory
 from .screen import Screen
 from .story import Story, StoryFailed
-
-_ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-class Interrupted(BaseException):
-    """Somebody wants the demo to end."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
-
-
-def interrupt(number: int, _frame: FrameType | None) -> None:
-    """Turn a signal into an exception, once: what follows is cleaning up."""
-    for ending in _ENDINGS:
-        signal.signal(ending, signal.SIG_IGN)
-    raise Interrupted(number)
 
 
 def make_directory() -> Path:
@@ -45,8 +27,7 @@ def make_directory() -> Path:
 
 def main() -> int:
     """All scenes, and the end of everything that was started for them."""
-    for ending in _ENDINGS:
-        signal.signal(ending, interrupt)
+    watch()
     directory = make_directory()
     hosts = Hosts(directory)
     try:
@@ -59,8 +40,7 @@ def main() -> int:
         print("\nInterrupted: stopping the simulated hosts.", file=sys.stderr)
         return 128 + interruption.number
     finally:
-        for ending in _ENDINGS:
-            signal.signal(ending, signal.SIG_IGN)
+        ignore()
         hosts.stop()
         shutil.rmtree(directory)
     return 0

@@ -11,6 +11,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from .interruption import held
+
 HERE = Path(__file__).resolve().parent
 CLONE = HERE.parent.parent
 SIMULATOR = CLONE / "roles/simulated_host/files/simulated-xen"
@@ -53,10 +55,11 @@ class Hosts:
         for name in NAMES:
             machine = HERE / "machines" / f"{name}.json"
             command = (sys.executable, SIMULATOR, "start", "--machine", machine, "--dir", self.directory / name)
-            # In a session of its own: a Ctrl-C meant for the demo must not leave it half started.
-            self._starting[name] = subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-            )
+            with held():
+                # In a session of its own: a Ctrl-C meant for the demo must not leave it half started.
+                self._starting[name] = subprocess.Popen(
+                    command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+                )
         for name, starter in self._starting.items():
             exports, error = starter.communicate()
             if starter.returncode:

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .interruption import held
+
 HERE = Path(__file__).resolve().parent
 PLAYBOOK = "xen.pci.apply"
 _PATIENCE = 10.0  # seconds that Ansible has to end in good order once interrupted
@@ -75,20 +77,23 @@ def run(inventories: Sequence[Path], options: Sequence[str], home: Path) -> Run:
     command = [str(Path(sys.executable).parent / "ansible-playbook"), PLAYBOOK, *options]
     for inventory in inventories:
         command += ["-i", str(inventory)]
-    # In a session of its own, so that it is interrupted once, by us, and not also by the terminal.
-    process = subprocess.Popen(
-        command,
-        env=os.environ | _settings(home),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    process: subprocess.Popen[str] | None = None
     try:
+        with held():
+            # In a session of its own, so that it is interrupted once, by us, and not also by the terminal.
+            process = subprocess.Popen(
+                command,
+                env=os.environ | _settings(home),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+            )
         output, complaints = process.communicate()
     except BaseException:
-        _end(process)
+        if process is not None:
+            _end(process)
         raise
     return Run(process.returncode, _read(output), complaints)
 
