@@ -139,6 +139,30 @@ def test_virtual_functions_are_placed_as_linux_does(
     play(script, linux=linux)
 
 
+def test_a_virtual_function_0_stays_alone(play: Any) -> None:
+    """Guests would take it for a multi-function device and look for the others."""
+    machine = [{"at": "3b:00.0", "model": "i40e", "mac": "52:54:00:3b:00:00"}]
+
+    async def script(toolstack: Any) -> None:
+        toolstack.host.bus.set_numvfs(toolstack.host.bus.find("0000:3b:00.0"), 3)
+        await connected(toolstack, "0000:3b:02.0", "0000:3b:02.1", "0000:3b:02.2")
+        expected = ["0000:00:00.00", "0000:00:01.01", "0000:00:01.02"]
+        assert [toolstack.of(number)[1] for number in range(3)] == expected
+
+    play(script, devices=machine)
+
+
+def test_a_device_unbound_under_a_guest_cannot_be_removed_from_it(play: Any) -> None:
+    async def script(toolstack: Any) -> None:
+        await connected(toolstack, "0000:01:00.0", "0000:02:00.0")
+        toolstack.host.bus.unbind(toolstack.host.bus.find("0000:01:00.0"))
+        toolstack.mark(0)
+        await toolstack.until_states(7, 7)
+        assert toolstack.xs.read(ERROR) is None
+
+    play(script)
+
+
 def test_passthrough_mode_shows_host_addresses_and_several_roots(play: Any) -> None:
     async def script(toolstack: Any) -> None:
         await connected(toolstack, "0000:01:00.0", "0000:02:00.0")

@@ -94,6 +94,7 @@ def stop(directory: Path) -> None:
     while process_id(run) is not None:
         if time.monotonic() > deadline:
             os.kill(pid, signal.SIGKILL)
+            (run.path / "pid").unlink(missing_ok=True)
         time.sleep(0.005)
 
 

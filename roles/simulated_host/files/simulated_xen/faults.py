@@ -107,6 +107,18 @@ class Faults:
         self._kernel(domain).steps.once(step, act)
 
     @fault
+    async def reboot_at(self, domain: str, step: str, victim: str = "") -> None:
+        """The guest (or `victim`) reboots the next time a kernel reaches a step: a new domain of the
+        same name, without devices."""
+
+        async def act() -> None:
+            old = self._host.domains.find(victim or domain)
+            await self._host.domains.destroy(old)
+            await self._host.domains.create(old.config)
+
+        self._kernel(domain).steps.once(step, act)
+
+    @fault
     async def write_at(self, domain: str, step: str, path: str, value: str) -> None:
         """Somebody else writes to xenstore the next time a kernel reaches a step (a racing toolstack)."""
 

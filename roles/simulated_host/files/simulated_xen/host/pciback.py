@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from .bus import PCIBACK, PciBus, refuse
@@ -34,6 +35,7 @@ class PcibackDriver:
         self.slots: list[Address] = []
         self.held: dict[Address, Held] = {}
         self.poisoned: set[Address] = set()
+        self.on_taken: Callable[[int, Device], None] = lambda domid, device: None
         bus.stub = self
 
     # -- driver core ---------------------------------------------------------------------------------
@@ -57,8 +59,10 @@ class PcibackDriver:
         self._quiet_reset(device)
 
     def remove(self, device: Device) -> None:
-        """Let go of a device: reset; a domain that still has it is only warned about in the kernel's log."""
-        self.held.pop(device.address, None)
+        """Let go of a device: reset. A domain that still has it loses it; the kernel only prints a warning."""
+        held = self.held.pop(device.address, None)
+        if held is not None and held.owner is not None:
+            self.on_taken(held.owner, device)
         self._quiet_reset(device)
 
     def holds(self, device: Device) -> bool:

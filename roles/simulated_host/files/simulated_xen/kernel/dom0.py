@@ -43,6 +43,7 @@ class Dom0Kernel(Kernel):
         self._driver = driver
         self._files = files
         self.backends: dict[str, _Registered] = {}
+        driver.on_taken = self._taken
         files.directory(f"{BUS}/devices")
         files.directory(DRIVER)
         for name in ("bind", "unbind"):
@@ -112,6 +113,12 @@ class Dom0Kernel(Kernel):
         self._files.unlink(f"{BUS}/devices/{self._name(node)}")
         self._files.unlink(f"{DRIVER}/{self._name(node)}")
         self._files.remove_tree(self._directory(node))
+
+    def _taken(self, domid: int, device: Device) -> None:
+        """A device that a guest has was unbound from pciback: it leaves the guest's bus without a word."""
+        backend = self.backends.get(f"{BACKEND}/{domid}/0")
+        if backend is not None:
+            backend.bus.remove(device)
 
     def _unbind(self, text: str) -> None:
         for node in self.backends:
