@@ -222,6 +222,27 @@ def test_xl_reboots_with_the_devices_that_it_attached(started: Started) -> None:
     assert started.guest("g1")["domid"] > before
 
 
+def test_xl_moves_a_guest_that_has_no_device(started: Started, short_path: Path) -> None:
+    target = Started(short_path / "t")
+    try:
+        target.control("domain", "destroy", "g1")
+        started.run("xl", "pci-assignable-add", NIC)
+        started.run("xl", "pci-attach", "g1", NIC)
+        started.until(lambda: len(started.guest("g1")["devices"]) == 1)
+        refused = started.run("xl", "migrate", "g1", str(target.directory), check=False)
+        assert refused.returncode == 1
+        assert "logdirty" in refused.stderr
+        started.run("xl", "pci-detach", "g1", NIC)
+        started.run("xl", "migrate", "g1", str(target.directory))
+        assert "g1 " in target.run("xl", "list").stdout
+        assert "g1 " not in started.run("xl", "list").stdout
+        target.run("xl", "save", "g1", str(short_path / "saved"))
+        started.run("xl", "restore", str(short_path / "saved"))
+        assert "g1 " in started.run("xl", "list").stdout
+    finally:
+        target.run("simulated-xen", "stop")
+
+
 def test_an_hvm_guest_goes_through_qemu_and_never_through_the_handshake(started: Started) -> None:
     """traces/hvm-xenstore-attach1.txt and hvm-detach-paused.txt."""
     domid = started.control("domain", "create", "h1", "type=hvm")["domid"]

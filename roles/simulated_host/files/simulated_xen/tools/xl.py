@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import sys
 from collections.abc import Callable
@@ -141,6 +142,28 @@ def reboot(libxl: Libxl, words: list[str]) -> None:
     libxl.reboot(libxl.domid(words[-1]))
 
 
+def save(libxl: Libxl, words: list[str]) -> None:
+    """xl save [-c] DOMAIN FILE"""
+    domid = libxl.domid(words[-2])
+    Path(words[-1]).write_text(json.dumps(libxl.save(domid)), encoding="utf-8")
+    if words[0] != "-c":
+        libxl.destroy(domid)
+
+
+def restore(libxl: Libxl, words: list[str]) -> None:
+    """xl restore FILE"""
+    libxl.ask("create", config=json.loads(Path(words[-1]).read_text(encoding="utf-8")))
+
+
+def migrate(libxl: Libxl, words: list[str]) -> None:
+    """xl migrate DOMAIN HOST, where HOST is the run directory of another simulated host"""
+    target = Libxl(Path(words[-1]))
+    try:
+        libxl.migrate(libxl.domid(words[-2]), target)
+    finally:
+        target.xs.close()
+
+
 def pause(libxl: Libxl, words: list[str]) -> None:
     """xl pause DOMAIN"""
     libxl.ask("pause", domain=str(libxl.domid(words[0])), paused=True)
@@ -170,6 +193,9 @@ COMMANDS: dict[str, tuple[Callable[[Libxl, list[str]], None], int]] = {
     "destroy": (destroy, 1),
     "shutdown": (destroy, 1),
     "reboot": (reboot, 1),
+    "save": (save, 2),
+    "restore": (restore, 1),
+    "migrate": (migrate, 2),
     "pause": (pause, 1),
     "unpause": (unpause, 1),
 }
