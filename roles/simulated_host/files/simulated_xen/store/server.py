@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import errno
 import itertools
+import sys
 from pathlib import Path
-from typing import Callable
+from typing import Any, Callable
 
 from .operations import Change, Operations
 from .store import Caller, Store
@@ -296,8 +297,10 @@ class Server:
         if self._path.exists():
             self._path.unlink()
         loop = asyncio.get_running_loop()
+        # Python 3.13 would remove the file at the end, which a daemon that is killed does not.
+        options: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
         self._listener = await loop.create_unix_server(
-            lambda: Connection(self, f"A{next(self._labels)}"), str(self._path), backlog=128
+            lambda: Connection(self, f"A{next(self._labels)}"), str(self._path), backlog=128, **options
         )
 
     async def stop(self) -> None:

@@ -9,89 +9,19 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from ..host.device import Address
-from ..interpreter.xen.lowlevel._simulator import request
-from .store_client import StoreClient
+from .toolstack import DOMID_IO, Failed, Toolstack, complain
 
-DOMID_IO = 0x7FF1
 FIELDS = ("state", "key", "dev", "vdev", "opts", "vdevfn", "name")
 OPTIONS = "msitranslate=0,power_mgmt=0,permissive={},rdm_policy=strict"
 
 
-class Failed(Exception):
-    """The operation ends with an error; the text is libxl's."""
-
-
-def complain(text: str, level: str = "error") -> None:
-    """A line as libxl logs it."""
-    print(f"libxl: {level}: {text}", file=sys.stderr)
-
-
-class Libxl:
-    """One toolstack process. `wait` is how long it waits for a backend, in seconds (libxl: 10)."""
-
-    def __init__(self, run: Path) -> None:
-        self._run = str(run)
-        self.sys = run / "sys"
-        self._userdata = run / "var" / "lib" / "xen"
-        self.wait = float(os.environ.get("SIMULATED_XL_WAIT", "10"))
-        self.xs = StoreClient(str(run / "xenstored" / "socket"))
-
-    def ask(self, do: str, **arguments: Any) -> Any:
-        """A request to the simulator (a hypercall, QEMU)."""
-        return request(self._run, do, **arguments)
-
-    def call(self, name: str, **arguments: Any) -> Any:
-        """A hypercall; OSError."""
-        return self.ask("hypercall", name=name, arguments=arguments)
-
-    def sysfs(self, path: str, text: str) -> None:
-        """Write to a file of sysfs; OSError."""
-        self.ask("sysfs-write", path=os.path.realpath(self.sys / path), data=text)
-
-    def iommu_caps(self) -> str:
-        """What `xl info` adds to virt_caps where there is an IOMMU."""
-        try:
-            self.call("test_assign", domid=DOMID_IO, sbdf=0)
-        except OSError as error:
-            return "" if error.errno == errno.EOPNOTSUPP else " hvm_directio pv_directio"
-        return " hvm_directio pv_directio"
-
-    # -- names ---------------------------------------------------------------------------------------
-
-    def domid(self, who: str) -> int:
-        """A domain by name or number."""
-        for domain in self.ask("list"):
-            if who in (domain["name"], str(domain["domid"])):
-                return int(domain["domid"])
-        raise Failed(f"{who} is an invalid domain identifier (rc=-6)")
-
-    def domain(self, domid: int) -> dict[str, Any]:
-        """What the simulator knows of a domain."""
-        return next(domain for domain in self.ask("list") if domain["domid"] == domid)
-
-    @staticmethod
-    def marker(address: Address) -> str:
-        """libxl's own directory for a device."""
-        a = address
-        return f"/libxl/pci/{a.segment:04x}-{a.bus:02x}-{a.slot:02x}-{a.function}"
-
-    @staticmethod
-    def backend(domid: int) -> str:
-        """The backend's directory."""
-        return f"/local/domain/0/backend/pci/{domid}/0"
-
-    @staticmethod
-    def frontend(domid: int) -> str:
-        """The frontend's directory."""
-        return f"/local/domain/{domid}/device/pci/0"
+class Libxl(Toolstack):
+    """The operations of libxl. Those that fail raise Failed, or OSError."""
 
     # -- assignable devices --------------------------------------------------------------------------
 
@@ -232,7 +162,7 @@ class Libxl:
         backend = self.backend(domid)
         count = self.xs.read(f"{backend}/num_devs")
         if count is None:
-            self._remember(domid, address)
+            self.remember(domid, address)
 
             def first() -> None:
                 self._create(domid)
@@ -245,7 +175,7 @@ class Libxl:
             complain(f"libxl_device.c:1470:libxl__wait_for_backend: Backend {backend} not ready")
             raise Failed(f"Domain {domid}:libxl__device_pci_add failed for PCI device {address} (rc -3)")
         number = int(count)
-        self._remember(domid, address)
+        self.remember(domid, address)
 
         def write() -> None:
             self._entry(domid, number, address, devfn, permissive)
@@ -363,7 +293,7 @@ class Libxl:
 
     def save(self, domid: int) -> dict[str, Any]:
         """What a saved guest is made again from. Devices are not in it, and do not hinder it."""
-        return self._config(domid) | {"pci": []}
+        return self.config(domid) | {"pci": []}
 
     def migrate(self, domid: int, target: Libxl) -> None:
         """Live migration: Xen tracks no writes of a guest that has a device, so it refuses."""
@@ -373,40 +303,14 @@ class Libxl:
         target.ask("create", config=saved)
         self.destroy(domid)
 
-    def _config(self, domid: int) -> dict[str, Any]:
-        names = ("name", "type", "passthrough", "e820_host", "pcifront", "linux", "memory", "on_reboot", "pci")
-        return {name: value for name, value in self.domain(domid).items() if name in names}
-
     def reboot(self, domid: int) -> int:
         """on_reboot=restart: a new domain from the stored configuration, with the devices that are in
         both the configuration and xenstore; the new domain id."""
-        config = self._config(domid)
+        config = self.config(domid)
         listed = {str(address) for address in self.attached(domid).values()}
-        devices = [device for device in self._remembered(domid) if device in listed]
+        devices = [device for device in self.remembered(domid) if device in listed]
         self.destroy(domid)
         created = int(self.ask("create", config=config)["domid"])
         for number, device in enumerate(devices):
             self.attach(created, Address.parse(device), starting=number > 0)
         return created
-
-    def _json(self, domid: int) -> Path:
-        return self._userdata / f"userdata-d.{domid}.{self.domain(domid)['uuid']}.libxl-json"
-
-    def _load(self, domid: int) -> Any:
-        return json.loads(self._json(domid).read_text(encoding="utf-8").rstrip("\0"))
-
-    def _remembered(self, domid: int) -> list[str]:
-        return [
-            str(Address(d.get("domain", 0), d.get("bus", 0), d.get("dev", 0), d.get("func", 0)))
-            for d in self._load(domid).get("pcidevs", [])
-        ]
-
-    def _remember(self, domid: int, address: Address) -> None:
-        """Add a device to the stored configuration; default values are left out."""
-        path, config = self._json(domid), self._load(domid)
-        values = {"dev": address.slot, "bus": address.bus, "domain": address.segment, "func": address.function}
-        entry = {name: value for name, value in values.items() if value} | {"rdm_policy": "strict"}
-        config["pcidevs"] = [*config.get("pcidevs", []), entry]
-        new = path.with_name(path.name.replace("userdata-d.", "userdata-n."))
-        new.write_bytes(json.dumps(config, indent=4).encode() + b"\0")
-        os.replace(new, path)

@@ -15,7 +15,8 @@ from typing import Any
 
 from ..host.device import Address
 from ..interpreter.xen.lowlevel._simulator import Refused
-from .libxl import Failed, Libxl, complain
+from .libxl import Libxl
+from .toolstack import Failed, complain
 
 
 class Usage(Exception):
