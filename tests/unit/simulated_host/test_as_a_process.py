@@ -93,6 +93,7 @@ attempt("slot", lambda: pathlib.Path(root, "drivers/pciback/new_slot").write_tex
 attempt("rebind", lambda: by_file("drivers/pciback/bind", b"{NIC}", "wb"))
 attempt("driver", lambda: os.readlink(root + "devices/{NIC}/driver"))
 attempt("vendor", lambda: by_file("devices/{NIC}/vendor", "1"))
+attempt("open", lambda: os.close(os.open(root + "devices/{NIC}/vendor", os.O_WRONLY)))
 attempt("create", lambda: by_file("devices/{NIC}/nonsense", "1"))
 attempt("absent", lambda: by_descriptor("devices/{NIC}/nonsense", b"1"))
 attempt("update", lambda: by_file("devices/{NIC}/driver_override", "pciback", "r+"))
@@ -106,6 +107,7 @@ print(pathlib.Path(root, "devices/{NIC}/driver_override").read_text().strip())
         "rebind ok",
         "driver ok",
         "vendor EACCES",
+        "open EACCES",
         "create EACCES",
         "absent ENOENT",
         "update ok",
