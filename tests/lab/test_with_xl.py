@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import playbook
@@ -17,10 +18,20 @@ FIRST, SECOND = topology.NICS[0], topology.NICS[1]
 PARTS = (FIRST, SECOND)
 
 
+def attach_by_xl(host: Host, *parts: topology.Device) -> None:
+    """One by one, each until the guest has it: xl does not wait, and its next command may come too early."""
+    for part in parts:
+        count = len(drivers(host.guest("g2")))
+        host.run(["xl", "pci-attach", "g2", part.bdf])
+        deadline = time.monotonic() + 120
+        while len(drivers(host.guest("g2"))) == count and time.monotonic() < deadline:
+            time.sleep(0.5)
+
+
 def have(host: Host, *parts: topology.Device) -> None:
     """Declare exactly these devices for g2, and see it hold."""
     declared = {"g2": {"devices": [part.bdf for part in parts], "exclusive": True}}
-    result = playbook.task(host, "xen.pci.domain_devices", {"domains": declared, "converge": "active"})
+    result = playbook.task(host, "xen.pci.domain_devices", {"domains": declared, "converge": "active", "timeout": 300})
     assert not result["failed"], result["msg"]
 
 
@@ -52,8 +63,7 @@ def test_xl_detaches_what_we_attached(assignable: Host) -> None:
 
 def test_we_detach_what_xl_attached(assignable: Host) -> None:
     host = assignable
-    for part in PARTS:
-        host.run(["xl", "pci-attach", "g2", part.bdf])
+    attach_by_xl(host, *PARTS)
     have(host, SECOND)
     assert attached_by_xl(host, "g2") == {SECOND.bdf}
     assert drivers(host.guest("g2")) == ["e1000e"]
@@ -66,7 +76,7 @@ def test_we_detach_what_xl_attached(assignable: Host) -> None:
 def test_both_add_to_what_the_other_began(assignable: Host) -> None:
     host = assignable
     have(host, FIRST)
-    host.run(["xl", "pci-attach", "g2", SECOND.bdf])
+    attach_by_xl(host, SECOND)
     assert attached_by_xl(host, "g2") == {FIRST.bdf, SECOND.bdf}
     have(host, FIRST, SECOND)
     assert drivers(host.guest("g2")) == ["e1000e", "e1000e"]
