@@ -40,7 +40,7 @@ PYTEST_ARGS ?=
 # The name of the host that `make lab` boots; another one with LAB=...
 LAB         ?= by-hand
 
-TARGETS     := $(wildcard tests/integration/targets/*)
+TARGETS     := $(filter-out setup_%,$(notdir $(wildcard tests/integration/targets/*)))
 CONFORMANCE := $(wildcard tests/conformance/test_*.py)
 BENCHMARKS  ?= $(wildcard benchmarks/*.py)
 
@@ -176,8 +176,14 @@ ifeq ($(TARGETS),)
 else
 integration: mirror
 	$(VENV)/bin/python tools/seed_ansible_test.py
-	version=$(call minor,$(VENV)); cd $(MIRROR) && ansible-test integration --venv --python "$$version" --color no --allow-root
+	version=$(call minor,$(VENV)); status=0; \
+	(cd $(MIRROR) && ansible-test integration --venv --python "$$version" --color no --allow-root --continue-on-error) || status=$$?; \
+	$(VENV)/bin/python tools/integration_report.py $(TARGETS); exit $$status
 endif
+
+.PHONY: molecule
+molecule: $(READY) ## Molecule scenarios, as users write them for their own inventories
+	cd $(LINK) && molecule test --all
 
 ##@ Tests on real Xen (root; a host under QEMU, no KVM needed)
 

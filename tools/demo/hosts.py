@@ -13,10 +13,10 @@ from pathlib import Path
 
 from .interruption import held
 
-HERE = Path(__file__).resolve().parent
-CLONE = HERE.parent.parent
+CLONE = Path(__file__).resolve().parent.parent.parent
 SIMULATOR = CLONE / "roles/simulated_host/files/simulated-xen"
-NAMES = tuple(sorted(machine.stem for machine in (HERE / "machines").glob("*.json")))
+MACHINES = CLONE / "extensions/molecule/machines"
+NAMES = tuple(sorted(machine.stem for machine in MACHINES.glob("*.yml")))
 
 # Sets what leads programs to the simulated host, then becomes Python: Ansible runs all modules with it.
 _INTERPRETER = """\
@@ -53,7 +53,7 @@ class Hosts:
     def start(self) -> None:
         """Start all; returns when all of them answer. Raises HostsFailed."""
         for name in NAMES:
-            machine = HERE / "machines" / f"{name}.json"
+            machine = MACHINES / f"{name}.yml"
             command = (sys.executable, SIMULATOR, "start", "--machine", machine, "--dir", self.directory / name)
             with held():
                 # In a session of its own: a Ctrl-C meant for the demo must not leave it half started.
