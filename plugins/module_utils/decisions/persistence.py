@@ -1,0 +1,235 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How devices stay with pciback over a reboot: the way is chosen from facts, and our files say it.
+
+* pciback is built into the kernel: its `hide=` on the kernel's command line; it starts before all drivers.
+* pciback is a module: `hide=` in modprobe.d, and each driver's module waits for pciback; the initramfs
+  gets both, for drivers are loaded there already.
+* neither can win, since the driver is built in or the tools are unknown: a systemd unit takes the device
+  from its driver before guests start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from ..model.boot import (
+    DRACUT,
+    GRUB,
+    INITRAMFS_HOOK,
+    MARK,
+    MODPROBE,
+    MODULES_LOAD,
+    OWN_FILES,
+    UNIT,
+    UNIT_COMMAND,
+    UNIT_WANTED,
+    BootFacts,
+    InitramfsTool,
+    PcibackKind,
+    Stage,
+)
+from ..values.address import Sbdf
+from ..values.hide_list import Hidden, HideError, format_hide, parse_hide
+
+
+@dataclass(frozen=True)
+class BootPlan:
+    """Files to write (None: to delete) and stages to make anew, or the refusals why nothing may be done."""
+
+    files: Mapping[str, str | None]
+    stages: tuple[Stage, ...] = ()
+    refusals: tuple[str, ...] = ()
+
+    @property
+    def changes(self) -> bool:
+        """Whether anything is to be done."""
+        return bool(self.files or self.stages)
+
+    @property
+    def actions(self) -> list[str]:
+        """What will be done, a sentence for each step."""
+        written = [f"{'write' if text is not None else 'delete'} /{path}" for path, text in sorted(self.files.items())]
+        return written + [f"rebuild the {stage.value} configuration" for stage in self.stages]
+
+
+def held_after_reboot(boot: BootFacts, devices: Iterable[Sbdf]) -> frozenset[Sbdf]:
+    """Those of the devices that pciback will hold after a reboot."""
+    entries = _effective(boot)
+    return frozenset(sbdf for sbdf in devices if sbdf in boot.unit_devices or any(one.covers(sbdf) for one in entries))
+
+
+def complaints(boot: BootFacts) -> list[str]:
+    """What is wrong with the host's settings, a sentence each."""
+    found = []
+    for setting in boot.hide[-1:]:
+        try:
+            parse_hide(setting.text)
+        except HideError as error:
+            found.append(
+                f"hide= in {setting.source} keeps pciback from starting at the next boot, for {error};"
+                " correct it there."
+            )
+    if len(boot.hide) > 1:
+        lost = ", ".join(setting.source for setting in boot.hide[:-1])
+        found.append(f"hide= in {lost} is not heard, as that in {boot.hide[-1].source} replaces it; keep one of them.")
+    return found
+
+
+def declared_by_us(boot: BootFacts) -> frozenset[Sbdf]:
+    """Devices that our own files keep with pciback."""
+    found = set(boot.unit_devices)
+    for setting in boot.hide:
+        if setting.ours:
+            entries = _parsed(setting.text)
+            found |= {
+                Sbdf(one.segment, one.bus, one.slot, one.function)
+                for one in entries
+                if one.slot is not None and one.function is not None
+            }
+    return frozenset(found)
+
+
+def plan_boot(boot: BootFacts, wanted: Collection[Sbdf], unwanted: Collection[Sbdf] = ()) -> BootPlan:
+    """Have our files keep the wanted devices with pciback over a reboot, and nothing else.
+
+    `unwanted` are devices that must not stay: refused if somebody else's setting keeps them.
+    """
+    theirs = [setting for setting in boot.hide if not setting.ours]
+    foreign = _parsed(theirs[-1].text) if theirs else ()
+    kept_by_them = [sbdf for sbdf in sorted(unwanted) if any(one.covers(sbdf) for one in foreign)]
+    missing = sorted(sbdf for sbdf in set(wanted) if not any(one.covers(sbdf) for one in foreign))
+    by_hide, by_unit, refusals = _split(boot, missing)
+    refusals += [
+        f"{_listed(kept_by_them)} would be with pciback again after a reboot, by hide= in {theirs[-1].source},"
+        " which is not ours to change; remove it there first."
+        for _once in kept_by_them[:1]
+    ]
+    if theirs and by_hide:
+        refusals.append(
+            f"{_listed(by_hide)} cannot be kept over a reboot: {theirs[-1].source} sets hide= itself, and pciback"
+            " hears one setting only; add the devices there, or remove that setting and declare its devices here."
+        )
+    try:
+        files = _files(boot, by_hide, by_unit)
+    except HideError as error:
+        refusals.append(f"The devices cannot be kept over a reboot: hide= would be too much, for {error}.")
+        files = {}
+    files = {
+        path: text
+        for path, text in files.items()
+        if text != boot.files.get(path) and (text is not None or path not in boot.taken)
+    }
+    refusals += [
+        f"/{path} exists and is not of this collection; move it away first." for path in sorted(boot.taken & set(files))
+    ]
+    if refusals:
+        return BootPlan({}, (), tuple(refusals))
+    touched = {OWN_FILES[path] for path in files} | boot.stale
+    possible = (Stage.INITRAMFS, boot.has_initramfs), (Stage.GRUB, boot.has_grub)
+    return BootPlan(files, tuple(stage for stage, there in possible if there and stage in touched))
+
+
+def _split(boot: BootFacts, wanted: list[Sbdf]) -> tuple[list[Sbdf], list[Sbdf], list[str]]:
+    """Who is kept by `hide=`, who by the unit, and why some can be kept by neither."""
+    if not wanted:
+        return [], [], []
+    if boot.pciback is PcibackKind.ABSENT:
+        return [], [], ["This kernel has no pciback, so no device can be kept over a reboot; install one that has it."]
+    if boot.pciback is PcibackKind.BUILT_IN:
+        hideable = wanted if boot.has_grub else []
+    elif boot.has_initramfs and boot.initramfs_tool is None:
+        hideable = []
+    else:
+        hideable = [sbdf for sbdf in wanted if not any(one.built_in for one in boot.modules.get(sbdf, ()))]
+    rest = [sbdf for sbdf in wanted if sbdf not in hideable]
+    if rest and not boot.has_systemd:
+        return (
+            [],
+            [],
+            [
+                f"{_listed(rest)} cannot be kept over a reboot: drivers come before pciback on this host, none of its"
+                " tools to change that is known (grub.d, initramfs-tools, dracut), and there is no systemd."
+            ],
+        )
+    return hideable, rest, []
+
+
+def _files(boot: BootFacts, by_hide: list[Sbdf], by_unit: list[Sbdf]) -> dict[str, str | None]:
+    files: dict[str, str | None] = dict.fromkeys(OWN_FILES)
+    if by_unit:
+        files[UNIT], files[UNIT_WANTED] = _unit(by_unit), _text("[Unit]", f"Wants={UNIT.rpartition('/')[2]}")
+    if not by_hide:
+        return files
+    hide = format_hide(by_hide)
+    if boot.pciback is PcibackKind.BUILT_IN:
+        files[GRUB] = _text(f'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX xen-pciback.hide={hide}"')
+        return files
+    files[MODPROBE] = _modprobe(boot, by_hide, hide)
+    files[MODULES_LOAD] = _text("xen-pciback")
+    if boot.has_initramfs and boot.initramfs_tool is InitramfsTool.INITRAMFS_TOOLS:
+        files[INITRAMFS_HOOK] = _hook()
+    elif boot.has_initramfs:
+        files[DRACUT] = _text('add_drivers+=" xen-pciback "')
+    return files
+
+
+def _modprobe(boot: BootFacts, devices: list[Sbdf], hide: str) -> str:
+    waiting = {module.name for sbdf in devices for module in boot.modules.get(sbdf, ())}
+    if any(sbdf not in boot.modules for sbdf in devices):
+        # Not plugged in, or a virtual function that is not there yet: what we knew of it still holds.
+        before = (boot.files.get(MODPROBE) or "").splitlines()
+        waiting |= {line.split()[1] for line in before if line.startswith("softdep ")}
+    return _text(f"options xen-pciback hide={hide}", *(f"softdep {name} pre: xen-pciback" for name in sorted(waiting)))
+
+
+def _unit(devices: list[Sbdf]) -> str:
+    return _text(
+        "[Unit]",
+        "Description=Give PCI devices to Xen's pciback",
+        "Documentation=man:xl(1)",
+        "ConditionPathExists=/proc/xen/capabilities",
+        "After=xenstored.service xen-init-dom0.service xencommons.service xen.service",
+        "Before=xendomains.service libvirtd.service libxl-guests.service",
+        "",
+        "[Service]",
+        "Type=oneshot",
+        "RemainAfterExit=yes",
+        "ExecStartPre=-/sbin/modprobe xen-pciback",
+        *(f"ExecStart=-{UNIT_COMMAND} {sbdf}" for sbdf in devices),
+    )
+
+
+def _hook() -> str:
+    return "\n".join(
+        (
+            "#!/bin/sh",
+            MARK,
+            'if [ "$1" = prereqs ]; then exit 0; fi',
+            ". /usr/share/initramfs-tools/hook-functions",
+            "manual_add_modules xen-pciback",
+            "",
+        )
+    )
+
+
+def _text(*lines: str) -> str:
+    return "\n".join((MARK, *lines, ""))
+
+
+def _effective(boot: BootFacts) -> tuple[Hidden, ...]:
+    """What pciback will understand of the setting that it hears."""
+    return _parsed(boot.hide[-1].text) if boot.hide else ()
+
+
+def _parsed(text: str) -> tuple[Hidden, ...]:
+    try:
+        return parse_hide(text)
+    except HideError:
+        return ()
+
+
+def _listed(devices: Iterable[Sbdf]) -> str:
+    return ", ".join(map(str, devices))
