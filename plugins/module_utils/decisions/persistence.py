@@ -92,6 +92,34 @@ def declared_by_us(boot: BootFacts) -> frozenset[Sbdf]:
     return frozenset(found)
 
 
+@dataclass(frozen=True)
+class Persistence:
+    """What a run wants of the next boot.
+
+    `devices` are those asked for, `released` those that go back to the host. `persistent` None: what is set for
+    a device that stays with pciback is left as it is. `exclusive`: no other device may stay.
+    """
+
+    devices: frozenset[Sbdf]
+    released: frozenset[Sbdf] = frozenset()
+    persistent: bool | None = None
+    exclusive: bool = False
+
+    def wanted(self, declared: frozenset[Sbdf]) -> frozenset[Sbdf]:
+        """What our files shall keep, given what they keep now."""
+        kept = declared & self.devices if self.exclusive else declared
+        if self.persistent is True:
+            kept |= self.devices
+        elif self.persistent is False:
+            kept -= self.devices
+        return kept - self.released
+
+    def plan(self, boot: BootFacts) -> BootPlan:
+        """The files for it."""
+        unwanted = self.released | (self.devices if self.persistent is False else frozenset())
+        return plan_boot(boot, self.wanted(declared_by_us(boot)), unwanted)
+
+
 def plan_boot(boot: BootFacts, wanted: Collection[Sbdf], unwanted: Collection[Sbdf] = ()) -> BootPlan:
     """Have our files keep the wanted devices with pciback over a reboot, and nothing else.
 

@@ -20,6 +20,7 @@ from enum import Enum
 from ..decisions.plan import DomainPlan
 from ..interfaces.hypervisor import HypervisorError
 from ..interfaces.libxl import LockTimeout, domain_locks, holder_node
+from ..interfaces.notes import note_guest
 from ..interfaces.sysfs import SysfsError
 from ..interfaces.xenstore import Transaction, WatchEvent
 from ..model import backend_changes as changes
@@ -171,11 +172,12 @@ class Handshake:
         granted: list[Sbdf] = []
         try:
             for device in add:
+                facts = self._devices[device]
+                note_guest(self.outside.store, facts, self.name)
                 self.outside.store.write(holder_node(device), str(self.domid))
                 granted.append(device)
                 lines_in_use = self._lines_in_use()
                 self._held.add(device)
-                facts = self._devices[device]
                 rights.grant(self.outside.hypervisor, self.domid, facts, facts.irq in lines_in_use)
         except HypervisorError:
             self._held.discard(granted[-1])

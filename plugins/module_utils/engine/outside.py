@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from ..interfaces.boot_config import BootConfig
 from ..interfaces.hypervisor import Hypervisor
+from ..interfaces.kernel_modules import KernelModules
 from ..interfaces.sysfs import Sysfs
 from ..interfaces.xenstore import XenStore
 
@@ -21,6 +23,8 @@ class Outside:
     store: XenStore
     sysfs: Sysfs
     hypervisor: Hypervisor
+    modules: KernelModules = field(default_factory=KernelModules)
+    boot: BootConfig = field(default_factory=BootConfig)
 
 
 @contextmanager

@@ -3,11 +3,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What we note in xenstore about devices that pciback holds; like pciback's hold it ends with the boot.
 
-Two things nobody can read back: that Xen quarantines the device, and what its own driver told of its identity.
+What nobody can read back: that Xen quarantines the device, what its own driver told of its identity, and that
+a guest has had it.
 """
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ..model.host import PciDevice
@@ -21,11 +24,15 @@ _NOTES = "/tool/xen-pci/devices"
 
 @dataclass(frozen=True)
 class Note:
-    """What is noted about one device; `product` (vendor:device) tells whether it is still the same one."""
+    """What is noted about one device; `product` (vendor:device) tells whether it is still the same one.
+
+    `guest` is the last domain that had it, empty if none is known.
+    """
 
     quarantined: bool = False
     product: str = ""
     identity: Remembered = field(default_factory=Remembered)
+    guest: str = ""
 
     @classmethod
     def of(cls, device: PciDevice) -> Note:
@@ -42,7 +49,8 @@ def read_notes(store: XenStore) -> dict[Sbdf, Note]:
         if sbdf is not None:
             nodes = store.children(f"{_NOTES}/{key}")
             identity = Remembered(nodes.get("nvme_serial") or None, tuple(nodes.get("macs", "").split()))
-            found[sbdf] = Note(nodes.get("quarantined") == "1", nodes.get("product", ""), identity)
+            guest = nodes.get("guest", "")
+            found[sbdf] = Note(nodes.get("quarantined") == "1", nodes.get("product", ""), identity, guest)
     return found
 
 
@@ -56,10 +64,36 @@ def write_note(store: XenStore, sbdf: Sbdf, note: Note) -> None:
         transaction.write(f"{directory}/macs", " ".join(note.identity.macs))
         transaction.write(f"{directory}/nvme_serial", note.identity.nvme_serial or "")
         transaction.write(f"{directory}/quarantined", "1" if note.quarantined else "0")
+        transaction.write(f"{directory}/name", note.name)
+        transaction.write(f"{directory}/reasons", json.dumps(note.reasons))
+        if note.guest:
+            transaction.write(f"{directory}/guest", note.guest)
 
     store.transaction(replace)
+
+
+def note_guest(store: XenStore, device: PciDevice, guest: str) -> None:
+    """Remember which domain gets a device; what else is noted of the same device stays."""
+    directory = f"{_NOTES}/{device.sbdf.libxl_key}"
+    product = f"{device.vendor}:{device.device}"
+
+    def remember(transaction: Transaction) -> None:
+        if transaction.read(f"{directory}/product") != product:
+            transaction.remove(directory)
+        transaction.write(f"{directory}/product", product)
+        transaction.write(f"{directory}/guest", guest)
+
+    store.transaction(remember)
 
 
 def drop_note(store: XenStore, sbdf: Sbdf) -> None:
     """Forget a device that the host has back."""
     store.remove(f"{_NOTES}/{sbdf.libxl_key}")
+
+
+def _reasons(text: str) -> dict[str, str]:
+    try:
+        reasons = json.loads(text or "{}")
+    except ValueError:
+        return {}
+    return {str(check): str(reason) for check, reason in reasons.items()} if isinstance(reasons, dict) else {}
