@@ -139,7 +139,8 @@ format: $(READY) ## Mend what ruff can mend, layout included
 	$(VENV)/bin/python -m ruff format
 
 .PHONY: docs-lint
-docs-lint: mirror ## Documentation of the plugins
+docs-lint: mirror ## Documentation of the plugins, and the files that pages quote
+	$(VENV)/bin/python tools/quoted_files.py
 	cd $(MIRROR) && antsibull-docs lint-collection-docs --plugin-docs .
 
 .PHONY: sanity
