@@ -17,6 +17,7 @@ from xenlab import Host, topology
 
 HELD = (topology.NICS[0], topology.NICS[1])
 NOT_HELD = topology.NICS[2]
+BEHIND = topology.RootPort(1)
 TIMEOUT = 15
 
 
@@ -79,35 +80,49 @@ def test_a_paused_guest_keeps_what_it_had_and_finishes_nothing_later(assignable:
 def test_a_device_not_held_by_pciback_in_a_batch_is_refused_and_nothing_is_touched(assignable: Host) -> None:
     host = assignable
     assert not declare(host, "g2", HELD[0])["failed"]
-    writes = "grep -c -E 'write|rm|mkdir' /var/log/xen/xenstored-access.log"
     nodes = host.run("xenstore-ls -f /local/domain/0/backend/pci; xenstore-ls -f /libxl").stdout
     result = declare(host, "g2", HELD[0], NOT_HELD, HELD[1])
     assert result["failed"] and not result["changed"]
     assert NOT_HELD.bdf in result["msg"] and "bound to e1000e, not to pciback" in result["msg"]
-    assert host.run("xenstore-ls -f /local/domain/0/backend/pci; xenstore-ls -f /libxl").stdout == nodes, writes
+    assert host.run("xenstore-ls -f /local/domain/0/backend/pci; xenstore-ls -f /libxl").stdout == nodes
     assert drivers(host.guest("g2")) == ["e1000e"]
     assert driver_in_dom0(host, NOT_HELD.bdf) == "e1000e"
     declare(host, "g2")
 
 
 @pytest.mark.parametrize(
-    ("domains", "words"),
+    ("domains", "sentences"),
     [
-        ({"nobody": {"devices": [HELD[0].bdf]}}, "no domain named nobody runs on this host (running: g1, g2, g3)"),
-        ({"g1": {"devices": ["0000:77:00.0"]}}, "no PCI device 0000:77:00.0"),
-        ({"g1": {"devices": [HELD[0].bdf]}, "g2": {"devices": [HELD[0].bdf]}}, "declared for g1 and for g2"),
-        ({"g1": {"devices": ["01:00:0"]}}, "'01:00:0' is neither a name in the catalogue nor a PCI address"),
-        ({"g1": {"devices": []}}, "the list of devices is empty"),
-        ({"g1": {"devices": [topology.NICS[0].port.bdf]}}, "is a bridge"),
-        ({"g1": {"device": [HELD[0].bdf]}}, "g1: "),
-        ({}, "no domain is named"),
+        (
+            {
+                "g1": {"devices": ["0000:77:00.0", "01:00:0"]},
+                "g2": {"device": [HELD[0].bdf]},
+            },
+            ["no PCI device 0000:77:00.0", "'01:00:0' is neither a name", "g2: "],
+        ),
+        (
+            {
+                "nobody": {"devices": [HELD[1].bdf]},
+                "g1": {"devices": [HELD[0].bdf, BEHIND.bdf]},
+                "g2": {"devices": [HELD[0].bdf]},
+                "g3": {"devices": []},
+            },
+            [
+                "no domain named nobody runs on this host (running: g1, g2, g3)",
+                f"{HELD[0].bdf} is declared for g1 and for g2",
+                f"{BEHIND.bdf} (for g1) is a bridge",
+                "g3: the list of devices is empty",
+            ],
+        ),
     ],
-    ids=["unknown-domain", "no-such-device", "for-two", "malformed", "empty-list", "bridge", "misspelt", "nothing"],
+    ids=["unreadable", "impossible"],
 )
-def test_wrong_input_gets_one_clear_sentence(assignable: Host, domains: Mapping[str, Any], words: str) -> None:
+def test_wrong_input_gets_a_clear_sentence_for_each_mistake(
+    assignable: Host, domains: Mapping[str, Any], sentences: list[str]
+) -> None:
     result = playbook.task(assignable, "xen.pci.domain_devices", {"domains": domains})
     assert result["failed"]
-    assert words in result["msg"]
+    assert [sentence for sentence in sentences if sentence not in result["msg"]] == []
     assert traces_of(assignable, HELD) == []
 
 
@@ -121,17 +136,11 @@ def test_a_device_of_another_guest_is_not_taken_away(assignable: Host) -> None:
     declare(host, "g2")
 
 
-@pytest.mark.parametrize(
-    ("bdf", "words"),
-    [
-        (topology.ROOT_DISK, "mounted"),
-        (topology.MANAGEMENT_NIC, "Ansible"),
-        ("0000:00:10.0", "bridge"),
-    ],
-    ids=["mounted-disk", "management-nic", "bridge"],
-)
-def test_what_the_host_needs_is_not_given_away(host: Host, bdf: str, words: str) -> None:
-    before = driver_in_dom0(host, bdf)
-    result = playbook.task(host, "xen.pci.assignable_devices", {"devices": [bdf]})
-    assert result["failed"] and bdf in result["msg"] and words in result["msg"], result["msg"]
-    assert driver_in_dom0(host, bdf) == before
+def test_what_the_host_needs_is_not_given_away(host: Host) -> None:
+    needed = {topology.ROOT_DISK: "mounted", topology.MANAGEMENT_NIC: "Ansible", BEHIND.bdf: "bridge"}
+    before = {bdf: driver_in_dom0(host, bdf) for bdf in needed}
+    result = playbook.task(host, "xen.pci.assignable_devices", {"devices": list(needed)})
+    assert result["failed"]
+    for bdf, word in needed.items():
+        assert any(bdf in problem and word in problem for problem in result["problems"]), result["problems"]
+    assert {bdf: driver_in_dom0(host, bdf) for bdf in needed} == before
