@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -76,10 +77,12 @@ def make_plan(host: Host, desired: Sequence[DesiredDomain]) -> Plan:
     steps = [_difference(want, domain) for want, domain in found]
     leaving = {device: step.domain for step in steps for device in step.remove}
     wanted = {device for step in steps for device in step.add}
+    doubled = _declared_twice(desired)
     for step in steps:
         conflicts += _connection_conflicts(host, step)
         for device in step.add:
-            conflicts += _device_conflicts(host, step.domain, device, leaving)
+            if device not in doubled:  # said already, and who may have it is not known
+                conflicts += _device_conflicts(host, step.domain, device, leaving)
     plans = tuple(_with_dependencies(step, leaving, wanted) for step in steps)
     return Plan(domains=plans, conflicts=tuple(dict.fromkeys(conflicts)))
 
@@ -109,20 +112,25 @@ def _with_dependencies(step: DomainPlan, leaving: Mapping[Sbdf, Domain], wanted:
 
 def _wrong_requests(desired: Sequence[DesiredDomain]) -> list[str]:
     conflicts = [] if desired else ["no domain is named; name at least one below domains"]
-    holder: dict[Sbdf, str] = {}
-    for want in desired:
-        if not want.devices and not (want.exclusive and want.present):
-            conflicts.append(
-                f"{want.name}: the list of devices is empty, which asks for nothing; "
-                "to take all its devices away say exclusive: true"
-            )
-        for device in want.devices if want.present else ():
-            if device in holder:
-                other = holder[device]
-                twice = f"twice for {other}" if other == want.name else f"for {other} and for {want.name}"
-                conflicts.append(f"{device} is declared {twice}; one device can be in one domain only")
-            holder[device] = want.name
+    for device, names in _declared_twice(desired).items():
+        who = f"twice for {names[0]}" if len(set(names)) == 1 else "for " + " and for ".join(names)
+        conflicts.append(f"{device} is declared {who}; one device can be in one domain only")
+    conflicts += [
+        f"{want.name}: the list of devices is empty, which asks for nothing; "
+        "to take all its devices away say exclusive: true"
+        for want in desired
+        if not want.devices and not (want.exclusive and want.present)
+    ]
     return conflicts
+
+
+def _declared_twice(desired: Sequence[DesiredDomain]) -> dict[Sbdf, list[str]]:
+    """Devices that are to be in more than one place, with the names of the domains."""
+    claims: dict[Sbdf, list[str]] = defaultdict(list)
+    for want in desired:
+        for device in want.devices if want.present else ():
+            claims[device].append(want.name)
+    return {device: names for device, names in claims.items() if len(names) > 1}
 
 
 def _domain_conflicts(host: Host, want: DesiredDomain, domain: Domain | None) -> list[str]:
