@@ -33,20 +33,37 @@ options:
   devices:
     description:
       - Devices by name, as O(catalogue) defines it, or by address, for example V(0000:03:00.0).
+      - The name of a pool stands for all its devices, and so does a dictionary with the key V(from), as
+        M(xen.pci.domain_devices) takes it.
     type: list
-    elements: str
+    elements: raw
     required: true
   catalogue:
     description:
-      - What the named devices are. The value of a name is an address, or a dictionary with some of the keys
-        V(address), V(vendor), V(device), V(subsystem_vendor), V(subsystem_device), V(class), V(serial),
-        V(nvme_serial), V(mac).
-      - All values are strings. Identifiers are hexadecimal as C(lspci -nn) shows them; V(class) may be
-        its beginning, as V(0108) for NVMe.
-      - V(serial) is the PCI Express device serial number as C(lspci -v) shows it.
-      - All keys given must fit, and must fit one device only.
+      - What the named devices are. The value of a name is an address, or a dictionary that says which device it is,
+        or one that says how the devices of a pool are chosen. All keys given must fit.
+      - One device is told by what it is (V(vendor), V(device), V(subsystem_vendor), V(subsystem_device) or V(subsystem)
+        for both as V(8086:a01f), V(class)), by what it carries (V(serial), V(nvme_serial), V(mac)), by where it is
+        plugged in (V(slot) and V(function), V(path), V(label)), or as virtual function number V(vf) of the physical
+        function V(pf). They must fit one device only.
+      - V(address) beside V(serial), V(nvme_serial), V(mac), V(slot), V(path), V(label) or V(vf) is where the device
+        was last known to be. If it is elsewhere now, it is used there, and RV(moved) says so. Beside other keys,
+        or alone, it is where the device must be.
+      - Identifiers are hexadecimal text as C(lspci -nn) shows them; V(class) may be its beginning, as V(0108) for NVMe.
+        V(serial) is the PCI Express device serial number as C(lspci -v) shows it. V(slot) is the name of the slot in
+        C(/sys/bus/pci/slots), V(label) what the firmware calls the device. V(path) is the way from the root bus
+        by slots and functions, such as V(0000:00/1c.2/00.0); it stays when buses are numbered anew. V(pf) is a name
+        of the catalogue or an address. M(xen.pci.host_info) returns all of them.
       - An NVMe serial number or a MAC address cannot be read while pciback holds the device. What was read before
         this module gave the device to pciback is remembered until the host reboots; otherwise the other keys decide.
+      - A pool has some of the keys V(select), a JMESPath expression over the RV(xen.pci.host_info#module:devices) of
+        M(xen.pci.host_info); V(count), how many (all that fit); V(numa_node); V(class), V(vendor), V(device), the
+        subsystem and V(pf); and V(free), which is V(true) unless set to V(false) and leaves out what the host needs.
+        Devices with a name of their own are in no pool. What was chosen before, or pciback holds, is chosen first.
+      - V(required=false) allows the device, or some of a pool, to be absent. RV(missing) names what is.
+      - V(waive) is a dictionary of checks to the reasons why they are overruled for this device. See the notes.
+      - V(permissive) is the reason why the device's guest may write all of its configuration space. Without it the
+        flag is cleared.
     type: dict
     default: {}
   state:
@@ -62,6 +79,11 @@ options:
       - Only for O(state=present).
     type: bool
     default: false
+  require_reset:
+    description:
+      - Whether devices that cannot be reset are refused. Otherwise a warning is given for each.
+    type: bool
+    default: false
   assume_free:
     description:
       - Addresses of devices that an earlier task of the play takes away from domains.
@@ -71,10 +93,18 @@ options:
     default: []
 requirements:
   - pyxs on the target
+  - jmespath on the target, if the catalogue has pools with V(select)
 notes:
   - Needs root in dom0.
-  - Bridges, disks in use, physical functions that have virtual functions, and network interfaces that carry
-    the default route or the connection of Ansible are refused.
+  - A device is refused if it is a bridge (check V(bridge)) or carries the connection of Ansible (V(connection)).
+    Nobody can overrule that.
+  - It is refused as well, unless its V(waive) in O(catalogue) gives a reason for that check, if it is a part of the
+    mainboard (V(mainboard)), a disk on it is in use (V(disk)), a network interface on it is up and has an address,
+    the default route or something above it (V(network)), it carries the console (V(console)), it has virtual
+    functions (V(virtual-functions)), it shares a page of memory or an interrupt line with a device that stays
+    (V(shared-page), V(shared-interrupt)), or Xen says that it belongs together with one that stays (V(group)).
+    With O(require_reset) also if it cannot be reset (V(no-reset)).
+  - A shared interrupt line is only warned about if the device has MSI or MSI-X, which keep the line silent.
   - Devices are held until the host reboots.
 seealso:
   - module: xen.pci.host_info
@@ -87,6 +117,23 @@ EXAMPLES = r"""
     catalogue:
       uplink-a: {vendor: "8086", device: "10d3", serial: "52-54-00-ff-ff-00-01-01"}
       scratch: {class: "0108", nvme_serial: NV1}
+
+- name: Have pciback hold four virtual functions of one card, whichever are free, and a disk in a certain slot
+  xen.pci.assignable_devices:
+    devices: [vf-pool, scratch]
+    catalogue:
+      uplink-a: {serial: "52-54-00-ff-ff-00-01-01"}
+      vf-pool: {pf: uplink-a, count: 4}
+      scratch: {class: "0108", slot: "3", required: false}
+
+- name: Overrule a check, with the reason
+  xen.pci.assignable_devices:
+    devices: [old-card]
+    catalogue:
+      old-card:
+        path: 0000:00/1e.0/02.0
+        waive:
+          shared-interrupt: the sound card on the same line is not in use
 
 - name: Have pciback hold this device and no other
   xen.pci.assignable_devices:
@@ -107,6 +154,40 @@ actions:
   elements: str
   sample:
     - take 0000:03:00.0 from driver e1000e, give it to pciback and quarantine it
+moved:
+  description: Devices that are no longer where they were last known to be, a sentence each.
+  returned: success
+  type: list
+  elements: str
+  sample: ["uplink-a moved 0000:03:00.0 → 0000:04:00.0"]
+missing:
+  description: Names that are not on this host and need not be.
+  returned: success
+  type: list
+  elements: str
+  sample: [scratch]
+waived:
+  description: Refusals that the declaration overrules.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    address:
+      description: Address on the host.
+      type: str
+      sample: "0000:05:02.0"
+    check:
+      description: The check.
+      type: str
+      sample: shared-interrupt
+    reason:
+      description: Why the device would have been refused.
+      type: str
+      sample: "0000:05:02.0 shares interrupt line 17 with 0000:05:03.0."
+    waiver:
+      description: The reason that the declaration gives for doing it nonetheless.
+      type: str
+      sample: the sound card on the same line is not in use
 devices:
   description: The devices asked for, and those that O(exclusive) gave back.
   returned: success
@@ -118,7 +199,7 @@ devices:
       type: str
       sample: "0000:03:00.0"
     name:
-      description: As it stands in O(devices); V(null) for a device that O(exclusive) gave back.
+      description: As it stands in O(devices), of a pool its name; V(null) for a device that O(exclusive) gave back.
       type: str
       sample: uplink-a
     driver_before:
@@ -143,12 +224,15 @@ devices:
       sample: e1000e
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 from ansible_collections.xen.pci.plugins.module_utils.decisions.assignment import (
     PCIBACK,
+    FinishRelease,
     Plan,
     Release,
     Situation,
@@ -156,28 +240,37 @@ from ansible_collections.xen.pci.plugins.module_utils.decisions.assignment impor
     plan_absent,
     plan_present,
 )
+from ansible_collections.xen.pci.plugins.module_utils.decisions.safety import Waived
+from ansible_collections.xen.pci.plugins.module_utils.decisions.select import (
+    JMESPATH_IMPORT_ERROR,
+    NeedsJmespath,
+    parse_request,
+)
 from ansible_collections.xen.pci.plugins.module_utils.engine.assignment import (
     AssignmentError,
     apply,
+    ask_groups,
     observe_situation,
-    remembered_identities,
 )
+from ansible_collections.xen.pci.plugins.module_utils.engine.naming import read_catalogue, resolve_names, wishes
 from ansible_collections.xen.pci.plugins.module_utils.engine.outside import Outside, open_outside
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.hypervisor import HypervisorError
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.sysfs import SysfsError
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.xenstore import PYXS_IMPORT_ERROR, XenStoreError
 from ansible_collections.xen.pci.plugins.module_utils.values.address import AddressError, Sbdf
-from ansible_collections.xen.pci.plugins.module_utils.values.identity import IdentityError, parse_catalogue, resolve
+from ansible_collections.xen.pci.plugins.module_utils.values.catalogue import Entry
+from ansible_collections.xen.pci.plugins.module_utils.values.identity import IdentityError
 
 
 def main() -> None:
     """Entry point."""
     module = AnsibleModule(
         argument_spec={
-            "devices": {"type": "list", "elements": "str", "required": True},
+            "devices": {"type": "list", "elements": "raw", "required": True},
             "catalogue": {"type": "dict", "default": {}},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "exclusive": {"type": "bool", "default": False},
+            "require_reset": {"type": "bool", "default": False},
             "assume_free": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
@@ -191,22 +284,27 @@ def main() -> None:
     try:
         with open_outside() as outside:
             _run(module, outside)
+    except NeedsJmespath:
+        module.fail_json(msg=missing_required_lib("jmespath"), exception=JMESPATH_IMPORT_ERROR)
     except (AddressError, IdentityError, AssignmentError, SysfsError, HypervisorError, XenStoreError) as error:
         module.fail_json(msg=str(error))
 
 
 def _run(module: AnsibleModule, outside: Outside) -> None:
-    catalogue = parse_catalogue(module.params["catalogue"])
+    catalogue = read_catalogue(module.params["catalogue"])
+    wanted = _names(module.params["devices"], catalogue)
     situation, notes = observe_situation(outside)
     if module.check_mode:
         free = [Sbdf.parse(address) for address in module.params["assume_free"]]
         situation = replace(situation, host=situation.host.assuming_free(free))
-    resolution = resolve(catalogue, situation.host.devices, module.params["devices"], remembered_identities(notes))
-    plan = _plan(module, situation, list(resolution.found.values()))
+    resolution = resolve_names(catalogue, situation, notes, wanted)
+    names = resolution.expand(wanted)
+    plan = _plan(module, ask_groups(outside, situation, _to_be_taken(situation, names)), names, catalogue)
     problems = (*resolution.problems, *plan.refusals)
     if problems:
         module.fail_json(msg=f"{' '.join(problems)} Nothing has been changed.", problems=list(problems))
-    names = {sbdf: name for name, sbdf in resolution.found.items()}
+    for warning in (*(f"{move}." for move in resolution.moved), *plan.warnings):
+        module.warn(warning)
     affected = dict.fromkeys([*names, *(step.sbdf for step in plan.steps)])
     if module.check_mode:
         after = {sbdf: _expected(situation, plan, sbdf) for sbdf in affected}
@@ -221,6 +319,9 @@ def _run(module: AnsibleModule, outside: Outside) -> None:
     result = {
         "changed": bool(plan.steps),
         "actions": [str(step) for step in plan.steps],
+        "moved": [str(move) for move in resolution.moved],
+        "missing": list(resolution.missing),
+        "waived": [_overruled(waived) for waived in plan.waived],
         "devices": [
             {
                 "address": str(sbdf),
@@ -241,27 +342,55 @@ def _run(module: AnsibleModule, outside: Outside) -> None:
     module.exit_json(**result)
 
 
-def _plan(module: AnsibleModule, situation: Situation, devices: list[Sbdf]) -> Plan:
+def _names(devices: list[Any], catalogue: Mapping[str, Entry]) -> list[str]:
+    """All names and addresses asked for; a part of a pool counts as the whole."""
+    requests = [parse_request(one, catalogue) for one in devices]
+    names = [one if isinstance(one, str) else one.pool for one in requests]
+    pools = {name for name in names if name in catalogue and catalogue[name].pool is not None}
+    return [name for at, name in enumerate(names) if name not in pools or name not in names[:at]]
+
+
+def _to_be_taken(situation: Situation, devices: Mapping[Sbdf, str]) -> list[Sbdf]:
+    return [sbdf for sbdf in devices if not situation.host.devices[sbdf].in_pciback]
+
+
+def _plan(
+    module: AnsibleModule, situation: Situation, names: Mapping[Sbdf, str], catalogue: Mapping[str, Entry]
+) -> Plan:
     if module.params["state"] == "absent":
-        return plan_absent(situation, devices)
-    return plan_present(situation, devices, module.params["exclusive"])
+        return plan_absent(situation, list(names))
+    declared = wishes(catalogue, names)
+    return plan_present(situation, list(names), module.params["exclusive"], declared, module.params["require_reset"])
+
+
+def _overruled(waived: Waived) -> dict[str, str]:
+    refusal = waived.refusal
+    return {
+        "address": str(refusal.sbdf),
+        "check": refusal.check.value,
+        "reason": f"{refusal.reason}.",
+        "waiver": waived.why,
+    }
 
 
 def _expected(situation: Situation, plan: Plan, sbdf: Sbdf) -> str | None:
+    now = situation.host.devices[sbdf].driver
     for step in plan.steps:
         if step.sbdf == sbdf:
+            if isinstance(step, FinishRelease):
+                return step.driver or now
             return step.driver if isinstance(step, Release) else PCIBACK
-    return situation.host.devices[sbdf].driver
+    return now
 
 
 def _expected_records(situation: Situation, plan: Plan) -> dict[Sbdf, str]:
-    released = {step.sbdf for step in plan.steps if isinstance(step, Release)}
+    released = {step.sbdf for step in plan.steps if isinstance(step, (Release, FinishRelease))}
     kept = {sbdf: path for sbdf, path in situation.host.driver_paths.items() if sbdf not in released}
     return kept | {step.sbdf: step.driver for step in plan.steps if isinstance(step, Take) and step.driver}
 
 
 def _expected_quarantine(situation: Situation, plan: Plan) -> frozenset[Sbdf]:
-    return situation.quarantined | {step.sbdf for step in plan.steps if not isinstance(step, Release)}
+    return situation.quarantined | {step.sbdf for step in plan.steps if not isinstance(step, (Release, FinishRelease))}
 
 
 def _last_part(path: str | None) -> str | None:

@@ -21,6 +21,7 @@ description:
     follow in time is taken back.
 requirements:
   - pyxs on the Xen host (Debian's package is C(python3-pyxs))
+  - jmespath on the Xen host, if the catalogue has pools with V(select)
   - Xen's Python binding C(xen.lowlevel.xc), or the C(libxenctrl) of the running Xen
 extends_documentation_fragment:
   - xen.pci.attributes
@@ -38,6 +39,8 @@ options:
       - What each domain is to have, by the name of the domain.
       - Each value is a dictionary with the keys V(devices), V(exclusive) and V(state).
       - V(devices) is a list of host addresses (C(0000:03:00.0), the weakest identity) or of names from O(catalogue).
+        The name of a pool stands for all its devices. A dictionary such as V({from: vf-pool, count: 2}) takes so many
+        of them (one without V(count)). A domain keeps those that it has.
       - V(exclusive) (boolean, default O(exclusive)) takes every other device away from the domain.
         Only with it may V(devices) be empty.
       - V(state) is V(present) (default) or V(absent), which takes the listed devices away.
@@ -46,7 +49,11 @@ options:
     required: true
   catalogue:
     description:
-      - Names of devices, each with what the device is. The same as for M(xen.pci.assignable_devices).
+      - Names of devices, each with what the device is. The same as for M(xen.pci.assignable_devices), which says how
+        devices are told apart, found again when they have moved, and chosen for pools.
+      - A device that shares a page of memory or an interrupt line with one of another owner, that Xen can only assign
+        together with it, or that is permissive without a declared reason is refused. V(waive) and V(permissive)
+        give the reason for doing it nonetheless.
     type: dict
     default: {}
   exclusive:
@@ -92,6 +99,17 @@ EXAMPLES = r"""
           - "0000:04:00.0"
     converge: active
 
+- name: Give each web server two virtual functions of a pool
+  xen.pci.domain_devices:
+    catalogue:
+      uplink: {serial: "52-54-00-ff-ff-00-01-01"}
+      vf-pool: {pf: uplink, count: 4}
+    domains:
+      web01:
+        devices: [{from: vf-pool, count: 2}]
+      web02:
+        devices: [{from: vf-pool, count: 2}]
+
 - name: Move scratch from web01 to web02, by name
   xen.pci.domain_devices:
     catalogue:
@@ -119,6 +137,18 @@ actions:
   type: list
   elements: str
   sample: ["web01: add 0000:03:00.0"]
+moved:
+  description: Devices that are no longer where they were last known to be, a sentence each.
+  returned: when the declaration was not refused
+  type: list
+  elements: str
+  sample: ["uplink moved 0000:03:00.0 → 0000:04:00.0"]
+missing:
+  description: Names that are not on this host and need not be (V(required=false)).
+  returned: when the declaration was not refused
+  type: list
+  elements: str
+  sample: []
 conflicts:
   description: Why nothing was touched, one sentence each.
   returned: when the declaration was refused
@@ -205,13 +235,25 @@ seconds:
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
+from ansible_collections.xen.pci.plugins.module_utils.decisions.assignment import Situation
 from ansible_collections.xen.pci.plugins.module_utils.decisions.plan import DesiredDomain, DomainPlan, Plan
-from ansible_collections.xen.pci.plugins.module_utils.engine.assignment import current_notes, remembered_identities
+from ansible_collections.xen.pci.plugins.module_utils.decisions.resolve import Resolution
+from ansible_collections.xen.pci.plugins.module_utils.decisions.select import (
+    JMESPATH_IMPORT_ERROR,
+    NeedsJmespath,
+    Share,
+    parse_request,
+    share_out,
+    taken_away,
+)
+from ansible_collections.xen.pci.plugins.module_utils.decisions.splits import splits
+from ansible_collections.xen.pci.plugins.module_utils.engine.assignment import ask_groups, observe_situation
 from ansible_collections.xen.pci.plugins.module_utils.engine.converge import (
     Converged,
     Level,
@@ -219,23 +261,19 @@ from ansible_collections.xen.pci.plugins.module_utils.engine.converge import (
     converge,
     prepare,
 )
-from ansible_collections.xen.pci.plugins.module_utils.engine.observe import observe
+from ansible_collections.xen.pci.plugins.module_utils.engine.naming import read_catalogue, resolve_names, wishes
 from ansible_collections.xen.pci.plugins.module_utils.engine.outside import Outside, open_outside
 from ansible_collections.xen.pci.plugins.module_utils.engine.report import DomainReport, Evidence
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.hypervisor import HypervisorError
+from ansible_collections.xen.pci.plugins.module_utils.interfaces.notes import Note
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.sysfs import SysfsError
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.xenstore import PYXS_IMPORT_ERROR, XenStoreError
-from ansible_collections.xen.pci.plugins.module_utils.model.host import Host
 from ansible_collections.xen.pci.plugins.module_utils.values.address import AddressError, Sbdf
-from ansible_collections.xen.pci.plugins.module_utils.values.identity import (
-    IdentityError,
-    Remembered,
-    parse_catalogue,
-    resolve,
-)
+from ansible_collections.xen.pci.plugins.module_utils.values.catalogue import Entry
+from ansible_collections.xen.pci.plugins.module_utils.values.identity import IdentityError
 
 DOMAIN_SPEC = {
-    "devices": {"type": "list", "elements": "str", "required": True},
+    "devices": {"type": "list", "elements": "raw", "required": True},
     "exclusive": {"type": "bool"},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
 }
@@ -259,21 +297,34 @@ def main() -> None:
     try:
         with open_outside() as outside:
             _run(module, outside)
+    except NeedsJmespath:
+        module.fail_json(msg=missing_required_lib("jmespath"), exception=JMESPATH_IMPORT_ERROR)
     except (XenStoreError, HypervisorError, SysfsError, AddressError) as error:
         module.fail_json(msg=str(error))
 
 
 def _run(module: AnsibleModule, outside: Outside) -> None:
-    host = observe(outside.store, outside.sysfs, outside.hypervisor)
-    remembered = remembered_identities(current_notes(outside.store, host))
+    situation, notes = observe_situation(outside)
     try:
         if module.check_mode:
-            host = host.assuming_bound([Sbdf.parse(address) for address in module.params["assume_assignable"]])
-        plan = prepare(outside, host, _desired(module.params, host, remembered))
+            bound = [Sbdf.parse(address) for address in module.params["assume_assignable"]]
+            situation = replace(situation, host=situation.host.assuming_bound(bound))
+        catalogue = read_catalogue(module.params["catalogue"])
+        desired, resolution, names = _desired(module.params, catalogue, situation, notes)
+        if not desired and resolution.missing:
+            module.exit_json(changed=False, actions=[], domains=[], **_found(resolution))
+        plan = prepare(outside, situation.host, desired)
+        asked = ask_groups(outside, situation, [one for step in plan.domains for one in step.add])
+        refused = splits(asked, plan, wishes(catalogue, names))
+        if refused:
+            raise IdentityError([str(refusal) for refusal in refused])
     except (Refused, IdentityError) as refusal:
         problems = refusal.conflicts if isinstance(refusal, Refused) else refusal.problems
         module.fail_json(msg="Nothing was changed: " + "; ".join(problems), conflicts=list(problems), actions=[])
-    result: dict[str, Any] = {"actions": _actions(plan), "diff": _diff(plan)}
+    for move in resolution.moved:
+        module.warn(f"{move}.")
+    host = situation.host
+    result: dict[str, Any] = {"actions": _actions(plan), "diff": _diff(plan), **_found(resolution)}
     if module.check_mode:
         module.exit_json(changed=bool(result["actions"]), domains=[_planned(step) for step in plan.domains], **result)
     began = time.monotonic()
@@ -288,24 +339,52 @@ def _run(module: AnsibleModule, outside: Outside) -> None:
     module.exit_json(changed=converged.changed, **result)
 
 
-def _desired(params: Mapping[str, Any], host: Host, remembered: Mapping[Sbdf, Remembered]) -> list[DesiredDomain]:
-    """The declaration with all names resolved; raises IdentityError."""
-    catalogue = parse_catalogue(params["catalogue"])
+def _desired(
+    params: Mapping[str, Any], catalogue: Mapping[str, Entry], situation: Situation, notes: Mapping[Sbdf, Note]
+) -> tuple[list[DesiredDomain], Resolution, dict[Sbdf, str]]:
+    """The declaration with all names resolved, and the name of each device; raises IdentityError.
+
+    A domain all of whose devices are absent and need not be there is left alone.
+    """
     domains, problems = _validated(params["domains"])
-    wanted = dict.fromkeys(name for spec in domains.values() for name in spec["devices"])
-    resolution = resolve(catalogue, host.devices, wanted, remembered)
-    problems += resolution.problems
+    requests = {name: _requests(spec["devices"], catalogue, problems) for name, spec in domains.items()}
+    wanted = dict.fromkeys(one.pool if isinstance(one, Share) else one for asked in requests.values() for one in asked)
+    resolution = resolve_names(catalogue, situation, notes, wanted)
+    has = {domain.name: domain.devices for domain in situation.host.domains.values()}
+    present = {name: asked for name, asked in requests.items() if domains[name]["state"] == "present"}
+    given, shortages = share_out(present, resolution, has)
+    for name, asked in requests.items():
+        if name not in present:
+            given[name] = taken_away(asked, resolution, has.get(name, ()))
+    problems += [*resolution.problems, *([] if resolution.problems else shortages)]
     if problems:
         raise IdentityError(problems)
-    return [
+    desired = [
         DesiredDomain(
             name=name,
-            devices=tuple(resolution.found[device] for device in spec["devices"]),
+            devices=tuple(given[name]),
             exclusive=params["exclusive"] if spec["exclusive"] is None else spec["exclusive"],
             present=spec["state"] == "present",
         )
         for name, spec in domains.items()
     ]
+    skipped = [one for one in desired if requests[one.name] and not one.devices and not (one.exclusive and one.present)]
+    names = {sbdf: found for devices in given.values() for sbdf, found in devices.items()}
+    return [one for one in desired if one not in skipped], resolution, names
+
+
+def _requests(devices: Sequence[Any], catalogue: Mapping[str, Entry], problems: list[str]) -> list[str | Share]:
+    requests = []
+    for one in devices:
+        try:
+            requests.append(parse_request(one, catalogue))
+        except IdentityError as error:
+            problems += error.problems
+    return requests
+
+
+def _found(resolution: Resolution) -> dict[str, list[str]]:
+    return {"moved": [str(move) for move in resolution.moved], "missing": list(resolution.missing)}
 
 
 def _validated(declared: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], list[str]]:

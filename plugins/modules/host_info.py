@@ -34,6 +34,8 @@ notes:
   - Needs root in dom0.
 seealso:
   - module: xen.pci.assignable_devices
+  - plugin: xen.pci.select
+    plugin_type: filter
 """
 
 EXAMPLES = r"""
@@ -49,6 +51,10 @@ EXAMPLES = r"""
   ansible.builtin.assert:
     that: xen.disagreements | length == 0
     fail_msg: "{{ xen.disagreements | join(' ') }}"
+
+- name: Show why the other devices stay with the host
+  ansible.builtin.debug:
+    msg: "{{ xen.devices | rejectattr('free') | map(attribute='refusals') | flatten | map(attribute='reason') }}"
 """
 
 RETURN = r"""
@@ -62,6 +68,20 @@ devices:
       description: Address on the host.
       type: str
       sample: "0000:03:00.0"
+    path:
+      description:
+        - Way from the root bus by slots and functions; virtual functions by their number.
+        - It stays the same when buses are numbered anew.
+      type: str
+      sample: 0000:00/1c.2/00.0
+    slot:
+      description: What the firmware calls the slot, V(null) if it says nothing.
+      type: str
+      sample: "3"
+    label:
+      description: What the firmware calls the device, V(null) if it says nothing.
+      type: str
+      sample: Onboard LAN 1
     vendor:
       description: Vendor.
       type: str
@@ -118,6 +138,14 @@ devices:
       type: list
       elements: str
       sample: [flr, bus]
+    message_interrupts:
+      description: Whether the function has MSI or MSI-X and can do without an interrupt line.
+      type: bool
+      sample: true
+    vf_index:
+      description: Number of a virtual function among those of its physical function.
+      type: int
+      sample: 0
     physfn:
       description: Physical function of a virtual function.
       type: str
@@ -143,6 +171,39 @@ devices:
       sample: [{name: eth1, mac: "52:54:00:00:01:01", up: true, upper: [xenbr0]}]
     assignable:
       description: Whether pciback holds it.
+      type: bool
+      sample: true
+    free:
+      description: Whether nobody has it and nothing speaks against giving it away.
+      type: bool
+      sample: true
+    refusals:
+      description:
+        - What speaks against giving it away; empty once pciback holds it.
+        - The check V(group) is made for devices that are to be given away only, as each costs a call to Xen.
+      type: list
+      elements: dict
+      contains:
+        check:
+          description: Name under which a declaration may overrule it.
+          type: str
+          sample: disk
+        reason:
+          description: Reason with its evidence.
+          type: str
+          sample: "0000:04:00.0 carries disk nvme0n1: nvme0n1p1 is mounted on /data; stop that use first."
+        waivable:
+          description: Whether it may be overruled at all.
+          type: bool
+          sample: true
+    permissive:
+      description: Whether pciback lets its user write all of its configuration space; that stays until pciback lets go.
+      type: bool
+      sample: false
+    in_slots:
+      description:
+        - Whether pciback's list names it, which makes pciback seize it whenever it has no driver.
+        - V(null) if that cannot be told, as the kernel shows 315 entries of a longer list only.
       type: bool
       sample: true
     quarantined:
@@ -239,8 +300,8 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
-from ansible_collections.xen.pci.plugins.module_utils.decisions.assignment import Situation
 from ansible_collections.xen.pci.plugins.module_utils.decisions.disagreements import disagreements
+from ansible_collections.xen.pci.plugins.module_utils.decisions.facts import all_facts
 from ansible_collections.xen.pci.plugins.module_utils.engine.assignment import (
     observe_situation,
     remembered_identities,
@@ -249,8 +310,7 @@ from ansible_collections.xen.pci.plugins.module_utils.engine.outside import open
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.hypervisor import HypervisorError
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.sysfs import SysfsError
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.xenstore import PYXS_IMPORT_ERROR, XenStoreError
-from ansible_collections.xen.pci.plugins.module_utils.model.host import Domain, PciDevice, XenOwner
-from ansible_collections.xen.pci.plugins.module_utils.values.identity import Remembered
+from ansible_collections.xen.pci.plugins.module_utils.model.host import Domain
 
 
 def main() -> None:
@@ -270,62 +330,12 @@ def main() -> None:
     except (SysfsError, HypervisorError, XenStoreError) as error:
         module.fail_json(msg=str(error))
     host = situation.host
-    remembered = remembered_identities(notes)
     result: dict[str, Any] = {"changed": False, "disagreements": disagreements(host)}
     if "devices" in module.params["gather"]:
-        # One pass over the domains, not one for each device: hosts have thousands of functions.
-        holders = {sbdf: domain.name for domain in host.domains.values() for sbdf in domain.devices}
-        result["devices"] = [
-            {
-                **_device(device, remembered.get(sbdf, Remembered())),
-                **_assignment(situation, device),
-                "domain": holders.get(sbdf),
-            }
-            for sbdf, device in host.devices.items()
-        ]
+        result["devices"] = all_facts(situation, remembered_identities(notes))
     if "domains" in module.params["gather"]:
         result["domains"] = [_domain(domain) for domain in host.domains.values()]
     module.exit_json(**result)
-
-
-def _device(device: PciDevice, remembered: Remembered) -> dict[str, Any]:
-    """What the function is, and what the host does with it."""
-    return {
-        "address": str(device.sbdf),
-        "vendor": device.vendor,
-        "device": device.device,
-        "subsystem_vendor": device.subsystem_vendor,
-        "subsystem_device": device.subsystem_device,
-        "class": device.class_code,
-        "revision": device.revision,
-        "driver": device.driver,
-        "numa_node": device.numa_node,
-        "serial": device.serial,
-        "nvme_serial": device.nvme_serial or remembered.nvme_serial,
-        "macs": [interface.mac for interface in device.net] or list(remembered.macs),
-        "is_bridge": device.is_bridge,
-        "reset_methods": list(device.reset_methods),
-        "physfn": _text(device.physfn),
-        "virtfns": [str(function) for function in device.virtfns],
-        "sriov_totalvfs": device.sriov_totalvfs,
-        "disks": [{"name": disk.name, "used_by": list(disk.used_by)} for disk in device.block],
-        "interfaces": [
-            {"name": interface.name, "mac": interface.mac, "up": interface.is_up, "upper": list(interface.upper)}
-            for interface in device.net
-        ],
-    }
-
-
-def _assignment(situation: Situation, device: PciDevice) -> dict[str, Any]:
-    """Where the function stands between the host and its domains."""
-    host, sbdf = situation.host, device.sbdf
-    return {
-        "assignable": device.in_pciback,
-        "quarantined": device.in_pciback and sbdf in situation.quarantined,
-        "recorded_driver": host.driver_paths.get(sbdf, "").rpartition("/")[2] or None,
-        "xen_owner": host.xen_owners.get(sbdf, XenOwner.UNKNOWN).value,
-        "marked_domid": host.markers.get(sbdf),
-    }
 
 
 def _domain(domain: Domain) -> dict[str, Any]:

@@ -4,21 +4,34 @@
 """Which devices pciback shall take or give back, decided before anything is touched.
 
 The steps are those of `xl pci-assignable-add` and `-remove -r` (libxl_pci.c), so that xl agrees afterwards.
+What an interrupted run of anybody left half-done is finished: taken devices are bound, listed and quarantined in the
+end, released ones neither.
 """
 
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Union
 
-from ..model.host import Host, XenOwner
+from ..model.host import Host, PciDevice, XenOwner
+from ..model.topology import Topology
 from ..model.usage import NetworkUse
 from ..values.address import Sbdf
-from .safety import refusals
+from .safety import Verdict, Waived, judge, needs_of_host, ties
 
 PCIBACK = "pciback"
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the user declared of a device besides which one it is: its name, reasons for waivers and for permissive."""
+
+    name: str = ""
+    waive: Mapping[str, str] = field(default_factory=dict)
+    permissive: str = ""
 
 
 @dataclass(frozen=True)
@@ -31,6 +44,7 @@ class Take:
     sbdf: Sbdf
     driver: str | None
     record: str | None
+    wish: Wish = Wish()
 
     def __str__(self) -> str:
         source = (
@@ -47,9 +61,31 @@ class Quarantine:
     """
 
     sbdf: Sbdf
+    wish: Wish = Wish()
 
     def __str__(self) -> str:
         return f"quarantine {self.sbdf}, which pciback holds but nobody is known to have quarantined"
+
+
+@dataclass(frozen=True)
+class Rebind:
+    """Take a device from pciback and give it back: the one way to clear its permissive flag."""
+
+    sbdf: Sbdf
+
+    def __str__(self) -> str:
+        return f"take {self.sbdf} from pciback and give it back, to clear its permissive flag"
+
+
+@dataclass(frozen=True)
+class MakePermissive:
+    """Have pciback let its user write all of a device's configuration space."""
+
+    sbdf: Sbdf
+    reason: str
+
+    def __str__(self) -> str:
+        return f"make {self.sbdf} permissive ({self.reason})"
 
 
 @dataclass(frozen=True)
@@ -68,93 +104,200 @@ class Release:
         return f"release {self.sbdf} from quarantine and pciback and give it to {target}"
 
 
-Step = Union[Take, Quarantine, Release]
+@dataclass(frozen=True)
+class FinishRelease:
+    """What is left of a release that somebody did not finish: pciback's list, the record, a device without driver.
+
+    `driver` is the one to give it to, None if it has one or none is recorded.
+    """
+
+    sbdf: Sbdf
+    driver: str | None
+    record: str | None
+
+    def __str__(self) -> str:
+        target = f" and give it to driver {self.driver}" if self.driver else ""
+        return f"finish the release of {self.sbdf}, which somebody began: take it off pciback's list{target}"
+
+
+Step = Union[Take, Quarantine, Rebind, MakePermissive, Release, FinishRelease]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The steps to make, or else the refusals why none may be made."""
+    """The steps to make, or else the refusals why none may be made; what the user overruled, and warnings."""
 
     steps: tuple[Step, ...] = ()
     refusals: tuple[str, ...] = ()
+    waived: tuple[Waived, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Situation:
-    """All that the decision depends on; `quarantined` are those known to be in quarantine."""
+    """All that the decision depends on; `quarantined` are those known to be in quarantine.
+
+    `groups` are functions that Xen can only give away together, for those it was asked about.
+    """
 
     host: Host
     network: NetworkUse
     drivers: frozenset[str] = frozenset()
     quarantined: frozenset[Sbdf] = frozenset()
+    groups: Mapping[Sbdf, frozenset[Sbdf]] = field(default_factory=dict)
+    permissive_for_all: bool = False
+
+    @cached_property
+    def topology(self) -> Topology:
+        """What the functions share."""
+        return Topology(self.host.devices)
+
+    @cached_property
+    def holders(self) -> Mapping[Sbdf, str]:
+        """Who besides the host has which device, in words."""
+        return holders(self.host)
+
+    @cached_property
+    def in_pciback(self) -> frozenset[Sbdf]:
+        """Functions that pciback holds."""
+        return frozenset(sbdf for sbdf, device in self.host.devices.items() if device.in_pciback)
+
+    @cached_property
+    def with_host(self) -> frozenset[Sbdf]:
+        """All others."""
+        return frozenset(self.host.devices) - self.in_pciback
 
 
-def plan_present(situation: Situation, wanted: Sequence[Sbdf], exclusive: bool = False) -> Plan:
+def plan_present(
+    situation: Situation,
+    wanted: Sequence[Sbdf],
+    exclusive: bool = False,
+    wishes: Mapping[Sbdf, Wish] | None = None,
+    require_reset: bool = False,
+) -> Plan:
     """Have pciback hold the wanted devices; with `exclusive`, no others."""
-    host = situation.host
     reasons: list[str] = []
     if wanted and PCIBACK not in situation.drivers:
         reasons.append("The kernel has no driver pciback; load the module xen-pciback (modprobe xen-pciback).")
+    warnings = [_PERMISSIVE_FOR_ALL] if wanted and situation.permissive_for_all else []
     steps: list[Step] = []
+    waived: list[Waived] = []
+    staying = situation.with_host - frozenset(wanted)
     for sbdf in wanted:
-        device = host.devices[sbdf]
+        wish = (wishes or {}).get(sbdf, Wish())
+        device = situation.host.devices[sbdf]
+        held = situation.holders.get(sbdf)
         if device.in_pciback:
-            if sbdf not in situation.quarantined and holder(host, sbdf) is None:
-                steps.append(Quarantine(sbdf))
+            steps += _upkeep(situation, device, wish, held)
+            if held is not None and device.permissive and not wish.permissive:
+                warnings.append(
+                    f"{sbdf} is permissive without a declared reason, which can be cleared once {held} no more."
+                )
             continue
-        reasons += refusals(device, situation.network)
-        held = holder(host, sbdf)
+        verdict = _may_leave(situation, device, wish, staying, require_reset)
+        reasons += map(str, verdict.refusals)
+        waived += verdict.waived
+        warnings += verdict.warnings
         if held is not None:
             reasons.append(f"{sbdf} is not held by pciback although {held}; detach it there first.")
-        steps.append(Take(sbdf, device.driver, host.driver_paths.get(sbdf)))
+        steps.append(Take(sbdf, device.driver, situation.host.driver_paths.get(sbdf), wish))
+        steps += [MakePermissive(sbdf, wish.permissive)] if wish.permissive else []
     if exclusive:
-        others = [sbdf for sbdf, device in sorted(host.devices.items()) if device.in_pciback and sbdf not in wanted]
+        others = sorted(frozenset(situation.host.devices) - frozenset(wanted))
         released = plan_absent(situation, others)
         steps = [*released.steps, *steps]
         reasons += released.refusals
-    return _plan(steps, reasons)
+    return _plan(steps, reasons, waived, warnings)
 
 
 def plan_absent(situation: Situation, unwanted: Collection[Sbdf]) -> Plan:
-    """Give the devices back to the host; those that pciback does not hold are left alone."""
+    """Give the devices back to the host; those that pciback neither holds nor lists are left alone."""
     host = situation.host
     reasons: list[str] = []
     steps: list[Step] = []
     for sbdf in unwanted:
-        if not host.devices[sbdf].in_pciback:
+        device, record = host.devices[sbdf], host.driver_paths.get(sbdf)
+        half_released = record is not None or bool(device.pciback_slots)
+        if not device.in_pciback and not half_released:
             continue
-        held = holder(host, sbdf)
+        held = situation.holders.get(sbdf)
         if held is not None:
             reasons.append(f"{sbdf} cannot be released because {held}; detach it there first.")
-        record = host.driver_paths.get(sbdf)
-        driver = posixpath.basename(record) if record else None
+        driver = posixpath.basename(record) if record and (device.in_pciback or device.driver is None) else None
         if driver is not None and driver not in situation.drivers:
             reasons.append(
                 f"{sbdf} had driver {driver} before pciback, which is not loaded now; load it (modprobe {driver})."
             )
-        steps.append(Release(sbdf, driver, record))
+        steps.append((Release if device.in_pciback else FinishRelease)(sbdf, driver, record))
     return _plan(steps, reasons)
 
 
-def holder(host: Host, sbdf: Sbdf) -> str | None:
-    """Who besides the host has the device, in words; None if nobody.
+def holders(host: Host) -> dict[Sbdf, str]:
+    """Who besides the host has which device, in words.
 
     Three views are asked, as each can be wrong: the connections in xenstore, libxl's marker, Xen itself.
     """
-    domain = host.holder_of(sbdf)
-    if domain is not None:
-        return f"domain {domain.name} ({domain.domid}) has it"
+    found = {
+        sbdf: f"domain {domain.name} ({domain.domid}) has it"
+        for domain in host.domains.values()
+        for sbdf in domain.devices
+    }
     for domid, ghost in host.ghosts.items():
-        if sbdf in ghost.devices:
-            return f"the remains of domain {domid} in xenstore list it"
-    marked = host.markers.get(sbdf)
-    if marked is not None:
+        _add(found, ghost.devices, f"the remains of domain {domid} in xenstore list it")
+    for sbdf, marked in host.markers.items():
         name = host.domains[marked].name if marked in host.domains else "which no longer exists"
-        return f"libxl has it down for domain {marked} ({name})"
-    if host.xen_owners.get(sbdf) is XenOwner.GUEST:
-        return "Xen says that a guest owns it"
-    return None
+        _add(found, [sbdf], f"libxl has it down for domain {marked} ({name})")
+    guests = [sbdf for sbdf, owner in host.xen_owners.items() if owner is XenOwner.GUEST]
+    _add(found, guests, "Xen says that a guest owns it")
+    return found
 
 
-def _plan(steps: Sequence[Step], reasons: Sequence[str]) -> Plan:
-    return Plan(refusals=tuple(reasons)) if reasons else Plan(steps=tuple(steps))
+def free(situation: Situation, sbdf: Sbdf) -> bool:
+    """Nobody has the device, and nothing speaks against giving it away."""
+    if sbdf in situation.holders:
+        return False
+    device = situation.host.devices[sbdf]
+    return device.in_pciback or not _may_leave(situation, device, Wish(), situation.with_host, False).refusals
+
+
+def against(situation: Situation, sbdf: Sbdf) -> Verdict:
+    """What speaks against giving away a device that the host has, others staying with it."""
+    return _may_leave(situation, situation.host.devices[sbdf], Wish(), situation.with_host, False)
+
+
+def _may_leave(
+    situation: Situation, device: PciDevice, wish: Wish, staying: Collection[Sbdf], require_reset: bool
+) -> Verdict:
+    group = situation.groups.get(device.sbdf, frozenset())
+    tied = ties(situation.topology, device.sbdf, staying, group, require_reset)
+    needed = needs_of_host(device, situation.network, situation.in_pciback)
+    return judge([*needed, *tied.refusals], wish.waive, tied.warnings)
+
+
+def _upkeep(situation: Situation, device: PciDevice, wish: Wish, held: str | None) -> Iterable[Step]:
+    """What a device that pciback holds still lacks."""
+    if held is None and device.sbdf not in situation.quarantined:
+        yield Quarantine(device.sbdf, wish)
+    if held is None and device.permissive and not wish.permissive:
+        yield Rebind(device.sbdf)
+    if wish.permissive and not device.permissive:
+        yield MakePermissive(device.sbdf, wish.permissive)
+
+
+def _add(found: dict[Sbdf, str], devices: Iterable[Sbdf], words: str) -> None:
+    for sbdf in devices:
+        found.setdefault(sbdf, words)
+
+
+def _plan(
+    steps: Sequence[Step], reasons: Sequence[str], waived: Sequence[Waived] = (), warnings: Sequence[str] = ()
+) -> Plan:
+    if reasons:
+        return Plan(refusals=tuple(reasons), waived=tuple(waived), warnings=tuple(warnings))
+    return Plan(tuple(steps), (), tuple(waived), tuple(warnings))
+
+
+_PERMISSIVE_FOR_ALL = (
+    "pciback was loaded with permissive=1, so every guest may write all of its devices' configuration space;"
+    " load it without that parameter."
+)

@@ -5,18 +5,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from ..decisions.assignment import PCIBACK, Quarantine, Release, Situation, Step, Take
+from ..decisions.assignment import (
+    PCIBACK,
+    FinishRelease,
+    MakePermissive,
+    Quarantine,
+    Rebind,
+    Release,
+    Situation,
+    Step,
+    Take,
+    Wish,
+)
 from ..interfaces.hypervisor import HypervisorError
 from ..interfaces.libxl import driver_node
-from ..interfaces.notes import Note, drop_note, read_notes, write_note
+from ..interfaces.notes import Note, drop_note, note_reason, read_notes, write_note
 from ..interfaces.sysfs import SysfsError
 from ..interfaces.usage import NetGraph, connection_addresses
 from ..interfaces.xenstore import XenStore, XenStoreError
-from ..model.host import DOMID_IO, Host
+from ..model.host import DOMID_IO, Host, XenOwner
 from ..values.address import Sbdf
 from ..values.identity import Remembered
 from .observe import observe
@@ -50,9 +62,24 @@ def observe_situation(outside: Outside) -> tuple[Situation, dict[Sbdf, Note]]:
             network=NetGraph(outside.sysfs.root).use(connection_addresses()),
             drivers=outside.sysfs.drivers(),
             quarantined=_known_quarantined(host, notes),
+            permissive_for_all=outside.sysfs.permissive_for_all(),
         ),
         notes,
     )
+
+
+def ask_groups(outside: Outside, situation: Situation, devices: Iterable[Sbdf]) -> Situation:
+    """The situation with what Xen says of devices that belong together, for these ones.
+
+    Xen names only those of one owner at a time, so dom0, the quarantine and all guests are asked. A Xen without
+    an IOMMU knows no groups, and nothing is said then.
+    """
+    owners = [0, DOMID_IO, *situation.host.domains]
+    groups = {}
+    for sbdf in devices:
+        with contextlib.suppress(HypervisorError):
+            groups[sbdf] = frozenset(one for owner in owners for one in outside.hypervisor.device_group(owner, sbdf))
+    return replace(situation, groups=groups)
 
 
 def current_notes(store: XenStore, host: Host) -> dict[Sbdf, Note]:
@@ -79,7 +106,13 @@ def apply(outside: Outside, host: Host, notes: Mapping[Sbdf, Note], steps: Seque
             if isinstance(step, Take):
                 _take(outside, host, step, undo)
             elif isinstance(step, Quarantine):
-                _quarantine(outside, Note.of(host.devices[step.sbdf]), step.sbdf, undo)
+                _quarantine(outside, _note(host, step.sbdf, step.wish, notes.get(step.sbdf)), step.sbdf, undo)
+            elif isinstance(step, Rebind):
+                _rebind(outside, step.sbdf, undo)
+            elif isinstance(step, MakePermissive):
+                _make_permissive(outside, step, undo)
+            elif isinstance(step, FinishRelease):
+                _finish_release(outside, step, undo)
             else:
                 _release(outside, step, notes.get(step.sbdf), undo)
     except _FAILURES as error:
@@ -122,7 +155,7 @@ def _take(outside: Outside, host: Host, step: Take, undo: _Undo) -> None:
     undo.add(lambda: sysfs.unbind(sbdf))
     sysfs.bind(sbdf, PCIBACK)
     _expect_driver(outside, sbdf, PCIBACK)
-    _quarantine(outside, Note.of(host.devices[sbdf]), sbdf, undo)
+    _quarantine(outside, _note(host, sbdf, step.wish), sbdf, undo)
 
 
 def _quarantine(outside: Outside, note: Note, sbdf: Sbdf, undo: _Undo) -> None:
@@ -131,6 +164,51 @@ def _quarantine(outside: Outside, note: Note, sbdf: Sbdf, undo: _Undo) -> None:
     undo.add(lambda: outside.hypervisor.deassign(DOMID_IO, sbdf))
     undo.add(lambda: drop_note(outside.store, sbdf))
     write_note(outside.store, sbdf, replace(note, quarantined=True))
+    if outside.hypervisor.owner(sbdf) is XenOwner.GUEST:  # as far as Xen tells: dom0 and quarantine look the same
+        raise HypervisorError(f"{sbdf} is not in quarantine although Xen accepted it; a guest owns it")
+
+
+def _note(host: Host, sbdf: Sbdf, wish: Wish, known: Note | None = None) -> Note:
+    """What the device tells now, what was known of it before, and what the user declared."""
+    reasons = {**wish.waive, **({"permissive": wish.permissive} if wish.permissive else {})}
+    now = Note.of(host.devices[sbdf])
+    return replace(
+        known or now, name=wish.name, reasons=reasons, identity=known.identity if known is not None else now.identity
+    )
+
+
+def _rebind(outside: Outside, sbdf: Sbdf, undo: _Undo) -> None:
+    """pciback forgets the flag when it lets go (pcistub_device_release); no write to its files clears it."""
+    sysfs = outside.sysfs
+    if sysfs.driver_override(sbdf) != PCIBACK and sysfs.add_slot(sbdf):
+        undo.add(lambda: sysfs.remove_slot(sbdf))
+    undo.add(lambda: _ensure_driver(outside, sbdf, PCIBACK))
+    sysfs.unbind(sbdf)
+    sysfs.bind(sbdf, PCIBACK)
+    _expect_driver(outside, sbdf, PCIBACK)
+    if sysfs.permissive(sbdf):
+        raise SysfsError(f"{sbdf} is still permissive although pciback has let go of it and taken it back")
+
+
+def _make_permissive(outside: Outside, step: MakePermissive, undo: _Undo) -> None:
+    undo.add(lambda: _rebind(outside, step.sbdf, _Undo()))
+    outside.sysfs.set_permissive(step.sbdf)
+    if not outside.sysfs.permissive(step.sbdf):
+        raise SysfsError(f"{step.sbdf} is not permissive although pciback accepted that")
+    note_reason(outside.store, step.sbdf, "permissive", step.reason)
+
+
+def _finish_release(outside: Outside, step: FinishRelease, undo: _Undo) -> None:
+    sysfs, sbdf = outside.sysfs, step.sbdf
+    if sysfs.remove_slot(sbdf):
+        undo.add(lambda: sysfs.add_slot(sbdf))
+    if step.driver is not None:
+        undo.add(lambda: sysfs.unbind(sbdf))
+        sysfs.bind(sbdf, step.driver)
+        _expect_driver(outside, sbdf, step.driver)
+    if step.record is not None:
+        undo.add(lambda: _write_record(outside, sbdf, step.record))
+        _write_record(outside, sbdf, None)
 
 
 def _release(outside: Outside, step: Release, note: Note | None, undo: _Undo) -> None:

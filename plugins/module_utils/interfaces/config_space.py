@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from ..model.host import ConfigFlags
 
-_COMMAND, _STATUS, _HEADER_TYPE, _CAPABILITIES = 0x04, 0x06, 0x0E, 0x34
+_COMMAND, _STATUS, _HEADER_TYPE, _CAPABILITIES, _INTERRUPT_PIN = 0x04, 0x06, 0x0E, 0x34, 0x3D
 _COMMAND_MEMORY, _COMMAND_BUS_MASTER = 0x2, 0x4
 _STATUS_HAS_CAPABILITIES = 0x10
 _MULTI_FUNCTION = 0x80
@@ -48,6 +48,15 @@ class ConfigSpace:
             msi=bool(self._control_of(_CAP_MSI) & _MSI_ENABLE),
             msix=bool(self._control_of(_CAP_MSIX) & _MSIX_ENABLE),
         )
+
+    def interrupt_pin(self) -> int:
+        """Which interrupt line (1 to 4 for A to D) it uses, 0 for none."""
+        pin = self._number(_INTERRUPT_PIN, 1) or 0
+        return pin if pin <= 4 else 0
+
+    def has_message_interrupts(self) -> bool:
+        """Whether it has MSI or MSI-X, and so can do without an interrupt line."""
+        return self._capability(_CAP_MSI) is not None or self._capability(_CAP_MSIX) is not None
 
     def serial_number(self) -> str | None:
         """The PCI Express device serial number, most significant byte first as `lspci -v` prints it."""

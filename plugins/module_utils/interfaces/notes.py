@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What we note in xenstore about devices that pciback holds; like pciback's hold it ends with the boot.
 
-What nobody can read back: that Xen quarantines the device, what its own driver told of its identity, and that
-a guest has had it.
+What nobody can read back: that Xen quarantines the device, what its own driver told of its identity, that a guest
+has had it, under which name it was declared, and the user's reasons for overruling a check.
 """
 
 from __future__ import annotations
@@ -26,13 +26,16 @@ _NOTES = "/tool/xen-pci/devices"
 class Note:
     """What is noted about one device; `product` (vendor:device) tells whether it is still the same one.
 
-    `guest` is the last domain that had it, empty if none is known.
+    `guest` is the last domain that had it, empty if none is known; `name` the one it was declared under;
+    `reasons` are those for each check that was overruled.
     """
 
     quarantined: bool = False
     product: str = ""
     identity: Remembered = field(default_factory=Remembered)
     guest: str = ""
+    name: str = ""
+    reasons: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, device: PciDevice) -> Note:
@@ -48,9 +51,14 @@ def read_notes(store: XenStore) -> dict[Sbdf, Note]:
         sbdf = parse_marker_key(key)
         if sbdf is not None:
             nodes = store.children(f"{_NOTES}/{key}")
-            identity = Remembered(nodes.get("nvme_serial") or None, tuple(nodes.get("macs", "").split()))
-            guest = nodes.get("guest", "")
-            found[sbdf] = Note(nodes.get("quarantined") == "1", nodes.get("product", ""), identity, guest)
+            found[sbdf] = Note(
+                quarantined=nodes.get("quarantined") == "1",
+                product=nodes.get("product", ""),
+                identity=Remembered(nodes.get("nvme_serial") or None, tuple(nodes.get("macs", "").split())),
+                guest=nodes.get("guest", ""),
+                name=nodes.get("name", ""),
+                reasons=_reasons(nodes.get("reasons", "")),
+            )
     return found
 
 
@@ -82,6 +90,18 @@ def note_guest(store: XenStore, device: PciDevice, guest: str) -> None:
             transaction.remove(directory)
         transaction.write(f"{directory}/product", product)
         transaction.write(f"{directory}/guest", guest)
+
+    store.transaction(remember)
+
+
+def note_reason(store: XenStore, sbdf: Sbdf, check: str, reason: str) -> None:
+    """Remember why the user overruled one more check; nothing happens where nothing is noted of the device."""
+    directory = f"{_NOTES}/{sbdf.libxl_key}"
+
+    def remember(transaction: Transaction) -> None:
+        if transaction.read(f"{directory}/product") is not None:
+            reasons = _reasons(transaction.read(f"{directory}/reasons") or "")
+            transaction.write(f"{directory}/reasons", json.dumps({**reasons, check: reason}))
 
     store.transaction(remember)
 

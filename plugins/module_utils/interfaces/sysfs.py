@@ -12,18 +12,29 @@ import contextlib
 import errno
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
-from ..model.host import BlockUse, ConfigFlags, NetInterface, PciDevice, Resource
+from ..model.host import ConfigFlags, PciDevice
 from ..values.address import AddressError, Sbdf
-from .config_space import ConfigSpace
-from .usage import BlockGraph, NetGraph
+from .device_files import (
+    Surroundings,
+    link_name,
+    list_names,
+    open_config,
+    read_device,
+    read_text,
+    virtual_functions,
+)
+from .usage import BlockGraph, NetGraph, consoles
 
 PCIBACK = "pciback"
-_VIRTFN = re.compile(r"virtfn\d+")
-#: Six BARs and the ROM; what follows in `resource` are SR-IOV's and bridges' windows.
-_RESOURCE_LINES = 7
+#: pciback's files show one page; addresses have 13 bytes, so a longer list ends after this many.
+_PAGE_OF_ADDRESSES = 4096 // 13
+#: Kernels that take an entry twice drop all of them at once; one write each is tried in any case.
+_MOST_DUPLICATES = 64
+_SLOT_ADDRESS = re.compile(r"([0-9a-f]{4}):([0-9a-f]{2}):([0-9a-f]{2})", re.ASCII)
 _ADVICE = {
     errno.ENOENT: "the file or the driver does not exist; load the driver's module",
     errno.ENODEV: "the driver does not accept the device",
@@ -65,19 +76,31 @@ class Sysfs:
                 f"sysfs has no PCI bus ({self._bus / 'devices'}: {error.strerror}); is this a dom0 with sysfs mounted?",
                 error.errno or 0,
             ) from error
-        blocks, nets = BlockGraph(self.root).by_device(), NetGraph(self.root).by_device()
+        around = self._surroundings()
         found = {}
         for name in names:
             sbdf = Sbdf.parse(name)
             with contextlib.suppress(FileNotFoundError):  # unplugged while we were reading
-                found[sbdf] = self._read_device(sbdf, blocks, nets)
+                found[sbdf] = read_device(self._real_directory(sbdf), sbdf, around)
+        numbered = (
+            (number, one, device) for device in list(found.values()) for number, one in enumerate(device.virtfns)
+        )
+        for number, virtual, physical in numbered:
+            if virtual in found:
+                found[virtual] = _as_virtual(found[virtual], physical.path, number)
         return found
 
     def device(self, sbdf: Sbdf) -> PciDevice:
         """One function. Raises SysfsError if it is gone."""
         try:
-            return self._read_device(sbdf, BlockGraph(self.root).by_device(), NetGraph(self.root).by_device())
-        except FileNotFoundError as error:
+            around = self._surroundings()
+            device = read_device(self._real_directory(sbdf), sbdf, around)
+            if device.physfn is None:
+                return device
+            above = self._real_directory(device.physfn)
+            number = virtual_functions(above, os.listdir(above)).index(sbdf)
+            return _as_virtual(device, read_device(above, device.physfn, around).path, number)
+        except (FileNotFoundError, ValueError) as error:
             raise SysfsError(
                 f"the host has no PCI device {sbdf}; check the address with `lspci -D`", errno.ENOENT
             ) from error
@@ -88,7 +111,7 @@ class Sysfs:
 
     def driver_of(self, sbdf: Sbdf) -> str | None:
         """Name of the driver that holds the device now, None if there is none."""
-        return _link_name(self._directory(sbdf) / "driver")
+        return link_name(self._directory(sbdf) / "driver")
 
     def driver_path(self, sbdf: Sbdf) -> str | None:
         """The driver's directory as libxl records it, always in its canonical form below /sys."""
@@ -97,7 +120,7 @@ class Sysfs:
 
     def drivers(self) -> frozenset[str]:
         """Names of all PCI drivers that are loaded."""
-        return frozenset(_names(self._bus / "drivers"))
+        return frozenset(list_names(self._bus / "drivers"))
 
     def pciback_loaded(self) -> bool:
         """Whether pciback is there to take devices."""
@@ -114,8 +137,15 @@ class Sysfs:
 
     def config_flags(self, sbdf: Sbdf) -> ConfigFlags:
         """What a driver has switched on in the device, from dom0's view. Raises SysfsError if it is gone."""
-        with self._config(sbdf) as config:
-            return config.flags()
+        try:
+            with open_config(self._directory(sbdf)) as config:
+                return config.flags()
+        except OSError as error:
+            raise SysfsError(
+                f"the configuration space of {sbdf} cannot be read ({error.strerror});"
+                " check that the device is still there and that we are root",
+                error.errno or 0,
+            ) from error
 
     # ---- what changes something
 
@@ -155,24 +185,37 @@ class Sysfs:
         The file shows one page of the list only, and older kernels add the same entry twice;
         `remove_slot` drops all of them (pcistub_device_id_remove).
         """
-        if str(sbdf) in self._slots():
+        if sbdf in self._listed_by_pciback("slots"):
             return False
         self._write(self._driver_file(PCIBACK, "new_slot"), str(sbdf), sbdf, "be put on pciback's list")
         return True
 
     def remove_slot(self, sbdf: Sbdf) -> bool:
-        """Take the device off pciback's list. False if it was not on it."""
-        try:
-            self._write(self._driver_file(PCIBACK, "remove_slot"), str(sbdf), sbdf, "be taken off pciback's list")
-        except SysfsError as error:
-            if error.errno == errno.ENOENT and self.pciback_loaded():
-                return False
-            raise
+        """Take the device off pciback's list, however often it is there. False if it was not on it."""
+        for removed in range(_MOST_DUPLICATES):
+            try:
+                self._write(self._driver_file(PCIBACK, "remove_slot"), str(sbdf), sbdf, "be taken off pciback's list")
+            except SysfsError as error:
+                if error.errno == errno.ENOENT and self.pciback_loaded():
+                    return removed > 0
+                raise
         return True
+
+    def permissive(self, sbdf: Sbdf) -> bool:
+        """Whether pciback lets the device's user write all of its configuration space."""
+        return sbdf in self._listed_by_pciback("permissive")
+
+    def permissive_for_all(self) -> bool:
+        """Whether pciback was loaded to do so for every device."""
+        return read_text(self.root / "module" / "xen_pciback" / "parameters" / "permissive") == "Y"
+
+    def set_permissive(self, sbdf: Sbdf) -> None:
+        """Have pciback let all writes to configuration space through, for as long as it holds the device."""
+        self._write(self._driver_file(PCIBACK, "permissive"), str(sbdf), sbdf, "be made permissive")
 
     def driver_override(self, sbdf: Sbdf) -> str | None:
         """The only driver that may take the device, None if any may."""
-        text = _text(self._directory(sbdf) / "driver_override")
+        text = read_text(self._directory(sbdf) / "driver_override")
         return None if text in (None, "", "(null)") else text
 
     def clear_driver_override(self, sbdf: Sbdf) -> None:
@@ -187,12 +230,36 @@ class Sysfs:
     def _driver_file(self, driver: str, name: str) -> Path:
         return self._bus / "drivers" / driver / name
 
-    def _slots(self) -> list[str]:
-        slots = []
-        for word in (_text(self._driver_file(PCIBACK, "slots")) or "").split():
+    def _real_directory(self, sbdf: Sbdf) -> Path:
+        return Path(os.path.realpath(self._directory(sbdf)))
+
+    def _surroundings(self) -> Surroundings:
+        slots = Counter(self._listed_by_pciback("slots"))
+        return Surroundings(
+            blocks=BlockGraph(self.root).by_device(),
+            nets=NetGraph(self.root).by_device(),
+            consoles=consoles(self.root),
+            slot_names=self._slot_names(),
+            pciback_slots=slots,
+            pciback_slots_cut=sum(slots.values()) >= _PAGE_OF_ADDRESSES,
+            permissive=frozenset(self._listed_by_pciback("permissive")),
+        )
+
+    def _slot_names(self) -> dict[tuple[int, int, int], str]:
+        found = {}
+        for name in list_names(self._bus / "slots"):
+            match = _SLOT_ADDRESS.fullmatch(read_text(self._bus / "slots" / name / "address") or "")
+            if match is not None:
+                segment, bus, slot = (int(part, 16) for part in match.groups())
+                found[segment, bus, slot] = name
+        return found
+
+    def _listed_by_pciback(self, name: str) -> list[Sbdf]:
+        listed = []
+        for word in (read_text(self._driver_file(PCIBACK, name)) or "").split():
             with contextlib.suppress(AddressError):
-                slots.append(str(Sbdf.parse(word)))
-        return slots
+                listed.append(Sbdf.parse(word))
+        return listed
 
     def _write(self, file: Path, text: str, sbdf: Sbdf, purpose: str) -> None:
         try:
@@ -207,116 +274,7 @@ class Sysfs:
                 f"{sbdf} could not {purpose}: writing to {file} failed ({error.strerror}); {advice}", error.errno or 0
             ) from error
 
-    @contextlib.contextmanager
-    def _config(self, sbdf: Sbdf) -> Iterator[ConfigSpace]:
-        file = self._directory(sbdf) / "config"
-        try:
-            descriptor = os.open(file, os.O_RDONLY)
-        except OSError as error:
-            raise SysfsError(
-                f"the configuration space of {sbdf} cannot be read: opening {file} failed ({error.strerror});"
-                " check that the device is still there and that we are root",
-                error.errno or 0,
-            ) from error
-        try:
-            yield ConfigSpace(lambda offset, length: os.pread(descriptor, length, offset))
-        finally:
-            os.close(descriptor)
 
-    def _read_device(
-        self,
-        sbdf: Sbdf,
-        blocks: dict[Sbdf, list[BlockUse]],
-        nets: dict[Sbdf, list[NetInterface]],
-    ) -> PciDevice:
-        directory = Path(os.path.realpath(self._directory(sbdf)))
-        names = set(os.listdir(directory))
-        with self._config(sbdf) as config:
-            header_type, serial, flags = config.header_type(), config.serial_number(), config.flags()
-        return PciDevice(
-            sbdf=sbdf,
-            vendor=_hexadecimal(directory / "vendor"),
-            device=_hexadecimal(directory / "device"),
-            subsystem_vendor=_hexadecimal(directory / "subsystem_vendor"),
-            subsystem_device=_hexadecimal(directory / "subsystem_device"),
-            class_code=_hexadecimal(directory / "class"),
-            revision=_hexadecimal(directory / "revision"),
-            modalias=_text(directory / "modalias") or "",
-            driver=_link_name(directory / "driver") if "driver" in names else None,
-            numa_node=_integer(directory / "numa_node", -1),
-            irq=_integer(directory / "irq", 0),
-            header_type=header_type,
-            serial=serial,
-            nvme_serial=_nvme_serial(directory) if "nvme" in names else None,
-            reset_methods=_reset_methods(directory, names),
-            resources=_resources(_text(directory / "resource") or ""),
-            physfn=_link_sbdf(directory / "physfn") if "physfn" in names else None,
-            virtfns=_sbdfs(_link_name(directory / name) for name in names if _VIRTFN.fullmatch(name)),
-            sriov_totalvfs=_integer(directory / "sriov_totalvfs", 0) if "sriov_totalvfs" in names else 0,
-            children=_sbdfs(name for name in names if name[-2:-1] == "."),
-            config=flags,
-            net=tuple(nets.get(sbdf, ())),
-            block=tuple(blocks.get(sbdf, ())),
-        )
-
-
-def _text(file: Path) -> str | None:
-    try:
-        return file.read_text(encoding="utf-8", errors="replace").strip()
-    except OSError:
-        return None
-
-
-def _names(directory: Path) -> list[str]:
-    try:
-        return os.listdir(directory)
-    except OSError:
-        return []
-
-
-def _hexadecimal(file: Path) -> str:
-    return (_text(file) or "").lower().replace("0x", "", 1)
-
-
-def _integer(file: Path, default: int) -> int:
-    try:
-        return int(_text(file) or "")
-    except ValueError:
-        return default
-
-
-def _link_name(link: Path) -> str | None:
-    try:
-        return os.path.basename(os.readlink(link))
-    except OSError:
-        return None
-
-
-def _link_sbdf(link: Path) -> Sbdf | None:
-    found = _sbdfs([_link_name(link)])
-    return found[0] if found else None
-
-
-def _sbdfs(names: Iterable[str | None]) -> tuple[Sbdf, ...]:
-    found = []
-    for name in names:
-        with contextlib.suppress(AddressError):
-            found.append(Sbdf.parse(name or ""))
-    return tuple(sorted(found))
-
-
-def _nvme_serial(directory: Path) -> str | None:
-    serials = [_text(directory / "nvme" / name / "serial") for name in sorted(_names(directory / "nvme"))]
-    return next((serial for serial in serials if serial), None)
-
-
-def _reset_methods(directory: Path, names: set[str]) -> tuple[str, ...]:
-    if "reset_method" in names:
-        return tuple((_text(directory / "reset_method") or "").split())
-    return ("reset",) if "reset" in names else ()
-
-
-def _resources(text: str) -> tuple[Resource, ...]:
-    lines = [line.split() for line in text.splitlines()[:_RESOURCE_LINES]]
-    numbers = [[int(word, 16) for word in line] for line in lines if len(line) == 3]
-    return tuple(Resource(start, end, flags) for start, end, flags in numbers if start)
+def _as_virtual(device: PciDevice, physical_path: str, number: int) -> PciDevice:
+    """A virtual function's own slot depends on the bus numbers around it, its number does not."""
+    return replace(device, vf_index=number, path=f"{physical_path}/vf{number}")

@@ -4,7 +4,7 @@
 """Who on the host uses a disk or a network interface, followed upwards to the PCI function below it.
 
 Disks through partitions, dm, md, LVM and guests' disks to mounts and swap; network interfaces through
-bonds, bridges and VLANs to routes. What to make of it is decided elsewhere.
+bonds, bridges and VLANs to routes; consoles of the kernel. What to make of it is decided elsewhere.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from ..model.usage import NetworkUse
 from ..values.address import AddressError, Sbdf
 
 _IFF_UP = 0x1
-_RTF_UP, _RTF_REJECT = 0x1, 0x200
+_RTF_UP, _RTF_GATEWAY, _RTF_REJECT = 0x1, 0x2, 0x200
+_IPV6_LINK_ONLY = 0x20
 _DM_KINDS = {"LVM": "LVM volume", "CRYPT": "encrypted volume", "mpath": "multipath device", "part": "partition map"}
 _OCTAL = re.compile(r"\\([0-7]{3})")
 _Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
@@ -43,6 +44,19 @@ def pci_function_of(path: str) -> Sbdf | None:
     return None
 
 
+def consoles(sysfs_root: Path) -> dict[Sbdf, list[str]]:
+    """What of the host's console stands on which function: framebuffers, and terminals that the kernel writes to."""
+    found: dict[Sbdf, list[str]] = defaultdict(list)
+    terminals = (_text(sysfs_root / "class" / "tty" / "console" / "active") or "").split()
+    candidates = [("graphics", name, "framebuffer") for name in sorted(_names(sysfs_root / "class" / "graphics"))]
+    for group, name, what in candidates + [("tty", name, "console") for name in terminals]:
+        if re.fullmatch(r"(fb|tty)\w+", name):
+            function = pci_function_of(os.path.realpath(sysfs_root / "class" / group / name / "device"))
+            if function is not None:
+                found[function].append(f"{what} {name}")
+    return dict(found)
+
+
 class BlockGraph:
     """The block devices of a host and what stands on each."""
 
@@ -53,6 +67,7 @@ class BlockGraph:
         self._mounts = _mounts(proc / "self" / "mountinfo")
         self._swaps = _swaps(proc / "swaps")
         self._guests = self._disks_of_guests()
+        self._zfs_pools = frozenset(_names(proc / "spl" / "kstat" / "zfs"))
 
     def by_device(self) -> dict[Sbdf, list[BlockUse]]:
         """Whole disks with all their uses, by the function they stand on."""
@@ -95,7 +110,16 @@ class BlockGraph:
             if mount.number == number or mount.source in sources
         ]
         uses += ["is in use as swap"] if sources & self._swaps else []
-        return uses + self._guests.get(number, [])
+        return uses + self._guests.get(number, []) + self._zfs_use(number)
+
+    def _zfs_use(self, number: str) -> list[str]:
+        """ZFS holds its disks without a word in sysfs; udev has read whose they are, the module which it uses."""
+        if not self._zfs_pools:
+            return []
+        lines = (_text(self._root.parent / "run" / "udev" / "data" / f"b{number}") or "").splitlines()
+        facts = dict(line[2:].split("=", 1) for line in lines if line.startswith("E:") and "=" in line)
+        pool = facts.get("ID_FS_LABEL", "") if facts.get("ID_FS_TYPE") == "zfs_member" else ""
+        return [f"is a member of ZFS pool {pool}, which is imported"] if pool in self._zfs_pools else []
 
     def _describe(self, name: str) -> str:
         mapped = _text(self._class / name / "dm" / "name")
@@ -152,6 +176,7 @@ class NetGraph:
         return NetworkUse(
             default_route=frozenset(route.interface for route in routes if route.network.prefixlen == 0),
             connection=frozenset(name for address in connection for name in _interfaces_to(address, routes)),
+            networks=_networks(routes, self._proc / "net"),
         )
 
     def _interface(self, name: str) -> NetInterface:
@@ -202,6 +227,7 @@ class _Mount(NamedTuple):
 class _Route(NamedTuple):
     network: _Network
     interface: str
+    direct: bool = False
 
 
 def _mounts(file: Path) -> list[_Mount]:
@@ -230,13 +256,28 @@ def _routes(directory: Path) -> list[_Route]:
         words = line.split()
         if len(words) >= 8 and int(words[3], 16) & _RTF_UP and not int(words[3], 16) & _RTF_REJECT:
             target, mask = (ipaddress.IPv4Address(bytes.fromhex(words[at])[::-1]) for at in (1, 7))
-            found.append(_Route(ipaddress.IPv4Network(f"{target}/{mask}", strict=False), words[0]))
+            network = ipaddress.IPv4Network(f"{target}/{mask}", strict=False)
+            found.append(_Route(network, words[0], not int(words[3], 16) & _RTF_GATEWAY))
     for line in (_text(directory / "ipv6_route") or "").splitlines():
         words = line.split()
         if len(words) == 10 and words[9] != "lo" and not int(words[8], 16) & _RTF_REJECT:
-            network = ipaddress.IPv6Network((bytes.fromhex(words[0]), int(words[1], 16)), strict=False)
-            found.append(_Route(network, words[9]))
+            network6 = ipaddress.IPv6Network((bytes.fromhex(words[0]), int(words[1], 16)), strict=False)
+            found.append(_Route(network6, words[9]))
     return found
+
+
+def _networks(routes: list[_Route], directory: Path) -> dict[str, tuple[str, ...]]:
+    """Networks that interfaces have an address in: of IPv4 those reached without a gateway, which is how the kernel
+    enters an address; of IPv6 those of all addresses but the ones that every interface gives itself."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for route in routes:
+        if route.direct and route.network.version == 4 and route.network.prefixlen:
+            found[route.interface].append(str(route.network))
+    for line in (_text(directory / "if_inet6") or "").splitlines():
+        words = line.split()
+        if len(words) == 6 and words[5] != "lo" and int(words[3], 16) != _IPV6_LINK_ONLY:
+            found[words[5]].append(str(ipaddress.IPv6Address(bytes.fromhex(words[0]))))
+    return {name: tuple(dict.fromkeys(networks)) for name, networks in found.items()}
 
 
 def _interfaces_to(address: str, routes: list[_Route]) -> set[str]:

@@ -75,7 +75,13 @@ class BlockUse:
 
 @dataclass(frozen=True)
 class PciDevice:
-    """One PCI function of the host. Identifiers are lower-case hexadecimal without prefix."""
+    """One PCI function of the host. Identifiers are lower-case hexadecimal without prefix.
+
+    `path` is the way from the root bus by slots and functions, the same whatever numbers the buses get; `slot` what
+    the firmware calls the slot, `label` the device. `parent` is the bridge above. `interrupt_pin` 0: it has no line;
+    `message_interrupts`: it can do without one. `consoles` says how the host's console depends on it.
+    `pciback_slots` is how often pciback's list names it, None where the list is cut.
+    """
 
     sbdf: Sbdf
     vendor: str
@@ -100,6 +106,16 @@ class PciDevice:
     config: ConfigFlags = ConfigFlags()
     net: tuple[NetInterface, ...] = ()
     block: tuple[BlockUse, ...] = ()
+    path: str = ""
+    slot: str | None = None
+    label: str | None = None
+    vf_index: int | None = None
+    parent: Sbdf | None = None
+    interrupt_pin: int = 0
+    message_interrupts: bool = False
+    consoles: tuple[str, ...] = ()
+    permissive: bool = False
+    pciback_slots: int | None = 0
 
     @property
     def is_bridge(self) -> bool:

@@ -5,12 +5,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
 class NetworkUse:
-    """Names of interfaces that carry the default route, and those that carry the connection we came by."""
+    """Names of interfaces that carry the default route, and those that carry the connection we came by.
+
+    `networks` are those that an interface has an address in, by its name.
+    """
 
     default_route: frozenset[str] = frozenset()
     connection: frozenset[str] = frozenset()
+    networks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

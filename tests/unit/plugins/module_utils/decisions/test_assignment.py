@@ -5,16 +5,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.xen.pci.plugins.module_utils.decisions.assignment import (
+    FinishRelease,
+    MakePermissive,
     Quarantine,
+    Rebind,
     Release,
     Situation,
     Take,
+    Wish,
+    free,
     plan_absent,
     plan_present,
 )
@@ -24,11 +30,14 @@ from ansible_collections.xen.pci.plugins.module_utils.model.usage import Network
 from ansible_collections.xen.pci.plugins.module_utils.values.address import Sbdf
 
 A, B, C = (Sbdf.parse(f"0000:0{number}:00.0") for number in (1, 2, 3))
+RESET: dict[str, Any] = {"reset_methods": ("flr",)}
 E1000E = "/sys/bus/pci/drivers/e1000e"
 
 
 def device(sbdf: Sbdf, driver: str | None, **facts: Any) -> PciDevice:
-    return PciDevice(sbdf, "8086", "10d3", "", "", facts.pop("class_code", "020000"), "00", driver=driver, **facts)
+    return PciDevice(
+        sbdf, "8086", "10d3", "", "", facts.pop("class_code", "020000"), "00", driver=driver, **{**RESET, **facts}
+    )
 
 
 def situation(*devices: PciDevice, quarantined: tuple[Sbdf, ...] = (), **facts: Any) -> Situation:
@@ -109,6 +118,92 @@ def test_each_view_alone_keeps_a_device_with_its_holder() -> None:
 def test_a_device_without_pciback_that_a_domain_lists_is_not_taken() -> None:
     (reason,) = plan_present(situation(device(A, "e1000e"), domains={3: domain(3, A)}), [A]).refusals
     assert "although domain web01 (3) has it" in reason
+
+
+def test_a_waiver_overrules_its_check_and_stands_in_the_plan() -> None:
+    disk = device(A, "nvme", block=(BlockUse("nvme0n1", ("nvme0n1 is mounted on /srv",)),))
+    wish = Wish("scratch", {"disk": "nobody needs /srv"})
+    plan = plan_present(situation(disk), [A], wishes={A: wish})
+    assert plan.steps == (Take(A, "nvme", None, wish),)
+    assert [(one.refusal.check.value, one.why) for one in plan.waived] == [("disk", "nobody needs /srv")]
+    assert plan_present(situation(disk), [A], wishes={A: Wish("scratch", {"network": "wrong one"})}).refusals
+
+
+LINE: dict[str, Any] = {"irq": 17, "interrupt_pin": 1}
+
+
+def test_devices_on_one_line_go_together_or_not_at_all() -> None:
+    now = situation(device(A, "e1000e", **LINE), device(B, "e1000e", **LINE))
+    (reason,) = plan_present(now, [A]).refusals
+    assert "shared-interrupt" in reason
+    assert len(plan_present(now, [A, B]).steps) == 2
+    assert len(plan_present(situation(device(A, "e1000e", **LINE), device(B, "pciback", **LINE)), [A]).steps) == 1
+
+
+def test_a_shared_line_of_a_device_with_message_interrupts_is_a_warning() -> None:
+    able = device(A, "e1000e", **LINE, message_interrupts=True)
+    plan = plan_present(situation(able, device(B, "e1000e", **LINE)), [A])
+    assert len(plan.steps) == 1
+    assert "shares interrupt line 17" in plan.warnings[0]
+
+
+def test_groups_of_xen_are_not_split() -> None:
+    now = replace(situation(device(A, "e1000e"), device(B, None)), groups={A: frozenset({A, B})})
+    assert "(group:" in plan_present(now, [A]).refusals[0]
+    assert plan_present(now, [A, B]).refusals == ()
+
+
+def test_reset_is_required_only_if_asked_for() -> None:
+    now = situation(device(A, None, reset_methods=()))
+    assert "no way to be reset" in plan_present(now, [A]).warnings[0]
+    assert "(no-reset:" in plan_present(now, [A], require_reset=True).refusals[0]
+    waived = {A: Wish("a", {"no-reset": "one guest for ever"})}
+    assert len(plan_present(now, [A], wishes=waived, require_reset=True).steps) == 1
+
+
+def test_permissive_is_cleared_unless_a_reason_is_declared() -> None:
+    now = situation(device(A, "pciback", permissive=True), quarantined=(A,))
+    assert plan_present(now, [A]).steps == (Rebind(A),)
+    assert plan_present(now, [A], wishes={A: Wish(permissive="GPU")}).steps == ()
+    off = situation(device(A, "pciback"), device(B, None), quarantined=(A,))
+    wishes = {one: Wish(permissive="GPU") for one in (A, B)}
+    expected = (MakePermissive(A, "GPU"), Take(B, None, None, wishes[B]), MakePermissive(B, "GPU"))
+    assert plan_present(off, [A, B], wishes=wishes).steps == expected
+
+
+def test_permissive_is_not_cleared_under_a_guest() -> None:
+    now = situation(device(A, "pciback", permissive=True), domains={3: domain(3, A)})
+    plan = plan_present(now, [A])
+    assert plan.steps == ()
+    assert "permissive without a declared reason" in plan.warnings[0]
+
+
+def test_permissive_for_all_is_warned_about() -> None:
+    now = replace(situation(device(A, "pciback"), quarantined=(A,)), permissive_for_all=True)
+    assert "permissive=1" in plan_present(now, [A]).warnings[0]
+
+
+def test_what_is_left_of_a_release_is_finished() -> None:
+    now = situation(
+        device(A, "e1000e", pciback_slots=2),
+        device(B, None, pciback_slots=None),
+        device(C, None),
+        driver_paths={B: E1000E},
+    )
+    steps = (FinishRelease(A, None, None), FinishRelease(B, "e1000e", E1000E))
+    assert plan_absent(now, [A, B, C]).steps == steps
+    assert plan_present(now, [], exclusive=True).steps == steps
+
+
+def test_what_is_left_of_a_take_is_finished() -> None:
+    now = situation(device(A, None, pciback_slots=1), driver_paths={A: E1000E})
+    assert plan_present(now, [A]).steps == (Take(A, None, E1000E),)
+
+
+def test_free_is_what_nobody_has_and_nothing_speaks_against() -> None:
+    used = device(C, "nvme", block=(BlockUse("nvme0n1", ("nvme0n1 is mounted on /",)),))
+    now = situation(device(A, "e1000e"), device(B, "pciback"), used, domains={3: domain(3, B)})
+    assert [free(now, sbdf) for sbdf in (A, B, C)] == [True, False, False]
 
 
 drivers = st.sampled_from(["pciback", "e1000e", None])

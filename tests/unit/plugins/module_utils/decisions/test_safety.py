@@ -10,12 +10,30 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.xen.pci.plugins.module_utils.decisions.safety import refusals
-from ansible_collections.xen.pci.plugins.module_utils.model.host import BlockUse, NetInterface, PciDevice
+from ansible_collections.xen.pci.plugins.module_utils.decisions.safety import (
+    Check,
+    Refusal,
+    Ties,
+    judge,
+    needs_of_host,
+    ties,
+    wrong_waivers,
+)
+from ansible_collections.xen.pci.plugins.module_utils.model.host import (
+    BlockUse,
+    ConfigFlags,
+    NetInterface,
+    PciDevice,
+    Resource,
+)
+from ansible_collections.xen.pci.plugins.module_utils.model.topology import Topology
 from ansible_collections.xen.pci.plugins.module_utils.model.usage import NetworkUse
 from ansible_collections.xen.pci.plugins.module_utils.values.address import Sbdf
+from ansible_collections.xen.pci.plugins.module_utils.values.catalogue import parse_catalogue
 
-ROUTED = NetworkUse(default_route=frozenset({"xenbr0"}), connection=frozenset({"eth1"}))
+ROUTED = NetworkUse(
+    networks={"eth7": ("10.0.7.0/24",)}, default_route=frozenset({"xenbr0"}), connection=frozenset({"eth1"})
+)
 
 
 def device(**facts: Any) -> PciDevice:
@@ -23,8 +41,12 @@ def device(**facts: Any) -> PciDevice:
     return PciDevice(Sbdf.parse("0000:03:00.0"), **{**ids, "class_code": "020000", **facts})
 
 
+def refusals(one: PciDevice, network: NetworkUse, assigned: tuple[Sbdf, ...] = ()) -> list[str]:
+    return [str(refusal) for refusal in needs_of_host(one, network, assigned)]
+
+
 def test_an_idle_device_may_go() -> None:
-    idle = device(block=(BlockUse("nvme0n1"),), net=(NetInterface("eth9", "", is_up=True, upper=("br9",)),))
+    idle = device(block=(BlockUse("nvme0n1"),), net=(NetInterface("eth9", "", is_up=True),))
     assert refusals(idle, ROUTED) == []
 
 
@@ -36,19 +58,40 @@ def test_bridges_stay_by_class_by_header_and_by_what_is_behind_them() -> None:
 
 def test_every_use_of_a_disk_is_told() -> None:
     disk = BlockUse("nvme0n1", ("nvme0n1p1 is mounted on /data", "nvme0n1p2 is in use as swap"))
-    reasons = refusals(device(class_code="010802", block=(disk,)), NetworkUse())
-    assert [use in reason for use, reason in zip(disk.used_by, reasons, strict=True)] == [True, True]
+    (reason,) = refusals(device(class_code="010802", block=(disk,)), NetworkUse())
+    assert all(use in reason for use in disk.used_by)
+    assert "(disk: may be waived)" in reason
 
 
 def test_a_physical_function_with_virtual_functions_stays() -> None:
-    assert "1 virtual function" in refusals(device(virtfns=(Sbdf.parse("0000:03:10.0"),)), NetworkUse())[0]
+    virtual = Sbdf.parse("0000:03:10.0")
+    (idle,) = needs_of_host(device(virtfns=(virtual,)), NetworkUse())
+    assert "1 virtual function," in str(idle)
+    assert idle.waivable
+    (out,) = needs_of_host(device(virtfns=(virtual,)), NetworkUse(), {virtual})
+    assert "0000:03:10.0 of them is with pciback" in str(out)
+    assert not out.waivable
+
+
+def test_parts_of_the_mainboard_and_the_console_stay() -> None:
+    assert "part of the mainboard" in refusals(device(class_code="0c0500"), NetworkUse())[0]
+    screen = device(class_code="030000", consoles=("the firmware's display", "framebuffer fb0"))
+    assert "the host's console (the firmware's display, framebuffer fb0)" in refusals(screen, NetworkUse())[0]
 
 
 def test_the_connection_of_ansible_and_the_default_route_stay() -> None:
     (direct,) = refusals(device(net=(NetInterface("eth1", "", is_up=True),)), ROUTED)
     assert "eth1, which carries the connection that Ansible uses;" in direct
+    assert "cannot be waived" in direct
     (through,) = refusals(device(net=(NetInterface("eth0", "", is_up=True, upper=("bond0", "xenbr0")),)), ROUTED)
-    assert "the host's default route through xenbr0" in through
+    assert "the host's default route through xenbr0 and is a part of bond0, xenbr0" in through
+
+
+def test_an_interface_with_an_address_or_in_a_bridge_stays() -> None:
+    (addressed,) = refusals(device(net=(NetInterface("eth7", "", is_up=True),)), ROUTED)
+    assert "is up and has an address in 10.0.7.0/24" in addressed
+    (enslaved,) = refusals(device(net=(NetInterface("eth9", "", is_up=True, upper=("br9",)),)), ROUTED)
+    assert "is up and is a part of br9" in enslaved
 
 
 def test_an_interface_that_is_down_carries_nothing() -> None:
@@ -62,6 +105,112 @@ names = st.sampled_from(["eth0", "bond0", "xenbr0", "eth1", "eth9"])
 def test_an_interface_is_refused_exactly_if_it_or_what_is_above_it_is_needed(
     name: str, upper: tuple[str, ...], up: bool, default: frozenset[str], connection: frozenset[str]
 ) -> None:
-    reasons = refusals(device(net=(NetInterface(name, "", up, upper),)), NetworkUse(default, connection))
+    found = needs_of_host(device(net=(NetInterface(name, "", up, upper),)), NetworkUse(default, connection))
     stack = {name, *upper}
-    assert len(reasons) == (bool(stack & default) + bool(stack & connection) if up else 0)
+    carries = [Check.CONNECTION] if stack & connection else []
+    assert [one.check for one in found] == (
+        carries + ([Check.NETWORK] if stack & default or upper else []) if up else []
+    )
+
+
+# ---- what hangs together
+
+A, B, C = (Sbdf.parse(f"0000:0{number}:00.0") for number in (1, 2, 3))
+FLR = ("flr",)
+
+
+def topology(**facts: dict[str, Any]) -> Topology:
+    """Devices A, B and C with facts of their own."""
+    known = {"A": A, "B": B, "C": C}
+    made = [
+        PciDevice(known[name], "8086", "10d3", "", "", "020000", "00", **{"reset_methods": FLR, **more})
+        for name, more in facts.items()
+    ]
+    return Topology({one.sbdf: one for one in made})
+
+
+def window(start: int, size: int, flags: int = 0x200) -> dict[str, Any]:
+    return {"resources": (Resource(start, start + size - 1, flags),)}
+
+
+def test_registers_in_one_page_tie_devices_together() -> None:
+    close = topology(A=window(0xFE000000, 256), B=window(0xFE000800, 256), C=window(0xFE001000, 0x1000))
+    (refusal,) = ties(close, A, {B, C}).refusals
+    assert refusal.check is Check.SHARED_PAGE
+    assert "same page of memory (0xfe000000) as 0000:02:00.0," in str(refusal)
+    assert ties(close, A, {C}) == Ties()
+    assert ties(close, C, {A, B}) == Ties()
+
+
+def test_a_window_that_reaches_into_anothers_last_page_counts() -> None:
+    tail = topology(A=window(0xFE000000, 0x1800), B=window(0xFE001800, 0x800))
+    assert [one.check for one in ties(tail, A, {B}).refusals] == [Check.SHARED_PAGE]
+
+
+def test_ports_and_full_pages_are_nobody_elses() -> None:
+    ports = topology(A=window(0xC000, 32, 0x101), B=window(0xC020, 32, 0x101))
+    assert ties(ports, A, {B}) == Ties()
+    full = topology(A=window(0xFE000000, 0x1000), B=window(0xFE001000, 0x1000))
+    assert ties(full, A, {B}) == Ties()
+
+
+def test_a_shared_line_is_refused_without_message_interrupts_and_warned_about_with_them() -> None:
+    line = {"irq": 17, "interrupt_pin": 1}
+    shared = topology(A=line, B={**line, "message_interrupts": True}, C={**line, "irq": 18})
+    (refusal,) = ties(shared, A, {B, C}).refusals
+    assert refusal.check is Check.SHARED_INTERRUPT
+    assert "shares interrupt line 17 with 0000:02:00.0," in str(refusal)
+    able = ties(shared, B, {A, C})
+    assert able.refusals == []
+    assert "harmless while the driver in the guest uses MSI" in able.warnings[0]
+    assert ties(shared, A, {C}) == Ties()
+
+
+def test_what_has_no_line_or_shows_its_message_interrupt_shares_none() -> None:
+    line = {"irq": 17, "interrupt_pin": 1}
+    for other in (
+        {"irq": 17},
+        {**line, "config": ConfigFlags(msi=True)},
+        {**line, "class_code": "060400"},
+        {**line, "irq": 255},
+    ):
+        devices = topology(A=line)
+        second = PciDevice(B, "8086", "10d3", "", "", **{"class_code": "020000", "revision": "00", **other})
+        assert ties(Topology({**devices.devices, B: second}), A, {B}).refusals == []
+
+
+def test_what_xen_calls_a_group_stays_together() -> None:
+    (refusal,) = ties(topology(A={}, B={}, C={}), A, {B}, {A, B, C}).refusals
+    assert refusal.check is Check.GROUP
+    assert "0000:02:00.0 by the IOMMU" in str(refusal)
+    assert ties(topology(A={}, B={}), A, set(), {A, B}) == Ties()
+
+
+def test_a_device_without_reset_is_warned_about_or_refused_with_what_stands_in_the_way() -> None:
+    port = Sbdf.parse("0000:00:01.0")
+    bare = topology(A={"reset_methods": (), "parent": port}, B={"parent": port})
+    (warning,) = ties(bare, A, set()).warnings
+    assert "0000:01:00.0 has no way to be reset, and 0000:02:00.0 on its bus keep" in warning
+    (refusal,) = ties(bare, A, set(), require_reset=True).refusals
+    assert refusal.check is Check.NO_RESET
+    assert ties(bare, B, set(), require_reset=True) == Ties()
+
+
+# ---- waivers
+
+REFUSALS = [Refusal(A, Check.DISK, "a disk"), Refusal(A, Check.BRIDGE, "a bridge", waivable=False)]
+
+
+def test_a_reason_overrules_one_check_and_is_kept() -> None:
+    verdict = judge(REFUSALS, {"disk": "wiped", "bridge": "I dare"})
+    assert [one.check for one in verdict.refusals] == [Check.BRIDGE]
+    assert [(one.refusal.check, one.why) for one in verdict.waived] == [(Check.DISK, "wiped")]
+    assert judge(REFUSALS, {}).refusals == tuple(REFUSALS)
+
+
+def test_waivers_of_what_cannot_be_waived_are_told() -> None:
+    catalogue = parse_catalogue({"a": {"slot": "3", "waive": {"bridge": "x", "dsik": "y", "disk": "z"}}})
+    first, second = wrong_waivers(catalogue)
+    assert "'bridge'" in first
+    assert "'dsik'" in second
+    assert "mainboard, disk, network" in second

@@ -13,22 +13,38 @@ from typing import Any, cast
 import pytest
 
 from ansible_collections.xen.pci.plugins.module_utils.decisions.assignment import (
+    FinishRelease,
+    MakePermissive,
     Quarantine,
+    Rebind,
     Release,
     Step,
     Take,
+    Wish,
 )
 from ansible_collections.xen.pci.plugins.module_utils.engine.assignment import AssignmentError, apply, current_notes
 from ansible_collections.xen.pci.plugins.module_utils.engine.outside import Outside
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.hypervisor import HypervisorError
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.notes import Note, read_notes, write_note
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.sysfs import SysfsError
-from ansible_collections.xen.pci.plugins.module_utils.model.host import DOMID_IO, Host, NetInterface, PciDevice
+from ansible_collections.xen.pci.plugins.module_utils.model.host import (
+    DOMID_IO,
+    Host,
+    NetInterface,
+    PciDevice,
+    XenOwner,
+)
 from ansible_collections.xen.pci.plugins.module_utils.values.address import Sbdf
+from ansible_collections.xen.pci.plugins.module_utils.values.identity import Remembered
 
 A, B, C = (Sbdf.parse(f"0000:0{number}:00.0") for number in (1, 2, 3))
 E1000E, NVME = "/sys/bus/pci/drivers/e1000e", "/sys/bus/pci/drivers/nvme"
-STEPS: tuple[Step, ...] = (Release(C, "nvme", NVME), Take(A, "e1000e", None), Take(B, None, None))
+STEPS: tuple[Step, ...] = (
+    Release(C, "nvme", NVME),
+    Take(A, "e1000e", None),
+    Take(B, None, None),
+    MakePermissive(B, "firmware"),
+)
 
 
 class World:
@@ -43,6 +59,8 @@ class World:
         self.drivers: dict[Sbdf, str | None] = {A: "e1000e", B: None, C: "pciback"}
         self.slots = {C}
         self.quarantine = {C}
+        self.lifted: set[Sbdf] = set()
+        self.owners: dict[Sbdf, XenOwner] = {}
         self.nodes = {f"/libxl/pci/{C.libxl_key}/driver_path": NVME}
         self.changes = 0
         self.fail_at = -1
@@ -50,7 +68,7 @@ class World:
         self.changes = 0
 
     def state(self) -> Any:
-        return copy.deepcopy((self.drivers, self.slots, self.quarantine, self.nodes))
+        return copy.deepcopy((self.drivers, self.slots, self.quarantine, self.nodes, self.lifted))
 
     def _change(self, failure: Exception) -> None:
         self.changes += 1
@@ -68,6 +86,7 @@ class World:
         if self.drivers[sbdf] is not None:
             self._change(SysfsError("no unbind"))
             self.drivers[sbdf] = None
+            self.lifted.discard(sbdf)
 
     def bind(self, sbdf: Sbdf, driver: str) -> None:
         self._change(SysfsError("no bind"))
@@ -91,7 +110,18 @@ class World:
         self.slots.discard(sbdf)
         return there
 
+    def permissive(self, sbdf: Sbdf) -> bool:
+        return sbdf in self.lifted
+
+    def set_permissive(self, sbdf: Sbdf) -> None:
+        self._change(SysfsError("no permissive"))
+        assert self.drivers[sbdf] == "pciback"
+        self.lifted.add(sbdf)
+
     # Xen
+    def owner(self, sbdf: Sbdf) -> XenOwner:
+        return self.owners.get(sbdf, XenOwner.HOST)
+
     def assign(self, domid: int, sbdf: Sbdf, relaxed: bool = False) -> None:
         assert (domid, relaxed) == (DOMID_IO, True)
         self._change(HypervisorError("no quarantine", errno.EOPNOTSUPP))
@@ -114,6 +144,9 @@ class World:
 
     def transaction(self, body: Callable[[Any], Any]) -> Any:
         return body(self)
+
+    def read(self, path: str) -> str | None:
+        return self.nodes.get(path)
 
     def list(self, path: str) -> list[str]:
         return sorted({node[len(path) + 1 :].split("/")[0] for node in self.nodes if node.startswith(f"{path}/")})
@@ -209,6 +242,49 @@ def test_quarantine_leaves_the_binding_alone() -> None:
     assert world.quarantine == {C}
     assert world.drivers[C] == "pciback"
     assert read_notes(cast(Any, world))[C].quarantined
+
+
+def test_a_quarantine_that_left_the_device_with_a_guest_is_noticed() -> None:
+    world = World()
+    world.owners[A] = XenOwner.GUEST
+    before = world.state()
+    with pytest.raises(AssignmentError, match="is not in quarantine although Xen accepted it"):
+        run(world, Take(A, "e1000e", None))
+    assert world.state() == before
+
+
+def test_name_and_reasons_are_noted_and_what_was_known_is_kept() -> None:
+    world = World()
+    wish = Wish("uplink", {"network": "spare"}, "old card")
+    write_note(cast(Any, world), C, Note(product="8086:10d3", identity=Remembered("NV1")))
+    run(world, Take(A, "e1000e", None, wish), Quarantine(C, Wish("scratch")), MakePermissive(C, "firmware"))
+    notes = read_notes(cast(Any, world))
+    assert (notes[A].name, notes[A].reasons) == ("uplink", {"network": "spare", "permissive": "old card"})
+    assert (notes[C].name, notes[C].identity.nvme_serial) == ("scratch", "NV1")
+    assert notes[C].reasons == {"permissive": "firmware"}
+    assert world.lifted == {C}
+
+
+def test_permissive_is_cleared_by_letting_go() -> None:
+    world = World()
+    world.lifted = {C}
+    run(world, Rebind(C))
+    assert (world.drivers[C], world.lifted, world.quarantine) == ("pciback", set(), {C})
+
+
+def test_permissive_that_does_not_hold_is_an_error() -> None:
+    world = World()
+    world.set_permissive = lambda sbdf: None  # type: ignore[method-assign]
+    with pytest.raises(AssignmentError, match="not permissive although pciback accepted"):
+        run(world, MakePermissive(C, "firmware"))
+
+
+def test_a_release_that_others_began_is_finished() -> None:
+    world = World()
+    world.drivers[C] = None
+    run(world, FinishRelease(C, "nvme", NVME))
+    assert (world.drivers[C], world.slots) == ("nvme", set())
+    assert not [path for path in world.nodes if path.startswith("/libxl")]
 
 
 def test_notes_of_devices_that_others_released_or_swapped_mean_nothing() -> None:

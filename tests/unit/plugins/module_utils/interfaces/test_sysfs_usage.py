@@ -158,7 +158,8 @@ def test_routes_tell_the_interfaces_of_a_connection(
 ) -> None:
     (tree.proc / "net/route").write_text(ROUTES)
     (tree.proc / "net/ipv6_route").write_text(ROUTES6)
-    assert NetGraph(tree.sys).use(connection) == NetworkUse(frozenset({"xenbr0"}), frozenset(interfaces))
+    networks = {"xenbr0": ("10.0.0.0/24",), "eth1": ("10.0.1.0/24",)}
+    assert NetGraph(tree.sys).use(connection) == NetworkUse(frozenset({"xenbr0"}), frozenset(interfaces), networks)
 
 
 def test_the_connection_is_found_in_the_environment_of_an_ancestor(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:

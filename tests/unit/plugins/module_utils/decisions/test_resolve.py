@@ -8,18 +8,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, ClassVar
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ansible_collections.xen.pci.plugins.module_utils.decisions.resolve import Lookup, Resolution, resolve
 from ansible_collections.xen.pci.plugins.module_utils.model.host import NetInterface, PciDevice
 from ansible_collections.xen.pci.plugins.module_utils.values.address import Sbdf
-from ansible_collections.xen.pci.plugins.module_utils.values.identity import (
-    IdentityError,
-    Remembered,
-    parse_catalogue,
-    resolve,
-)
+from ansible_collections.xen.pci.plugins.module_utils.values.catalogue import parse_catalogue
+from ansible_collections.xen.pci.plugins.module_utils.values.identity import Remembered
 
 SERIAL = "52-54-00-ff-ff-00-01-01"
 
@@ -45,12 +41,16 @@ def host(*devices: PciDevice) -> dict[Sbdf, PciDevice]:
     return {one.sbdf: one for one in devices}
 
 
+def resolved(catalogue: Any, devices: dict[Sbdf, PciDevice], *wanted: str, **more: Any) -> Resolution:
+    return resolve(parse_catalogue(catalogue), Lookup(devices, **more), wanted)
+
+
 def problems(catalogue: Any, devices: dict[Sbdf, PciDevice], *wanted: str, **more: Any) -> tuple[str, ...]:
-    return resolve(parse_catalogue(catalogue), devices, wanted, **more).problems
+    return resolved(catalogue, devices, *wanted, **more).problems
 
 
 def found(catalogue: Any, devices: dict[Sbdf, PciDevice], *wanted: str, **more: Any) -> dict[str, str]:
-    resolution = resolve(parse_catalogue(catalogue), devices, wanted, **more)
+    resolution = resolved(catalogue, devices, *wanted, **more)
     assert resolution.problems == ()
     return {name: str(sbdf) for name, sbdf in resolution.found.items()}
 
@@ -85,13 +85,14 @@ def test_nothing_that_fits_is_said() -> None:
 
 
 def test_another_device_at_the_declared_address_is_described_with_where_the_right_one_is() -> None:
-    (problem,) = problems({"nic": {"address": "0000:02:00.0", "serial": SERIAL}}, NICS, "nic")
+    devices = {**NICS, **host(device("0000:03:00.0", vendor="15b3"))}
+    (problem,) = problems({"nic": {"address": "0000:02:00.0", "vendor": "15b3"}}, devices, "nic")
     assert "0000:02:00.0 holds 8086:10d3 (class 020000, serial 52-54-00-ff-ff-00-01-02)" in problem
-    assert "is now at 0000:01:00.0" in problem
+    assert "could be at 0000:03:00.0" in problem
 
 
 def test_an_empty_place_and_a_vanished_device_are_told_apart() -> None:
-    (moved,) = problems({"nic": {"address": "0000:09:00.0", "serial": SERIAL}}, NICS, "nic")
+    (moved,) = problems({"nic": {"address": "0000:09:00.0", "vendor": "8086"}}, NICS, "nic")
     assert "there is no device at 0000:09:00.0" in moved
     (gone,) = problems({"nic": {"address": "0000:02:00.0", "vendor": "15b3"}}, NICS, "nic")
     assert "nowhere on this host" in gone
@@ -111,7 +112,7 @@ def test_two_names_for_one_device_are_refused() -> None:
 
 
 def test_all_problems_are_told_at_once_and_the_rest_is_found() -> None:
-    resolution = resolve({}, NICS, ["nonsense", "0000:01:00.0", "0000:09:00.0"])
+    resolution = resolved({}, NICS, "nonsense", "0000:01:00.0", "0000:09:00.0")
     assert len(resolution.problems) == 2
     assert list(resolution.found) == ["0000:01:00.0"]
 
@@ -166,36 +167,98 @@ class TestWhatPcibackHides:
         assert problems(catalogue, host(taken), "nic", remembered=remembered)
 
 
-@pytest.mark.parametrize(
-    ("catalogue", "words"),
-    [
-        ([], "must be a mapping"),
-        ({1: "0000:01:00.0"}, "named 1"),
-        ({"": "0000:01:00.0"}, "non-empty"),
-        ({"0000:01:00.0": {"vendor": "8086"}}, "is an address"),
-        ({"a": {}}, "must be an address or a mapping"),
-        ({"a": ["0000:01:00.0"]}, "must be an address or a mapping"),
-        ({"a": "eth0"}, "not a PCI address"),
-        ({"a": {"vendor": 8086}}, "put it in quotes"),
-        ({"a": {"vendor": None}}, "put it in quotes"),
-        ({"a": {"vendor": "86"}}, "vendor must be 4 hexadecimal digits"),
-        ({"a": {"device": "10dg"}}, "device must be 4 hexadecimal digits"),
-        ({"a": {"class": "010"}}, "class must be 2 or 4 or 6"),
-        ({"a": {"serial": "NV1"}}, "serial must be eight bytes"),
-        ({"a": {"mac": "52:54:00"}}, "mac must be six bytes"),
-        ({"a": {"nvme_serial": " "}}, "nvme_serial must be text"),
-        ({"a": {"venodr": "8086"}}, "'venodr' is not a key"),
-    ],
-)
-def test_a_faulty_catalogue_is_refused_in_words(catalogue: Any, words: str) -> None:
-    with pytest.raises(IdentityError, match=words):
-        parse_catalogue(catalogue)
+class TestMoves:
+    catalogue: ClassVar[dict[str, Any]] = {"nic": {"address": "0000:02:00.0", "serial": SERIAL}}
+
+    def test_an_address_beside_a_serial_is_the_last_known_place(self) -> None:
+        resolution = resolved(self.catalogue, NICS, "nic")
+        assert resolution.problems == ()
+        assert dict(resolution.found) == {"nic": Sbdf.parse("0000:01:00.0")}
+        assert [str(move) for move in resolution.moved] == ["nic moved 0000:02:00.0 → 0000:01:00.0"]
+
+    def test_a_device_at_its_place_has_not_moved(self) -> None:
+        assert resolved({"nic": {"address": "0000:01:00.0", "serial": SERIAL}}, NICS, "nic").moved == ()
+
+    def test_an_address_beside_what_others_are_too_must_hold(self) -> None:
+        assert problems({"nic": {"address": "0000:09:00.0", "vendor": "8086", "class": "02"}}, NICS, "nic")
+
+    def test_the_place_where_this_boot_saw_the_name_is_a_last_place_too(self) -> None:
+        chosen_as = {Sbdf.parse("0000:02:00.0"): "nic"}
+        (move,) = resolved({"nic": {"serial": SERIAL}}, NICS, "nic", chosen_as=chosen_as).moved
+        assert str(move) == "nic moved 0000:02:00.0 → 0000:01:00.0"
+
+    def test_what_cannot_be_read_is_not_taken_for_it_at_another_place(self) -> None:
+        devices = host(nvme("0000:03:00.0", "NV2"), nvme("0000:04:00.0", None, "pciback"))
+        catalogue = {"disk": {"address": "0000:03:00.0", "class": "0108", "nvme_serial": "NV1"}}
+        (problem,) = problems(catalogue, devices, "disk")
+        assert "could be 0000:04:00.0" in problem
+        assert found(catalogue, host(nvme("0000:03:00.0", None, "pciback")), "disk") == {"disk": "0000:03:00.0"}
+
+    def test_two_at_other_places_are_refused(self) -> None:
+        twins = host(device("0000:01:00.0", serial=SERIAL), device("0000:03:00.0", serial=SERIAL))
+        (problem,) = problems(self.catalogue, twins, "nic")
+        assert "0000:01:00.0, 0000:03:00.0" in problem
 
 
-def test_every_fault_of_a_catalogue_is_told() -> None:
-    with pytest.raises(IdentityError) as caught:
-        parse_catalogue({"a": {"vendor": 1, "colour": "red"}, "b": 2})
-    assert len(caught.value.problems) == 3
+def test_slot_path_and_label_find_a_device() -> None:
+    devices = host(
+        device("0000:03:00.0", slot="3", path="0000:00/1c.2/00.0"),
+        device("0000:03:00.1", slot="3", path="0000:00/1c.2/00.1", label="Onboard LAN 2"),
+    )
+    catalogue = {
+        "a": {"slot": "3", "function": 0},
+        "b": {"path": "0000:00/1C.2/00.1"},
+        "c": {"label": "Onboard LAN 2"},
+        "d": {"slot": "3"},
+    }
+    assert found(catalogue, devices, "a", "b") == {"a": "0000:03:00.0", "b": "0000:03:00.1"}
+    assert found(catalogue, devices, "c") == {"c": "0000:03:00.1"}
+    assert "fits several devices, 0000:03:00.0, 0000:03:00.1" in problems(catalogue, devices, "d")[0]
+
+
+class TestVirtualFunctions:
+    PF, VF0, VF1 = (Sbdf.parse(text) for text in ("0000:03:00.0", "0000:03:10.0", "0000:03:10.1"))
+    catalogue: ClassVar[dict[str, Any]] = {
+        "uplink": {"address": "0000:02:00.0", "serial": SERIAL},
+        "vf": {"pf": "uplink", "vf": 1},
+    }
+
+    def devices(self) -> dict[Sbdf, PciDevice]:
+        virtual = [device(str(vf), physfn=self.PF, vf_index=i) for i, vf in enumerate((self.VF0, self.VF1))]
+        return host(device(str(self.PF), serial=SERIAL, virtfns=(self.VF0, self.VF1)), *virtual)
+
+    def test_they_are_found_by_number_wherever_their_physical_function_is(self) -> None:
+        assert found(self.catalogue, self.devices(), "vf") == {"vf": "0000:03:10.1"}
+        assert found({"vf": {"pf": "03:00.0", "vf": "0"}}, self.devices(), "vf") == {"vf": "0000:03:10.0"}
+
+    def test_one_that_is_not_there_is_missing(self) -> None:
+        assert "No device of this host is 'vf'" in problems({"vf": {"pf": "03:00.0", "vf": 7}}, self.devices(), "vf")[0]
+        (problem,) = problems(self.catalogue, NICS | host(device("0000:01:00.0")), "vf")
+        assert "physical function that is not clear" in problem
+
+    def test_a_circle_of_names_is_refused(self) -> None:
+        (problem,) = problems({"a": {"pf": "b", "vf": 0}, "b": {"pf": "a", "vf": 0}}, self.devices(), "a")
+        assert "of itself" in problem
+
+
+class TestWhatMayBeAbsent:
+    gone: ClassVar[dict[str, Any]] = {"serial": "00-00-00-00-00-00-00-07", "required": False}
+
+    def test_it_is_named_and_no_problem(self) -> None:
+        resolution = resolved({"card": self.gone}, NICS, "card", "0000:01:00.0")
+        assert (resolution.problems, resolution.missing) == ((), ("card",))
+        assert list(resolution.expand(["card", "0000:01:00.0"]).values()) == ["0000:01:00.0"]
+
+    def test_so_are_virtual_functions_of_an_absent_card(self) -> None:
+        catalogue = {"card": self.gone, "vf": {"pf": "card", "vf": 0, "required": False}}
+        assert resolved(catalogue, NICS, "vf").missing == ("vf",)
+
+    def test_what_is_ambiguous_is_refused_all_the_same(self) -> None:
+        assert problems({"nic": {"vendor": "8086", "required": False}}, NICS, "nic")
+
+    def test_another_device_at_its_place_is_not_it(self) -> None:
+        catalogue = {"nic": {"address": "0000:01:00.0", "vendor": "15b3", "required": False}}
+        assert resolved(catalogue, NICS, "nic").missing == ("nic",)
 
 
 vendors = st.sampled_from(["8086", "15b3"])
@@ -224,7 +287,7 @@ def test_what_is_found_is_what_was_declared_and_the_only_one(
         and declared.get("class", code) == code
         and declared.get("serial", serial) == serial
     ]
-    resolution = resolve(parse_catalogue({"x": declared}), devices, ["x"])
+    resolution = resolved({"x": declared}, devices, "x")
     assert dict(resolution.found) == ({"x": fitting[0]} if len(fitting) == 1 else {})
     assert bool(resolution.problems) == (len(fitting) != 1)
-    assert resolve({}, devices, [str(sbdf) for sbdf in devices]).problems == ()
+    assert problems({}, devices, *(str(sbdf) for sbdf in devices)) == ()
