@@ -67,6 +67,16 @@ def test_four_variables_are_all_it_takes(started: Started) -> None:
     assert set(started.variables) == {"XENSTORED_PATH", "SYSFS_PATH", "PYTHONPATH", "PATH"}
 
 
+def test_a_python_beside_xl_sees_the_host_without_any_variable(started: Started) -> None:
+    code = "import shutil, sys; from xen.lowlevel import xc; print(xc.__file__, shutil.which('xl'), sys.executable)"
+    plain = {"PATH": os.environ["PATH"], "PYTHONPATH": "/elsewhere"}
+    words = [str(started.directory / "bin" / "ansible-python"), "-c", code + "; print(sys.path[1:3])"]
+    said = subprocess.run(words, env=plain, capture_output=True, text=True, check=True).stdout.split("\n")
+    run = started.directory
+    assert said[0].split() == [str(run / "python/xen/lowlevel/xc.py"), str(run / "bin/xl"), sys.executable]
+    assert said[1] == str([str(run / "python"), "/elsewhere"])
+
+
 def test_python_writers_get_linux_errors_at_once(started: Started) -> None:
     code = f"""
 import errno, io, os, pathlib

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -67,17 +66,12 @@ def settings(words: Sequence[str]) -> dict[str, Any]:
     return {k: str(v) if k in ("domain", "device", "linux", "value", "victim") else v for k, v in result.items()}
 
 
-def show_environment(variables: dict[str, str], as_json: bool) -> None:
-    """Print variables for a shell to evaluate, or as JSON, ready to use: in front of what is there now."""
-    if as_json:
-        for name in ("PATH", "PYTHONPATH"):
-            if os.environ.get(name):
-                variables[name] += os.pathsep + os.environ[name]
-        print(json.dumps(variables))
-        return
-    for name, value in variables.items():
-        rest = f"${{{name}:+:${name}}}" if name in ("PATH", "PYTHONPATH") else ""
-        print(f"export {name}={shlex.quote(value)}{rest}")
+def as_json(variables: dict[str, str]) -> str:
+    """Variables ready to use: in front of what PATH and PYTHONPATH hold now."""
+    for name in ("PATH", "PYTHONPATH"):
+        if os.environ.get(name):
+            variables[name] += os.pathsep + os.environ[name]
+    return json.dumps(variables)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -102,16 +96,15 @@ def _life(options: argparse.Namespace, directory: Path) -> None:
 
     if options.command == "serve":
         daemon.serve(options.machine, directory)
-    elif options.command == "stop":
+        return
+    if options.command in ("stop", "reset"):
         daemon.stop(directory)
+    if options.command == "stop":
         if not options.keep:
             daemon.remove(directory)
-    elif options.command == "env":
-        show_environment(RunDirectory(directory.resolve()).environment(), options.json)
-    else:
-        if options.command == "reset":
-            daemon.stop(directory)
-        show_environment(daemon.start(options.machine, directory).environment(), options.json)
+        return
+    run = RunDirectory(directory.resolve()) if options.command == "env" else daemon.start(options.machine, directory)
+    print(as_json(run.environment()) if options.json else daemon.exports(run))
 
 
 def _inject(options: argparse.Namespace, directory: Path) -> None:

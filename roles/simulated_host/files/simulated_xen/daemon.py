@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -20,6 +21,7 @@ from .host.machine import Machine, load
 from .simulated_host import RunDirectory, SimulatedHost
 
 LAUNCHER = Path(__file__).resolve().parent.parent / "simulated-xen"
+INTERPRETER = "ansible-python"
 START_SECONDS = 60.0
 LONGEST_SOCKET_PATH = 107
 
@@ -105,15 +107,28 @@ def remove(directory: Path) -> None:
 
 
 def write_programs(run: RunDirectory) -> None:
-    """Put xl and the control command where PATH will find them."""
+    """Put xl and the control command where PATH will find them, and beside them a Python that sees the host."""
     run.programs.mkdir(exist_ok=True)
-    for name, command in (("xl", "xl"), ("simulated-xen", "")):
-        program = run.programs / name
-        words = [sys.executable, str(LAUNCHER), *([command] if command else [])]
-        quoted = " ".join("'" + word.replace("'", "'\\''") + "'" for word in words)
-        directory = "'" + str(run.path).replace("'", "'\\''") + "'"
-        program.write_text(f'#!/bin/sh\nSIMULATED_XEN_DIR={directory} exec {quoted} "$@"\n', encoding="utf-8")
-        program.chmod(0o755)
+    here = f"SIMULATED_XEN_DIR={shlex.quote(str(run.path))}"
+    _program(run, "xl", f'{here} exec {shlex.join([sys.executable, str(LAUNCHER), "xl"])} "$@"')
+    _program(run, "simulated-xen", f'{here} exec {shlex.join([sys.executable, str(LAUNCHER)])} "$@"')
+    # For ansible_python_interpreter, which is one word: a play reaches the host without `environment`.
+    _program(run, INTERPRETER, f'{exports(run)}\nexec {shlex.quote(sys.executable)} "$@"')
+
+
+def _program(run: RunDirectory, name: str, script: str) -> None:
+    program = run.programs / name
+    program.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+    program.chmod(0o755)
+
+
+def exports(run: RunDirectory) -> str:
+    """Lines for a shell that set the variables, in front of what PATH and PYTHONPATH hold already."""
+    lines = []
+    for name, value in run.environment().items():
+        rest = f"${{{name}:+:${name}}}" if name in ("PATH", "PYTHONPATH") else ""
+        lines.append(f"export {name}={shlex.quote(value)}{rest}")
+    return "\n".join(lines)
 
 
 async def _serve(machine: Machine, run: RunDirectory) -> None:
