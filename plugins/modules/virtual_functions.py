@@ -1,0 +1,314 @@
+#!/usr/bin/python
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How many virtual functions devices have: arguments, plan, apply, result."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: virtual_functions
+short_description: Give SR-IOV devices of a Xen host their virtual functions
+version_added: 0.1.0
+author:
+  - xen.pci contributors (@xen-pci)
+description:
+  - Creates or removes the virtual functions of SR-IOV devices, and has the physical function's driver enforce MAC
+    address, VLAN and spoof check on them.
+  - The physical function stays with its driver in dom0; its virtual functions are what domains get.
+  - Linux goes from one number to another only by removing all virtual functions first. So nothing is changed while
+    one of them is with pciback or a domain, or is used by the host itself; the message names it.
+  - Everything that speaks against a change is found before anything is touched, and a step that fails is undone
+    with those before it.
+extends_documentation_fragment:
+  - xen.pci.attributes
+  - xen.pci.attributes.actiongroup_pci
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+options:
+  physical_functions:
+    description: Physical functions and what they shall have. Those not listed are left alone.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      pf:
+        description: Physical function by its name in O(catalogue), or by address, for example V(0000:3b:00.0).
+        type: str
+        required: true
+      count:
+        description: Number of virtual functions.
+        type: int
+        required: true
+      drivers_autoprobe:
+        description:
+          - Whether drivers of the host are offered virtual functions that appear from now on; V(false) for those that
+            are meant for domains only.
+          - Left as it is if not given.
+        type: bool
+      vfs:
+        description: What the driver shall enforce on single virtual functions; needs one with a network interface.
+        type: list
+        elements: dict
+        default: []
+        suboptions:
+          index:
+            description: Which one, from 0.
+            type: int
+            required: true
+          mac:
+            description: MAC address.
+            type: str
+          vlan:
+            description: VLAN that its frames are put into, 0 for none.
+            type: int
+          spoof_check:
+            description: Whether frames with a foreign source address are dropped.
+            type: bool
+  catalogue:
+    description: What the named devices are, as in M(xen.pci.assignable_devices#module).
+    type: dict
+    default: {}
+requirements:
+  - pyxs on the target
+  - iproute2 on the target where O(physical_functions[].vfs) is used
+notes:
+  - Needs root in dom0.
+  - Virtual functions are gone after a reboot; run the play again then.
+seealso:
+  - module: xen.pci.assignable_devices
+  - module: xen.pci.host_info
+"""
+
+EXAMPLES = r"""
+- name: Eight virtual functions for domains, the first one in VLAN 20
+  xen.pci.virtual_functions:
+    physical_functions:
+      - pf: uplink0
+        count: 8
+        drivers_autoprobe: false
+        vfs:
+          - {index: 0, mac: "02:00:5e:3b:01:00", vlan: 20, spoof_check: true}
+    catalogue:
+      uplink0: {vendor: "8086", device: "1572", mac: "02:00:5e:3b:00:00"}
+
+- name: None any more
+  xen.pci.virtual_functions:
+    physical_functions:
+      - {pf: "0000:3b:00.0", count: 0}
+"""
+
+RETURN = r"""
+actions:
+  description: What was done, or in check mode would be done, a sentence for each step.
+  returned: success
+  type: list
+  elements: str
+  sample:
+    - create 8 virtual functions of 0000:3b:00.0
+physical_functions:
+  description: The physical functions asked for, as they are after the run.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    address:
+      description: Address on the host.
+      type: str
+      sample: "0000:3b:00.0"
+    pf:
+      description: As it stands in O(physical_functions).
+      type: str
+      sample: uplink0
+    count_before:
+      description: Number of virtual functions before the run.
+      type: int
+      sample: 0
+    count:
+      description: Number of virtual functions after the run, or in check mode the one expected.
+      type: int
+      sample: 8
+    vfs:
+      description: The virtual functions that are there, in the order of their indices.
+      type: list
+      elements: dict
+      contains:
+        index:
+          description: Which one, from 0.
+          type: int
+          sample: 0
+        address:
+          description: Address on the host.
+          type: str
+          sample: "0000:3b:02.0"
+        driver:
+          description: Driver that holds it, V(null) if none does.
+          type: str
+          sample: pciback
+"""
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+
+from ansible_collections.xen.pci.plugins.module_utils.decisions.resolve import Lookup, resolve
+from ansible_collections.xen.pci.plugins.module_utils.decisions.virtual_functions import (
+    Configure,
+    DesiredFunctions,
+    Plan,
+    SetAutoprobe,
+    plan_functions,
+)
+from ansible_collections.xen.pci.plugins.module_utils.engine.assignment import current_notes, remembered_identities
+from ansible_collections.xen.pci.plugins.module_utils.engine.observe import observe
+from ansible_collections.xen.pci.plugins.module_utils.engine.outside import Outside, open_outside
+from ansible_collections.xen.pci.plugins.module_utils.engine.virtual_functions import (
+    FunctionsError,
+    apply_functions,
+    observe_functions,
+)
+from ansible_collections.xen.pci.plugins.module_utils.interfaces.hypervisor import HypervisorError
+from ansible_collections.xen.pci.plugins.module_utils.interfaces.sriov import SriovError
+from ansible_collections.xen.pci.plugins.module_utils.interfaces.sysfs import SysfsError
+from ansible_collections.xen.pci.plugins.module_utils.interfaces.xenstore import PYXS_IMPORT_ERROR, XenStoreError
+from ansible_collections.xen.pci.plugins.module_utils.model.host import Host
+from ansible_collections.xen.pci.plugins.module_utils.model.virtual_functions import PhysicalFunction, VfSettings
+from ansible_collections.xen.pci.plugins.module_utils.values.address import AddressError, Sbdf
+from ansible_collections.xen.pci.plugins.module_utils.values.catalogue import parse_catalogue
+from ansible_collections.xen.pci.plugins.module_utils.values.identity import IdentityError
+
+_FAILURES = (
+    AddressError,
+    FunctionsError,
+    HypervisorError,
+    IdentityError,
+    SriovError,
+    SysfsError,
+    XenStoreError,
+)
+
+
+def main() -> None:
+    """Entry point."""
+    settings = {
+        "index": {"type": "int", "required": True},
+        "mac": {"type": "str"},
+        "vlan": {"type": "int"},
+        "spoof_check": {"type": "bool"},
+    }
+    function = {
+        "pf": {"type": "str", "required": True},
+        "count": {"type": "int", "required": True},
+        "drivers_autoprobe": {"type": "bool"},
+        "vfs": {"type": "list", "elements": "dict", "default": [], "options": settings},
+    }
+    module = AnsibleModule(
+        argument_spec={
+            "physical_functions": {"type": "list", "elements": "dict", "required": True, "options": function},
+            "catalogue": {"type": "dict", "default": {}},
+        },
+        supports_check_mode=True,
+    )
+    if PYXS_IMPORT_ERROR is not None:
+        module.fail_json(msg=missing_required_lib("pyxs"), exception=PYXS_IMPORT_ERROR)
+    try:
+        with open_outside() as outside:
+            _run(module, outside)
+    except _FAILURES as error:
+        module.fail_json(msg=str(error))
+
+
+def _run(module: AnsibleModule, outside: Outside) -> None:
+    host = _observe(outside)
+    desired = _desired(module, outside, host)
+    before = observe_functions(outside, host, desired.values())
+    plan = plan_functions(host, before, list(desired.values()))
+    if plan.refusals:
+        _refuse(module, plan.refusals)
+    if not module.check_mode:
+        apply_functions(outside, plan.steps)
+    seen = host if module.check_mode or not plan.steps else _observe(outside)
+    result: dict[str, Any] = {
+        "changed": bool(plan.steps),
+        "actions": [str(step) for step in plan.steps],
+        "physical_functions": [
+            {
+                "address": str(one.pf),
+                "pf": name,
+                "count_before": len(before[one.pf].device.virtfns),
+                "count": one.count,
+                "vfs": _functions(seen, one.pf),
+            }
+            for name, one in desired.items()
+        ],
+    }
+    if module._diff:
+        result["diff"] = _diff(plan, before, desired)
+    module.exit_json(**result)
+
+
+def _observe(outside: Outside) -> Host:
+    return observe(outside.store, outside.sysfs, outside.hypervisor)
+
+
+def _desired(module: AnsibleModule, outside: Outside, host: Host) -> dict[str, DesiredFunctions]:
+    """What is declared, by the words for the physical function."""
+    declared: list[dict[str, Any]] = module.params["physical_functions"]
+    where = Lookup(host.devices, remembered_identities(current_notes(outside.store, host)))
+    words = [one["pf"] for one in declared]
+    resolution = resolve(parse_catalogue(module.params["catalogue"]), where, words)
+    problems = [*resolution.problems, *(f"{name!r} is not on this host." for name in resolution.missing)]
+    problems += [f"{name!r} is listed more than once." for name in dict.fromkeys(words) if words.count(name) > 1]
+    if problems:
+        _refuse(module, problems)
+    return {
+        one["pf"]: DesiredFunctions(
+            resolution.found[one["pf"]],
+            one["count"],
+            one["drivers_autoprobe"],
+            {vf["index"]: VfSettings(_mac(vf["mac"]), vf["vlan"], vf["spoof_check"]) for vf in one["vfs"]},
+        )
+        for one in declared
+    }
+
+
+def _mac(text: str | None) -> str | None:
+    return None if text is None else text.strip().lower().replace("-", ":")
+
+
+def _refuse(module: AnsibleModule, problems: list[str] | tuple[str, ...]) -> None:
+    module.fail_json(msg=f"{' '.join(problems)} Nothing has been changed.", problems=list(problems))
+
+
+def _functions(host: Host, pf: Sbdf) -> list[dict[str, Any]]:
+    functions = [(sbdf, host.devices.get(sbdf)) for sbdf in host.devices[pf].virtfns]
+    return [
+        {"index": index, "address": str(sbdf), "driver": device.driver if device else None}
+        for index, (sbdf, device) in enumerate(functions)
+    ]
+
+
+def _diff(
+    plan: Plan, before: dict[Sbdf, PhysicalFunction], desired: dict[str, DesiredFunctions]
+) -> dict[str, dict[str, Any]]:
+    """Numbers always, the rest where it changes."""
+    old: dict[str, Any] = {str(pf): {"count": len(one.device.virtfns)} for pf, one in before.items()}
+    new: dict[str, Any] = {str(one.pf): {"count": one.count} for one in desired.values()}
+    for step in plan.steps:
+        if isinstance(step, SetAutoprobe):
+            old[str(step.pf)]["drivers_autoprobe"] = not step.offer
+            new[str(step.pf)]["drivers_autoprobe"] = step.offer
+        elif isinstance(step, Configure):
+            seen = before[step.pf].settings.get(step.index)
+            old[str(step.pf)][f"vf {step.index}"] = str(seen) if seen else "new"
+            new[str(step.pf)][f"vf {step.index}"] = str(step.settings)
+    return {"before": old, "after": new}
+
+
+if __name__ == "__main__":
+    main()
