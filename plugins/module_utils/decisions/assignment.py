@@ -11,6 +11,7 @@ end, released ones neither.
 from __future__ import annotations
 
 import posixpath
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,7 +21,7 @@ from ..model.host import Host, PciDevice, XenOwner
 from ..model.topology import Topology
 from ..model.usage import NetworkUse
 from ..values.address import Sbdf
-from .safety import Verdict, Waived, judge, needs_of_host, ties
+from .safety import Check, Refusal, Verdict, Waived, judge, needs_of_host, ties
 
 PCIBACK = "pciback"
 
@@ -92,16 +93,19 @@ class MakePermissive:
 class Release:
     """Take a device from quarantine and pciback and give it back to the host.
 
-    `driver` is the one that `record` names; None lets the kernel find one that fits.
+    `driver` is the one that `record` names; None lets the kernel find one that fits. `reset_after` is the guest
+    that had it, whose traces a reset must have removed before; empty if no reset is needed.
     """
 
     sbdf: Sbdf
     driver: str | None
     record: str | None
+    reset_after: str = ""
 
     def __str__(self) -> str:
-        target = f"driver {self.driver}" if self.driver else "whatever loaded driver fits it"
-        return f"release {self.sbdf} from quarantine and pciback and give it to {target}"
+        target = f"driver {self.driver}" if self.driver else "whatever driver fits it"
+        release = f"release {self.sbdf} from quarantine and pciback and give it to {target}"
+        return f"reset {self.sbdf}, which {self.reset_after} had; {release}" if self.reset_after else release
 
 
 @dataclass(frozen=True)
@@ -137,7 +141,8 @@ class Plan:
 class Situation:
     """All that the decision depends on; `quarantined` are those known to be in quarantine.
 
-    `groups` are functions that Xen can only give away together, for those it was asked about.
+    `groups` are functions that Xen can only give away together, for those it was asked about. `guests` are the
+    names of domains that have had a device, as far as they were noted.
     """
 
     host: Host
@@ -146,6 +151,7 @@ class Situation:
     quarantined: frozenset[Sbdf] = frozenset()
     groups: Mapping[Sbdf, frozenset[Sbdf]] = field(default_factory=dict)
     permissive_for_all: bool = False
+    guests: Mapping[Sbdf, str] = field(default_factory=dict)
 
     @cached_property
     def topology(self) -> Topology:
@@ -180,6 +186,7 @@ def plan_present(
     if wanted and PCIBACK not in situation.drivers:
         reasons.append("The kernel has no driver pciback; load the module xen-pciback (modprobe xen-pciback).")
     warnings = [_PERMISSIVE_FOR_ALL] if wanted and situation.permissive_for_all else []
+    mild: list[Refusal] = []
     steps: list[Step] = []
     waived: list[Waived] = []
     staying = situation.with_host - frozenset(wanted)
@@ -197,24 +204,26 @@ def plan_present(
         verdict = _may_leave(situation, device, wish, staying, require_reset)
         reasons += map(str, verdict.refusals)
         waived += verdict.waived
-        warnings += verdict.warnings
+        mild += verdict.warnings
         if held is not None:
             reasons.append(f"{sbdf} is not held by pciback although {held}; detach it there first.")
         steps.append(Take(sbdf, device.driver, situation.host.driver_paths.get(sbdf), wish))
         steps += [MakePermissive(sbdf, wish.permissive)] if wish.permissive else []
     if exclusive:
         others = sorted(frozenset(situation.host.devices) - frozenset(wanted))
-        released = plan_absent(situation, others)
+        released = plan_absent(situation, others, wishes)
         steps = [*released.steps, *steps]
         reasons += released.refusals
-    return _plan(steps, reasons, waived, warnings)
+        waived += released.waived
+    return _plan(steps, reasons, waived, [*warnings, *_summed_up(mild)])
 
 
-def plan_absent(situation: Situation, unwanted: Collection[Sbdf]) -> Plan:
+def plan_absent(situation: Situation, unwanted: Collection[Sbdf], wishes: Mapping[Sbdf, Wish] | None = None) -> Plan:
     """Give the devices back to the host; those that pciback neither holds nor lists are left alone."""
     host = situation.host
     reasons: list[str] = []
     steps: list[Step] = []
+    waived: list[Waived] = []
     for sbdf in unwanted:
         device, record = host.devices[sbdf], host.driver_paths.get(sbdf)
         half_released = record is not None or bool(device.pciback_slots)
@@ -228,8 +237,15 @@ def plan_absent(situation: Situation, unwanted: Collection[Sbdf]) -> Plan:
             reasons.append(
                 f"{sbdf} had driver {driver} before pciback, which is not loaded now; load it (modprobe {driver})."
             )
-        steps.append((Release if device.in_pciback else FinishRelease)(sbdf, driver, record))
-    return _plan(steps, reasons)
+        if not device.in_pciback:
+            steps.append(FinishRelease(sbdf, driver, record))
+            continue
+        verdict = _may_return(situation, device, (wishes or {}).get(sbdf, Wish()))
+        reasons += map(str, verdict.refusals)
+        waived += verdict.waived
+        overruled = any(one.refusal.check is Check.UNTRUSTED for one in verdict.waived)
+        steps.append(Release(sbdf, driver, record, "" if overruled else situation.guests.get(sbdf, "")))
+    return _plan(steps, reasons, waived)
 
 
 def holders(host: Host) -> dict[Sbdf, str]:
@@ -274,6 +290,18 @@ def _may_leave(
     return judge([*needed, *tied.refusals], wish.waive, tied.warnings)
 
 
+def _may_return(situation: Situation, device: PciDevice, wish: Wish) -> Verdict:
+    """What a guest left in a device must not reach the host; only a reset removes it for certain."""
+    guest = situation.guests.get(device.sbdf)
+    if guest is None or device.reset_methods:
+        return Verdict()
+    text = (
+        f"{device.sbdf} was with domain {guest}, which may have left anything in it, and there is no way to reset it;"
+        " leave it with pciback, or switch the host off and on first"
+    )
+    return judge([Refusal(device.sbdf, Check.UNTRUSTED, text)], wish.waive)
+
+
 def _upkeep(situation: Situation, device: PciDevice, wish: Wish, held: str | None) -> Iterable[Step]:
     """What a device that pciback holds still lacks."""
     if held is None and device.sbdf not in situation.quarantined:
@@ -282,6 +310,16 @@ def _upkeep(situation: Situation, device: PciDevice, wish: Wish, held: str | Non
         yield Rebind(device.sbdf)
     if wish.permissive and not device.permissive:
         yield MakePermissive(device.sbdf, wish.permissive)
+
+
+def _summed_up(warnings: Sequence[Refusal]) -> list[str]:
+    """One sentence for each check: on many a machine nearly all devices share interrupt lines."""
+    first = {one.check: one for one in reversed(warnings)}
+    count = Counter(one.check for one in warnings)
+    return [
+        f"{one.reason}{f' (so do {count[check] - 1} more)' if count[check] > 1 else ''}."
+        for check, one in reversed(first.items())
+    ]
 
 
 def _add(found: dict[Sbdf, str], devices: Iterable[Sbdf], words: str) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from enum import Enum
 
 from ..model.boot import (
     DRACUT,
@@ -92,6 +93,22 @@ def declared_by_us(boot: BootFacts) -> frozenset[Sbdf]:
     return frozenset(found)
 
 
+class Holding(Enum):
+    """When pciback holds a device."""
+
+    NEITHER = "neither"
+    NOW = "now"
+    AFTER_REBOOT = "after_reboot"
+    BOTH = "both"
+
+    @classmethod
+    def of(cls, now: bool, after_reboot: bool) -> Holding:
+        """By both questions."""
+        if now:
+            return cls.BOTH if after_reboot else cls.NOW
+        return cls.AFTER_REBOOT if after_reboot else cls.NEITHER
+
+
 @dataclass(frozen=True)
 class Persistence:
     """What a run wants of the next boot.
@@ -113,6 +130,13 @@ class Persistence:
         elif self.persistent is False:
             kept -= self.devices
         return kept - self.released
+
+    def expected(self, boot: BootFacts, devices: Iterable[Sbdf]) -> frozenset[Sbdf]:
+        """Those of the devices that pciback will hold after a reboot once the plan is carried out."""
+        declared = declared_by_us(boot)
+        wanted = self.wanted(declared)
+        asked = frozenset(devices)
+        return held_after_reboot(boot, asked) - (declared - wanted) | wanted & asked
 
     def plan(self, boot: BootFacts) -> BootPlan:
         """The files for it."""

@@ -39,6 +39,7 @@ class Check(Enum):
     CONSOLE = "console"
     VIRTUAL_FUNCTIONS = "virtual-functions"
     NO_RESET = "no-reset"
+    UNTRUSTED = "untrusted"
     SHARED_PAGE = "shared-page"
     SHARED_INTERRUPT = "shared-interrupt"
     GROUP = "group"
@@ -72,11 +73,11 @@ class Waived:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What remains after the user's waivers; `warnings` forbid nothing."""
+    """What remains after the user's waivers; `warnings` are reasons that forbid nothing."""
 
     refusals: tuple[Refusal, ...] = ()
     waived: tuple[Waived, ...] = ()
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Refusal, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -84,16 +85,16 @@ class Ties:
     """What a device hangs together with: refusals, and warnings where it can do without what is shared."""
 
     refusals: list[Refusal] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
+    warnings: list[Refusal] = field(default_factory=list)
 
 
-def judge(refusals: Sequence[Refusal], waive: Mapping[str, str], warnings: Sequence[str] = ()) -> Verdict:
-    """Set aside the refusals that the user overrules; `waive` has the reason for each check."""
+def judge(refusals: Sequence[Refusal], waive: Mapping[str, str], warnings: Sequence[Refusal] = ()) -> Verdict:
+    """Set aside what the user overrules, warnings included; `waive` has the reason for each check."""
     overruled = [one for one in refusals if one.waivable and one.check.value in waive]
     return Verdict(
         refusals=tuple(one for one in refusals if one not in overruled),
         waived=tuple(Waived(one, waive[one.check.value]) for one in overruled),
-        warnings=tuple(warnings),
+        warnings=tuple(one for one in warnings if one.check.value not in waive),
     )
 
 
@@ -214,9 +215,8 @@ def _interrupt_tie(device: PciDevice, others: Sequence[Sbdf], found: Ties) -> No
     some = listed(others[:_EXAMPLES]) + (" and others" if len(others) > _EXAMPLES else "")
     shared = f"{device.sbdf} shares interrupt line {device.irq} with {some}, which would get another owner"
     if device.message_interrupts:
-        found.warnings.append(
-            f"{shared}; that is harmless while the driver in the guest uses MSI or MSI-X, as the device can."
-        )
+        text = f"{shared}; that is harmless while the driver in the guest uses MSI or MSI-X, as the device can"
+        found.warnings.append(Refusal(device.sbdf, Check.SHARED_INTERRUPT, text))
     else:
         text = f"{shared}, and it has neither MSI nor MSI-X to do without the line; move them together"
         found.refusals.append(Refusal(device.sbdf, Check.SHARED_INTERRUPT, text))
@@ -229,7 +229,9 @@ def _reset_tie(topology: Topology, device: PciDevice, required: bool, found: Tie
     if required:
         found.refusals.append(Refusal(device.sbdf, Check.NO_RESET, text))
     else:
-        found.warnings.append(f"{text}. Give it to guests that trust each other only, or set require_reset.")
+        found.warnings.append(
+            Refusal(device.sbdf, Check.NO_RESET, f"{text}; guests that share it must trust each other")
+        )
 
 
 def _via(through: str, name: str) -> str:

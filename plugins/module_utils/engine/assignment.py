@@ -63,6 +63,7 @@ def observe_situation(outside: Outside) -> tuple[Situation, dict[Sbdf, Note]]:
             drivers=outside.sysfs.drivers(),
             quarantined=_known_quarantined(host, notes),
             permissive_for_all=outside.sysfs.permissive_for_all(),
+            guests={sbdf: note.guest for sbdf, note in notes.items() if note.guest},
         ),
         notes,
     )
@@ -114,7 +115,7 @@ def apply(outside: Outside, host: Host, notes: Mapping[Sbdf, Note], steps: Seque
             elif isinstance(step, FinishRelease):
                 _finish_release(outside, step, undo)
             else:
-                _release(outside, step, notes.get(step.sbdf), undo)
+                _release(outside, host, step, notes.get(step.sbdf), undo)
     except _FAILURES as error:
         raise AssignmentError(str(error), undo.run()) from error
     except BaseException:
@@ -211,8 +212,10 @@ def _finish_release(outside: Outside, step: FinishRelease, undo: _Undo) -> None:
         _write_record(outside, sbdf, None)
 
 
-def _release(outside: Outside, step: Release, note: Note | None, undo: _Undo) -> None:
+def _release(outside: Outside, host: Host, step: Release, note: Note | None, undo: _Undo) -> None:
     sysfs, sbdf = outside.sysfs, step.sbdf
+    if step.reset_after and not sysfs.reset(sbdf):
+        raise SysfsError(f"{sbdf} was with domain {step.reset_after} and cannot be reset; leave it with pciback")
     try:
         outside.hypervisor.deassign(DOMID_IO, sbdf)
         undo.add(lambda: outside.hypervisor.assign(DOMID_IO, sbdf, relaxed=True))
@@ -228,6 +231,7 @@ def _release(outside: Outside, step: Release, note: Note | None, undo: _Undo) ->
         sysfs.clear_driver_override(sbdf)
     undo.add(lambda: sysfs.unbind(sbdf))
     if step.driver is None:
+        _load_driver(outside, host, sbdf)
         sysfs.probe(sbdf)
     else:
         sysfs.bind(sbdf, step.driver)
@@ -238,6 +242,15 @@ def _release(outside: Outside, step: Release, note: Note | None, undo: _Undo) ->
     if note is not None:
         undo.add(lambda: write_note(outside.store, sbdf, note))
         drop_note(outside.store, sbdf)
+
+
+def _load_driver(outside: Outside, host: Host, sbdf: Sbdf) -> None:
+    """A device that was hidden at boot may be the only one that wants its driver, so nobody has loaded that."""
+    modalias = host.devices[sbdf].modalias
+    if modalias:
+        for module in outside.modules.drivers_of([(sbdf, modalias)])[sbdf]:
+            if not module.built_in and module.name not in outside.sysfs.drivers():
+                outside.modules.load(module.name)
 
 
 def _ensure_driver(outside: Outside, sbdf: Sbdf, driver: str) -> None:

@@ -43,7 +43,12 @@ class KernelModules:
         aliases = list(self._aliases())
         found = {}
         for sbdf, modalias in modaliases:
-            fitting = {module for pattern, module in aliases if fnmatch.fnmatchcase(modalias, pattern)}
+            # The beginning first: there are some ten thousand patterns, and each would be compiled.
+            fitting = {
+                module
+                for pattern, module in aliases
+                if modalias.startswith(pattern.partition("*")[0]) and fnmatch.fnmatchcase(modalias, pattern)
+            }
             found[sbdf] = tuple(sorted(fitting, key=lambda module: module.name))
         return found
 
