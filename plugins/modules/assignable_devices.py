@@ -84,6 +84,22 @@ options:
       - Whether devices that cannot be reset are refused. Otherwise a warning is given for each.
     type: bool
     default: false
+  persistent:
+    description:
+      - Whether pciback holds O(devices) after a reboot as well. If not given, that stays as it is; a device that is
+        released is never kept over a reboot.
+      - Where pciback is a module, C(/etc/modprobe.d/xen-pci.conf) tells it what to hide and has the drivers of these
+        devices wait for it, and the initramfs gets both. Where it is built into the kernel,
+        C(/etc/default/grub.d/xen-pci.cfg) puts that on the kernel's command line. Where neither lets pciback come
+        first, for example because the driver is built in, a systemd unit takes the device from its driver before
+        guests start.
+      - The initramfs (initramfs-tools or dracut) and GRUB's configuration are rebuilt when they need to be. If that
+        fails, the files are as before.
+      - Only files of this collection are written, and only if they carry its mark. Where somebody else's file already
+        sets C(hide=), of which pciback hears one only, the run is refused unless that covers the devices.
+      - A device is kept by its address of today. If a change of hardware moves it, the next run finds it by its
+        identity and mends that.
+    type: bool
   assume_free:
     description:
       - Addresses of devices that an earlier task of the play takes away from domains.
@@ -105,7 +121,11 @@ notes:
     (V(shared-page), V(shared-interrupt)), or Xen says that it belongs together with one that stays (V(group)).
     With O(require_reset) also if it cannot be reset (V(no-reset)).
   - A shared interrupt line is only warned about if the device has MSI or MSI-X, which keep the line silent.
-  - Devices are held until the host reboots.
+  - Without O(persistent=true), devices are held until the host reboots. After a reboot run the play again in any
+    case, for Xen's quarantine ends with it.
+  - A device that a guest had is reset before the host gets it back. If it cannot be reset, it is refused, unless
+    its V(waive) in O(catalogue) gives a reason for the check V(untrusted). Guests that got it by C(xl) alone are
+    not remembered once they have given it back.
 seealso:
   - module: xen.pci.host_info
 """
@@ -139,6 +159,11 @@ EXAMPLES = r"""
   xen.pci.assignable_devices:
     devices: ["0000:03:00.0"]
     exclusive: true
+
+- name: Have pciback hold a device also after a reboot, before its driver can touch it
+  xen.pci.assignable_devices:
+    devices: ["0000:03:00.0"]
+    persistent: true
 
 - name: Give a device back to the host and its driver
   xen.pci.assignable_devices:
@@ -218,6 +243,13 @@ devices:
         - Also V(true) while a domain has the device, as Xen puts it back into quarantine after that.
       type: bool
       sample: true
+    held:
+      description:
+        - When pciback holds the device, after the run or in check mode as expected.
+        - V(after_reboot) is a device that is with the host now and will not be after a reboot.
+      type: str
+      choices: [neither, now, after_reboot, both]
+      sample: both
     recorded_driver:
       description: Driver that a release will give the device to, V(null) if none is recorded.
       type: str
@@ -240,6 +272,11 @@ from ansible_collections.xen.pci.plugins.module_utils.decisions.assignment impor
     plan_absent,
     plan_present,
 )
+from ansible_collections.xen.pci.plugins.module_utils.decisions.persistence import BootPlan, (
+    Holding,
+    Persistence,
+    held_after_reboot,
+)
 from ansible_collections.xen.pci.plugins.module_utils.decisions.safety import Waived
 from ansible_collections.xen.pci.plugins.module_utils.decisions.select import (
     JMESPATH_IMPORT_ERROR,
@@ -254,12 +291,25 @@ from ansible_collections.xen.pci.plugins.module_utils.engine.assignment import (
 )
 from ansible_collections.xen.pci.plugins.module_utils.engine.naming import read_catalogue, resolve_names, wishes
 from ansible_collections.xen.pci.plugins.module_utils.engine.outside import Outside, open_outside
+from ansible_collections.xen.pci.plugins.module_utils.engine.persistence import apply_boot, observe_boot, with_modules
+from ansible_collections.xen.pci.plugins.module_utils.interfaces.boot_config import BootConfigError
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.hypervisor import HypervisorError
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.sysfs import SysfsError
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.xenstore import PYXS_IMPORT_ERROR, XenStoreError
 from ansible_collections.xen.pci.plugins.module_utils.values.address import AddressError, Sbdf
 from ansible_collections.xen.pci.plugins.module_utils.values.catalogue import Entry
 from ansible_collections.xen.pci.plugins.module_utils.values.identity import IdentityError
+
+
+_FAILURES = (
+    AddressError,
+    AssignmentError,
+    BootConfigError,
+    HypervisorError,
+    IdentityError,
+    SysfsError,
+    XenStoreError,
+)
 
 
 def main() -> None:
@@ -271,6 +321,7 @@ def main() -> None:
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "exclusive": {"type": "bool", "default": False},
             "require_reset": {"type": "bool", "default": False},
+            "persistent": {"type": "bool"},
             "assume_free": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
@@ -281,12 +332,14 @@ def main() -> None:
         module.fail_json(
             msg="exclusive says that no other device may be assignable: without meaning at state=absent, drop it."
         )
+    if module.params["persistent"] and module.params["state"] == "absent":
+        module.fail_json(msg="A device that is given back to the host cannot be persistent; drop persistent.")
     try:
         with open_outside() as outside:
             _run(module, outside)
     except NeedsJmespath:
         module.fail_json(msg=missing_required_lib("jmespath"), exception=JMESPATH_IMPORT_ERROR)
-    except (AddressError, IdentityError, AssignmentError, SysfsError, HypervisorError, XenStoreError) as error:
+    except _FAILURES as error:
         module.fail_json(msg=str(error))
 
 
@@ -300,7 +353,10 @@ def _run(module: AnsibleModule, outside: Outside) -> None:
     resolution = resolve_names(catalogue, situation, notes, wanted)
     names = resolution.expand(wanted)
     plan = _plan(module, ask_groups(outside, situation, _to_be_taken(situation, names)), names, catalogue)
-    problems = (*resolution.problems, *plan.refusals)
+    boot = observe_boot(outside)
+    persistence = _persistence(module, names, plan)
+    boot_plan = persistence.plan(with_modules(outside, situation.host, boot, names))
+    problems = (*resolution.problems, *plan.refusals, *boot_plan.refusals)
     if problems:
         module.fail_json(msg=f"{' '.join(problems)} Nothing has been changed.", problems=list(problems))
     for warning in (*(f"{move}." for move in resolution.moved), *plan.warnings):
@@ -310,15 +366,18 @@ def _run(module: AnsibleModule, outside: Outside) -> None:
         after = {sbdf: _expected(situation, plan, sbdf) for sbdf in affected}
         recorded = _expected_records(situation, plan)
         quarantined = _expected_quarantine(situation, plan)
+        after_reboot = persistence.expected(boot, affected)
     else:
         apply(outside, situation.host, notes, plan.steps)
+        _apply_boot(module, outside, boot_plan)
+        after_reboot = held_after_reboot(observe_boot(outside), affected)
         seen, _notes = observe_situation(outside)
         after = {sbdf: seen.host.devices[sbdf].driver for sbdf in affected}
         recorded, quarantined = dict(seen.host.driver_paths), seen.quarantined
     before = {sbdf: situation.host.devices[sbdf].driver for sbdf in affected}
     result = {
-        "changed": bool(plan.steps),
-        "actions": [str(step) for step in plan.steps],
+        "changed": bool(plan.steps) or boot_plan.changes,
+        "actions": [*map(str, plan.steps), *boot_plan.actions],
         "moved": [str(move) for move in resolution.moved],
         "missing": list(resolution.missing),
         "waived": [_overruled(waived) for waived in plan.waived],
@@ -329,16 +388,27 @@ def _run(module: AnsibleModule, outside: Outside) -> None:
                 "driver_before": before[sbdf],
                 "driver_after": after[sbdf],
                 "quarantined": after[sbdf] == PCIBACK and sbdf in quarantined,
+                "held": Holding.of(after[sbdf] == PCIBACK, sbdf in after_reboot).value,
                 "recorded_driver": _last_part(recorded.get(sbdf)),
             }
             for sbdf in affected
         ],
     }
     if module._diff:
-        result["diff"] = {
+        drivers = {
             "before": {str(sbdf): before[sbdf] or "no driver" for sbdf in affected},
             "after": {str(sbdf): after[sbdf] or "no driver" for sbdf in affected},
         }
+        files = [
+            {
+                "before_header": f"/{path}",
+                "after_header": f"/{path}",
+                "before": boot.files.get(path) or "",
+                "after": text or "",
+            }
+            for path, text in sorted(boot_plan.files.items())
+        ]
+        result["diff"] = [drivers, *files] if files else drivers
     module.exit_json(**result)
 
 
@@ -357,10 +427,26 @@ def _to_be_taken(situation: Situation, devices: Mapping[Sbdf, str]) -> list[Sbdf
 def _plan(
     module: AnsibleModule, situation: Situation, names: Mapping[Sbdf, str], catalogue: Mapping[str, Entry]
 ) -> Plan:
-    if module.params["state"] == "absent":
-        return plan_absent(situation, list(names))
     declared = wishes(catalogue, names)
+    if module.params["state"] == "absent":
+        return plan_absent(situation, list(names), declared)
     return plan_present(situation, list(names), module.params["exclusive"], declared, module.params["require_reset"])
+
+
+def _apply_boot(module: AnsibleModule, outside: Outside, plan: BootPlan) -> None:
+    try:
+        apply_boot(outside, plan)
+    except BootConfigError as error:
+        module.fail_json(msg=f"The devices are where they shall be until the host reboots, but {error}.")
+
+
+def _persistence(module: AnsibleModule, names: Mapping[Sbdf, str], plan: Plan) -> Persistence:
+    """What the run wants of the next boot."""
+    asked = frozenset(names)
+    if module.params["state"] == "absent":
+        return Persistence(asked, released=asked)
+    released = frozenset(step.sbdf for step in plan.steps if isinstance(step, (Release, FinishRelease)))
+    return Persistence(asked, released, module.params["persistent"], module.params["exclusive"])
 
 
 def _overruled(waived: Waived) -> dict[str, str]:

@@ -210,6 +210,13 @@ devices:
       description: Whether it is known to go to Xen's quarantine when no domain has it; Xen itself does not tell.
       type: bool
       sample: true
+    held:
+      description:
+        - When pciback holds it, now by sysfs, after a reboot by the files that the next boot reads.
+        - V(after_reboot) is one that is with the host now and will not be after a reboot.
+      type: str
+      choices: [neither, now, after_reboot, both]
+      sample: both
     recorded_driver:
       description: Driver that it had before pciback, as libxl and this collection record it.
       type: str
@@ -289,7 +296,9 @@ domains:
           choices: [to_add, exported, to_remove]
           sample: exported
 disagreements:
-  description: Contradictions between xenstore, sysfs, Xen and libxl, a sentence each; empty on a host in order.
+  description:
+    - Contradictions between xenstore, sysfs, Xen and libxl, and faults in what the next boot will read of pciback,
+      a sentence each; empty on a host in order.
   returned: success
   type: list
   elements: str
@@ -302,11 +311,18 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 from ansible_collections.xen.pci.plugins.module_utils.decisions.disagreements import disagreements
 from ansible_collections.xen.pci.plugins.module_utils.decisions.facts import all_facts
+from ansible_collections.xen.pci.plugins.module_utils.decisions.persistence import (
+    Holding,
+    complaints,
+    held_after_reboot,
+)
 from ansible_collections.xen.pci.plugins.module_utils.engine.assignment import (
     observe_situation,
     remembered_identities,
 )
 from ansible_collections.xen.pci.plugins.module_utils.engine.outside import open_outside
+from ansible_collections.xen.pci.plugins.module_utils.engine.persistence import observe_boot
+from ansible_collections.xen.pci.plugins.module_utils.interfaces.boot_config import BootConfigError
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.hypervisor import HypervisorError
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.sysfs import SysfsError
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.xenstore import PYXS_IMPORT_ERROR, XenStoreError
@@ -327,12 +343,17 @@ def main() -> None:
     try:
         with open_outside() as outside:
             situation, notes = observe_situation(outside)
-    except (SysfsError, HypervisorError, XenStoreError) as error:
+            boot = observe_boot(outside)
+    except (BootConfigError, SysfsError, HypervisorError, XenStoreError) as error:
         module.fail_json(msg=str(error))
     host = situation.host
-    result: dict[str, Any] = {"changed": False, "disagreements": disagreements(host)}
+    result: dict[str, Any] = {"changed": False, "disagreements": [*disagreements(host), *complaints(boot)]}
     if "devices" in module.params["gather"]:
-        result["devices"] = all_facts(situation, remembered_identities(notes))
+        after_reboot = held_after_reboot(boot, host.devices)
+        result["devices"] = [
+            {**facts, "held": Holding.of(sbdf in situation.in_pciback, sbdf in after_reboot).value}
+            for sbdf, facts in zip(host.devices, all_facts(situation, remembered_identities(notes)))
+        ]
     if "domains" in module.params["gather"]:
         result["domains"] = [_domain(domain) for domain in host.domains.values()]
     module.exit_json(**result)
