@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from enum import Enum
 
 from ..decisions.plan import DesiredDomain, DomainPlan, Plan, make_plan
+from ..model.backend import Entry
 from ..model.host import Host, XenOwner
 from ..values.address import Sbdf
 from .handshake import Handshake, Ledger
 from .loop import Again, Clock, DeadlinePassed, Flow, Outcome, run
-from .observe import observe, read_backend
+from .observe import read_backend
 from .outside import Outside
 from .report import DomainFailed, DomainReport, Evidence, Record
 
@@ -76,9 +77,8 @@ def converge(outside: Outside, host: Host, plan: Plan, level: Level, timeout: fl
         flows[handshake.token] = (_to_level(outside, handshake, step, level), clock)
         records[handshake.token] = record
     outcomes = run(outside.store, flows)
-    seen = observe(outside.store, outside.sysfs, outside.hypervisor)
     reports = [
-        _report(outside, seen, step, record, outcome, level)
+        _report(outside, step, record, outcome, level)
         for step, record, outcome in zip(plan.domains, records.values(), (outcomes[token] for token in records))
     ]
     return Converged(plan, tuple(reports))
@@ -120,13 +120,12 @@ def _await_drivers(outside: Outside, step: DomainPlan) -> Flow:
         ) from None
 
 
-def _report(
-    outside: Outside, seen: Host, step: DomainPlan, record: Record, outcome: Outcome, level: Level
-) -> DomainReport:
+def _report(outside: Outside, step: DomainPlan, record: Record, outcome: Outcome, level: Level) -> DomainReport:
     domid, name = step.domain.domid, step.domain.name
     backend = read_backend(outside.store, domid)
     after = backend.devices if backend is not None else ()
-    evidence = [_evidence(outside, seen, domid, device) for device in after]
+    entries = backend.entries if backend is not None else ()
+    evidence = [_evidence(outside, entry.device, entry) for entry in entries if entry.device is not None]
     error = "" if outcome.error is None else _sentence(name, outcome.error)
     return DomainReport(
         name=name,
@@ -142,14 +141,12 @@ def _report(
     )
 
 
-def _evidence(outside: Outside, seen: Host, domid: int, device: Sbdf) -> Evidence:
-    domain = seen.domains.get(domid)
-    entry = domain.backend.entry_of(device) if domain and domain.backend else None
+def _evidence(outside: Outside, device: Sbdf, entry: Entry) -> Evidence:
     return Evidence(
         device=device,
-        guest_address=entry.guest_address if entry else None,
-        sub_state=entry.state if entry else None,
-        owned_by_guest=seen.xen_owners.get(device) is not XenOwner.HOST,
+        guest_address=entry.guest_address,
+        sub_state=entry.state,
+        owned_by_guest=outside.hypervisor.owner(device) is not XenOwner.HOST,
         active=outside.sysfs.config_flags(device).driver_is_active,
     )
 
