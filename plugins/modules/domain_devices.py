@@ -395,7 +395,8 @@ def _validated(declared: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], 
             continue
         checked = ArgumentSpecValidator(DOMAIN_SPEC).validate(dict(spec))
         problems += [f"{name}: {message}" for message in checked.error_messages]
-        domains[str(name)] = checked.validated_parameters
+        if not checked.error_messages:
+            domains[str(name)] = checked.validated_parameters
     return domains, problems
 
 
