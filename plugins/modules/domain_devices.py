@@ -78,15 +78,26 @@ options:
     type: str
     choices: [connected, active]
     default: connected
+  repair:
+    description:
+      - What to do when the connections of the named domains, or the devices that they are to have, are in a bad state.
+      - V(never) refuses and names M(xen.pci.repair). Only what a run of this module left that was killed is finished
+        first in any case (entries of a removal, a closed connection, rights and markers without an entry).
+      - V(first) mends every fault of these domains and devices that M(xen.pci.repair) knows, as that module would.
+    type: str
+    choices: [never, first]
+    default: never
   timeout:
     description:
       - Seconds that each domain has for all its changes. Many slow devices (drivers probe one after
         the other in a guest) want more.
+      - Also the time to wait until another run has finished with the host, and for repairs.
     type: int
     default: 60
 seealso:
   - module: xen.pci.assignable_devices
   - module: xen.pci.host_info
+  - module: xen.pci.repair
 """
 
 EXAMPLES = r"""
@@ -152,6 +163,11 @@ missing:
 conflicts:
   description: Why nothing was touched, one sentence each.
   returned: when the declaration was refused
+  type: list
+  elements: str
+repaired:
+  description: Faults that were mended before anything else was done, in words.
+  returned: when not in check mode
   type: list
   elements: str
 domains:
@@ -235,6 +251,7 @@ seconds:
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -242,6 +259,7 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.xen.pci.plugins.module_utils.decisions.assignment import Situation
+from ansible_collections.xen.pci.plugins.module_utils.decisions.diagnose import in_words
 from ansible_collections.xen.pci.plugins.module_utils.decisions.plan import DesiredDomain, DomainPlan, Plan
 from ansible_collections.xen.pci.plugins.module_utils.decisions.resolve import Resolution
 from ansible_collections.xen.pci.plugins.module_utils.decisions.select import (
@@ -263,11 +281,14 @@ from ansible_collections.xen.pci.plugins.module_utils.engine.converge import (
 )
 from ansible_collections.xen.pci.plugins.module_utils.engine.naming import read_catalogue, resolve_names, wishes
 from ansible_collections.xen.pci.plugins.module_utils.engine.outside import Outside, open_outside
+from ansible_collections.xen.pci.plugins.module_utils.engine.repair import Scope, finish_unfinished, repair
 from ansible_collections.xen.pci.plugins.module_utils.engine.report import DomainReport, Evidence
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.hypervisor import HypervisorError
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.notes import Note
+from ansible_collections.xen.pci.plugins.module_utils.interfaces.run_lock import RunLockError, run_lock
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.sysfs import SysfsError
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.xenstore import PYXS_IMPORT_ERROR, XenStoreError
+from ansible_collections.xen.pci.plugins.module_utils.model.host import Host
 from ansible_collections.xen.pci.plugins.module_utils.values.address import AddressError, Sbdf
 from ansible_collections.xen.pci.plugins.module_utils.values.catalogue import Entry
 from ansible_collections.xen.pci.plugins.module_utils.values.identity import IdentityError
@@ -288,6 +309,7 @@ def main() -> None:
             "exclusive": {"type": "bool", "default": False},
             "assume_assignable": {"type": "list", "elements": "str", "default": []},
             "converge": {"type": "str", "choices": ["connected", "active"], "default": "connected"},
+            "repair": {"type": "str", "choices": ["never", "first"], "default": "never"},
             "timeout": {"type": "int", "default": 60},
         },
         supports_check_mode=True,
@@ -295,22 +317,33 @@ def main() -> None:
     if PYXS_IMPORT_ERROR is not None:
         module.fail_json(msg=missing_required_lib("pyxs"), exception=PYXS_IMPORT_ERROR)
     try:
-        with open_outside() as outside:
+        with open_outside() as outside, _alone(module):
             _run(module, outside)
     except NeedsJmespath:
         module.fail_json(msg=missing_required_lib("jmespath"), exception=JMESPATH_IMPORT_ERROR)
-    except (XenStoreError, HypervisorError, SysfsError, AddressError) as error:
+    except (XenStoreError, HypervisorError, SysfsError, AddressError, RunLockError) as error:
         module.fail_json(msg=str(error))
+
+
+def _alone(module: AnsibleModule) -> AbstractContextManager[None]:
+    """The host's lock; who only looks needs none."""
+    return nullcontext() if module.check_mode else run_lock(module.params["timeout"])
 
 
 def _run(module: AnsibleModule, outside: Outside) -> None:
     situation, notes = observe_situation(outside)
+    repaired: list[str] = []
     try:
         if module.check_mode:
             bound = [Sbdf.parse(address) for address in module.params["assume_assignable"]]
             situation = replace(situation, host=situation.host.assuming_bound(bound))
         catalogue = read_catalogue(module.params["catalogue"])
         desired, resolution, names = _desired(module.params, catalogue, situation, notes)
+        if not module.check_mode:
+            repaired = _repaired(module, outside, situation.host, desired)
+            if repaired:
+                situation, notes = observe_situation(outside)
+                desired, resolution, names = _desired(module.params, catalogue, situation, notes)
         if not desired and resolution.missing:
             module.exit_json(changed=False, actions=[], domains=[], **_found(resolution))
         plan = prepare(outside, situation.host, desired)
@@ -320,7 +353,14 @@ def _run(module: AnsibleModule, outside: Outside) -> None:
             raise IdentityError([str(refusal) for refusal in refused])
     except (Refused, IdentityError) as refusal:
         problems = refusal.conflicts if isinstance(refusal, Refused) else refusal.problems
-        module.fail_json(msg="Nothing was changed: " + "; ".join(problems), conflicts=list(problems), actions=[])
+        before = f"Mended first: {'; '.join(repaired)}. " if repaired else ""
+        module.fail_json(
+            msg=f"{before}Nothing{' else' if repaired else ''} was changed: {'; '.join(problems)}",
+            conflicts=list(problems),
+            actions=[],
+            repaired=repaired,
+            changed=bool(repaired),
+        )
     for move in resolution.moved:
         module.warn(f"{move}.")
     host = situation.host
@@ -330,13 +370,30 @@ def _run(module: AnsibleModule, outside: Outside) -> None:
     began = time.monotonic()
     converged = converge(outside, host, plan, Level(module.params["converge"]), module.params["timeout"])
     result["seconds"] = round(time.monotonic() - began, 3)
+    result["repaired"] = repaired
+    changed = converged.changed or bool(repaired)
     result["diff"] = _observed_diff(converged)
     result["domains"] = [_reported(report) for report in converged.reports]
     for warning in (warning for report in converged.reports for warning in report.warnings):
         module.warn(warning)
     if converged.errors:
-        module.fail_json(msg="; ".join(converged.errors), changed=converged.changed, **result)
-    module.exit_json(changed=converged.changed, **result)
+        module.fail_json(msg="; ".join(converged.errors), changed=changed, **result)
+    module.exit_json(changed=changed, **result)
+
+
+def _repaired(module: AnsibleModule, outside: Outside, host: Host, desired: Sequence[DesiredDomain]) -> list[str]:
+    """Mend what stands in the way, as far as asked; what was mended, in words."""
+    scope = Scope(
+        domains=frozenset(want.name for want in desired),
+        devices=frozenset(device for want in desired for device in want.devices),
+    )
+    if not desired:
+        return []
+    if module.params["repair"] == "first":
+        outcome = repair(outside, scope, module.params["timeout"])
+    else:
+        outcome = finish_unfinished(outside, host, scope, module.params["timeout"])
+    return [in_words(treatment.finding) for treatment in outcome.treatments if treatment.mended]
 
 
 def _desired(

@@ -153,7 +153,7 @@ def _connection_conflicts(host: Host, step: DomainPlan) -> list[str]:
     name, conflicts = step.domain.name, []
     if step.domain.backend is not None:
         conflicts = [
-            f"{name}: its PCI connection is not sound: {problem}; repair it before any change"
+            f"{name}: its PCI connection is not sound: {problem}; repair it (xen.pci.repair) before any change"
             for problem in step.domain.backend.problems()
         ]
     if step.add and step.domain.passthrough == "disabled":
@@ -195,14 +195,20 @@ def _device_conflicts(host: Host, domain: Domain, address: Sbdf, leaving: Mappin
 def _unexplained_owner(host: Host, domain: Domain, address: Sbdf) -> list[str]:
     ghost = next((domid for domid, backend in host.ghosts.items() if address in backend.devices), None)
     if ghost is not None:
-        return [f"{address} (for {domain.name}) still stands in the connection of domain {ghost}, which is gone"]
+        return [
+            f"{address} (for {domain.name}) still stands in the connection of domain {ghost}, which is gone; "
+            "xen.pci.repair removes it"
+        ]
     marked = host.domains.get(host.markers.get(address, -1))
     if marked is not None and marked.domid != domain.domid:
-        return [f"{address} (for {domain.name}) is marked by libxl as held by {marked.name}, though no entry shows it"]
+        return [
+            f"{address} (for {domain.name}) is marked by libxl as held by {marked.name}, though no entry shows it; "
+            "see xen.pci.repair"
+        ]
     if host.xen_owners.get(address) is XenOwner.GUEST:
         return [
             f"{address} (for {domain.name}) belongs to a guest in Xen's view, though no entry shows it; "
-            "an unfinished attach left it so"
+            "an unfinished attach left it so, which xen.pci.repair mends"
         ]
     return []
 

@@ -120,7 +120,7 @@ class Handshake:
             if backend.state in _FINISHED or backend.frontend_state in _FINISHED:
                 raise DomainFailed(
                     f"{self.name}: its PCI connection is closed (backend {backend.state}, frontend "
-                    f"{backend.frontend_state}), nothing was changed; repair it or restart the guest"
+                    f"{backend.frontend_state}), nothing was changed; repair it (xen.pci.repair) or restart the guest"
                 )
             try:
                 yield NEXT_EVENT
@@ -340,8 +340,10 @@ class Handshake:
         problems = []
         for address in reversed(devices):
             device = self._devices[address]
-            problems += rights.revoke(self.outside.hypervisor, self.domid, device, device.irq in lines_in_use)
-            self.outside.store.remove(holder_node(address))
+            refused = rights.revoke(self.outside.hypervisor, self.domid, device, device.irq in lines_in_use)
+            problems += refused
+            if not refused:  # the marker is all that shows later where rights are left
+                self.outside.store.remove(holder_node(address))
         return problems
 
     def _lines_in_use(self) -> set[int]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..interfaces.hypervisor import Hypervisor, HypervisorError
-from ..model.host import PciDevice, Resource
+from ..model.host import PciDevice, Resource, XenOwner
 
 _PAGE_SHIFT = 12
 #: Six windows and the ROM; lines after them are a bridge's or an SR-IOV function's own.
@@ -33,24 +33,27 @@ def grant(hypervisor: Hypervisor, domid: int, device: PciDevice, keep_irq: bool)
             hypervisor.allow_irq(domid, device.irq, True)
         hypervisor.assign(domid, device.sbdf)
     except HypervisorError:
-        _take_windows_and_irq(hypervisor, domid, device, keep_irq)
+        revoke_access(hypervisor, domid, device, keep_irq)
         raise
 
 
 def revoke(hypervisor: Hypervisor, domid: int, device: PciDevice, keep_irq: bool) -> list[str]:
     """Take all rights; one refusal does not keep the others. Returns what Xen refused.
 
-    `keep_irq`: another device of the domain raises the same interrupt line.
+    `keep_irq`: another device of the domain raises the same interrupt line. A device that no guest
+    owns any more needs no de-assignment: an earlier try, or xl, was that far.
     """
     problems = []
     try:
         hypervisor.deassign(domid, device.sbdf)
     except HypervisorError as error:
-        problems.append(str(error))
-    return problems + _take_windows_and_irq(hypervisor, domid, device, keep_irq)
+        if hypervisor.owner(device.sbdf) is not XenOwner.HOST:
+            problems.append(str(error))
+    return problems + revoke_access(hypervisor, domid, device, keep_irq)
 
 
-def _take_windows_and_irq(hypervisor: Hypervisor, domid: int, device: PciDevice, keep_irq: bool) -> list[str]:
+def revoke_access(hypervisor: Hypervisor, domid: int, device: PciDevice, keep_irq: bool) -> list[str]:
+    """Take windows and interrupt only, whoever owns the device. Returns what Xen refused."""
     problems = []
     for window in _windows(device):
         try:

@@ -66,7 +66,8 @@ _ENDINGS: dict[_Step, Left | None] = {
     _Step.GONE: Left("its connection is gone, the devices are free again"),
     _Step.WITHDRAWN: Left("the change was taken back, and the guest has the devices that it had before"),
     _Step.INCOMPLETE: Left(
-        "the connection is up again, but with entries that pciback has not exported; repair it", rights_must_stay=True
+        "the connection is up again, but with entries that pciback has not exported; see xen.pci.repair",
+        rights_must_stay=True,
     ),
 }
 _ADDS_TAKEN_BACK = Left("nothing was added, what was to be removed is removed", removals_done=True)

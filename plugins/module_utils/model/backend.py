@@ -53,7 +53,10 @@ class Entry:
 
 @dataclass(frozen=True)
 class Backend:
-    """Both ends of a domain's PCI connection, read at one moment."""
+    """Both ends of a domain's PCI connection, read at one moment.
+
+    `online` false: a toolstack has asked for its end. `aer_state`: what pciback says of a PCI error.
+    """
 
     domid: int
     state: XenbusState
@@ -62,6 +65,8 @@ class Backend:
     count_is_sound: bool
     stray_nodes: tuple[str, ...] = ()
     error: str = ""
+    online: bool = True
+    aer_state: str = ""
 
     @classmethod
     def from_nodes(cls, domid: int, nodes: Mapping[str, str], frontend_state: str | None, error: str = "") -> Backend:
@@ -78,6 +83,8 @@ class Backend:
             count_is_sound=count_text.isdecimal() and len(count_text) <= 4,
             stray_nodes=tuple(stray),
             error=error,
+            online=nodes.get("online", "1") != "0",
+            aer_state=nodes.get("aerState", ""),
         )
 
     @property

@@ -1,0 +1,251 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From what is observed to the name of every fault, and to the recipe that mends it. Pure.
+
+One finding is one fault of one connection or one device. A mended fault may uncover the next one (an
+entry is dropped, then its rights are found left over), so who repairs diagnoses again after each step.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from ..model.backend import Backend
+from ..model.host import Domain, DomainKind, Host, XenOwner
+from ..values.address import Sbdf
+from ..values.states import SubState, XenbusState
+from .faults import Fault, Recipe
+
+_ADDRESS_IN_ERROR = re.compile(r"locate PCI device \(([0-9a-f:.]{12})\)", re.ASCII)
+_FINISHED = (XenbusState.CLOSING, XenbusState.CLOSED)
+_STARTING = (XenbusState.UNKNOWN, XenbusState.INITIALISING, XenbusState.INIT_WAIT, XenbusState.INITIALISED)
+
+
+@dataclass(frozen=True)
+class Signs:
+    """All that is observed. Beyond the host: connections that dom0's kernel has (by domain), what it
+    last said of each connection, and the devices of which we know that Xen quarantines them.
+    """
+
+    host: Host
+    kernel_connections: frozenset[int] = frozenset()
+    kernel_errors: Mapping[int, str] = field(default_factory=dict)
+    quarantined: frozenset[Sbdf] = frozenset()
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One fault, where it is, and what shows it. Without a recipe, `advice` says what a person can do."""
+
+    fault: Fault
+    evidence: str
+    domid: int | None = None
+    domain: str = ""
+    devices: tuple[Sbdf, ...] = ()
+
+    @property
+    def recipe(self) -> Recipe | None:
+        """What mends it, None if nothing does from here."""
+        return self.fault.recipe
+
+    @property
+    def advice(self) -> str:
+        """What a person can do where no recipe helps, or before one is asked for."""
+        return self.fault.advice
+
+
+def title(finding: Finding) -> str:
+    """Where it is and its name, such as `web01: silent_guest (0000:03:00.0)`."""
+    where = finding.domain or (f"domain {finding.domid}" if finding.domid is not None else "host")
+    devices = f" ({', '.join(map(str, finding.devices))})" if finding.devices else ""
+    return f"{where}: {finding.fault.code}{devices}"
+
+
+def in_words(finding: Finding) -> str:
+    """The title, and what is done about it."""
+    return f"{title(finding)}: {finding.recipe.value if finding.recipe else finding.advice}"
+
+
+def diagnose(signs: Signs) -> list[Finding]:
+    """All faults of a host, connections first: rights are mended only where no connection is in the way."""
+    return [
+        *_connections(signs),
+        *_without_domain(signs),
+        *_markers(signs),
+        *_owners(signs),
+        *_devices(signs),
+    ]
+
+
+def _connections(signs: Signs) -> Iterator[Finding]:
+    for domain in signs.host.domains.values():
+        if domain.backend is None:
+            if domain.name and domain.domid in signs.kernel_connections:
+                yield _of(domain, Fault.STUCK_KERNEL_DEVICE, "its connection is gone from xenstore, not from dom0")
+            continue
+        if domain.kind is DomainKind.PV:  # of an HVM guest, the states say nothing: its device model does it all
+            yield from _cycle(domain, domain.backend)
+        if domain.backend.aer_state:
+            yield _of(domain, Fault.AER_FAILURE, f"pciback wrote aerState={domain.backend.aer_state[:32]}")
+        yield from _entries_against_host(signs.host, domain)
+
+
+def _cycle(domain: Domain, backend: Backend) -> Iterator[Finding]:
+    ends = f"backend {backend.state}, frontend {backend.frontend_state}"
+    if backend.connected:
+        yield from _at_rest(domain, backend)
+        return
+    fault = _fault_of_ends(backend)
+    reason = f"; pciback said {backend.error[:200]!r}" if backend.error and fault is Fault.REFUSED_CYCLE else ""
+    yield _of(domain, fault, ends + reason, backend.devices)
+
+
+def _fault_of_ends(backend: Backend) -> Fault:  # noqa: PLR0911 - a table of states, one line each
+    back, front = backend.state, backend.frontend_state
+    if not backend.online and back in _FINISHED:
+        return Fault.UNANSWERED_CLOSE if front is XenbusState.CONNECTED else Fault.UNFINISHED_CLOSE
+    if back is XenbusState.CLOSING and front is XenbusState.RECONFIGURING:
+        return Fault.REFUSED_CYCLE
+    if back in _FINISHED or front in _FINISHED:
+        return Fault.CLOSED_CONNECTION
+    if back is XenbusState.RECONFIGURING and front is XenbusState.RECONFIGURING:
+        return Fault.STUCK_CYCLE
+    if back is XenbusState.RECONFIGURING and front is XenbusState.CONNECTED:
+        return Fault.SILENT_GUEST
+    if back is XenbusState.RECONFIGURING and front is XenbusState.INITIALISED:
+        return Fault.MISSED_CONNECT
+    if back is XenbusState.RECONFIGURING or back in _STARTING:
+        return Fault.NEVER_CONNECTED
+    return Fault.LOST_EVENT
+
+
+def _at_rest(domain: Domain, backend: Backend) -> Iterator[Finding]:
+    if not backend.count_is_sound or backend.stray_nodes or _has_holes(backend):
+        yield _of(domain, Fault.DISORDERED_ENTRIES, "; ".join(backend.problems()), backend.devices)
+        return
+    if not backend.entries:
+        yield _of(domain, Fault.EMPTY_CONNECTION, "both ends are connected with num_devs=0")
+    for fault, state in (
+        (Fault.UNFINISHED_REMOVAL, SubState.TO_REMOVE),
+        (Fault.UNEXPORTED_ENTRY, SubState.TO_ADD),
+    ):
+        entries = [entry for entry in backend.entries if entry.state is state]
+        if entries:
+            nodes = ", ".join(f"state-{entry.index}={state.value}" for entry in entries)
+            devices = tuple(entry.device for entry in entries if entry.device is not None)
+            yield _of(domain, fault, f"{nodes}, though both ends are at rest", devices)
+
+
+def _has_holes(backend: Backend) -> bool:
+    devices = backend.devices
+    unknown = any(entry.device is None or entry.state is None for entry in backend.entries)
+    nowhere = any(entry.state is SubState.EXPORTED and entry.guest_address is None for entry in backend.entries)
+    return unknown or nowhere or len(set(devices)) != len(devices)
+
+
+def _entries_against_host(host: Host, domain: Domain) -> Iterator[Finding]:
+    marked = [one for one in domain.devices if one not in host.markers]
+    if marked:
+        yield _of(domain, Fault.MISSING_MARKER, "libxl's marker is missing, so xl would hand it out again", marked)
+    for one in domain.devices:
+        device = host.devices.get(one)
+        if device is None:
+            yield _of(domain, Fault.DEVICE_GONE, "the host has no such device any more", (one,))
+        elif not device.in_pciback:
+            driver = f"driver {device.driver}" if device.driver else "no driver"
+            yield _of(domain, Fault.NOT_IN_PCIBACK, f"the host has it with {driver}", (one,))
+        elif _is_used_without_rights(host, domain, one):
+            yield _of(domain, Fault.RIGHTS_MISSING, "Xen says that no guest owns it", (one,))
+        others = [other.name for other in host.domains.values() if other is not domain and one in other.devices]
+        if others:
+            yield _of(domain, Fault.SHARED_DEVICE, f"{', '.join(others)} lists it as well", (one,))
+
+
+def _is_used_without_rights(host: Host, domain: Domain, device: Sbdf) -> bool:
+    """The guest uses it; or it was taken from a guest that has not let go, as xl does when the guest is silent."""
+    backend = domain.backend
+    entry = backend.entry_of(device) if backend else None
+    if backend is None or entry is None or host.xen_owners.get(device) is not XenOwner.HOST:
+        return False
+    if entry.state is SubState.TO_REMOVE:
+        waiting = backend.frontend_state in (XenbusState.CONNECTED, XenbusState.INITIALISED)
+        return backend.state is XenbusState.RECONFIGURING and waiting
+    return entry.state is SubState.EXPORTED and backend.online
+
+
+def _without_domain(signs: Signs) -> Iterator[Finding]:
+    host = signs.host
+    for domid, ghost in sorted(host.ghosts.items()):
+        yield Finding(
+            Fault.GHOST_CONNECTION,
+            f"xenstore keeps the connection of domain {domid}, which does not exist (backend {ghost.state})",
+            domid,
+            devices=ghost.devices,
+        )
+    for domid in sorted(signs.kernel_connections - host.domains.keys() - host.ghosts.keys()):
+        yield Finding(
+            Fault.STUCK_KERNEL_DEVICE, f"dom0's kernel keeps pci-{domid}-0 of a domain that does not exist", domid
+        )
+
+
+def _markers(signs: Signs) -> Iterator[Finding]:
+    host = signs.host
+    holders = _holders(host)
+    for one, domid in sorted(host.markers.items()):
+        domain, holder = host.domains.get(domid), holders.get(one)
+        if holder is not None and holder.domid == domid:
+            continue
+        if domain is None:
+            if domid not in host.ghosts:
+                says = f"libxl's marker gives it to domain {domid}, which does not exist"
+                yield Finding(Fault.DEAD_MARKER, says, domid, devices=(one,))
+        elif holder is None:
+            owner = host.xen_owners.get(one, XenOwner.UNKNOWN)
+            says = f"libxl's marker gives it to {domain.name}, whose connection does not list it"
+            yield _of(domain, Fault.LEFT_RIGHTS, f"{says} (its owner in Xen's view: {owner.value})", (one,))
+        elif domain.kind is DomainKind.PV:  # a device of a guest with a stub domain stands in that one's connection
+            yield _of(
+                domain, Fault.WRONG_MARKER, f"libxl's marker names it, but {holder.name} lists the device", (one,)
+            )
+
+
+def _owners(signs: Signs) -> Iterator[Finding]:
+    host = signs.host
+    listed = set(_holders(host)) | {one for ghost in host.ghosts.values() for one in ghost.devices}
+    for one, owner in sorted(host.xen_owners.items()):
+        if owner is XenOwner.GUEST and one not in listed and one not in host.markers:
+            says = "Xen says that a guest owns it, but no connection lists it and no marker names a domain"
+            yield Finding(Fault.UNEXPLAINED_OWNER, says, devices=(one,))
+
+
+def _devices(signs: Signs) -> Iterator[Finding]:
+    host = signs.host
+    for one, device in sorted(host.devices.items()):
+        free = device.in_pciback and host.xen_owners.get(one) is XenOwner.HOST and one not in _holders(host)
+        if not free or one in host.markers:
+            continue
+        if one not in signs.quarantined:
+            yield Finding(Fault.UNQUARANTINED, "nothing shows that Xen quarantines it", devices=(one,))
+        if device.permissive:
+            says = "pciback still lets its next user write all of its configuration space"
+            yield Finding(Fault.STICKY_PERMISSIVE, says, devices=(one,))
+        complaint = next((text for text in signs.kernel_errors.values() if _names(text, one)), None)
+        if complaint is not None:
+            says = f"nobody has it, and yet pciback said {complaint[:200]!r}"
+            yield Finding(Fault.LEAKED_HOLD, says, devices=(one,))
+
+
+def _names(kernel_error: str, device: Sbdf) -> bool:
+    match = _ADDRESS_IN_ERROR.search(kernel_error)
+    return match is not None and match[1] == str(device)
+
+
+def _holders(host: Host) -> dict[Sbdf, Domain]:
+    return {one: domain for domain in host.domains.values() for one in domain.devices}
+
+
+def _of(domain: Domain, fault: Fault, evidence: str, devices: tuple[Sbdf, ...] | list[Sbdf] = ()) -> Finding:
+    return Finding(fault, evidence, domain.domid, domain.name, tuple(devices))

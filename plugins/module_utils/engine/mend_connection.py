@@ -1,0 +1,254 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The recipes for a connection: each brings both ends to rest, or the connection to its end.
+
+Only entries and states are mended here. Rights that are left over then are found by the next diagnosis,
+after the entries are out of the guest's reach.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Generator, Mapping
+from contextlib import suppress
+from typing import Any, Callable
+
+from ..decisions.diagnose import Finding, Signs
+from ..decisions.faults import Recipe
+from ..interfaces.libxl import domain_locks
+from ..interfaces.xenstore import Transaction
+from ..model import backend_changes as changes
+from ..model import backend_repair
+from ..model.backend import Backend, backend_path, error_path, frontend_path
+from ..model.backend_changes import Change
+from ..model.host import XenOwner
+from ..values.address import Sbdf
+from ..values.states import SubState, XenbusState
+from . import take_back
+from .loop import NEXT_EVENT, Again, Clock, DeadlinePassed, Flow
+from .observe import read_backend
+from .outside import Outside
+
+_LOCK_SECONDS = 10.0
+_KERNEL_LOOK_AGAIN = 0.01
+#: pciback answers a write within milliseconds unless it resets devices; then it is looked at again anyway.
+_ANSWER_SECONDS = 2.0
+#: Until the guest's xenbus has seen that the old connection is gone; nothing in dom0 shows it.
+_GUEST_SECONDS = 0.5
+_BOTH_CLOSED = (XenbusState.CLOSED, XenbusState.CLOSED)
+
+Mending = Generator[Any, Any, "str | None"]
+
+
+class _Patient:
+    """One domain's connection with what is known of it."""
+
+    def __init__(self, outside: Outside, signs: Signs, finding: Finding, clock: Clock) -> None:
+        assert finding.domid is not None
+        self.outside = outside
+        self.signs = signs
+        self.finding = finding
+        self.clock = clock
+        self.domid: int = finding.domid
+        domain = signs.host.domains.get(self.domid)
+        self.name = domain.name if domain else ""
+        self.uuid = domain.uuid if domain else ""
+
+    def commit(self, body: Callable[[Transaction, Backend], Collection[Change]]) -> bool:
+        """Apply what `body` makes of the connection as it is now, under libxl's locks; False: there is none."""
+
+        def whole(transaction: Transaction) -> bool:
+            backend = read_backend(transaction, self.domid)
+            if backend is None:
+                return False
+            transaction.apply(body(transaction, backend))
+            return True
+
+        with domain_locks(self.domid, self.uuid, _LOCK_SECONDS):
+            return self.outside.store.transaction(whole)
+
+    def ends(self) -> tuple[XenbusState, XenbusState]:
+        return take_back.states_of(take_back.read_states(self.outside.store, self.domid))
+
+    def kernel_gone(self) -> Flow:
+        while self.outside.sysfs.backend_device_exists(self.domid):
+            yield Again(_KERNEL_LOOK_AGAIN)
+
+    def rest(self, seconds: float) -> Flow:
+        """Wait until both ends are connected; no error if they are not in time."""
+        until = min(self.clock.deadline, time.monotonic() + seconds)
+        while time.monotonic() < until and self.ends() != (XenbusState.CONNECTED, XenbusState.CONNECTED):
+            yield Again(_KERNEL_LOOK_AGAIN)
+
+
+def flow_of(outside: Outside, signs: Signs, finding: Finding, clock: Clock) -> Flow:
+    """The recipe of a finding as a flow for the event loop; returns what a person should know, or None."""
+    assert finding.recipe is not None
+    patient = _Patient(outside, signs, finding, clock)
+    token = f"xen.pci-repair-{patient.domid}"
+    paths = (backend_path(patient.domid), f"{frontend_path(patient.domid)}/state")
+    try:
+        for path in paths:
+            outside.store.watch(path, token)
+        return (yield from FLOWS[finding.recipe](patient))
+    finally:
+        for path in paths:
+            outside.store.unwatch(path, token)
+
+
+def _withdraw_or_restart(patient: _Patient) -> Mending:
+    """R1 and R3: what the engine does itself when its own cycle fails. Nothing is known of who began this one."""
+    left = yield from take_back.reconfigure(patient.outside, patient.domid, ())
+    yield from patient.rest(_ANSWER_SECONDS)
+    return left.sentence if left is not None and left.rights_must_stay else None
+
+
+def _reopen(patient: _Patient) -> Mending:
+    left = yield from take_back.close(patient.outside, patient.domid, ())
+    return left.sentence if left is not None and left.rights_must_stay else None
+
+
+def _skip_stale(patient: _Patient) -> Mending:
+    """R2, entry by entry, for as long as pciback stays in Reconfiguring."""
+    stuck = (XenbusState.RECONFIGURING, XenbusState.RECONFIGURING)
+
+    def body(_transaction: Transaction, backend: Backend) -> Collection[Change]:
+        return backend_repair.skip_stale(backend) if (backend.state, backend.frontend_state) == stuck else ()
+
+    tries = len(patient.finding.devices) + 1
+    while patient.ends() == stuck and tries > 0:
+        tries -= 1
+        patient.commit(body)
+        yield from patient.rest(_ANSWER_SECONDS)
+    return None
+
+
+def _nudge(patient: _Patient) -> Mending:
+    """Each end looks again at every write to the other's state, even of the same value."""
+
+    def again(_transaction: Transaction, backend: Backend) -> Collection[Change]:
+        own = changes.Write(f"{backend_path(patient.domid)}/state", str(backend.state.value))
+        return [own, *backend_repair.ask_again(patient.domid, backend.frontend_state)]
+
+    def by_hand(_transaction: Transaction, backend: Backend) -> Collection[Change]:
+        """pciback believes that it has said Connected already (its cache): say it for it."""
+        if (backend.state, backend.frontend_state) != (XenbusState.RECONFIGURED, XenbusState.CONNECTED):
+            return ()
+        return [changes.Write(f"{backend_path(patient.domid)}/state", str(XenbusState.CONNECTED.value))]
+
+    patient.commit(again)
+    yield from patient.rest(_ANSWER_SECONDS)
+    patient.commit(by_hand)
+    yield from patient.rest(_ANSWER_SECONDS)
+    return None
+
+
+def _dissolve(patient: _Patient) -> Mending:
+    """Of a dead domain, of a finished close, or of a first connection that never came up."""
+
+    def body(_transaction: Transaction, backend: Backend) -> Collection[Change]:
+        return () if backend.connected else changes.dissolve(patient.domid)
+
+    patient.commit(body)
+    yield from patient.kernel_gone()
+    return None
+
+
+def _close(patient: _Patient) -> Mending:
+    def body(_transaction: Transaction, backend: Backend) -> Collection[Change]:
+        return changes.close(patient.domid) if backend.connected and not backend.entries else ()
+
+    patient.commit(body)
+    try:
+        while patient.ends() != _BOTH_CLOSED:
+            yield NEXT_EVENT
+    except DeadlinePassed:
+        patient.clock.extend(take_back.GRACE_SECONDS)
+        yield from take_back.close(patient.outside, patient.domid, ())
+        return "the guest did not close its end in time; see whether it is paused or hung"
+    return (yield from _dissolve(patient))
+
+
+def _recreate(patient: _Patient) -> Mending:
+    """R4: the guest has lost its devices already. They come back as if they were plugged in anew."""
+    host = patient.signs.host
+    devices = [
+        one
+        for one in patient.finding.devices
+        if one in host.devices and host.devices[one].in_pciback and host.xen_owners.get(one) is not XenOwner.HOST
+    ]
+    yield from _dissolve(patient)
+    if not devices:
+        return None
+    yield Again(_GUEST_SECONDS)
+
+    def body(transaction: Transaction) -> None:
+        if read_backend(transaction, patient.domid) is None:
+            transaction.remove(error_path(patient.domid))
+            transaction.apply(changes.create(patient.domid, patient.name, devices))
+
+    with domain_locks(patient.domid, patient.uuid, _LOCK_SECONDS):
+        patient.outside.store.transaction(body)
+    try:
+        while patient.ends() != (XenbusState.CONNECTED, XenbusState.CONNECTED):
+            yield NEXT_EVENT
+    except DeadlinePassed:
+        patient.clock.extend(take_back.GRACE_SECONDS)
+        yield from take_back.create(patient.outside, patient.domid, devices)
+        return f"{patient.name} did not connect again in time; its devices were taken from it"
+    return None
+
+
+def _forget_entries(patient: _Patient) -> Mending:
+    def body(_transaction: Transaction, backend: Backend) -> Collection[Change]:
+        unused = (SubState.TO_REMOVE, SubState.TO_ADD)
+        gone = [entry.device for entry in backend.entries if entry.state in unused and entry.device is not None]
+        return changes.compact(backend, gone) if backend.connected else ()
+
+    yield Again(0.0)
+    patient.commit(body)
+    return None
+
+
+def _put_in_order(patient: _Patient) -> Mending:
+    def body(transaction: Transaction, backend: Backend) -> Collection[Change]:
+        nodes = transaction.children(backend_path(patient.domid))
+        return backend_repair.put_in_order(patient.domid, nodes) if backend.connected else ()
+
+    yield Again(0.0)
+    patient.commit(body)
+    return None
+
+
+def _detach(patient: _Patient) -> Mending:
+    """The guest lets go. If pciback does not have the device any more, the cycle gets stuck, which is mended next."""
+    gone: Collection[Sbdf] = patient.finding.devices
+
+    def body(_transaction: Transaction, backend: Backend) -> Collection[Change]:
+        if not backend.connected or backend.problems():
+            return ()
+        if set(backend.devices) <= set(gone):
+            return changes.close(patient.domid)
+        return changes.reconfigure(backend, (), gone)
+
+    patient.commit(body)
+    with suppress(DeadlinePassed):
+        yield Again(0.1)
+        yield from patient.rest(_ANSWER_SECONDS)
+    return None
+
+
+FLOWS: Mapping[Recipe, Callable[[_Patient], Mending]] = {
+    Recipe.WITHDRAW: _withdraw_or_restart,
+    Recipe.RESTART: _withdraw_or_restart,
+    Recipe.REOPEN: _reopen,
+    Recipe.SKIP_STALE: _skip_stale,
+    Recipe.NUDGE: _nudge,
+    Recipe.DISSOLVE: _dissolve,
+    Recipe.CLOSE: _close,
+    Recipe.RECREATE: _recreate,
+    Recipe.FORGET_ENTRIES: _forget_entries,
+    Recipe.PUT_IN_ORDER: _put_in_order,
+    Recipe.DETACH: _detach,
+}

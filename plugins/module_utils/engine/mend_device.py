@@ -1,0 +1,148 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The recipes for single devices: rights, markers, pciback's hold. Each returns what was refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Callable
+
+from ..decisions.diagnose import Finding, Signs
+from ..decisions.faults import Fault, Recipe
+from ..interfaces.hypervisor import HypervisorError
+from ..interfaces.libxl import holder_node
+from ..interfaces.notes import Note, write_note
+from ..interfaces.sysfs import PCIBACK, SysfsError
+from ..interfaces.xen_backend import unbind_connection
+from ..model.host import DOMID_IO, Host, XenOwner
+from ..values.address import Sbdf
+from . import rights
+from .outside import Outside
+
+Mender = Callable[[Outside, Signs, Finding], "list[str]"]
+
+
+def _take_rights(outside: Outside, signs: Signs, finding: Finding) -> list[str]:
+    """From the domain that the marker names. The marker goes last, and only once nothing is left."""
+    host, domid = signs.host, finding.domid
+    assert domid is not None
+    refused = []
+    for one in finding.devices:
+        device = host.devices.get(one)
+        problems = []
+        if device is not None:
+            keep_irq = device.irq in _lines_of(host, domid, one)
+            if finding.fault is Fault.WRONG_MARKER:
+                problems = rights.revoke_access(outside.hypervisor, domid, device, keep_irq)
+            else:
+                problems = _reset(outside, host, one)
+                problems += rights.revoke(outside.hypervisor, domid, device, keep_irq)
+        if not problems:
+            outside.store.remove(holder_node(one))
+        refused += problems
+    return refused
+
+
+def _take_from_any(outside: Outside, signs: Signs, finding: Finding) -> list[str]:
+    """Xen does not tell which guest owns a device, but it lets only the owner's be taken.
+
+    Windows and interrupt come first: once the owner is gone, nothing shows any more where they are left.
+    """
+    host = signs.host
+    refused = []
+    for one in finding.devices:
+        device, problems = host.devices[one], _reset(outside, host, one)
+        for domid in host.domains:
+            keep_irq = device.irq in _lines_of(host, domid, one)
+            problems += rights.revoke_access(outside.hypervisor, domid, device, keep_irq)
+        if not problems and not any(_deassigned(outside, domid, one) for domid in host.domains):
+            problems.append(f"no domain of this host has {one}, though Xen says that a guest owns it")
+        refused += problems
+    return refused
+
+
+def _deassigned(outside: Outside, domid: int, device: Sbdf) -> bool:
+    try:
+        outside.hypervisor.deassign(domid, device)
+    except HypervisorError:
+        return False
+    return True
+
+
+def _grant(outside: Outside, signs: Signs, finding: Finding) -> list[str]:
+    host, domid = signs.host, finding.domid
+    assert domid is not None
+    for one in finding.devices:
+        outside.store.write(holder_node(one), str(domid))
+        device = host.devices[one]
+        rights.grant(outside.hypervisor, domid, device, device.irq in _lines_of(host, domid, one))
+    return []
+
+
+def _mark(outside: Outside, _signs: Signs, finding: Finding) -> list[str]:
+    for one in finding.devices:
+        outside.store.write(holder_node(one), str(finding.domid))
+    return []
+
+
+def _unmark(outside: Outside, _signs: Signs, finding: Finding) -> list[str]:
+    """Of a domain that is dead: Xen took its rights and quarantined its devices itself."""
+    for one in finding.devices:
+        if outside.store.read(holder_node(one)) == str(finding.domid):
+            outside.store.remove(holder_node(one))
+    return []
+
+
+def _unbind_kernel(outside: Outside, _signs: Signs, finding: Finding) -> list[str]:
+    assert finding.domid is not None
+    unbind_connection(outside.sysfs.root, finding.domid)
+    return []
+
+
+def _quarantine(outside: Outside, signs: Signs, finding: Finding) -> list[str]:
+    for one in finding.devices:
+        outside.hypervisor.assign(DOMID_IO, one, relaxed=True)
+        write_note(outside.store, one, replace(Note.of(signs.host.devices[one]), quarantined=True))
+    return []
+
+
+def _rebind(outside: Outside, signs: Signs, finding: Finding) -> list[str]:
+    """pciback forgets the setting when it lets the device go; the device stays in its list and in quarantine."""
+    for one in finding.devices:
+        if outside.hypervisor.owner(one) is not XenOwner.HOST:
+            return [f"{one} has been given to a guest meanwhile"]
+        outside.sysfs.unbind(one)
+        outside.sysfs.bind(one, PCIBACK)
+    return []
+
+
+def _reset(outside: Outside, host: Host, device: Sbdf) -> list[str]:
+    """What pciback holds is reset; what a driver of the host has by now must not be."""
+    if not host.devices[device].in_pciback:
+        return []
+    try:
+        outside.sysfs.reset(device)
+    except SysfsError as error:
+        return [str(error)]
+    return []
+
+
+def _lines_of(host: Host, domid: int, without: Sbdf) -> set[int]:
+    """Interrupt lines of the other devices that a domain has."""
+    domain = host.domains.get(domid)
+    others = domain.devices if domain is not None else ()
+    return {host.devices[one].irq for one in others if one != without and one in host.devices}
+
+
+MENDERS: Mapping[Recipe, Mender] = {
+    Recipe.GRANT: _grant,
+    Recipe.TAKE_RIGHTS: _take_rights,
+    Recipe.TAKE_FROM_ANY: _take_from_any,
+    Recipe.MARK: _mark,
+    Recipe.UNMARK: _unmark,
+    Recipe.UNBIND_KERNEL: _unbind_kernel,
+    Recipe.QUARANTINE: _quarantine,
+    Recipe.REBIND: _rebind,
+}

@@ -1,0 +1,215 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Mend what is diagnosed, look again, and go on until nothing is left that a recipe could mend."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Callable
+
+from ..decisions.diagnose import Finding, Signs, diagnose
+from ..decisions.faults import Fault
+from ..interfaces.hypervisor import HypervisorError
+from ..interfaces.libxl import LockTimeout
+from ..interfaces.sysfs import SysfsError
+from ..interfaces.xen_backend import kernel_connections
+from ..interfaces.xenstore import XenStoreError
+from ..model.host import Host
+from ..values.address import Sbdf
+from .examine import SETTLE_SECONDS, examine, look
+from .loop import Clock, DeadlinePassed, Outcome, run
+from .mend_connection import FLOWS, flow_of
+from .mend_device import MENDERS
+from .outside import Outside
+from .report import DomainFailed
+
+#: What a run of ours leaves that was killed: a later run finishes it without being asked to repair.
+#: A marker is written before the first right is given and removed after the last is taken.
+OUR_OWN = frozenset(
+    {
+        Fault.UNFINISHED_REMOVAL,
+        Fault.UNFINISHED_CLOSE,
+        Fault.LEFT_RIGHTS,
+        Fault.DEAD_MARKER,
+        Fault.GHOST_CONNECTION,
+        Fault.STUCK_KERNEL_DEVICE,
+        Fault.EMPTY_CONNECTION,
+    }
+)
+#: What a cycle looks like while it goes on.
+UNDER_WAY = frozenset(
+    {
+        Fault.SILENT_GUEST,
+        Fault.STUCK_CYCLE,
+        Fault.LOST_EVENT,
+        Fault.NEVER_CONNECTED,
+        Fault.REFUSED_CYCLE,
+        Fault.CLOSED_CONNECTION,
+        Fault.UNANSWERED_CLOSE,
+    }
+)
+#: Each pass mends one thing of each connection; a bound against two toolstacks that undo each other's work.
+_MOST_PASSES = 40
+_FAILURES = (HypervisorError, SysfsError, XenStoreError, LockTimeout, DomainFailed, DeadlinePassed)
+
+Key = tuple[Fault, "int | None", "tuple[Sbdf, ...]"]
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What is to be mended: faults of these domains, and of these devices wherever they are; both empty: all.
+
+    `named`: these faults only, and then also those that are mended on request.
+    """
+
+    domains: frozenset[str] = frozenset()
+    devices: frozenset[Sbdf] = frozenset()
+    named: frozenset[Fault] = frozenset()
+
+    def covers(self, finding: Finding) -> bool:
+        """Whether the finding is within domains, devices and faults asked for."""
+        if self.named and finding.fault not in self.named:
+            return False
+        everything = not self.domains and not self.devices
+        return everything or finding.domain in self.domains or not self.devices.isdisjoint(finding.devices)
+
+    def mends(self, finding: Finding) -> bool:
+        """Whether it is covered and may be mended now."""
+        asked = not finding.fault.on_request or finding.fault in self.named
+        return self.covers(finding) and finding.recipe is not None and asked
+
+
+@dataclass(frozen=True)
+class Treatment:
+    """What was done about one finding; `problem` is empty unless a step was refused."""
+
+    finding: Finding
+    problem: str = ""
+    mended: bool = False
+
+
+@dataclass(frozen=True)
+class Repaired:
+    """The faults found first, what was done, and the faults that are there afterwards."""
+
+    findings: tuple[Finding, ...]
+    treatments: tuple[Treatment, ...]
+    left: tuple[Finding, ...]
+
+
+def repair(outside: Outside, scope: Scope, timeout: float, settle: float = SETTLE_SECONDS) -> Repaired:
+    """Mend everything within `scope`; each step's success is what a new diagnosis says."""
+    deadline = time.monotonic() + timeout
+    signs, findings = examine(outside, scope.covers, settle, timeout)
+    treatments = _mend_all(outside, signs, findings, scope.mends, deadline)
+    left = [one for one in diagnose(look(outside)) if scope.covers(one)] if treatments else findings
+    return Repaired(tuple(findings), _judged(treatments, left), tuple(left))
+
+
+def finish_unfinished(outside: Outside, host: Host, scope: Scope, timeout: float) -> Repaired:
+    """Finish what a killed run of ours left within `scope`, and nothing else; `host` is what was seen just now.
+
+    A cycle under way is waited for until it is over or has not moved for a while.
+    """
+
+    def matters(finding: Finding) -> bool:
+        return scope.covers(finding) and (finding.fault in OUR_OWN or finding.fault in UNDER_WAY)
+
+    def ours(finding: Finding) -> bool:
+        return scope.covers(finding) and finding.fault in OUR_OWN
+
+    if not any(map(matters, diagnose(Signs(host, kernel_connections(outside.sysfs.root))))):
+        return Repaired((), (), ())
+    deadline = time.monotonic() + timeout
+    signs, found = examine(outside, matters, SETTLE_SECONDS, timeout)
+    findings = [one for one in found if ours(one)]
+    treatments = _mend_all(outside, signs, findings, ours, deadline)
+    left = [one for one in diagnose(look(outside)) if ours(one)] if treatments else findings
+    return Repaired(tuple(findings), _judged(treatments, left), tuple(left))
+
+
+def _mend_all(
+    outside: Outside,
+    signs: Signs,
+    findings: Sequence[Finding],
+    mends: Callable[[Finding], bool],
+    deadline: float,
+) -> list[Treatment]:
+    """Pass after pass: mend, look, and stop once nothing new is left or time is over."""
+    treatments: list[Treatment] = []
+    tried: set[Key] = set()
+    for _pass in range(_MOST_PASSES):
+        now = [one for one in findings if mends(one) and _key(one) not in tried]
+        if not now or time.monotonic() >= deadline:
+            break
+        done = _mend_once(outside, signs, now, deadline)
+        tried.update(_key(treatment.finding) for treatment in done)
+        treatments += done
+        signs = look(outside)
+        findings = diagnose(signs)
+    return treatments
+
+
+def _mend_once(outside: Outside, signs: Signs, findings: Sequence[Finding], deadline: float) -> list[Treatment]:
+    """All that concerns single devices, then one recipe for each connection, side by side."""
+    treatments = []
+    for finding in findings:
+        if finding.recipe in MENDERS:
+            treatments.append(_mend_device(outside, signs, finding))
+    chosen: dict[int, Finding] = {}
+    for finding in findings:
+        if finding.recipe in FLOWS and finding.domid is not None:
+            chosen.setdefault(finding.domid, finding)
+    flows = {}
+    for domid, finding in chosen.items():
+        clock = Clock(deadline)
+        flows[f"xen.pci-repair-{domid}"] = (flow_of(outside, signs, finding, clock), clock)
+    outcomes = run(outside.store, flows) if flows else {}
+    for (domid, finding), outcome in zip(chosen.items(), outcomes_in_order(flows, outcomes)):
+        treatments.append(Treatment(finding, _problem(outcome, domid)))
+    return treatments
+
+
+def outcomes_in_order(tokens: Iterable[str], outcomes: dict[str, Outcome]) -> list[Outcome]:
+    """Outcomes in the order of their tokens: the loop returns them as they end."""
+    return [outcomes[token] for token in tokens]
+
+
+def _mend_device(outside: Outside, signs: Signs, finding: Finding) -> Treatment:
+    assert finding.recipe is not None
+    try:
+        problems = MENDERS[finding.recipe](outside, signs, finding)
+    except _FAILURES as error:
+        problems = [str(error)]
+    return Treatment(finding, "; ".join(problems))
+
+
+def _problem(outcome: Outcome, domid: int) -> str:
+    if outcome.error is None:
+        return str(outcome.value or "")
+    if isinstance(outcome.error, DeadlinePassed):
+        return f"time was over before domain {domid} answered"
+    if isinstance(outcome.error, _FAILURES):
+        return str(outcome.error)
+    raise outcome.error
+
+
+def _judged(treatments: Sequence[Treatment], left: Sequence[Finding]) -> tuple[Treatment, ...]:
+    """A fault is mended if it is not found again; never because a recipe ran to its end."""
+    remaining = {(one.fault, one.domid, device) for one in left for device in one.devices or (None,)}
+    return tuple(
+        replace(
+            one,
+            mended=not any(
+                (one.finding.fault, one.finding.domid, device) in remaining for device in one.finding.devices or (None,)
+            ),
+        )
+        for one in treatments
+    )
+
+
+def _key(finding: Finding) -> Key:
+    return finding.fault, finding.domid, finding.devices

@@ -1,0 +1,315 @@
+#!/usr/bin/python
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Name what is wrong with a host's PCI connections and mend it: arguments, repair, result."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: repair
+short_description: Name and mend faults of PCI passthrough on a Xen host
+version_added: 0.1.0
+author:
+  - xen.pci contributors (@xen-pci)
+description:
+  - Looks at everything that a Xen host shows of its PCI passthrough (xenstore, sysfs, Xen, libxl's records), names each
+    known fault, and mends it by the recipe for that fault.
+  - Nothing is assumed from earlier runs, neither of this collection nor of C(xl). A fault counts once it has looked
+    the same for O(settle) seconds, so that a change that is under way is not taken for one.
+  - A fault is called mended when a new look does not find it any more, not because a step succeeded.
+  - In check mode the faults are named with their recipes, and nothing is touched.
+  - The task fails if a fault is left that needs attention.
+requirements:
+  - pyxs on the Xen host (Debian's package is C(python3-pyxs))
+  - Xen's Python binding C(xen.lowlevel.xc), or the C(libxenctrl) of the running Xen
+extends_documentation_fragment:
+  - xen.pci.attributes
+  - xen.pci.attributes.actiongroup_pci
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+options:
+  domains:
+    description:
+      - Names of the domains whose faults are to be mended.
+      - If neither O(domains) nor O(devices) is given, all faults of the host are, also those of domains that are gone.
+    type: list
+    elements: str
+    default: []
+  devices:
+    description:
+      - Host addresses of devices whose faults are to be mended, in whatever domain they are.
+    type: list
+    elements: str
+    default: []
+  faults:
+    description:
+      - Only these faults are looked for and mended.
+      - V(never_connected) and V(sticky_permissive) may be as somebody wants it (a guest that still boots, a
+        device that needs it). They are reported always and mended only if named here.
+    type: list
+    elements: str
+    default: []
+    choices:
+      - aer_failure
+      - closed_connection
+      - dead_marker
+      - device_gone
+      - disordered_entries
+      - empty_connection
+      - ghost_connection
+      - leaked_hold
+      - left_rights
+      - lost_event
+      - missed_connect
+      - missing_marker
+      - never_connected
+      - not_in_pciback
+      - refused_cycle
+      - rights_missing
+      - shared_device
+      - silent_guest
+      - sticky_permissive
+      - stuck_cycle
+      - stuck_kernel_device
+      - unanswered_close
+      - unexplained_owner
+      - unexported_entry
+      - unfinished_close
+      - unfinished_removal
+      - unquarantined
+      - wrong_marker
+  settle:
+    description:
+      - Seconds for which a fault must look the same before it is one.
+      - C(xl) needs some seconds for an attach. Longer resets, or guests that are slow to answer, want more.
+    type: float
+    default: 2.0
+  timeout:
+    description:
+      - Seconds for everything, and also for waiting until another run has finished with the host.
+    type: int
+    default: 60
+seealso:
+  - module: xen.pci.domain_devices
+  - module: xen.pci.host_info
+"""
+
+EXAMPLES = r"""
+- name: See what is wrong, and what would be done about it
+  xen.pci.repair:
+  check_mode: true
+  register: diagnosis
+
+- name: Mend whatever a crashed toolstack has left
+  xen.pci.repair:
+
+- name: Give up the connection of a guest that never answered
+  xen.pci.repair:
+    domains: [web01]
+    faults: [never_connected, left_rights]
+"""
+
+RETURN = r"""
+actions:
+  description: What was done, or in check mode would be done, in words.
+  returned: always
+  type: list
+  elements: str
+  sample: ["web01: unfinished_removal (0000:03:00.0): drop the entries that nobody uses and close the gaps"]
+findings:
+  description: The faults that were found first.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    fault:
+      description: Its name, see O(faults).
+      type: str
+      returned: success
+    domain:
+      description: Name of the domain, empty if it is none of one that runs.
+      type: str
+      returned: success
+    domid:
+      description: Number of the domain, or null.
+      type: int
+      returned: success
+    devices:
+      description: Host addresses of the devices concerned.
+      type: list
+      elements: str
+      returned: success
+    evidence:
+      description: What shows it.
+      type: str
+      returned: success
+    recipe:
+      description: What mends it, empty if nothing does from here.
+      type: str
+      returned: success
+    advice:
+      description: What it means, and what a person can do.
+      type: str
+      returned: success
+treatments:
+  description:
+    - What was done about each fault, in order. Mending one may have shown another that was not found first.
+  returned: when not in check mode
+  type: list
+  elements: dict
+  contains:
+    fault:
+      description: Its name.
+      type: str
+      returned: success
+    domain:
+      description: Name of the domain.
+      type: str
+      returned: success
+    devices:
+      description: Host addresses of the devices concerned.
+      type: list
+      elements: str
+      returned: success
+    recipe:
+      description: What was done.
+      type: str
+      returned: success
+    problem:
+      description: What was refused on the way, empty if nothing.
+      type: str
+      returned: success
+    mended:
+      description: Whether a new look at the host did not find the fault any more.
+      type: bool
+      returned: success
+left:
+  description: The faults that are there afterwards, as in RV(findings).
+  returned: always
+  type: list
+  elements: dict
+"""
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+
+from ansible_collections.xen.pci.plugins.module_utils.decisions.diagnose import Finding, in_words, title
+from ansible_collections.xen.pci.plugins.module_utils.decisions.faults import Fault
+from ansible_collections.xen.pci.plugins.module_utils.engine.examine import SETTLE_SECONDS, examine
+from ansible_collections.xen.pci.plugins.module_utils.engine.outside import Outside, open_outside
+from ansible_collections.xen.pci.plugins.module_utils.engine.repair import Repaired, Scope, Treatment, repair
+from ansible_collections.xen.pci.plugins.module_utils.interfaces.hypervisor import HypervisorError
+from ansible_collections.xen.pci.plugins.module_utils.interfaces.run_lock import RunLockError, run_lock
+from ansible_collections.xen.pci.plugins.module_utils.interfaces.sysfs import SysfsError
+from ansible_collections.xen.pci.plugins.module_utils.interfaces.xenstore import PYXS_IMPORT_ERROR, XenStoreError
+from ansible_collections.xen.pci.plugins.module_utils.values.address import AddressError, Sbdf
+
+
+def main() -> None:
+    """Run as an Ansible module."""
+    module = AnsibleModule(
+        argument_spec={
+            "domains": {"type": "list", "elements": "str", "default": []},
+            "devices": {"type": "list", "elements": "str", "default": []},
+            "faults": {
+                "type": "list",
+                "elements": "str",
+                "default": [],
+                "choices": sorted(fault.code for fault in Fault),
+            },
+            "settle": {"type": "float", "default": SETTLE_SECONDS},
+            "timeout": {"type": "int", "default": 60},
+        },
+        supports_check_mode=True,
+    )
+    if PYXS_IMPORT_ERROR is not None:
+        module.fail_json(msg=missing_required_lib("pyxs"), exception=PYXS_IMPORT_ERROR)
+    try:
+        scope = Scope(
+            domains=frozenset(module.params["domains"]),
+            devices=frozenset(Sbdf.parse(address) for address in module.params["devices"]),
+            named=frozenset(fault for fault in Fault if fault.code in module.params["faults"]),
+        )
+        with open_outside() as outside:
+            if module.check_mode:
+                _prescribe(module, outside, scope)
+            with run_lock(module.params["timeout"]):
+                _repair(module, outside, scope)
+    except (XenStoreError, HypervisorError, SysfsError, AddressError, RunLockError) as error:
+        module.fail_json(msg=str(error))
+
+
+def _prescribe(module: AnsibleModule, outside: Outside, scope: Scope) -> None:
+    _signs, findings = examine(outside, scope.covers, module.params["settle"], module.params["timeout"])
+    mended = [one for one in findings if scope.mends(one)]
+    module.exit_json(
+        changed=bool(mended),
+        actions=[in_words(one) for one in mended],
+        findings=[_finding(one) for one in findings],
+        left=[_finding(one) for one in findings],
+        diff={"before": _lines(findings), "after": _lines([one for one in findings if one not in mended])},
+    )
+
+
+def _repair(module: AnsibleModule, outside: Outside, scope: Scope) -> None:
+    repaired = repair(outside, scope, module.params["timeout"], module.params["settle"])
+    result = {
+        "changed": any(treatment.mended for treatment in repaired.treatments),
+        "actions": [in_words(treatment.finding) for treatment in repaired.treatments],
+        "findings": [_finding(one) for one in repaired.findings],
+        "treatments": [_treatment(one) for one in repaired.treatments],
+        "left": [_finding(one) for one in repaired.left],
+        "diff": {"before": _lines(repaired.findings), "after": _lines(repaired.left)},
+    }
+    pressing = [one for one in repaired.left if scope.mends(one) or one.recipe is None]
+    if pressing:
+        module.fail_json(msg=_message(pressing, repaired), **result)
+    module.exit_json(**result)
+
+
+def _message(pressing: list[Finding], repaired: Repaired) -> str:
+    problems = {one.finding: one.problem for one in repaired.treatments if one.problem}
+    sentences = []
+    for one in pressing:
+        problem = f" (tried: {problems[one]})" if one in problems else ""
+        sentences.append(f"{title(one)}: {one.evidence}{problem}; {one.advice}")
+    return "Not everything is mended. " + ". ".join(sentences)
+
+
+def _lines(findings: Any) -> str:
+    return "".join(f"{title(one)}: {one.evidence}\n" for one in findings)
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    return {
+        "fault": finding.fault.code,
+        "domain": finding.domain,
+        "domid": finding.domid,
+        "devices": [str(device) for device in finding.devices],
+        "evidence": finding.evidence,
+        "recipe": finding.recipe.value if finding.recipe else "",
+        "advice": finding.advice,
+    }
+
+
+def _treatment(treatment: Treatment) -> dict[str, Any]:
+    finding = treatment.finding
+    return {
+        "fault": finding.fault.code,
+        "domain": finding.domain,
+        "devices": [str(device) for device in finding.devices],
+        "recipe": finding.recipe.value if finding.recipe else "",
+        "problem": treatment.problem,
+        "mended": treatment.mended,
+    }
+
+
+if __name__ == "__main__":
+    main()
