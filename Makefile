@@ -35,6 +35,9 @@ export ANSIBLE_COLLECTIONS_PATH := $(ROOT)/$(BUILD)/collections
 # One Python for a run of ansible-test: by itself it tries every name like python3.9 on PATH, stand-ins included.
 minor = $$($(1)/bin/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 
+# Hosts that the lab's tests run on side by side: each takes one core and about 4 GiB.
+LAB_HOSTS ?= $(shell nproc)
+
 # Further words for pytest, for example: make unit PYTEST_ARGS='-k address -x'
 PYTEST_ARGS ?=
 # The name of the host that `make lab` boots; another one with LAB=...
@@ -196,7 +199,7 @@ test-lab: $(READY) ## All of them, with counts
 
 .PHONY: lab-tests
 lab-tests: $(READY)
-	$(VENV)/bin/python -m pytest --junitxml=$(RESULTS)/lab-tests.xml tests/lab $(PYTEST_ARGS)
+	$(VENV)/bin/python -m pytest -n $(LAB_HOSTS) --dist loadfile --junitxml=$(RESULTS)/lab-tests.xml tests/lab $(PYTEST_ARGS)
 
 .PHONY: lab
 lab: $(READY) ## Boot a host to try things by hand; prints how to log in
