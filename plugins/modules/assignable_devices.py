@@ -272,7 +272,8 @@ from ansible_collections.xen.pci.plugins.module_utils.decisions.assignment impor
     plan_absent,
     plan_present,
 )
-from ansible_collections.xen.pci.plugins.module_utils.decisions.persistence import BootPlan, (
+from ansible_collections.xen.pci.plugins.module_utils.decisions.persistence import (
+    BootPlan,
     Holding,
     Persistence,
     held_after_reboot,

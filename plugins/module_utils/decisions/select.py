@@ -61,6 +61,11 @@ def select(facts: Sequence[Facts], criteria: Criteria) -> list[Facts]:
     ]
 
 
+def in_use_first(facts: Sequence[Facts]) -> list[Facts]:
+    """The same devices: first those that domains have, then those that pciback holds, then the rest."""
+    return sorted(facts, key=lambda one: (not one.get("domain"), not one.get("assignable")))
+
+
 def resolve_all(
     catalogue: Mapping[str, Entry],
     where: Lookup,

@@ -145,6 +145,10 @@ def test_a_shared_line_of_a_device_with_message_interrupts_is_a_warning() -> Non
     plan = plan_present(situation(able, device(B, "e1000e", **LINE)), [A])
     assert len(plan.steps) == 1
     assert "shares interrupt line 17" in plan.warnings[0]
+    others = [device(one, "e1000e", **LINE, message_interrupts=True) for one in (A, B)]
+    (warning,) = plan_present(situation(*others, device(C, None, **LINE)), [A, B]).warnings
+    assert f"{A} shares" in warning
+    assert "so do 1 more" in warning
 
 
 def test_groups_of_xen_are_not_split() -> None:

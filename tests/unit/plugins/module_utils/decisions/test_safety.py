@@ -162,7 +162,7 @@ def test_a_shared_line_is_refused_without_message_interrupts_and_warned_about_wi
     assert "shares interrupt line 17 with 0000:02:00.0," in str(refusal)
     able = ties(shared, B, {A, C})
     assert able.refusals == []
-    assert "harmless while the driver in the guest uses MSI" in able.warnings[0]
+    assert "harmless while the driver in the guest uses MSI" in able.warnings[0].reason
     assert ties(shared, A, {C}) == Ties()
 
 
@@ -190,7 +190,7 @@ def test_a_device_without_reset_is_warned_about_or_refused_with_what_stands_in_t
     port = Sbdf.parse("0000:00:01.0")
     bare = topology(A={"reset_methods": (), "parent": port}, B={"parent": port})
     (warning,) = ties(bare, A, set()).warnings
-    assert "0000:01:00.0 has no way to be reset, and 0000:02:00.0 on its bus keep" in warning
+    assert "0000:01:00.0 has no way to be reset, and 0000:02:00.0 on its bus keep" in warning.reason
     (refusal,) = ties(bare, A, set(), require_reset=True).refusals
     assert refusal.check is Check.NO_RESET
     assert ties(bare, B, set(), require_reset=True) == Ties()
@@ -206,6 +206,9 @@ def test_a_reason_overrules_one_check_and_is_kept() -> None:
     assert [one.check for one in verdict.refusals] == [Check.BRIDGE]
     assert [(one.refusal.check, one.why) for one in verdict.waived] == [(Check.DISK, "wiped")]
     assert judge(REFUSALS, {}).refusals == tuple(REFUSALS)
+    mild = [Refusal(A, Check.SHARED_INTERRUPT, "a line")]
+    assert judge([], {}, mild).warnings == tuple(mild)
+    assert judge([], {"shared-interrupt": "known"}, mild).warnings == ()
 
 
 def test_waivers_of_what_cannot_be_waived_are_told() -> None:

@@ -1,0 +1,153 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Choose devices from what host_info returned, in a template."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+
+from ansible_collections.xen.pci.plugins.module_utils.decisions.select import (
+    NeedsJmespath,
+    SelectionError,
+    in_use_first,
+    select,
+)
+from ansible_collections.xen.pci.plugins.module_utils.values.address import AddressError, Sbdf
+from ansible_collections.xen.pci.plugins.module_utils.values.catalogue import Criteria
+
+DOCUMENTATION = r"""
+name: select
+short_description: Choose PCI devices of a Xen host by their facts
+version_added: 0.1.0
+author:
+  - xen.pci contributors (@xen-pci)
+description:
+  - Takes the devices that M(xen.pci.host_info) returned and leaves those that fit everything given.
+  - The choice is the one that a pool in the catalogue of M(xen.pci.assignable_devices) would make, as far as facts
+    tell it. With O(count), devices that domains have come first, then those that pciback holds, so that a choice
+    stays what it was.
+positional: expression
+options:
+  _input:
+    description: Devices, or the whole result of M(xen.pci.host_info).
+    type: raw
+    required: true
+  expression:
+    description:
+      - A JMESPath expression over the list of devices. It must yield devices or their addresses.
+      - Numbers and truth values are literals in backticks, text stands in single quotes.
+    type: str
+  count:
+    description: So many devices, neither more nor fewer. Without it, all that fit.
+    type: int
+  numa_node:
+    description: NUMA node.
+    type: int
+  class:
+    description: Beginning of the class, hexadecimal, as V(0200) for Ethernet.
+    type: str
+  pf:
+    description: Address of the physical function, for its virtual functions.
+    type: str
+  free:
+    description:
+      - Whether nobody has the device and nothing speaks against giving it away. Without it, both.
+    type: bool
+requirements:
+  - jmespath on the control node, if O(expression) is given
+notes:
+  - Results are plain data. Marks that Ansible puts on data, such as where it comes from, are not kept.
+seealso:
+  - module: xen.pci.host_info
+  - module: xen.pci.assignable_devices
+"""
+
+EXAMPLES = r"""
+- name: Look at the host
+  xen.pci.host_info:
+  register: xen
+
+- name: All network cards on NUMA node 0 that have virtual functions
+  ansible.builtin.debug:
+    msg: "{{ xen | xen.pci.select('[?sriov_totalvfs > `0`]', class='02', numa_node=0) | map(attribute='address') }}"
+
+- name: Two free virtual functions of a card
+  ansible.builtin.set_fact:
+    chosen: "{{ xen | xen.pci.select(pf='0000:3b:00.0', free=true, count=2) }}"
+"""
+
+RETURN = r"""
+_value:
+  description: Devices, each as M(xen.pci.host_info) describes it.
+  type: list
+  elements: dict
+"""
+
+OPTIONS = ("count", "numa_node", "class", "pf", "free")
+
+
+def select_devices(data: Any, expression: str | None = None, **options: Any) -> list[dict[str, Any]]:
+    """The filter. Raises AnsibleFilterError with one sentence."""
+    unknown = sorted(set(options) - set(OPTIONS))
+    if unknown:
+        raise AnsibleFilterError(f"xen.pci.select has no option {', '.join(unknown)}; it has {', '.join(OPTIONS)}.")
+    devices, given = _devices(data), _plain(options, "options")
+    criteria = Criteria(None if expression is None else str(expression), given.get("numa_node"), free=False)
+    try:
+        physical = str(Sbdf.parse(given["pf"])) if given.get("pf") is not None else None
+        fitting = [one for one in select(devices, criteria) if _fits(one, given, physical)]
+    except NeedsJmespath:
+        raise AnsibleFilterError(
+            "xen.pci.select evaluates expressions with jmespath, which Python on the control node lacks; install it."
+        ) from None
+    except (SelectionError, AddressError) as error:
+        raise AnsibleFilterError(f"xen.pci.select: {error}.") from error
+    return _counted(fitting, given.get("count"))
+
+
+def _devices(data: Any) -> list[dict[str, Any]]:
+    """Plain data: JMESPath tests types by identity and does not know those in which Ansible wraps its own."""
+    plain = _plain(data, "devices")
+    if isinstance(plain, dict):
+        plain = plain.get("devices")
+    if not isinstance(plain, list) or not all(isinstance(one, dict) and "address" in one for one in plain):
+        raise AnsibleFilterError("xen.pci.select takes the result of xen.pci.host_info, or the devices in it.")
+    return plain
+
+
+def _plain(data: Any, what: str) -> Any:
+    try:
+        return json.loads(json.dumps(data))
+    except (TypeError, ValueError) as error:
+        raise AnsibleFilterError(f"xen.pci.select: the {what} are not plain data ({error}).") from error
+
+
+def _fits(device: dict[str, Any], options: dict[str, Any], physical: str | None) -> bool:
+    return (
+        str(device.get("class", "")).startswith(str(options.get("class") or "").lower())
+        and (physical is None or device.get("physfn") == physical)
+        and (options.get("free") is None or bool(device.get("free")) == bool(options["free"]))
+    )
+
+
+def _counted(devices: list[Any], count: Any) -> list[dict[str, Any]]:
+    if count is None:
+        return devices
+    if isinstance(count, bool) or not isinstance(count, int) or count < 0:
+        raise AnsibleFilterError(f"xen.pci.select: count must be a whole number, not {count!r}.")
+    if len(devices) < count:
+        found = ", ".join(one["address"] for one in devices) or "none"
+        raise AnsibleFilterError(f"xen.pci.select: {count} devices are wanted, but only {len(devices)} fit ({found}).")
+    return in_use_first(devices)[:count]
+
+
+class FilterModule:
+    """What Ansible looks for."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        return {"select": select_devices}
