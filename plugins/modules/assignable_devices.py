@@ -301,7 +301,6 @@ from ansible_collections.xen.pci.plugins.module_utils.values.address import Addr
 from ansible_collections.xen.pci.plugins.module_utils.values.catalogue import Entry
 from ansible_collections.xen.pci.plugins.module_utils.values.identity import IdentityError
 
-
 _FAILURES = (
     AddressError,
     AssignmentError,
