@@ -15,6 +15,7 @@ from xenlab import Host
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--lab-host", metavar="NAME", help="use this running host of the lab, and leave it running")
+    parser.addoption("--record", action="store_true", help="keep the traces of plays, for tests without a lab")
 
 
 @pytest.fixture(scope="session")

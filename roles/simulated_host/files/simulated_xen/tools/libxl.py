@@ -16,7 +16,9 @@ from typing import Any
 from ..host.device import Address
 from .toolstack import DOMID_IO, Failed, Toolstack, complain
 
-FIELDS = ("state", "key", "dev", "vdev", "opts", "vdevfn", "name")
+#: An entry's nodes in the order in which libxl removes them, and in which it moves those of a later entry.
+REMOVED = ("state", "key", "dev", "vdev", "opts", "vdevfn", "name")
+MOVED = ("state", "dev", "key", "vdev", "opts", "vdevfn", "name")
 OPTIONS = "msitranslate=0,power_mgmt=0,permissive={},rdm_policy=strict"
 
 
@@ -267,11 +269,11 @@ class Libxl(Toolstack):
         return True
 
     def _compact(self, backend: str, number: int, count: int) -> None:
-        for field in FIELDS:
+        for field in REMOVED:
             self.xs.remove(f"{backend}/{field}-{number}")
         self.xs.write(f"{backend}/num_devs", count - 1)
         for later in range(number + 1, count):
-            for field in FIELDS:
+            for field in MOVED:
                 value = self.xs.read(f"{backend}/{field}-{later}")
                 if value is not None:
                     self.xs.write(f"{backend}/{field}-{later - 1}", value)

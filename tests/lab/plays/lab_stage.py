@@ -1,0 +1,76 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A host of the lab as a stage."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import tarfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ansible
+
+from plays.stage import GUESTS, Stage
+from xenlab import Host, ssh
+
+ROOT = Path(__file__).resolve().parents[3]
+LOG = "/var/log/xen/xenstored-access.log"
+PLACE = "/root/plays"
+
+
+class LabStage(Stage):
+    """A running host. The product is copied there once for each stage."""
+
+    silence = 15.0
+    patience = 300.0
+
+    def __init__(self, host: Host) -> None:
+        super().__init__()
+        self._host = host
+        self._start = 0
+        self._send()
+
+    def _send(self) -> None:
+        content = io.BytesIO()
+        with tarfile.open(fileobj=content, mode="w") as archive:
+            collection = "lib/ansible_collections/xen/pci/plugins"
+            for source, target in (
+                (ROOT / "plugins/module_utils", f"{collection}/module_utils"),
+                (ROOT / "plugins/modules", f"{collection}/modules"),
+                (Path(ansible.__path__[0]) / "module_utils", "lib/ansible/module_utils"),
+                (Path(ansible.__path__[0]) / "module_utils/__init__.py", "lib/ansible/__init__.py"),
+                *((path, path.name) for path in Path(__file__).parent.glob("in_dom0/*.py")),
+            ):
+                archive.add(source, target, filter=lambda one: None if one.name.endswith("__pycache__") else one)
+        words = [*ssh.command(self._host.directory), f"rm -rf {PLACE}; mkdir {PLACE}; tar -x -C {PLACE}"]
+        subprocess.run(words, input=content.getvalue(), check=True)
+
+    def run(self, words: Sequence[str]) -> tuple[int, str]:
+        done = self._host.run(words, check=False, timeout=600)
+        return done.status, done.stdout + done.stderr
+
+    def product(self, script: str, arguments: dict[str, Any]) -> tuple[int, str]:
+        words = ["env", f"PYTHONPATH={PLACE}/lib", "python3", f"{PLACE}/{script}", json.dumps(arguments)]
+        return self.run(words)
+
+    def _log(self) -> list[str]:
+        return self._host.run(f"tail -c +{self._start + 1} {LOG}").lines
+
+    def _mark(self) -> None:
+        self._start = int(self._host.run(f"stat -c %s {LOG}").stdout)
+
+    def renew(self) -> None:
+        """Have all guests run, without devices: what an interrupted play left is taken away."""
+        for guest in GUESTS:
+            status, attached = self.run(["xl", "pci-list", guest])
+            if status == 0 and not attached.strip():
+                continue
+            if status == 0:
+                self.xl("destroy", guest)
+            self.xl("create", f"/etc/xen/{guest}.cfg")
+            self._host.guest(guest).run("true", timeout=120)

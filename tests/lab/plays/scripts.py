@@ -1,0 +1,121 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The plays. Each starts and ends with guests that have no device, and tells what the docstring says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from plays.stage import Stage
+
+NIC1, NIC2, NIC3, NIC4 = (f"0000:0{number}:00.0" for number in (1, 2, 3, 4))
+DUAL0, DUAL1 = "0000:00:08.0", "0000:00:08.1"
+#: pciback gets these before each play; it does not get the next one.
+DEVICES = (NIC1, NIC2, NIC3, NIC4, DUAL0, DUAL1)
+NOT_HELD = "0000:00:09.0"
+
+Play = Callable[[Stage], None]
+
+
+def first_device_and_close(stage: Stage) -> None:
+    """A guest's first device, and its last one leaves with a close."""
+    stage.declare(g1=[NIC1])
+    stage.declare(g1=[])
+
+
+def batches(stage: Stage) -> None:
+    """Several devices are added in one cycle, with two functions of one slot; several are removed in one."""
+    stage.declare(g1=[NIC1])
+    stage.declare(g1=[NIC1, NIC2, NIC3, DUAL0, DUAL1])
+    stage.declare(g1=[NIC2, DUAL1])
+    stage.declare(g1=[])
+
+
+def batch_at_creation(stage: Stage) -> None:
+    """A first connection with several devices at once."""
+    stage.declare(g1=[DUAL0, DUAL1, NIC3])
+    stage.declare(g1=[])
+
+
+def mixed(stage: Stage) -> None:
+    """Removals and additions in one cycle."""
+    stage.declare(g1=[NIC1, NIC2])
+    stage.declare(g1=[NIC2, NIC3, NIC4])
+    stage.declare(g1=[])
+
+
+def move(stage: Stage) -> None:
+    """A device goes from one guest to the other in one run."""
+    stage.declare(g1=[NIC1, NIC2], g2=[NIC3])
+    stage.declare(g1=[NIC1], g2=[NIC2, NIC3])
+    stage.declare(g1=[], g2=[])
+
+
+def by_xl(stage: Stage) -> None:
+    """xl attaches and detaches, one device at a time, and tears the connection down under the guest."""
+    stage.xl("pci-attach", "g2", NIC1)
+    stage.until("g2", 4, 4)
+    stage.xl("pci-attach", "g2", NIC2)
+    stage.until("g2", 4, 4)
+    stage.xl("pci-attach", "g2", NIC3)
+    stage.until("g2", 4, 4)
+    stage.xl("pci-detach", "g2", NIC2)
+    stage.xl("pci-detach", "g2", NIC1)
+    stage.xl("pci-detach", "g2", NIC3)
+    stage.settle()
+
+
+def guest_without_frontend(stage: Stage) -> None:
+    """A guest that never connects: its connection is removed again."""
+    stage.declare(fails=True, g3=[NIC1, NIC2])
+    stage.settle()
+
+
+def paused_guest(stage: Stage) -> None:
+    """A guest that does not answer: additions, removals and a close are withdrawn, and it wakes up unharmed."""
+    stage.declare(g2=[NIC1, NIC2])
+    stage.xl("pause", "g2")
+    stage.declare(fails=True, g2=[NIC1, NIC2, NIC3])
+    stage.declare(fails=True, g2=[NIC2])
+    stage.declare(fails=True, g2=[])
+    stage.xl("unpause", "g2")
+    stage.settle()
+    stage.declare(g2=[])
+
+
+def refused_by_pciback(stage: Stage) -> None:
+    """pciback gives a batch up at a device that it does not hold, and both ends are restarted."""
+    stage.declare(g2=[NIC1])
+    stage.refused_cycle("g2", NIC2, NOT_HELD, NIC3)
+    stage.declare(g2=[NIC1, NIC3])
+    stage.declare(g2=[])
+
+
+def destroyed_guest(stage: Stage) -> None:
+    """xl destroys a guest that has devices."""
+    for nic in (NIC1, NIC2):
+        stage.xl("pci-attach", "g2", nic)
+        stage.until("g2", 4, 4)
+    stage.xl("destroy", "g2")
+    stage.settle()
+
+
+PLAYS: dict[str, Play] = {
+    play.__name__: play
+    for play in (
+        first_device_and_close,
+        batches,
+        batch_at_creation,
+        mixed,
+        move,
+        by_xl,
+        guest_without_frontend,
+        paused_guest,
+        refused_by_pciback,
+        destroyed_guest,
+    )
+}
+
+#: Those in which the product has no part.
+BY_XL = ("by_xl", "destroyed_guest")

@@ -1,0 +1,131 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where a play is performed: what its script can do, the same on every kind of host."""
+
+from __future__ import annotations
+
+import json
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+from plays.trace import SCRIPT, Event, from_log, home
+
+GUESTS = ("g1", "g2", "g3")
+
+
+class Failed(AssertionError):
+    """The play did not go as its script says; the text tells what happened instead."""
+
+
+class Stage(ABC):
+    """One host. `silence`: seconds to wait for a guest that will never answer; `patience`: for one that will."""
+
+    silence: float
+    patience: float
+
+    def __init__(self) -> None:
+        self._names: dict[int, str] = {}
+        self._directions: list[tuple[int, Event]] = []
+
+    @abstractmethod
+    def run(self, words: Sequence[str]) -> tuple[int, str]:
+        """Run a command in dom0; its status and output."""
+
+    @abstractmethod
+    def product(self, script: str, arguments: dict[str, Any]) -> tuple[int, str]:
+        """Run a script of in_dom0 there, where the product can be imported; arguments as JSON."""
+
+    @abstractmethod
+    def _log(self) -> list[str]:
+        """Lines of xenstored's log since the play began."""
+
+    @abstractmethod
+    def _mark(self) -> None:
+        """The play begins here in the log."""
+
+    def prepare(self, devices: Sequence[str]) -> None:
+        """Give pciback the devices."""
+        for device in devices:
+            self.xl("pci-assignable-add", device)
+
+    def begin(self) -> None:
+        """Record from here on."""
+        for guest in GUESTS:
+            self._know(guest)
+        self._directions = []
+        self._mark()
+
+    def end(self, devices: Sequence[str]) -> None:
+        """dom0 gets its devices back."""
+        for device in devices:
+            self.xl("pci-assignable-remove", "-r", device)
+
+    def _know(self, guest: str) -> None:
+        self._names[int(self.run(["xl", "domid", guest])[1])] = guest
+
+    def trace(self) -> list[Event]:
+        """What happened since the play began, and which guests were paused when."""
+        events = from_log(self._log(), self._names)
+        for position, direction in reversed(self._directions):
+            events.insert(position, direction)
+        return events
+
+    # -- what scripts do -----------------------------------------------------------------------------
+
+    def declare(self, fails: bool = False, **guests: Sequence[str]) -> dict[str, Any]:
+        """Run the module domain_devices: these guests have exactly these devices."""
+        domains = {name: {"devices": list(devices), "exclusive": True} for name, devices in guests.items()}
+        timeout = int(self.silence if fails else self.patience)
+        _status, output = self.product("run_module.py", {"domains": domains, "timeout": timeout})
+        said = [line for line in output.splitlines() if line.startswith("{")]
+        if not said:
+            raise Failed(output)
+        result: dict[str, Any] = json.loads(said[-1])
+        if bool(result.get("failed")) != fails:
+            raise Failed(str(result.get("msg", result)))
+        return result
+
+    def refused_cycle(self, guest: str, *devices: str) -> None:
+        """A cycle that pciback will give up, written without the checks that prevent it, and our way out of it."""
+        domid = next(number for number, name in self._names.items() if name == guest)
+        status, output = self.product("refused_cycle.py", {"domid": domid, "devices": list(devices)})
+        if status:
+            raise Failed(output)
+
+    def xl(self, *words: str, fails: bool = False) -> None:
+        """Run xl."""
+        status, output = self.run(["xl", *words])
+        if bool(status) != fails:
+            raise Failed(f"xl {' '.join(words)} ended with {status}: {output}")
+        if words[0] in ("pause", "unpause"):
+            self._directions.append((len(from_log(self._log(), self._names)), Event(SCRIPT, words[0], home(words[1]))))
+
+    def until(self, guest: str, backend: int | None, frontend: int | None) -> None:
+        """Wait until both ends of a guest's connection are in these states (None: there is none)."""
+        deadline = time.monotonic() + self.patience
+        while (states := self.states(guest)) != (backend, frontend):
+            if time.monotonic() > deadline:
+                raise Failed(f"{guest}: states are {states}, not {(backend, frontend)}")
+            time.sleep(self.patience / 1000)
+
+    def states(self, guest: str) -> tuple[int | None, int | None]:
+        """Backend's and frontend's state as the trace has it."""
+        paths = f"/local/domain/0/backend/pci/{guest}/0/state", f"/local/domain/{guest}/device/pci/0/state"
+        found: dict[str, int | None] = dict.fromkeys(paths)
+        for event in self.trace():
+            for path in paths:
+                if event.action == "rm" and f"{path}/".startswith(f"{event.path}/"):
+                    found[path] = None
+                elif event.path == path and event.action == "write":
+                    found[path] = int(event.value)
+        return found[paths[0]], found[paths[1]]
+
+    def settle(self) -> None:
+        """Wait until nobody has changed anything for a while."""
+        before = -1
+        while before != (now := len(self.trace())):
+            before = now
+            time.sleep(self.patience / 60)

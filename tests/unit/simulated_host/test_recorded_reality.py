@@ -1,0 +1,42 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The simulated host against traces that were recorded on real Xen: each step, its writer, its value.
+
+The product's plays are replayed (the toolstack's part as it was recorded, so that the product may change);
+those of xl are performed by the simulated xl.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from plays import recorded
+from plays.replay import replay
+from plays.scripts import BY_XL, DEVICES, PLAYS
+from plays.simulated_stage import SimulatedStage
+from plays.trace import DOM0, difference
+
+
+@pytest.mark.parametrize("play", [name for name in PLAYS if name not in BY_XL])
+def test_kernels_answer_as_they_did_on_real_xen(play: str, short_path: Path) -> None:
+    real = recorded.load(play)
+    assert sum(event.writer == DOM0 for event in real) > 3
+    parted = difference(real, replay(real, short_path))
+    assert parted is None, parted
+
+
+@pytest.mark.parametrize("play", BY_XL)
+def test_xl_does_what_it_did_on_real_xen(play: str, short_path: Path) -> None:
+    with SimulatedStage(short_path / "h") as stage:
+        stage.prepare(DEVICES)
+        stage.begin()
+        PLAYS[play](stage)
+        parted = difference(recorded.load(play), stage.trace())
+    assert parted is None, parted
+
+
+def test_every_recording_belongs_to_a_play() -> None:
+    assert {path.stem for path in recorded.DIRECTORY.glob("*.txt")} == set(PLAYS)
