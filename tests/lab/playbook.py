@@ -40,14 +40,18 @@ def apply(host: Host, declared: Mapping[str, Any], options: Sequence[str] = ()) 
 
 
 def task(
-    host: Host, module: str, arguments: Mapping[str, Any], environment: Mapping[str, str] | None = None
+    host: Host,
+    module: str,
+    arguments: Mapping[str, Any],
+    environment: Mapping[str, str] | None = None,
+    options: Sequence[str] = (),
 ) -> Mapping[str, Any]:
-    """Run one module, with more environment variables if given; returns its result, failed or not."""
+    """Run one module, with more environment variables and options if given; returns its result, failed or not."""
     playbook = host.directory / "task.json"
     only = {"name": "task", module: dict(arguments), "environment": dict(environment or {})}
     play = {"hosts": "xen", "gather_facts": False, "tasks": [only]}
     playbook.write_text(json.dumps([play]))
-    return run(host, str(playbook), {}).tasks["task"]
+    return run(host, str(playbook), {}, options).tasks["task"]
 
 
 def run(host: Host, playbook: str, declared: Mapping[str, Any], options: Sequence[str] = ()) -> Run:
