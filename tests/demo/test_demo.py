@@ -58,7 +58,7 @@ def assert_nothing_is_left(directory: Path) -> None:
 
 
 def test_the_demo_shows_the_main_job(directory: Path) -> None:
-    output, _ = (process := start(directory)).communicate()
+    output = (process := start(directory)).communicate()[0]
     assert process.returncode == 0, output
     scenes = re.split(r"(?m)^\d\. .*─$", output)[1:]
     assert len(scenes) == 8
@@ -92,7 +92,7 @@ def test_an_interrupted_demo_cleans_up(directory: Path, moment: str, ending: sig
         os.killpg(process.pid, ending)
     else:
         process.send_signal(ending)
-    rest, _ = process.communicate()
+    rest = process.communicate()[0]
     assert process.returncode != 0
     assert "Interrupted: stopping the simulated hosts." in rest
     assert "Traceback" not in rest
