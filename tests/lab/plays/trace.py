@@ -162,12 +162,12 @@ def _dom0_first(stream: list[Event]) -> list[Event]:
     for event in stream:
         created = event.writer == TOOLSTACK and event.path.endswith("device/pci/0/state") and event.value == "1"
         # The transaction of the creation may go on after that node: kernels see it as a whole.
-        waited = event.writer == TOOLSTACK and (guest or found[-1].writer == DOM0)
+        waited = event.writer == TOOLSTACK and found and (guest or found[-1].writer == DOM0)
         connected = event.writer == DOM0 and event.path.endswith("/0/state") and event.value == "4"
         if guest is not None and (waited or connected):
             found += guest
             guest = None
-        if guest is not None and event.writer != DOM0:
+        if guest is not None and event.writer not in (DOM0, TOOLSTACK):
             guest.append(event)
         else:
             found.append(event)
