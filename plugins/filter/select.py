@@ -106,7 +106,7 @@ def select_devices(data: Any, expression: str | None = None, **options: Any) -> 
             "xen.pci.select evaluates expressions with jmespath, which Python on the control node lacks; install it."
         ) from None
     except (SelectionError, AddressError) as error:
-        raise AnsibleFilterError(f"xen.pci.select: {error}.") from error
+        raise AnsibleFilterError(f"xen.pci.select: {error}.") from None
     return _counted(fitting, given.get("count"))
 
 

@@ -9,6 +9,7 @@ it is used there and the move is told. An address beside nothing of the kind is 
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -94,9 +95,22 @@ def resolve(catalogue: Mapping[str, Entry], where: Lookup, wanted: Iterable[str]
         for sbdf, same in names.items()
         if len(same) > 1
     ]
+    return Resolution(found, tuple(problems), tuple(missing), moves(found, catalogue, where))
+
+
+def moves(names: Iterable[str], catalogue: Mapping[str, Entry], where: Lookup) -> tuple[Moved, ...]:
+    """Which of these names, and of the physical functions that they refer to, are not where they were last known."""
     last_places = {name: sbdf for sbdf, name in where.chosen_as.items()}
-    moves = (_move(name, sbdf, catalogue, last_places) for name, sbdf in found.items())
-    return Resolution(found, tuple(problems), tuple(missing), tuple(move for move in moves if move is not None))
+    entries = {name: catalogue[name] for name in names if name in catalogue}
+    physical = [entry.pool.kind.pf if entry.pool is not None else entry.identity.pf for entry in entries.values()]
+    moved = []
+    for name in dict.fromkeys([*entries, *(one for one in physical if one in catalogue)]):
+        identity = catalogue[name].identity
+        before = identity.address or last_places.get(name)
+        if catalogue[name].pool is None and before is not None:
+            with contextlib.suppress(IdentityError):  # told where the name is looked up
+                moved.append(Moved(name, before, find(name, catalogue, where)))
+    return tuple(move for move in moved if move.before != move.after)
 
 
 def find(name: str, catalogue: Mapping[str, Entry], where: Lookup, asked: frozenset[str] = frozenset()) -> Sbdf:
@@ -170,12 +184,6 @@ def _find_anywhere(name: str, identity: Identity, where: Lookup) -> Sbdf:
     if possible:
         raise IdentityError([_unreadable(name, identity, possible, where)])
     raise _Absent([_missing(name, identity, where)])
-
-
-def _move(name: str, now: Sbdf, catalogue: Mapping[str, Entry], last_places: Mapping[str, Sbdf]) -> Moved | None:
-    entry = catalogue.get(name)
-    before = (entry.identity.address if entry is not None else None) or last_places.get(name)
-    return Moved(name, before, now) if entry is not None and before is not None and before != now else None
 
 
 def _several(name: str, identity: Identity, candidates: list[Sbdf]) -> str:

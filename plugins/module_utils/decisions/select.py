@@ -25,7 +25,7 @@ from ..model.host import Host
 from ..values.address import AddressError, Sbdf
 from ..values.catalogue import Criteria, Entry, Pool
 from ..values.identity import IdentityError, Match
-from .resolve import Lookup, Resolution, find, listed, resolve, with_physical_function
+from .resolve import Lookup, Resolution, find, listed, moves, resolve, with_physical_function
 
 Facts = Mapping[str, Any]
 
@@ -100,7 +100,8 @@ def resolve_all(
             problems.append(short)
         elif name in wanted and not filled[name]:
             missing.append(name)
-    return replace(single, problems=tuple(problems), missing=tuple(missing), pools=filled)
+    moved = moves(wanted, catalogue, where)
+    return replace(single, problems=tuple(problems), missing=tuple(missing), pools=filled, moved=moved)
 
 
 def share_out(
