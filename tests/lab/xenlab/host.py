@@ -89,6 +89,18 @@ class Host:
             machine.stop(self.directory)
             self._clean()
 
+    def reboot(self, *, timeout: float = 600) -> None:
+        """Reboot Xen and dom0, whose disk stays as it is, and wait (seconds) until all guests report again."""
+        deadline = time.monotonic() + timeout
+        boot = self.run("cat /proc/sys/kernel/random/boot_id").stdout
+        seen = len(self.console_lines())
+        # sshd would not answer any more: the command outlives the connection.
+        self.run("sync; (sleep 1; reboot -f) > /dev/null 2>&1 &")
+        ssh.close(self.directory)
+        self._wait_until_ready(deadline, seen)
+        if self.run("cat /proc/sys/kernel/random/boot_id").stdout == boot:
+            raise LabError(f"host {self.name} did not reboot")
+
     def run(
         self, words: str | Sequence[str], *, timeout: float = 120, check: bool = True, stdin: str | None = None
     ) -> ssh.Result:
@@ -158,9 +170,10 @@ class Host:
     def _state(self) -> Path:
         return self.directory / "host.json"
 
-    def _wait_until_ready(self, deadline: float) -> None:
+    def _wait_until_ready(self, deadline: float, after: int = 0) -> None:
+        """Wait for the console to say so, in a line after the first `after` ones."""
         while True:
-            lines = self.console_lines()
+            lines = self.console_lines()[after:]
             if failed := [line for line in lines if FAILED in line]:
                 raise LabError(f"host {self.name}: {failed[0].partition(FAILED)[2]}")
             if any(READY in line for line in lines):

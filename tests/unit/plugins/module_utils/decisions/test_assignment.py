@@ -210,6 +210,23 @@ def test_free_is_what_nobody_has_and_nothing_speaks_against() -> None:
     assert [free(now, sbdf) for sbdf in (A, B, C)] == [True, False, False]
 
 
+def test_what_a_guest_had_is_reset_on_its_way_back() -> None:
+    now = replace(situation(device(A, "pciback"), device(B, "pciback")), guests={A: "web01"})
+    assert plan_absent(now, [A, B]).steps == (Release(A, None, None, "web01"), Release(B, None, None))
+    assert str(plan_absent(now, [A]).steps[0]).startswith(f"reset {A}, which web01 had; release {A}")
+
+
+def test_what_a_guest_had_and_nothing_resets_is_refused_unless_somebody_takes_the_blame() -> None:
+    now = replace(situation(device(A, "pciback", reset_methods=())), guests={A: "web01"})
+    (reason,) = plan_absent(now, [A]).refusals
+    assert f"{A} was with domain web01" in reason and "untrusted" in reason
+    assert plan_present(now, [], exclusive=True).refusals == (reason,)
+    waived = plan_absent(now, [A], {A: Wish("a", {"untrusted": "web01 is our own"})})
+    assert waived.steps == (Release(A, None, None),)
+    assert [one.why for one in waived.waived] == ["web01 is our own"]
+    assert plan_absent(replace(now, guests={}), [A]).refusals == ()
+
+
 drivers = st.sampled_from(["pciback", "e1000e", None])
 
 

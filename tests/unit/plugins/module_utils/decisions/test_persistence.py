@@ -11,6 +11,8 @@ import pytest
 
 from ansible_collections.xen.pci.plugins.module_utils.decisions.persistence import (
     BootPlan,
+    Holding,
+    Persistence,
     complaints,
     declared_by_us,
     held_after_reboot,
@@ -196,3 +198,37 @@ def test_what_an_interrupted_run_left_stale_is_made_anew() -> None:
     assert (dict(again.files), again.stages) == ({}, (Stage.INITRAMFS,))
     assert again.changes
     assert again.actions == ["rebuild the initramfs configuration"]
+
+
+HELD = replace(MODULE, hide=(HideSetting(f"/{MODPROBE}", f"({A})({B})", ours=True),))
+
+
+@pytest.mark.parametrize(
+    ("want", "wanted"),
+    [
+        (Persistence(frozenset({C}), persistent=True), {A, B, C}),
+        (Persistence(frozenset({C})), {A, B}),
+        (Persistence(frozenset({A, C}), persistent=False), {B}),
+        (Persistence(frozenset({A}), released=frozenset({A})), {B}),
+        (Persistence(frozenset({C}), persistent=True, exclusive=True), {C}),
+        (Persistence(frozenset({A, C}), exclusive=True), {A}),
+        (Persistence(frozenset({C}), frozenset({B}), persistent=True), {A, C}),
+    ],
+)
+def test_what_a_run_wants_of_the_next_boot(want: Persistence, wanted: set[Sbdf]) -> None:
+    assert want.wanted(declared_by_us(HELD)) == wanted
+    then = after(HELD, want.plan(HELD))
+    assert held_after_reboot(then, [A, B, C]) == want.expected(HELD, [A, B, C]) == wanted
+    assert not want.plan(then).changes
+
+
+def test_what_others_keep_is_expected_to_stay() -> None:
+    boot = replace(MODULE, hide=(FOREIGN,))
+    assert Persistence(frozenset({C})).expected(boot, [A, B, C]) == {A}
+    (reason,) = Persistence(frozenset({A}), persistent=False).plan(boot).refusals
+    assert "not ours to change" in reason
+
+
+def test_four_values_of_now_and_after_a_reboot() -> None:
+    asked = [(now, later) for now in (False, True) for later in (False, True)]
+    assert [Holding.of(*one).value for one in asked] == ["neither", "after_reboot", "now", "both"]

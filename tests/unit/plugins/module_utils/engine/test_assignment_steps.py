@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import errno
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -27,6 +28,7 @@ from ansible_collections.xen.pci.plugins.module_utils.engine.outside import Outs
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.hypervisor import HypervisorError
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.notes import Note, read_notes, write_note
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.sysfs import SysfsError
+from ansible_collections.xen.pci.plugins.module_utils.model.boot import DriverModule
 from ansible_collections.xen.pci.plugins.module_utils.model.host import (
     DOMID_IO,
     Host,
@@ -296,3 +298,73 @@ def test_notes_of_devices_that_others_released_or_swapped_mean_nothing() -> None
     write_note(store, C, Note(True, "8086:10d3"))
     world.drivers[C] = "nvme"
     assert current_notes(store, host(world)) == {}
+
+
+class Resettable(World):
+    """The same, whose devices may have a reset: None if they have none."""
+
+    def __init__(self, outcome: Exception | bool) -> None:
+        super().__init__()
+        self.outcome = outcome
+        self.held_at_reset: list[str | None] = []
+
+    def reset(self, sbdf: Sbdf) -> bool:
+        self.held_at_reset.append(self.drivers[sbdf])
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        return self.outcome
+
+
+def test_what_a_guest_had_is_reset_while_pciback_still_has_it() -> None:
+    world = Resettable(True)
+    run(world, Release(C, "nvme", NVME, "web01"))
+    assert (world.held_at_reset, world.drivers[C]) == (["pciback"], "nvme")
+    world = Resettable(True)
+    run(world, Release(C, "nvme", NVME))
+    assert world.held_at_reset == []
+
+
+@pytest.mark.parametrize("outcome", [False, SysfsError("no reset")])
+def test_without_the_reset_it_stays_with_pciback(outcome: Exception | bool) -> None:
+    world = Resettable(outcome)
+    before = world.state()
+    with pytest.raises(AssignmentError, match=r"reset"):
+        run(world, Release(C, "nvme", NVME, "web01"))
+    assert world.state() == before
+
+
+class Loaded:
+    """The world's sysfs, with these drivers loaded."""
+
+    def __init__(self, world: World, names: set[str]) -> None:
+        self._world, self._names = world, names
+
+    def drivers(self) -> frozenset[str]:
+        return frozenset(self._names)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._world, name)
+
+
+class Modules:
+    """Kernel modules that fit every device, and which of them were loaded."""
+
+    def __init__(self) -> None:
+        self.loaded: list[str] = []
+
+    def drivers_of(self, devices: list[tuple[Sbdf, str]]) -> dict[Sbdf, tuple[DriverModule, ...]]:
+        return {sbdf: (DriverModule("e1000e"), DriverModule("ahci", built_in=True)) for sbdf, _modalias in devices}
+
+    def load(self, name: str) -> bool:
+        self.loaded.append(name)
+        return True
+
+
+@pytest.mark.parametrize(("there", "loaded"), [({"pciback"}, ["e1000e"]), ({"pciback", "e1000e"}, [])])
+def test_a_driver_that_fits_is_loaded_if_it_is_not(there: set[str], loaded: list[str]) -> None:
+    world, modules = World(), Modules()
+    devices = {C: replace(host(world).devices[C], modalias="pci:v00008086d000010D3")}
+    outside: Any = world
+    seen = Outside(outside, cast(Any, Loaded(world, there)), outside, cast(Any, modules))
+    apply(seen, Host(devices=devices, domains={}), {}, [Release(C, None, None)])
+    assert modules.loaded == loaded
