@@ -27,6 +27,7 @@ def config_space(size: int = 4096, command: int = 0x0507, msix: bool = True) -> 
     struct.pack_into("<HH", space, 0x04, command, 0x0010)
     space[0x0E] = 0x80
     space[0x34] = 0x50
+    space[0x3D] = 1
     struct.pack_into("<BBH", space, 0x50, 0x05, 0x60, 0x0080)
     struct.pack_into("<BBH", space, 0x60, 0x11, 0x70, 0x8002 if msix else 0x0002)
     struct.pack_into("<BBH", space, 0x70, 0x10, 0x00, 0x0002)
@@ -100,6 +101,8 @@ def test_a_device_is_read_with_all_its_facts(tree: Tree) -> None:
     # The eighth line is a window of SR-IOV, not one of the function's own.
     assert device.resources == (Resource(0xFE000000, 0xFE01FFFF, 0x40200), Resource(0xC000, 0xC01F, 0x40101))
     assert [window.is_io_ports for window in device.resources] == [False, True]
+    assert (device.interrupt_pin, device.message_interrupts) == (1, True)
+    assert (device.path, device.slot, device.label, device.parent) == ("0000:00/00.0", None, None, None)
 
 
 def test_virtual_functions_and_their_parent_point_to_each_other(tree: Tree) -> None:
@@ -111,6 +114,102 @@ def test_virtual_functions_and_their_parent_point_to_each_other(tree: Tree) -> N
     devices = Sysfs(tree.root).devices()
     assert devices[NIC].virtfns == (other,)
     assert devices[other].physfn == NIC
+
+
+def test_virtual_functions_are_numbered_and_found_by_number(tree: Tree) -> None:
+    path = tree.device(NIC, under=f"{PORT}/")
+    virtual = [Sbdf.parse(f"0000:04:{slot:02x}.0") for slot in range(11)]
+    for number, sbdf in enumerate(reversed(virtual)):
+        below = tree.device(sbdf, under=f"{PORT}/")
+        (tree.root / path / f"virtfn{number}").symlink_to(f"../{sbdf}")
+        (tree.root / below / "physfn").symlink_to(f"../{NIC}")
+    sysfs = Sysfs(tree.root)
+    devices = sysfs.devices()
+    assert devices[NIC].virtfns == tuple(reversed(virtual))
+    assert [devices[sbdf].vf_index for sbdf in reversed(virtual)] == list(range(11))
+    assert devices[virtual[0]].path == "0000:00/02.0/00.0/vf10"
+    assert sysfs.device(virtual[0]) == devices[virtual[0]]
+
+
+def test_a_path_leaves_out_the_numbers_of_buses_below_the_root(tree: Tree) -> None:
+    tree.device(PORT, **{"class": "0x060400"})
+    tree.device(NIC, under=f"{PORT}/")
+    tree.device(NVME, under=f"{PORT}/0000:00:07.0/")
+    devices = Sysfs(tree.root).devices()
+    assert devices[NIC].path == "0000:00/02.0/00.0"
+    assert devices[NVME].path == "0000:00/02.0/07.0/00.0"
+    assert (devices[PORT].path, devices[PORT].parent) == ("0000:00/02.0", None)
+    assert devices[NIC].parent == PORT
+
+
+def test_slots_and_devices_have_the_names_that_firmware_gives_them(tree: Tree) -> None:
+    tree.device(NIC, label="Onboard LAN 1")
+    tree.device(Sbdf.parse("0000:03:00.1"))
+    tree.device(NVME)
+    tree.write("bus/pci/slots/3-1/address", "0000:03:00\n")
+    tree.write("bus/pci/slots/9/address", "0000:09\n")
+    devices = Sysfs(tree.root).devices()
+    assert [device.slot for device in devices.values()] == ["3-1", "3-1", None]
+    assert [device.label for device in devices.values()] == ["Onboard LAN 1", None, None]
+
+
+def test_the_console_is_found_by_firmware_framebuffer_and_terminal(tree: Tree) -> None:
+    screen, serial = NIC, NVME
+    tree.device(screen, boot_vga="1")
+    path = tree.device(serial, boot_vga="0")
+    for group, name, device in (("graphics", "fb0", NIC), ("tty", "ttyS4", NVME), ("tty", "ttyS5", NIC)):
+        node = tree.root / f"devices/pci0000:00/{device}/{group}/{name}"
+        node.mkdir(parents=True)
+        (node / "device").symlink_to(tree.root / f"devices/pci0000:00/{device}")
+        (tree.root / "class" / group).mkdir(exist_ok=True)
+        (tree.root / "class" / group / name).symlink_to(node)
+    tree.write("class/tty/console/active", "tty0 ttyS4\n")
+    devices = Sysfs(tree.root).devices()
+    assert devices[screen].consoles == ("the firmware's display", "framebuffer fb0")
+    assert devices[serial].consoles == ("console ttyS4",)
+    assert path
+
+
+def test_pcibacks_lists_are_read_per_device(tree: Tree) -> None:
+    tree.device(NIC)
+    tree.device(NVME)
+    tree.write("bus/pci/drivers/pciback/slots", f"{NIC}\n{NIC}\n0000:05:00.0\n")
+    tree.write("bus/pci/drivers/pciback/permissive", f"{NVME}\n")
+    devices = Sysfs(tree.root).devices()
+    assert [device.pciback_slots for device in devices.values()] == [2, 0]
+    assert [device.permissive for device in devices.values()] == [False, True]
+    assert Sysfs(tree.root).permissive(NVME)
+
+
+def test_a_list_of_slots_that_fills_its_page_says_nothing_of_others(tree: Tree) -> None:
+    tree.device(NIC)
+    tree.device(NVME)
+    listed = [str(NIC), *(f"0000:{bus:02x}:{slot:02x}.0" for bus in range(0x10, 0x1A) for slot in range(32))]
+    tree.write("bus/pci/drivers/pciback/slots", "\n".join(listed[:315]) + "\n")
+    assert [device.pciback_slots for device in Sysfs(tree.root).devices().values()] == [1, None]
+    tree.write("bus/pci/drivers/pciback/slots", "\n".join(listed[:314]) + "\n")
+    assert [device.pciback_slots for device in Sysfs(tree.root).devices().values()] == [1, 0]
+
+
+def test_a_slot_is_removed_as_often_as_it_is_listed(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree.device(NIC)
+    entries = [NIC] * 3
+
+    def write(self: Sysfs, file: Path, text: str, sbdf: Sbdf, purpose: str) -> None:
+        if sbdf not in entries:
+            raise SysfsError("not listed", errno.ENOENT)
+        entries.remove(sbdf)
+
+    monkeypatch.setattr(Sysfs, "_write", write)
+    assert Sysfs(tree.root).remove_slot(NIC)
+    assert entries == []
+    assert not Sysfs(tree.root).remove_slot(NIC)
+
+
+def test_permissive_for_all_is_a_parameter_of_the_module(tree: Tree) -> None:
+    assert not Sysfs(tree.root).permissive_for_all()
+    tree.write("module/xen_pciback/parameters/permissive", "Y\n")
+    assert Sysfs(tree.root).permissive_for_all()
 
 
 def test_devices_below_a_bridge_are_its_children(tree: Tree) -> None:

@@ -107,6 +107,42 @@ def test_a_disk_that_a_guest_has_is_in_use(tree: Tree) -> None:
     assert tree.uses()[NVME][0].used_by == ("nvme0n1 is a disk of domain 7",)
 
 
+def test_a_member_of_an_imported_zfs_pool_is_in_use(tree: Tree) -> None:
+    tree.block(f"pci0000:00/{NVME}/nvme/nvme0/nvme0n1", "259:0")
+    data = tree.sys.parent / "run/udev/data"
+    data.mkdir(parents=True)
+    (data / "b259:0").write_text("S:disk/by-label/tank\nE:ID_FS_TYPE=zfs_member\nE:ID_FS_LABEL=tank\n")
+    assert tree.uses()[NVME][0].used_by == ()
+    (tree.proc / "spl/kstat/zfs/tank").mkdir(parents=True)
+    assert tree.uses()[NVME][0].used_by == ("nvme0n1 is a member of ZFS pool tank, which is imported",)
+    (data / "b259:0").write_text("E:ID_FS_TYPE=ext4\nE:ID_FS_LABEL=tank\n")
+    assert tree.uses()[NVME][0].used_by == ()
+
+
+def test_a_path_of_a_multipath_device_is_in_use(tree: Tree) -> None:
+    tree.block(f"pci0000:00/{NVME}/host0/sda", "8:0", holders=("dm-0",))
+    tree.block("virtual/block/dm-0", "254:0", dm__name="mpatha", dm__uuid="mpath-36001")
+    assert tree.uses()[NVME][0].used_by == ("sda is held by dm-0 (multipath device mpatha)",)
+
+
+def test_the_boot_partition_is_in_use(tree: Tree) -> None:
+    tree.block(f"pci0000:00/{NVME}/nvme/nvme0/nvme0n1", "259:0")
+    tree.block(f"pci0000:00/{NVME}/nvme/nvme0/nvme0n1/nvme0n1p1", "259:1", partition="1")
+    (tree.proc / "self/mountinfo").write_text("90 28 259:1 / /boot/efi rw - vfat /dev/nvme0n1p1 rw\n")
+    assert tree.uses()[NVME][0].used_by == ("nvme0n1p1 is mounted on /boot/efi",)
+
+
+def test_addresses_of_both_families_are_told_but_those_that_every_interface_has(tree: Tree) -> None:
+    (tree.proc / "net/route").write_text(ROUTES)
+    (tree.proc / "net/if_inet6").write_text(
+        "fe800000000000000000000000000001 02 40 20 80     eth8\n"
+        "fd000000000000000000000000000002 02 40 00 80     eth2\n"
+        "00000000000000000000000000000001 01 80 10 80       lo\n"
+    )
+    networks = {"xenbr0": ("10.0.0.0/24",), "eth1": ("10.0.1.0/24",), "eth2": ("fd00::2",)}
+    assert NetGraph(tree.sys).use(()).networks == networks
+
+
 def test_a_multipath_namespace_stands_on_all_controllers_of_its_subsystem(tree: Tree) -> None:
     subsystem = tree.sys / "devices/virtual/nvme-subsystem/nvme-subsys0"
     tree.block("virtual/nvme-subsystem/nvme-subsys0/nvme0n1", "259:0")
