@@ -250,6 +250,7 @@ seconds:
 """
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -405,6 +406,9 @@ def _desired(
     """
     domains, problems = _validated(params["domains"])
     requests = {name: _requests(spec["devices"], catalogue, problems) for name, spec in domains.items()}
+    for name, asked in requests.items():
+        listed = Counter(one for one in asked if isinstance(one, str))
+        problems += [f"{one} is declared twice for {name}; list it once" for one, count in listed.items() if count > 1]
     wanted = dict.fromkeys(one.pool if isinstance(one, Share) else one for asked in requests.values() for one in asked)
     resolution = resolve_names(catalogue, situation, notes, wanted)
     has = {domain.name: domain.devices for domain in situation.host.domains.values()}
