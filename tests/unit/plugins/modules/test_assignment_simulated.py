@@ -1,0 +1,236 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""assignable_devices, domain_devices and host_info on a simulated host: refusals, moves, pools, what others left."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from simulated_xen import daemon
+
+MODULES = "ansible_collections.xen.pci.plugins.modules"
+NIC, OTHER_NIC, HIDDEN, EDU = "0000:01:00.0", "0000:02:00.0", "0000:04:00.0", "0000:00:09.0"
+BEHIND_BRIDGE = "0000:06:01.0", "0000:06:02.0"
+SERIAL = "52-54-00-ff-ff-00-01-01"
+MORE = [
+    {"at": "00:1e.0", "model": "pci-bridge", "bus": "06"},
+    {"at": "06:01.0", "model": "e1000e", "mac": "52:54:00:00:06:01"},
+    {"at": "06:02.0", "model": "e1000e", "mac": "52:54:00:00:06:02"},
+]
+
+
+class Server:
+    """A simulated host, the modules on it, and the hand of somebody else."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory / "h"
+        description = json.loads((Path(daemon.__file__).parent / "machines" / "small-server.json").read_text())
+        description["devices"] += MORE
+        description["hidden"] = [HIDDEN]
+        (directory / "machine.json").write_text(json.dumps(description))
+        daemon.start(str(directory / "machine.json"), self.directory)
+        variables = daemon.RunDirectory(self.directory).environment()
+        variables["PYTHONPATH"] = os.pathsep.join([variables["PYTHONPATH"], *sys.path])
+        variables["PATH"] += os.pathsep + os.environ["PATH"]
+        self.environment = {**os.environ, **variables}
+
+    def run(self, module: str, check: bool = False, **arguments: Any) -> dict[str, Any]:
+        done = subprocess.run(
+            [sys.executable, "-m", f"{MODULES}.{module}"],
+            env=self.environment,
+            input=json.dumps({"ANSIBLE_MODULE_ARGS": {**arguments, "_ansible_check_mode": check}}),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.stdout.strip(), done.stderr
+        return dict(json.loads(done.stdout))
+
+    def assign(self, *devices: Any, **more: Any) -> dict[str, Any]:
+        return self.run("assignable_devices", devices=list(devices), **more)
+
+    def facts(self, device: str) -> dict[str, Any]:
+        return next(one for one in self.run("host_info")["devices"] if one["address"] == device)
+
+    def xl(self, *words: str) -> None:
+        subprocess.run(["xl", *words], env=self.environment, check=True, capture_output=True)
+
+    def write(self, file: str, text: str) -> None:
+        """What `echo TEXT > FILE` does; sysfs acts on it only in a Python of this host."""
+        script = f"open({str(self.directory / 'sys/bus/pci' / file)!r}, 'w').write({text!r})"
+        subprocess.run([sys.executable, "-c", script], env=self.environment, check=True)
+
+    def driver(self, device: str) -> str | None:
+        link = self.directory / "sys/bus/pci/devices" / device / "driver"
+        return link.resolve().name if link.exists() else None
+
+
+@pytest.fixture(scope="module")
+def untouched() -> Iterator[Server]:
+    yield from _server()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    yield from _server()
+
+
+def _server() -> Iterator[Server]:
+    where = "/dev/shm" if Path("/dev/shm").is_dir() else None
+    directory = Path(tempfile.mkdtemp(prefix="as", dir=where))
+    started = Server(directory)
+    try:
+        yield started
+    finally:
+        daemon.stop(started.directory)
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.mark.parametrize(
+    ("device", "check", "words"),
+    [
+        ("0000:00:1c.0", "bridge", "give away the devices behind it"),
+        ("0000:00:1f.2", "disk", "sda is mounted on /"),
+        ("0000:00:03.0", "network", "is network interface mgmt0, which is up"),
+        ("0000:00:02.0", "console", "the firmware's display"),
+        ("0000:00:1f.3", "mainboard", "class 0c0500"),
+        (EDU, "shared-interrupt", "neither MSI nor MSI-X"),
+        (BEHIND_BRIDGE[0], "group", f"{BEHIND_BRIDGE[1]} by the IOMMU"),
+    ],
+)
+def test_what_must_stay_is_refused_with_the_evidence(untouched: Server, device: str, check: str, words: str) -> None:
+    before = untouched.driver(device)
+    result = untouched.assign(device)
+    assert result["failed"]
+    assert f"({check}: " in result["msg"] and words in result["msg"]
+    assert untouched.driver(device) == before
+    if check != "group":
+        facts = untouched.facts(device)
+        assert not facts["free"]
+        assert check in [one["check"] for one in facts["refusals"]]
+
+
+def test_a_faulty_waiver_is_refused(untouched: Server) -> None:
+    for waive, words in ({"bridge": "I dare"}, "no check that can be waived"), ({"disk": ""}, "give its reason"):
+        result = untouched.assign("x", catalogue={"x": {"address": "00:1c.0", "waive": waive}})
+        assert result["failed"] and words in result["msg"]
+
+
+def test_a_waiver_is_recorded_and_a_group_goes_together(server: Server) -> None:
+    edu = {"path": "0000:00/09.0", "waive": {"shared-interrupt": "the others use MSI-X"}}
+    result = server.assign("edu", *BEHIND_BRIDGE, catalogue={"edu": edu})
+    assert not result.get("failed"), result
+    (waived,) = result["waived"]
+    assert (waived["address"], waived["check"], waived["waiver"]) == (EDU, "shared-interrupt", "the others use MSI-X")
+    trace = subprocess.run(
+        [sys.executable, "-m", "simulated_xen", "trace", "--dir", str(server.directory)],
+        env=server.environment | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert "the others use MSI-X" in trace
+    assert not server.assign("edu", *BEHIND_BRIDGE, catalogue={"edu": edu})["changed"]
+    only = {"g1": {"devices": [BEHIND_BRIDGE[0]]}, "g2": {"devices": [BEHIND_BRIDGE[1]]}}
+    split = server.run("domain_devices", domains=only)
+    assert split["failed"] and "(group: " in split["msg"]
+    together = server.run("domain_devices", domains={"g1": {"devices": list(BEHIND_BRIDGE)}})
+    assert not together.get("failed"), together
+
+
+def test_a_moved_device_is_used_where_it_is_and_the_move_is_told(server: Server) -> None:
+    catalogue = {"uplink": {"address": OTHER_NIC, "serial": SERIAL}}
+    result = server.assign("uplink", catalogue=catalogue)
+    assert result["moved"] == [f"uplink moved {OTHER_NIC} → {NIC}"]
+    assert any("uplink moved" in str(warning) for warning in result["warnings"])
+    assert (server.driver(NIC), server.driver(OTHER_NIC)) == ("pciback", "e1000e")
+    attached = server.run("domain_devices", domains={"g1": {"devices": ["uplink"]}}, catalogue=catalogue)
+    assert attached["moved"] == result["moved"]
+    assert attached["domains"][0]["after"] == [NIC]
+
+
+def test_what_may_be_absent_is_skipped_and_named(server: Server) -> None:
+    catalogue = {"card": {"slot": "7", "required": False}, "uplink": {"serial": SERIAL}}
+    result = server.assign("card", "uplink", catalogue=catalogue)
+    assert result["missing"] == ["card"]
+    assert [one["name"] for one in result["devices"]] == ["uplink"]
+    both = server.run("domain_devices", domains={"g1": {"devices": ["card", "uplink"]}}, catalogue=catalogue)
+    assert (both["missing"], both["domains"][0]["after"]) == (["card"], [NIC])
+    alone = server.run("domain_devices", domains={"g2": {"devices": ["card"]}}, catalogue=catalogue)
+    assert (alone["changed"], alone["missing"]) == (False, ["card"])
+    catalogue["card"]["required"] = True
+    assert "No device of this host is 'card'" in server.assign("card", catalogue=catalogue)["msg"]
+
+
+def test_a_pool_is_filled_shared_and_kept(server: Server) -> None:
+    pool = {"select": "[?driver=='e1000e' || assignable]", "class": "02", "count": 3}
+    catalogue: dict[str, Any] = {"nics": pool, "own": {"serial": SERIAL}}
+    planned = server.run("assignable_devices", check=True, devices=["nics"], catalogue=catalogue)
+    taken = server.assign("nics", catalogue=catalogue)
+    assert taken["actions"] == planned["actions"]
+    chosen = {one["address"] for one in taken["devices"]}
+    assert HIDDEN in chosen and NIC not in chosen and "0000:00:03.0" not in chosen
+    assert not server.assign({"from": "nics", "count": 1}, catalogue=catalogue)["changed"]
+    domains = {"g1": {"devices": [{"from": "nics", "count": 2}]}, "g2": {"devices": [{"from": "nics"}]}}
+    shared = server.run("domain_devices", domains=domains, catalogue=catalogue)
+    assert not shared.get("failed"), shared
+    assert {device for one in shared["domains"] for device in one["after"]} == chosen
+    for module, arguments in ("domain_devices", {"domains": domains}), ("assignable_devices", {"devices": ["nics"]}):
+        assert not server.run(module, catalogue=catalogue, **arguments)["changed"]
+    pool["count"] = 40
+    assert "wants 40 devices, but only" in server.assign("nics", catalogue=catalogue)["msg"]
+
+
+def test_what_was_hidden_at_boot_is_quarantined_once(server: Server) -> None:
+    assert not server.facts(HIDDEN)["quarantined"]
+    first, second = server.assign(HIDDEN), server.assign(HIDDEN)
+    assert "quarantine" in first["actions"][0]
+    assert not second["changed"]
+    assert server.facts(HIDDEN)["quarantined"]
+
+
+def test_permissive_is_not_passed_on_but_cleared_or_declared(server: Server) -> None:
+    server.assign(NIC)
+    server.write("drivers/pciback/permissive", NIC)
+    assert server.facts(NIC)["permissive"]
+    refused = server.run("domain_devices", domains={"g1": {"devices": [NIC]}})
+    assert refused["failed"] and "(permissive: " in refused["msg"]
+    assert "clear its permissive flag" in server.assign(NIC)["actions"][0]
+    assert not server.facts(NIC)["permissive"]
+    catalogue = {"gpu": {"serial": SERIAL, "permissive": "its driver writes vendor registers"}}
+    declared = server.assign("gpu", catalogue=catalogue)
+    assert "its driver writes vendor registers" in declared["actions"][0]
+    assert server.facts(NIC)["permissive"]
+    assert not server.assign("gpu", catalogue=catalogue)["changed"]
+    attached = server.run("domain_devices", domains={"g1": {"devices": ["gpu"]}}, catalogue=catalogue)
+    assert not attached.get("failed"), attached
+
+
+def test_half_of_a_take_is_finished(server: Server) -> None:
+    server.write(f"devices/{NIC}/driver/unbind", NIC)
+    server.write("drivers/pciback/new_slot", NIC)
+    assert server.facts(NIC)["in_slots"]
+    assert server.assign(NIC)["changed"]
+    assert server.driver(NIC) == "pciback"
+    assert not server.assign(NIC)["changed"]
+
+
+def test_half_of_a_release_is_finished(server: Server) -> None:
+    server.xl("pci-assignable-add", NIC)
+    server.write("drivers/pciback/unbind", NIC)
+    result = server.assign(NIC, state="absent")
+    assert "finish the release" in result["actions"][0]
+    assert server.driver(NIC) == "e1000e"
+    assert (server.facts(NIC)["in_slots"], server.facts(NIC)["recorded_driver"]) == (False, None)
+    assert not server.assign(NIC, state="absent")["changed"]
