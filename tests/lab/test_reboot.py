@@ -36,8 +36,7 @@ def held(host: Host) -> dict[str, str]:
 @pytest.fixture(scope="module", autouse=True)
 def _clean(host: Host) -> Iterator[None]:
     yield
-    for part in (*KEPT, BROUGHT):
-        playbook.task(host, "xen.pci.assignable_devices", {"devices": [part.bdf], "state": "absent"})
+    playbook.task(host, "xen.pci.assignable_devices", {"devices": names(*KEPT, BROUGHT), "state": "absent"})
 
 
 def test_check_mode_shows_the_files_and_writes_none(host: Host) -> None:
@@ -46,7 +45,7 @@ def test_check_mode_shows_the_files_and_writes_none(host: Host) -> None:
     assert planned["changed"]
     assert {one["held"] for one in planned["devices"]} == {"both"}
     files = {one["after_header"]: one["after"] for one in planned["diff"] if "after_header" in one}
-    assert f"hide=({NVME.bdf})({EDU.bdf})({NIC.bdf})" in files["/etc/modprobe.d/xen-pci.conf"]
+    assert f"hide=({EDU.bdf})({NVME.bdf})({NIC.bdf})\n" in files["/etc/modprobe.d/xen-pci.conf"]
     assert "softdep e1000e pre: xen-pciback" in files["/etc/modprobe.d/xen-pci.conf"]
     assert host.run(f"ls {OURS}", check=False).stdout == ""
     assert driver_in_dom0(host, NIC.bdf) == NIC.driver

@@ -26,7 +26,7 @@ from ansible_collections.xen.pci.plugins.module_utils.decisions.assignment impor
 from ansible_collections.xen.pci.plugins.module_utils.engine.assignment import AssignmentError, apply, current_notes
 from ansible_collections.xen.pci.plugins.module_utils.engine.outside import Outside
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.hypervisor import HypervisorError
-from ansible_collections.xen.pci.plugins.module_utils.interfaces.notes import Note, read_notes, write_note
+from ansible_collections.xen.pci.plugins.module_utils.interfaces.notes import Note, note_guest, read_notes, write_note
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.sysfs import SysfsError
 from ansible_collections.xen.pci.plugins.module_utils.model.boot import DriverModule
 from ansible_collections.xen.pci.plugins.module_utils.model.host import (
@@ -368,3 +368,13 @@ def test_a_driver_that_fits_is_loaded_if_it_is_not(there: set[str], loaded: list
     seen = Outside(outside, cast(Any, Loaded(world, there)), outside, cast(Any, modules))
     apply(seen, Host(devices=devices, domains={}), {}, [Release(C, None, None)])
     assert modules.loaded == loaded
+
+
+def test_the_guest_that_gets_a_device_is_noted_beside_what_else_is_known_of_it() -> None:
+    world = World()
+    store = cast(Any, world)
+    note_guest(store, host(world).devices[C], "web01")
+    assert read_notes(store)[C] == Note(True, "8086:10d3", guest="web01")
+    write_note(store, C, Note(True, "15b3:1017"))
+    note_guest(store, host(world).devices[C], "web02")
+    assert read_notes(store)[C] == Note(False, "8086:10d3", guest="web02"), "another device than the one noted"

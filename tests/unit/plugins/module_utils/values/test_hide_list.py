@@ -106,6 +106,7 @@ pieces = st.sampled_from(
 
 @given(st.lists(pieces, max_size=14).map("".join))
 @example("(0000:3b:*.*)( 3b : 0.1)")
+@example("(3b:*.*)(3b:1f.*)")
 @example("(0000:03:00.0),(0000:04:00.0)")
 @example("(0000:03:20.0)")
 def test_everything_is_read_as_the_kernel_reads_it(text: str) -> None:
