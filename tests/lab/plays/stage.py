@@ -67,7 +67,7 @@ class Stage(ABC):
         self._names[int(self.run(["xl", "domid", guest])[1])] = guest
 
     def trace(self) -> list[Event]:
-        """What happened since the play began, and which guests were paused when."""
+        """What happened since the play began, and what the script did to which guest when."""
         events = from_log(self._log(), self._names)
         for position, direction in reversed(self._directions):
             events.insert(position, direction)
@@ -100,7 +100,7 @@ class Stage(ABC):
         status, output = self.run(["xl", *words])
         if bool(status) != fails:
             raise Failed(f"xl {' '.join(words)} ended with {status}: {output}")
-        if words[0] in ("pause", "unpause"):
+        if words[0] in ("pause", "unpause", "destroy"):
             self._directions.append((len(from_log(self._log(), self._names)), Event(SCRIPT, words[0], home(words[1]))))
 
     def until(self, guest: str, backend: int | None, frontend: int | None) -> None:

@@ -141,7 +141,8 @@ def ordered(events: Iterable[Event]) -> dict[str, list[Event]]:
     writers do not wait for each other, and here dom0 goes first:
 
     - From the creation of both directories to Connected, pciback exports and pcifront publishes its page.
-    - A guest whose directory was removed complains about its event channel when it comes to it.
+    - A guest whose directory was removed complains about its event channel when it comes to it; one that is
+      destroyed may not come to it.
     """
     streams: dict[str, list[Event]] = {}
     holders: dict[str, str] = {}
@@ -178,7 +179,11 @@ def _dom0_first(stream: list[Event]) -> list[Event]:
 def _complaint_first(stream: list[Event]) -> list[Event]:
     found: list[Event] = []
     removed = 0
+    homes = [event.path for event in stream if event.writer == SCRIPT and event.action == "destroy"]
     for event in stream:
+        # The home that goes with a guest counts only if a complaint was in it.
+        if homes and ("/error/device/pci/" in event.path or (event.action == "rm" and event.path in homes)):
+            continue
         if "/error/device/pci/" in event.path and removed:
             found.insert(removed, event)
             continue

@@ -41,8 +41,6 @@ class Control:
             "devices": self._devices,
             "inject": self._inject,
             "load-pcifront": self._load_pcifront,
-            "plug": self._plug,
-            "unplug": self._unplug,
             "trace": self._trace,
             "stop": self._stop,
         }
@@ -113,12 +111,6 @@ class Control:
         if kernel is None:
             raise BadDomain("only a PV guest has pcifront")
         kernel.load_pcifront()
-
-    async def _plug(self, domid: int, device: str) -> int:
-        return self._host.domains.model(domid).plug(device)
-
-    async def _unplug(self, domid: int, device: str, seconds: float) -> None:
-        await self._host.domains.unplug(domid, device, seconds)
 
     async def _list(self) -> Any:
         return self._host.domains.listing()

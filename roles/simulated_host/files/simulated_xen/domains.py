@@ -5,22 +5,29 @@
 
 from __future__ import annotations
 
-import asyncio
-import errno
 import json
-import os
 import uuid
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+from .host.device import Address, Device
 from .hypervisor import Hypervisor
-from .kernel.guest import GuestKernel, Platform
+from .kernel.guest import GuestKernel, Manner, Platform
+from .qemu.device_model import DeviceModel
+from .qemu.qmp import QmpServer
 from .store.local import LocalClient
 from .store.store import Store
 from .store.tree import Permission, Permissions
 
 DOM0 = 0
+
+
+class Surroundings(Platform, Protocol):
+    """What guests and their QEMU reach outside of themselves."""
+
+    def host_device(self, address: Address) -> Device | None:
+        """A device of the machine."""
 
 
 class NoSuchDomain(Exception):
@@ -33,7 +40,8 @@ class BadDomain(ValueError):
 
 @dataclass
 class Config:
-    """What a domain is created from. `type`: pv, hvm or pvh; `pci`: host addresses given at creation."""
+    """What a domain is created from. `type`: pv, hvm or pvh; `pci`: host addresses given at creation;
+    `stubdomain`: the device model of an HVM guest runs in a domain of its own."""
 
     name: str
     type: str = "pv"
@@ -43,6 +51,7 @@ class Config:
     linux: str = "6.1"
     memory: int = 160
     on_reboot: str = "restart"
+    stubdomain: bool = False
     pci: list[str] = field(default_factory=list)
 
     @classmethod
@@ -56,40 +65,24 @@ class Config:
         config = cls(**values)
         if config.type not in ("pv", "hvm", "pvh"):
             raise BadDomain(f"a domain is pv, hvm or pvh, not {config.type}")
+        if config.stubdomain and config.type != "hvm":
+            raise BadDomain("only an hvm domain has a stub domain")
         return config
 
 
 @dataclass
-class DeviceModel:
-    """QEMU of an HVM guest: which host device sits where (device and function number in one byte)."""
-
-    plugged: dict[str, int] = field(default_factory=dict)
-
-    def plug(self, device: str) -> int:
-        """Give a device the first free slot from 3 on."""
-        if device in self.plugged:
-            raise OSError(errno.EEXIST, os.strerror(errno.EEXIST))
-        taken = set(self.plugged.values())
-        devfn = next(slot << 3 for slot in range(3, 32) if slot << 3 not in taken)
-        self.plugged[device] = devfn
-        return devfn
-
-    def ejected(self, device: str) -> None:
-        """The guest has let go of a device."""
-        self.plugged.pop(device, None)
-
-
-@dataclass
 class Domain:
-    """One running domain. `kernel` is there for PV guests only: others do not take part in the handshake."""
+    """One running domain. `kernel` is there for PV guests only: others do not take part in the handshake.
+    `monitor`: the socket of its QEMU; `stub`: the domain that this QEMU runs in."""
 
     domid: int
     uuid: str
     config: Config
     kernel: GuestKernel | None = None
     model: DeviceModel | None = None
+    monitor: QmpServer | None = None
+    stub: Domain | None = None
     paused: bool = False
-    unplugging: list[str] = field(default_factory=list)
 
     @property
     def home(self) -> str:
@@ -105,11 +98,15 @@ def owned_by(domid: int, *others: str) -> Permissions:
 class Domains:
     """All domains of one host, and the toolstack's acts on them."""
 
-    def __init__(self, store: Store, hypervisor: Hypervisor, platform: Platform, userdata: Path) -> None:
+    def __init__(
+        self, store: Store, hypervisor: Hypervisor, platform: Surroundings, userdata: Path, sockets: Path
+    ) -> None:
         self._store = store
         self._hypervisor = hypervisor
         self._platform = platform
         self._userdata = userdata
+        self._sockets = sockets
+        hypervisor.on_assigned = self._assigned
         self._xs = LocalClient(store, "T0", DOM0)
         self._next = 1
         self.running: dict[int, Domain] = {}
@@ -143,15 +140,45 @@ class Domains:
         self._write_userdata(domain)
         self._store.introduce(domid)
         if config.type == "hvm":
-            domain.model = DeviceModel()
+            await self._start_qemu(domain)
         if config.type == "pv":
-            major, _dot, minor = config.linux.partition(".")
-            kernel = GuestKernel(self._store, domid, self._platform, (int(major), int(minor or "0")), config.pcifront)
-            domain.kernel = kernel
-            kernel.boot()
+            self._boot(domain)
         if paused:
             self.pause(domain, True)
         return domain
+
+    def _boot(self, domain: Domain) -> GuestKernel:
+        major, _dot, minor = domain.config.linux.partition(".")
+        linux = (int(major), int(minor or "0"))
+        kernel = GuestKernel(self._store, domain.domid, self._platform, linux, domain.config.pcifront)
+        domain.kernel = kernel
+        kernel.boot()
+        return kernel
+
+    async def _start_qemu(self, domain: Domain) -> None:
+        """QEMU in dom0, or in a PV domain of its own that gets each device first and hands it on."""
+        domid, platform, hypervisor = domain.domid, self._platform, self._hypervisor
+        if domain.config.stubdomain:
+            name = f"{domain.config.name}-dm"
+            domain.stub = await self.create(Config(name, passthrough=False, linux=domain.config.linux, memory=64))
+            if domain.stub.kernel is not None:
+                # pcifront only brings the devices; no driver takes them.
+                domain.stub.kernel.manners["*"] = Manner.REFUSE
+            self._xs.write(f"{domain.home}/image/device-model-domid", domain.stub.domid)
+            self._xs.write(f"{domain.stub.home}/target", domid)
+        domain.model = DeviceModel(
+            platform.host_device,
+            lambda device: hypervisor.owner(device.address) == domid,
+            platform.config_changed,
+        )
+        domain.monitor = QmpServer(domain.model, self._sockets / f"qmp-libxl-{domid}")
+        await domain.monitor.start()
+
+    def _assigned(self, domid: int) -> None:
+        """Xen has given a domain a device."""
+        domain = self.running.get(domid)
+        if domain is not None and domain.model is not None:
+            domain.model.go_on()
 
     async def destroy(self, domain: Domain) -> None:
         """The domain is gone, with its directories; backend directories are left to who made them."""
@@ -161,6 +188,10 @@ class Domains:
             rights.dying = True
         if domain.kernel is not None:
             await domain.kernel.stop()
+        if domain.monitor is not None:
+            domain.monitor.stop()
+        if domain.stub is not None:
+            await self.destroy(domain.stub)
         console = f"/local/domain/0/backend/console/{domain.domid}"
         for path in (domain.home, f"/libxl/{domain.domid}", f"/vm/{domain.uuid}", console):
             self._xs.remove(path)
@@ -171,37 +202,19 @@ class Domains:
     def pause(self, domain: Domain, paused: bool) -> None:
         """Stop or go on running."""
         domain.paused = paused
-        if not paused and domain.model is not None:
-            while domain.unplugging:
-                domain.model.ejected(domain.unplugging.pop())
+        if domain.model is not None:
+            domain.model.paused = paused
+            domain.model.go_on()
         if domain.kernel is not None:
             domain.kernel.pause(paused)
-
-    def model(self, domid: int) -> DeviceModel:
-        """The QEMU of an HVM guest."""
-        domain = self.find(str(domid))
-        if domain.model is None:
-            raise BadDomain(f"domain {domid} is no HVM guest")
-        return domain.model
-
-    async def unplug(self, domid: int, device: str, seconds: float) -> None:
-        """device_del: ask the guest, and wait until it has ejected the device. ENODEV, ETIMEDOUT."""
-        domain, model = self.find(str(domid)), self.model(domid)
-        if device not in model.plugged:
-            raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
-        if not domain.paused:
-            model.ejected(device)
-            return
-        domain.unplugging.append(device)
-        await asyncio.sleep(seconds)
-        if device in model.plugged:
-            raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
 
     async def stop_all(self) -> None:
         """The host goes down."""
         for domain in list(self.running.values()):
             if domain.kernel is not None:
                 await domain.kernel.stop()
+            if domain.monitor is not None:
+                domain.monitor.stop()
 
     # -- records -------------------------------------------------------------------------------------
 
@@ -274,10 +287,22 @@ class Domains:
                     "uuid": domain.uuid,
                     "paused": domain.paused,
                     "oops": kernel.oops if kernel else None,
-                    "devices": {
-                        str(where): {"host": str(seen.device), "driver": seen.driver}
-                        for where, seen in (kernel.devices if kernel else {}).items()
-                    },
+                    "stub": domain.stub.domid if domain.stub else None,
+                    "devices": self._devices(domain),
                 }
             )
         return result
+
+    @staticmethod
+    def _devices(domain: Domain) -> dict[str, dict[str, str | None]]:
+        """What the guest sees by its own addresses."""
+        if domain.model is not None:
+            return {
+                f"0000:00:{one.slot:02x}.{one.function}": {
+                    "host": str(one.device),
+                    "driver": one.device.model.driver if one.taken else None,
+                }
+                for one in domain.model.plugged.values()
+            }
+        seen = domain.kernel.devices if domain.kernel else {}
+        return {str(where): {"host": str(one.device), "driver": one.driver} for where, one in seen.items()}

@@ -135,6 +135,15 @@ class Faults:
         except ValueError:
             raise BadFault(f"a driver does {', '.join(m.value for m in Manner)}, not {manner}") from None
 
+    @fault
+    async def refuse_eject(self, domain: str, refuse: bool = True) -> None:
+        """An HVM guest does not eject devices (with `refuse` false: ejects those that it was asked for)."""
+        model = self._host.domains.find(domain).model
+        if model is None:
+            raise BadFault(f"{domain} is no HVM guest")
+        model.keeps = refuse
+        model.go_on()
+
     # -- devices -------------------------------------------------------------------------------------
 
     @fault

@@ -57,6 +57,7 @@ class Hypervisor:
         self._owners: dict[Address, int] = {}
         self.domains: dict[int, DomainRights] = {DOM0: DomainRights(iommu)}
         self.broken: set[Address] = set()
+        self.on_assigned: Callable[[int], None] = lambda domid: None
 
     # -- domains -------------------------------------------------------------------------------------
 
@@ -113,6 +114,7 @@ class Hypervisor:
             raise refuse(errno.EBADF)
         self._owners[address] = domid
         self._note("xen", "assign", f"{address} {domid}")
+        self.on_assigned(domid)
 
     def deassign(self, domid: int, sbdf: int) -> None:
         """Take a device from a domain: to quarantine, or from quarantine to dom0."""

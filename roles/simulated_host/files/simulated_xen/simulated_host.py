@@ -63,6 +63,11 @@ class RunDirectory:
         return self.path / "var" / "lib" / "xen"
 
     @property
+    def qemu(self) -> Path:
+        """Stands for /var/run/xen: sockets of QEMU."""
+        return self.path / "var" / "run" / "xen"
+
+    @property
     def trace(self) -> Path:
         """Every change in order."""
         return self.path / "trace"
@@ -95,7 +100,7 @@ class SimulatedHost:
         self.writers = ForeignWriters(str(run.sys), self.sysfs, self.trace)
         self.hypervisor = Hypervisor(self.bus.devices, machine.iommu, machine.xen, self.trace.note)
         self.kernel = Dom0Kernel(self.store, machine, self.pciback, self.sysfs, self.files)
-        self.domains = Domains(self.store, self.hypervisor, self, run.libxl)
+        self.domains = Domains(self.store, self.hypervisor, self, run.libxl, run.qemu)
 
     async def start(self) -> None:
         """Boot dom0 and the machine's domains, then let clients in."""
@@ -121,7 +126,11 @@ class SimulatedHost:
         await self.kernel.stop()
         self.trace.close()
 
-    # -- what a guest's kernel reaches (kernel.guest.Platform) ---------------------------------------
+    # -- what a guest reaches (domains.Surroundings) --------------------------------------------------
+
+    def host_device(self, address: Address) -> Device | None:
+        """A device of the machine."""
+        return self.bus.devices.get(address)
 
     def seen_by(self, domid: int) -> dict[Address, Device]:
         """Devices that answer to a guest's configuration accesses."""

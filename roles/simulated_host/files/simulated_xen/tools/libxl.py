@@ -10,15 +10,20 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import time
 from collections.abc import Iterator
 from typing import Any
 
 from ..host.device import Address
-from .toolstack import DOMID_IO, Failed, Toolstack, complain
+from .qmp_client import Failed
+from .toolstack import DOMID_IO, Toolstack, complain
 
 #: An entry's nodes in the order in which libxl removes them, and in which it moves those of a later entry.
 REMOVED = ("state", "key", "dev", "vdev", "opts", "vdevfn", "name")
 MOVED = ("state", "dev", "key", "vdev", "opts", "vdevfn", "name")
+DRIVER = "xen-pci-passthrough"
+#: libxl waits 10 s for a backend and 60 s for that of a stub domain.
+STUB_WAITS = 6
 OPTIONS = "msitranslate=0,power_mgmt=0,permissive={},rdm_policy=strict"
 
 
@@ -112,6 +117,8 @@ class Libxl(Toolstack):
             self.call("irq_permission", domid=domid, pirq=irq, allow=True)
         if permissive:
             self.sysfs("bus/pci/drivers/pciback/permissive", str(address))
+
+    def _assign(self, domid: int, address: Address) -> None:
         try:
             self.call("assign", domid=domid, sbdf=address.sbdf)
         except OSError as error:
@@ -152,13 +159,62 @@ class Libxl(Toolstack):
         self.xs.write(f"{self.marker(address)}/domid", domid)
         try:
             self.reset(address)
-            devfn = int(self.ask("plug", domid=domid, device=str(address))) if kind == "hvm" else 0
+            stub = self.stub_domain(domid)
+            if stub is not None:
+                self._attach_to_stub(stub, address, permissive, starting)
+            devfn = self._plug(domid, address, 10 if stub is not None else 1) if kind == "hvm" else 0
             self._grant(domid, address, permissive)
-            self._enter(domid, address, devfn, permissive, starting)
+            self._assign(domid, address)
+            if stub is None:
+                self._enter(domid, address, devfn, permissive, starting)
         except Failed:
             # Rights that were granted stay; the marker goes, whoever's it was.
             self.xs.remove(f"{self.marker(address)}/domid")
             raise
+
+    def _attach_to_stub(self, stub: int, address: Address, permissive: bool, starting: bool) -> None:
+        """The stub domain gets the device through the PV handshake, and all rights but the assignment."""
+        self._grant(stub, address, permissive)
+        self._enter(stub, address, 0, permissive, starting)
+        if not self.xs.wait_for(f"{self.backend(stub)}/state", "4", STUB_WAITS * self.wait):
+            raise Failed(f"Domain {stub}:Stubdom {stub}: pci backend did not become ready")
+
+    def _plug(self, domid: int, address: Address, attempts: int) -> int:
+        """device_add, then where it went. A stub domain may lag behind, so that is tried again."""
+        for left in reversed(range(attempts)):
+            try:
+                self.qmp(domid, "device_add", driver=DRIVER, id=self.qemu_name(address), hostaddr=str(address))
+                break
+            except Failed as error:
+                if not left:
+                    raise Failed(f"Domain {domid}:{error}") from None
+                time.sleep(self.wait / 10)
+        place = self._in_qemu(domid, address)
+        if place is None:
+            raise Failed(f"Domain {domid}:PCI device id '{self.qemu_name(address)}' wasn't found in QEMU's answer")
+        return place
+
+    def _in_qemu(self, domid: int, address: Address) -> int | None:
+        """Device and function number of a device in the guest, None if QEMU does not have it."""
+        for bus in self.qmp(domid, "query-pci"):
+            for device in bus["devices"]:
+                if device["qdev_id"] == self.qemu_name(address):
+                    return int(device["slot"]) << 3 | int(device["function"])
+        return None
+
+    def _unplug(self, domid: int, address: Address) -> None:
+        """device_del, then ask every second until it has gone."""
+        try:
+            self.qmp(domid, "device_del", id=self.qemu_name(address))
+        except Failed as error:
+            complain(f"Domain {domid}:{error}")
+            raise Failed("unable to remove device") from None
+        deadline = time.monotonic() + self.wait
+        while self._in_qemu(domid, address) is not None:
+            if time.monotonic() > deadline:
+                complain(f"Domain {domid}:timed out waiting for DM to remove {self.qemu_name(address)}", "warning")
+                raise Failed("unable to remove device")
+            time.sleep(self.wait / 10)
 
     def _enter(self, domid: int, address: Address, devfn: int, permissive: bool, starting: bool) -> None:
         backend = self.backend(domid)
@@ -225,17 +281,21 @@ class Libxl(Toolstack):
 
     def detach(self, domid: int, address: Address, force: bool = False) -> None:
         """Take a device from a domain: rights first, then xenstore, whose failure does not count."""
-        if address not in self.attached(domid).values():
-            raise Failed(f"Domain {domid}:PCI device not attached to this domain")
-        if self.domain(domid)["type"] == "hvm":
-            try:
-                self.ask("unplug", domid=domid, device=str(address), seconds=self.wait)
-            except OSError as error:
-                text = "timed out waiting for DM to remove" if error.errno == errno.ETIMEDOUT else "not found:"
-                complain(f"Domain {domid}:{text} pci-pt-{address.bus:02x}_{address.slot:02x}.{address.function}")
-                if not force:
-                    raise Failed("unable to remove device") from None
+        stub = self.stub_domain(domid)
+        try:
+            # It looks below the domain's own backend, which a domain with a stub domain does not have.
+            if address not in self.attached(domid).values():
+                raise Failed(f"Domain {domid}:PCI device not attached to this domain")
+            if self.domain(domid)["type"] == "hvm":
+                self._unplug(domid, address)
+        except Failed as error:
+            if not force:
+                raise
+            complain(str(error))
         self._revoke(domid, address)
+        if stub is not None and address in self.attached(stub).values():
+            self._allow(stub, address, False)
+            self._leave(stub, address)
         self._leave(domid, address)
         self.xs.remove(f"{self.marker(address)}/domid")
 
@@ -287,10 +347,12 @@ class Libxl(Toolstack):
 
     def destroy(self, domid: int) -> None:
         """Force all devices out, then the domain; a backend that could not be emptied stays behind."""
-        for address in list(self.attached(domid).values()):
-            self._revoke(domid, address)
-            self._leave(domid, address)
-            self.xs.remove(f"{self.marker(address)}/domid")
+        stub = self.stub_domain(domid)
+        for owner in (domid, *([stub] if stub is not None else [])):
+            for address in list(self.attached(owner).values()):
+                self._revoke(domid, address)
+                self._leave(owner, address)
+                self.xs.remove(f"{self.marker(address)}/domid")
         self.ask("destroy", domain=str(domid))
 
     def save(self, domid: int) -> dict[str, Any]:

@@ -14,13 +14,10 @@ from typing import Any
 
 from ..host.device import Address
 from ..interpreter.xen.lowlevel._simulator import request
+from .qmp_client import Failed, command
 from .store_client import StoreClient
 
 DOMID_IO = 0x7FF1
-
-
-class Failed(Exception):
-    """The operation ends with an error; the text is libxl's."""
 
 
 def complain(text: str, level: str = "error") -> None:
@@ -35,11 +32,12 @@ class Toolstack:
         self._run = str(run)
         self.sys = run / "sys"
         self._userdata = run / "var" / "lib" / "xen"
+        self._sockets = run / "var" / "run" / "xen"
         self.wait = float(os.environ.get("SIMULATED_XL_WAIT", "10"))
         self.xs = StoreClient(str(run / "xenstored" / "socket"))
 
     def ask(self, do: str, **arguments: Any) -> Any:
-        """A request to the simulator (a hypercall, QEMU)."""
+        """A request to the simulator (a hypercall)."""
         return request(self._run, do, **arguments)
 
     def call(self, name: str, **arguments: Any) -> Any:
@@ -71,6 +69,20 @@ class Toolstack:
         """What the simulator knows of a domain."""
         return next(domain for domain in self.ask("list") if domain["domid"] == domid)
 
+    def stub_domain(self, domid: int) -> int | None:
+        """The domain that a domain's QEMU runs in, if it is not dom0."""
+        text = self.xs.read(f"/local/domain/{domid}/image/device-model-domid")
+        return int(text) if text else None
+
+    @staticmethod
+    def qemu_name(address: Address) -> str:
+        """What QEMU calls a device: without the segment."""
+        return f"pci-pt-{address.bus:02x}_{address.slot:02x}.{address.function}"
+
+    def qmp(self, domid: int, name: str, **arguments: Any) -> Any:
+        """A command for a domain's QEMU; Failed."""
+        return command(self._sockets / f"qmp-libxl-{domid}", name, **arguments)
+
     @staticmethod
     def marker(address: Address) -> str:
         """libxl's own directory for a device."""
@@ -91,7 +103,18 @@ class Toolstack:
 
     def config(self, domid: int) -> dict[str, Any]:
         """What a domain was created from."""
-        names = ("name", "type", "passthrough", "e820_host", "pcifront", "linux", "memory", "on_reboot", "pci")
+        names = (
+            "name",
+            "type",
+            "passthrough",
+            "e820_host",
+            "pcifront",
+            "linux",
+            "memory",
+            "on_reboot",
+            "stubdomain",
+            "pci",
+        )
         return {name: value for name, value in self.domain(domid).items() if name in names}
 
     def json_path(self, domid: int) -> Path:

@@ -16,7 +16,8 @@ from typing import Any
 from ..host.device import Address
 from ..interpreter.xen.lowlevel._simulator import Refused
 from .libxl import Libxl
-from .toolstack import Failed, complain
+from .qmp_client import Failed
+from .toolstack import complain
 
 
 class Usage(Exception):
@@ -120,6 +121,7 @@ def create(libxl: Libxl, words: list[str]) -> None:
         name: settings[name] for name in ("name", "type", "memory", "on_reboot") if name in settings
     }
     devices = [device(spec) for spec in settings.get("pci", [])]
+    config["stubdomain"] = bool(settings.get("device_model_stubdomain_override", 0))
     config["pci"] = [str(address) for address, _settings in devices]
     config["passthrough"] = settings.get("passthrough", "disabled") not in ("disabled", 0)
     config["e820_host"] = bool(settings.get("e820_host", devices))
