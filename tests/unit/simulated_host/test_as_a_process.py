@@ -279,6 +279,73 @@ def test_an_hvm_guest_goes_through_qemu_and_never_through_the_handshake(started:
     assert started.run("xl", "pci-detach", "-f", "h1", NIC).returncode == 0
 
 
+def test_qemu_answers_at_the_path_that_libxl_has_compiled_in(started: Started) -> None:
+    """traces/hvm-attach-detach.txt: what QEMU says before and after the guest takes a device."""
+    domid = started.control("domain", "create", "h1", "type=hvm")["domid"]
+    code = f"""
+import json, os, socket
+assert os.path.exists("/var/run/xen/qmp-libxl-{domid}")
+with socket.socket(socket.AF_UNIX) as connection:
+    connection.connect("/var/run/xen/qmp-libxl-{domid}")
+    stream = connection.makefile("rw")
+    assert "QMP" in json.loads(stream.readline())
+    def ask(name, **arguments):
+        stream.write(json.dumps({{"execute": name, "arguments": arguments}}) + "\\n")
+        stream.flush()
+        return json.loads(stream.readline())
+    print(ask("query-pci")["error"]["class"])
+    ask("qmp_capabilities")
+    add = {{"driver": "xen-pci-passthrough", "id": "pci-pt-01_00.0", "hostaddr": "{NIC}"}}
+    print(ask("device_add", **add), ask("device_add", **add)["error"]["desc"])
+    device = ask("query-pci")["return"][0]["devices"][-1]
+    print(device["qdev_id"], device["slot"], {{region["address"] for region in device["regions"]}} == {{2**64 - 1}})
+    print(ask("device_del", id="nobody")["error"])
+"""
+    assert started.python(code).splitlines() == [
+        "CommandNotFound",
+        "{'return': {}} Duplicate device ID 'pci-pt-01_00.0'",
+        "pci-pt-01_00.0 3 True",
+        "{'class': 'DeviceNotFound', 'desc': \"Device 'nobody' not found\"}",
+    ]
+
+
+def test_an_hvm_guest_that_does_not_eject_keeps_the_device_until_it_does(started: Started) -> None:
+    started.control("domain", "create", "h1", "type=hvm")
+    started.run("xl", "pci-assignable-add", NIC)
+    started.run("xl", "pci-attach", "h1", NIC)
+    started.until(lambda: started.guest("h1")["devices"]["0000:00:03.0"]["driver"] == "e1000e")
+    started.run("simulated-xen", "inject", "refuse-eject", "domain=h1")
+    refused = started.run("xl", "pci-detach", "h1", NIC, check=False)
+    assert (refused.returncode, "timed out waiting for DM" in refused.stderr) == (1, True)
+    assert started.guest("h1")["devices"] != {}
+    assert NIC in started.run("xl", "pci-list", "h1").stdout
+    started.run("simulated-xen", "inject", "refuse-eject", "domain=h1", "refuse=false")
+    started.until(lambda: started.guest("h1")["devices"] == {})
+    assert NIC in started.run("xl", "pci-list", "h1").stdout, "the stale record of lab.md"
+
+
+def test_a_stub_domain_gets_the_device_first_and_the_guest_owns_it(started: Started) -> None:
+    domid = started.control("domain", "create", "h1", "type=hvm", "stubdomain=true")["domid"]
+    stub = started.guest("h1")["stub"]
+    assert started.guest("h1-dm")["domid"] == stub
+    for address in (NIC, "0000:02:00.0"):
+        started.run("xl", "pci-assignable-add", address)
+        started.run("xl", "pci-attach", "h1", address)
+    started.until(lambda: len(started.guest("h1")["devices"]) == 2)
+    assert started.control("devices")[NIC]["owner"] == domid
+    seen = started.guest("h1-dm")["devices"].values()
+    assert [(one["host"], one["driver"]) for one in seen] == [(NIC, None), ("0000:02:00.0", None)]
+    trace = (started.directory / "trace").read_text()
+    assert f"backend/pci/{stub}/0/state 7" in trace
+    assert f"backend/pci/{domid}/0" not in trace
+    # libxl looks for the device below a backend that this guest does not have (do_pci_remove).
+    refused = started.run("xl", "pci-detach", "h1", NIC, check=False)
+    assert (refused.returncode, "not attached to this domain" in refused.stderr) == (1, True)
+    started.run("xl", "destroy", "h1")
+    assert {one["name"] for one in started.control("domain", "list")}.isdisjoint({"h1", "h1-dm"})
+    assert started.control("devices")[NIC]["owner"] == 0x7FF1
+
+
 def test_faults_are_listed_and_refused_with_a_sentence(started: Started) -> None:
     listed = started.control("inject")
     assert "reset-fails" in listed

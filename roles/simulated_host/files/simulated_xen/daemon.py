@@ -23,7 +23,8 @@ from .simulated_host import RunDirectory, SimulatedHost
 LAUNCHER = Path(__file__).resolve().parent.parent / "simulated-xen"
 INTERPRETER = "ansible-python"
 START_SECONDS = 60.0
-LONGEST_SOCKET_PATH = 107
+#: The limit of Linux for the path of a socket, without the longest name of one in a run directory.
+LONGEST_DIRECTORY = 107 - len("/run/qmp-libxl-99999")
 
 
 class CannotStart(ValueError):
@@ -33,10 +34,9 @@ class CannotStart(ValueError):
 def prepare(directory: Path) -> RunDirectory:
     """An empty run directory; CannotStart if a host runs there or its path is too long for a socket."""
     run = RunDirectory(directory.resolve())
-    if len(str(run.store_socket)) > LONGEST_SOCKET_PATH:
+    if len(str(run.path)) > LONGEST_DIRECTORY:
         raise CannotStart(
-            f"The path {directory} is too long for a unix socket: choose one of at most"
-            f" {LONGEST_SOCKET_PATH - len('/xenstored/socket')} characters."
+            f"The path {directory} is too long for a unix socket: choose one of at most {LONGEST_DIRECTORY} characters."
         )
     if process_id(run) is not None:
         raise CannotStart(f"A host runs in {directory}: stop it, or choose another directory.")

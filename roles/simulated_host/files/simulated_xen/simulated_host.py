@@ -65,7 +65,7 @@ class RunDirectory:
     @property
     def qemu(self) -> Path:
         """Stands for /var/run/xen: sockets of QEMU."""
-        return self.path / "var" / "run" / "xen"
+        return self.path / "run"
 
     @property
     def trace(self) -> Path:

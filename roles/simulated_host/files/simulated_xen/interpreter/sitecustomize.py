@@ -7,7 +7,8 @@ Python imports this module at start when its directory is on PYTHONPATH. Two thi
 
 * a write to a file below the simulated sysfs is handed to the simulator, which acts before the write
   returns and whose refusals come back as the errno that Linux gives. A plain directory can do neither;
-* /var/lib/xen, a path that Xen's tools have compiled in, is the one of the simulated host.
+* /var/lib/xen and /var/run/xen, paths that Xen's tools have compiled in, are those of the simulated host,
+  also for the sockets of QEMU in there.
 
 Programs that are not Python write to the files themselves: see host/watch.py for what happens then.
 """
@@ -28,7 +29,11 @@ if TYPE_CHECKING:
     from typing import Any
 
 RUN = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-MOVED = {"/var/lib/xen": os.path.join(RUN, "var", "lib", "xen")}
+MOVED = {
+    "/var/lib/xen": os.path.join(RUN, "var", "lib", "xen"),
+    "/var/run/xen": os.path.join(RUN, "run"),
+    "/run/xen": os.path.join(RUN, "run"),
+}
 
 _SYS = tuple({os.path.join(RUN, "sys") + os.sep, os.path.join(os.path.realpath(RUN), "sys") + os.sep})
 _REAL_SYS = os.path.join(os.path.realpath(RUN), "sys") + os.sep
@@ -198,3 +203,34 @@ for _name in ("stat", "lstat", "unlink", "remove", "listdir", "scandir", "mkdir"
     _install(os, _name, _following(getattr(os, _name), 1))
 for _name in ("rename", "replace"):
     _install(os, _name, _following(getattr(os, _name), 2))
+
+
+class _SocketFinder:
+    """Changes the module socket when somebody imports it: every start of Python would pay for that import."""
+
+    @classmethod
+    def find_spec(cls, name: str, path: Any = None, target: Any = None) -> Any:
+        if name != "socket":
+            return None
+        sys.meta_path.remove(cls)
+        spec = next(filter(None, (finder.find_spec(name, path, target) for finder in sys.meta_path)), None)
+        if spec is not None and spec.loader is not None:
+            execute = spec.loader.exec_module
+
+            def exec_module(module: ModuleType) -> None:
+                execute(module)
+                for method in ("connect", "connect_ex"):
+                    setattr(module.socket, method, _connecting(module, getattr(module.socket, method)))
+
+            spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+        return spec
+
+
+def _connecting(module: ModuleType, real: Callable[..., Any]) -> Callable[..., Any]:
+    def connect(self: Any, address: Any) -> Any:
+        return real(self, _moved(address) if self.family == module.AF_UNIX else address)
+
+    return connect
+
+
+sys.meta_path.insert(0, _SocketFinder)

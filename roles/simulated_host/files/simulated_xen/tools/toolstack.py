@@ -32,7 +32,7 @@ class Toolstack:
         self._run = str(run)
         self.sys = run / "sys"
         self._userdata = run / "var" / "lib" / "xen"
-        self._sockets = run / "var" / "run" / "xen"
+        self._sockets = run / "run"
         self.wait = float(os.environ.get("SIMULATED_XL_WAIT", "10"))
         self.xs = StoreClient(str(run / "xenstored" / "socket"))
 
