@@ -38,7 +38,8 @@ options:
     description:
       - What each domain is to have, by the name of the domain.
       - Each value is a dictionary with the keys V(devices), V(exclusive) and V(state).
-      - V(devices) is a list of host addresses (C(0000:03:00.0), the weakest identity) or of names from O(catalogue).
+      - >-
+        V(devices) is a list of host addresses (C(0000:03:00.0), the weakest identity) or of names from O(catalogue).
         The name of a pool stands for all its devices. A dictionary such as V({from: vf-pool, count: 2}) takes so many
         of them (one without V(count)). A domain keeps those that it has.
       - V(exclusive) (boolean, default O(exclusive)) takes every other device away from the domain.

@@ -71,7 +71,7 @@ options:
             description: Whether frames with a foreign source address are dropped.
             type: bool
   catalogue:
-    description: What the named devices are, as in M(xen.pci.assignable_devices#module).
+    description: What the named devices are, as in M(xen.pci.assignable_devices).
     type: dict
     default: {}
 requirements:
