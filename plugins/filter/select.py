@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
@@ -91,7 +91,7 @@ _value:
 OPTIONS = ("count", "numa_node", "class", "pf", "free")
 
 
-def select_devices(data: Any, expression: str | None = None, **options: Any) -> list[dict[str, Any]]:
+def select_devices(data: Any, expression: str | None = None, **options: Any) -> list[Mapping[str, Any]]:
     """The filter. Raises AnsibleFilterError with one sentence."""
     unknown = sorted(set(options) - set(OPTIONS))
     if unknown:
@@ -110,7 +110,7 @@ def select_devices(data: Any, expression: str | None = None, **options: Any) -> 
     return _counted(fitting, given.get("count"))
 
 
-def _devices(data: Any) -> list[dict[str, Any]]:
+def _devices(data: Any) -> list[Mapping[str, Any]]:
     """Plain data: JMESPath tests types by identity and does not know those in which Ansible wraps its own."""
     plain = _plain(data, "devices")
     if isinstance(plain, dict):
@@ -127,7 +127,7 @@ def _plain(data: Any, what: str) -> Any:
         raise AnsibleFilterError(f"xen.pci.select: the {what} are not plain data ({error}).") from error
 
 
-def _fits(device: dict[str, Any], options: dict[str, Any], physical: str | None) -> bool:
+def _fits(device: Mapping[str, Any], options: Mapping[str, Any], physical: str | None) -> bool:
     return (
         str(device.get("class", "")).startswith(str(options.get("class") or "").lower())
         and (physical is None or device.get("physfn") == physical)
@@ -135,7 +135,7 @@ def _fits(device: dict[str, Any], options: dict[str, Any], physical: str | None)
     )
 
 
-def _counted(devices: list[Any], count: Any) -> list[dict[str, Any]]:
+def _counted(devices: list[Mapping[str, Any]], count: Any) -> list[Mapping[str, Any]]:
     if count is None:
         return devices
     if isinstance(count, bool) or not isinstance(count, int) or count < 0:

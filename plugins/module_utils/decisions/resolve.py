@@ -104,7 +104,7 @@ def moves(names: Iterable[str], catalogue: Mapping[str, Entry], where: Lookup) -
     entries = {name: catalogue[name] for name in names if name in catalogue}
     physical = [entry.pool.kind.pf if entry.pool is not None else entry.identity.pf for entry in entries.values()]
     moved = []
-    for name in dict.fromkeys([*entries, *(one for one in physical if one in catalogue)]):
+    for name in dict.fromkeys([*entries, *(one for one in physical if one is not None and one in catalogue)]):
         identity = catalogue[name].identity
         before = identity.address or last_places.get(name)
         if catalogue[name].pool is None and before is not None:
