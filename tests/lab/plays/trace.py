@@ -137,7 +137,8 @@ def read(lines: str) -> list[Event]:
 def ordered(events: Iterable[Event]) -> dict[str, list[Event]]:
     """Events by the guest whose connection they belong to, in the order that the protocol gives them.
 
-    Connections of two guests go side by side, so there is one list for each. Within one of them two pairs of
+    Connections of two guests go side by side, so there is one list for each (and one for the parent of all
+    backends, which goes with the last of them). Within one of them two pairs of
     writers do not wait for each other, and here dom0 goes first:
 
     - From the creation of both directories to Connected, pciback exports and pcifront publishes its page.
@@ -149,7 +150,9 @@ def ordered(events: Iterable[Event]) -> dict[str, list[Event]]:
     for event in events:
         if event.path.startswith("/libxl/pci/"):
             # The marker of a device belongs to the guest that it names or named.
-            whose = holders.setdefault(event.path, event.value) if event.action != "rm" else holders.pop(event.path)
+            whose = (
+                holders.setdefault(event.path, event.value) if event.action != "rm" else holders.pop(event.path, "all")
+            )
         else:
             match = _GUEST.search(f"{event.path}/")
             whose = (match[1] or match[2]) if match else "all"

@@ -363,6 +363,20 @@ def test_a_fault_at_a_step(started: Started) -> None:
     started.until(lambda: all(domain["name"] != "g1" for domain in started.control("domain", "list")))
 
 
+def test_a_second_toolstack_waits_for_the_cycle_of_the_first(started: Started) -> None:
+    others = ("0000:02:00.0", "0000:03:00.0")
+    for address in (NIC, *others):
+        started.run("xl", "pci-assignable-add", address)
+    started.run("xl", "pci-attach", "g1", NIC)
+    started.until(lambda: len(started.guest("g1")["devices"]) == 1)
+    started.run(
+        "simulated-xen", "inject", "xl-at", "domain=g1", "step=frontend:7", f"command=pci-attach g1 {others[1]}"
+    )
+    started.run("xl", "pci-attach", "g1", others[0])
+    # libxl__wait_for_backend: an add begins at state 4 only.
+    started.until(lambda: len(started.guest("g1")["devices"]) == 3)
+
+
 def test_the_store_can_go_and_come_back(started: Started) -> None:
     started.run("simulated-xen", "inject", "store-down")
     assert started.run("xl", "pci-assignable-list", check=False).returncode != 0

@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Awaitable
+from subprocess import DEVNULL
 from typing import Any, Callable
 
 from .host.device import Address, Device
@@ -30,6 +32,7 @@ class Faults:
 
     def __init__(self, host: SimulatedHost) -> None:
         self._host = host
+        self._others: list[asyncio.subprocess.Process] = []
 
     @classmethod
     def known(cls) -> dict[str, str]:
@@ -124,6 +127,16 @@ class Faults:
 
         async def act() -> None:
             self._host.kernel.xs.write(path, value)
+
+        self._kernel(domain).steps.once(step, act)
+
+    @fault
+    async def xl_at(self, domain: str, step: str, command: str) -> None:
+        """Somebody else runs xl the next time a kernel reaches a step (a racing toolstack); it is not waited for."""
+
+        async def act() -> None:
+            program = str(self._host.run.programs / "xl")
+            self._others.append(await asyncio.create_subprocess_exec(program, *command.split(), stderr=DEVNULL))
 
         self._kernel(domain).steps.once(step, act)
 
