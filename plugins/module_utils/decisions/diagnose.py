@@ -196,7 +196,7 @@ def _markers(signs: Signs) -> Iterator[Finding]:
     holders = _holders(host)
     for one, domid in sorted(host.markers.items()):
         domain, holder = host.domains.get(domid), holders.get(one)
-        if holder is not None and holder.domid == domid:
+        if domain is not None and one in domain.devices:
             continue
         if domain is None:
             if domid not in host.ghosts:
@@ -205,11 +205,19 @@ def _markers(signs: Signs) -> Iterator[Finding]:
         elif holder is None:
             owner = host.xen_owners.get(one, XenOwner.UNKNOWN)
             says = f"libxl's marker gives it to {domain.name}, whose connection does not list it"
-            yield _of(domain, Fault.LEFT_RIGHTS, f"{says} (its owner in Xen's view: {owner.value})", (one,))
+            fault = Fault.LOST_ENTRY if _guest_still_runs(host, domain, one) else Fault.LEFT_RIGHTS
+            yield _of(domain, fault, f"{says} (its owner in Xen's view: {owner.value})", (one,))
         elif domain.kind is DomainKind.PV:  # a device of a guest with a stub domain stands in that one's connection
             yield _of(
                 domain, Fault.WRONG_MARKER, f"libxl's marker names it, but {holder.name} lists the device", (one,)
             )
+
+
+def _guest_still_runs(host: Host, domain: Domain, device: Sbdf) -> bool:
+    """pciback resets and disables what it takes back, so an enabled device is one that the guest still has."""
+    facts = host.devices.get(device)
+    owned = host.xen_owners.get(device) is XenOwner.GUEST
+    return owned and domain.backend is not None and facts is not None and facts.config.driver_is_active
 
 
 def _owners(signs: Signs) -> Iterator[Finding]:

@@ -62,6 +62,11 @@ class Fault(Enum):
     WRONG_MARKER = "wrong_marker", Recipe.TAKE_RIGHTS, "the domain may have rights over another one's device"
     MISSING_MARKER = "missing_marker", Recipe.MARK, "xl would hand the device out again"
     LEFT_RIGHTS = "left_rights", Recipe.TAKE_RIGHTS, "an attach or a detach was not finished"
+    LOST_ENTRY = (
+        "lost_entry",
+        None,
+        "a driver in the guest still runs the device, so its rights must stay; restart the guest, then repair",
+    )
     UNEXPLAINED_OWNER = "unexplained_owner", Recipe.TAKE_FROM_ANY, "an attach or a detach was not finished"
     RIGHTS_MISSING = "rights_missing", Recipe.GRANT, "the guest crashes or hangs when it uses the device"
     NOT_IN_PCIBACK = "not_in_pciback", Recipe.DETACH, "host and guest both believe that they have the device"
@@ -94,3 +99,8 @@ class Fault(Enum):
     def on_request(self) -> bool:
         """May be as somebody wants it, so it is mended only when it is asked for by name."""
         return self in (Fault.NEVER_CONNECTED, Fault.STICKY_PERMISSIVE)
+
+    @property
+    def is_suspicion(self) -> bool:
+        """Told and no more: what shows it may as well be an old complaint."""
+        return self is Fault.LEAKED_HOLD

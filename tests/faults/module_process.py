@@ -1,0 +1,154 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs the real modules on a simulated host, each in a process of its own that can be killed at any point.
+
+Started with the host's variables, it answers each line of JSON with a line of JSON. Every run is a fork,
+so nothing is imported twice. For a kill, the classes that reach outside are wrapped (here, not in the
+product): they count their calls, and the process kills itself at the call that was asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from typing import Any
+
+from ansible.module_utils import basic
+from pyxs._internal import Op
+
+from ansible_collections.xen.pci.plugins.module_utils.engine.outside import open_outside
+from ansible_collections.xen.pci.plugins.module_utils.interfaces import hypervisor, sysfs, xenstore
+from ansible_collections.xen.pci.plugins.module_utils.values.address import Sbdf
+
+MODULES = {
+    name: importlib.import_module(f"ansible_collections.xen.pci.plugins.modules.{name}")
+    for name in ("domain_devices", "repair")
+}
+#: Requests to xenstored that change something. A read before which the process dies is the change before it.
+CHANGES = {Op.WRITE: "write", Op.RM: "rm", Op.MKDIR: "mkdir", Op.SET_PERMS: "perms", Op.TRANSACTION_END: "commit"}
+HYPERCALLS = ("assign", "deassign", "ioports", "iomem", "irq", "map_pirq", "unmap_pirq")
+
+
+class Points:
+    """Counts every change, before and after it; kills this process at one of them."""
+
+    def __init__(self, kill_at: int | None) -> None:
+        self._kill_at = kill_at
+        self._lock = threading.Lock()
+        self.names: list[str] = []
+
+    def around(self, name: str, call: Callable[[], Any]) -> Any:
+        self._pass(f"before {name}")
+        result = call()
+        self._pass(f"after {name}")
+        return result
+
+    def _pass(self, name: str) -> None:
+        with self._lock:
+            if len(self.names) == self._kill_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            self.names.append(name)
+
+
+def watch(points: Points) -> None:
+    """Wrap what reaches outside: xenstore requests, sysfs writes, hypercalls."""
+    send = xenstore._Router.send
+
+    def counted_send(router: Any, packet: Any) -> Any:
+        if packet.op not in CHANGES:
+            return send(router, packet)
+        where = packet.payload.split(b"\0")[0].decode()
+        return points.around(f"{CHANGES[packet.op]} {where}", lambda: send(router, packet))
+
+    xenstore._Router.send = counted_send
+    write = sysfs.Sysfs._write
+
+    def counted_write(self: Any, file: Any, text: str, sbdf: Any, purpose: str) -> None:
+        points.around(f"sysfs {file.name} {sbdf}", lambda: write(self, file, text, sbdf, purpose))
+
+    sysfs.Sysfs._write = counted_write  # type: ignore[method-assign]
+    for name in HYPERCALLS:
+        real = getattr(hypervisor._Binding, name)
+
+        def counted(self: Any, *arguments: Any, _real: Any = real, _name: str = name) -> Any:
+            shown = " ".join(map(str, arguments))
+            return points.around(f"xen {_name} {shown}", lambda: _real(self, *arguments))
+
+        setattr(hypervisor._Binding, name, counted)
+
+
+def run(module: str, parameters: dict[str, Any], check: bool, points: Points) -> dict[str, Any]:
+    """What the module answers, as Ansible would get it, and the points that it passed."""
+    arguments = {**parameters, "_ansible_check_mode": check, "_ansible_diff": True}
+    basic._ANSIBLE_ARGS = json.dumps({"ANSIBLE_MODULE_ARGS": arguments}).encode()
+    basic._ANSIBLE_PROFILE = "legacy"
+    output = io.StringIO()
+    try:
+        with redirect_stdout(output):
+            MODULES[module].main()
+    except SystemExit:
+        pass
+    answer: dict[str, Any] = json.loads(output.getvalue().splitlines()[-1])
+    return {**answer, "points": points.names}
+
+
+def act(steps: list[list[Any]]) -> dict[str, Any]:
+    """Somebody else's hands: xenstore (write, remove), Xen (assign, deassign) and sysfs (unbind, bind, permissive)."""
+    with open_outside() as outside:
+        for what, *words in steps:
+            if what in ("write", "remove"):
+                getattr(outside.store, what)(*words)
+            elif what in ("assign", "deassign"):
+                getattr(outside.hypervisor, what)(int(words[0]), Sbdf.parse(words[1]))
+            else:
+                getattr(outside.sysfs, what)(Sbdf.parse(words[0]), *words[1:])
+    return {}
+
+
+def serve() -> None:
+    """Answer each request with the result of a fork, or with the signal that ended it."""
+    print(json.dumps("ready"), flush=True)
+    for line in sys.stdin:
+        request = json.loads(line)
+        reading, writing = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.close(reading)
+            _child(request, writing)
+        os.close(writing)
+        with os.fdopen(reading, encoding="utf-8") as pipe:
+            text = pipe.read()
+        _pid, status = os.waitpid(child, 0)
+        if os.WIFSIGNALED(status):
+            text = json.dumps({"killed": os.WTERMSIG(status)})
+        print(text or json.dumps({"crashed": os.waitstatus_to_exitcode(status)}), flush=True)
+
+
+def _child(request: dict[str, Any], writing: int) -> None:
+    status = 1
+    try:
+        points = Points(request.get("kill_at"))
+        if request.get("count") or request.get("kill_at") is not None:
+            watch(points)
+        if request["module"] == "act":
+            answer = act(request["parameters"])
+        else:
+            answer = run(request["module"], request["parameters"], request.get("check", False), points)
+        with os.fdopen(writing, "w", encoding="utf-8") as pipe:
+            pipe.write(json.dumps(answer))
+        status = 0
+    finally:
+        sys.stderr.flush()
+        os._exit(status)
+
+
+if __name__ == "__main__":
+    serve()

@@ -1,0 +1,276 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A simulated host with the real modules on it, and what is true there whatever the modules say."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from simulated_xen import daemon
+from simulated_xen.interpreter.xen.lowlevel._simulator import request
+
+A, B, C, D = (f"0000:{bus:02x}:00.0" for bus in (1, 2, 3, 4))
+TWIN_0, TWIN_1 = "0000:00:08.0", "0000:00:08.1"
+DEVICES = (A, B, C, D, TWIN_0, TWIN_1)
+QUARANTINE = 0x7FF1
+AMPLE = 15.0
+PROCESS = Path(__file__).with_name("module_process.py")
+_NO_IRQ = (0, 255)
+
+
+class Rights:
+    """What Xen has given to each domain, followed through the trace; and all nodes of xenstore."""
+
+    def __init__(self) -> None:
+        self._seen = 0
+        self.frames: dict[int, set[int]] = {}
+        self.ports: dict[int, set[int]] = {}
+        self.irqs: dict[int, set[int]] = {}
+        self.nodes: dict[str, str] = {}
+
+    def follow(self, ask: Callable[..., Any]) -> None:
+        """Take in what has happened since the last call."""
+        entries = ask("trace", start=self._seen)
+        self._seen += len(entries)
+        for entry in entries:
+            writer, action, *rest = [*entry.split("]", 1)[1].split(), "", "", ""]
+            if writer == "xen":
+                self._hypercall(action, rest)
+            elif action in ("write", "mkdir"):
+                self.nodes[rest[0]] = entry.split(rest[0], 1)[1].strip() if action == "write" else ""
+            elif action == "rm":
+                gone = [node for node in self.nodes if node == rest[0] or node.startswith(f"{rest[0]}/")]
+                for node in gone:
+                    del self.nodes[node]
+
+    def _hypercall(self, name: str, words: list[str]) -> None:
+        if name in ("iomem", "ioport"):
+            held = (self.frames if name == "iomem" else self.ports).setdefault(int(words[0]), set())
+            first, _plus, count = words[1].partition("+")
+            numbers = range(int(first, 16), int(first, 16) + int(count, 16))
+            held.update(numbers) if words[2] == "1" else held.difference_update(numbers)
+        elif name == "irq":
+            held = self.irqs.setdefault(int(words[0]), set())
+            held.add(int(words[1])) if words[2] == "1" else held.discard(int(words[1]))
+
+
+class Host:
+    """A running simulated host: g1 and g2 take devices, g3 has no PCI frontend; six devices are pciback's."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._machine = directory.with_name(f"{directory.name}.json")
+        description = json.loads((Path(daemon.__file__).parent / "machines" / "small-server.json").read_text())
+        description["hidden"] = list(DEVICES)
+        self._machine.write_text(json.dumps(description))
+        self.log = directory.with_name(f"{directory.name}.log")
+        self._process: subprocess.Popen[str] | None = None
+        self._turn = threading.Lock()
+        self.rights = Rights()
+
+    # -- its life
+
+    def start(self) -> None:
+        """Boot it. Its devices are in quarantine, as `assignable_devices` leaves them."""
+        daemon.start(str(self._machine), self.directory)
+        self.rights = Rights()
+        if self._process is None:
+            self._process = self.modules()
+        self.repair(settle=0, faults=["unquarantined"])
+
+    def modules(self) -> subprocess.Popen[str]:
+        """A process that runs modules on this host; a second one can race with the first."""
+        with self.log.open("a") as log:
+            process = subprocess.Popen(
+                [sys.executable, str(PROCESS)],
+                env=self.environment(),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline()) == "ready"
+        return process
+
+    def environment(self) -> dict[str, str]:
+        variables = daemon.RunDirectory(self.directory).environment()
+        variables["PYTHONPATH"] = os.pathsep.join([variables["PYTHONPATH"], *sys.path])
+        variables["PATH"] += os.pathsep + os.environ["PATH"]
+        return {**os.environ, **variables, "SIMULATED_XL_WAIT": "0.3"}
+
+    def stop(self) -> None:
+        daemon.stop(self.directory)
+
+    def restart(self) -> None:
+        self.stop()
+        self.start()
+
+    def close(self) -> None:
+        self.stop()
+        if self._process is not None:
+            end(self._process)
+
+    # -- what is done to it
+
+    def ask(self, do: str, **arguments: Any) -> Any:
+        return request(str(self.directory), do, **arguments)
+
+    def inject(self, fault: str, **arguments: Any) -> None:
+        self.ask("inject", fault=fault, **arguments)
+
+    def run(self, module: str, parameters: Any, **how: Any) -> dict[str, Any]:
+        """Run a module; `how`: check, count, kill_at."""
+        assert self._process is not None
+        with self._turn:
+            result = answer(self._process, module, parameters, **how)
+        assert "crashed" not in result, f"the module crashed: {self.log.read_text()[-3000:]}"
+        return result
+
+    def devices(self, timeout: int = 15, how: Mapping[str, Any] | None = None, **domains: Any) -> dict[str, Any]:
+        """Declare the devices of domains: a list is exclusive, a dictionary is as the module takes it."""
+        declared = {
+            name: {"devices": list(wanted), "exclusive": True} if isinstance(wanted, (list, tuple)) else wanted
+            for name, wanted in domains.items()
+        }
+        return self.run("domain_devices", {"domains": declared, "timeout": timeout}, **(how or {}))
+
+    def repair(self, check: bool = False, **parameters: Any) -> dict[str, Any]:
+        return self.run("repair", {"settle": 0.5, "timeout": 15, **parameters}, check=check)
+
+    def xl(self, *words: str) -> subprocess.CompletedProcess[str]:
+        program = self.directory / "bin" / "xl"
+        return subprocess.run([program, *words], env=self.environment(), capture_output=True, text=True, check=False)
+
+    def act(self, *steps: tuple[str, ...]) -> None:
+        """Somebody else changes xenstore, Xen or sysfs: see `act` of the process."""
+        self.run("act", steps)
+
+    # -- what is true
+
+    def guest(self, name: str) -> dict[str, Any]:
+        return next(domain for domain in self.ask("list") if domain["name"] == name)
+
+    def nodes(self) -> dict[str, str]:
+        self.rights.follow(self.ask)
+        return self.rights.nodes
+
+    def wrong(self, expected: Mapping[str, Collection[str]]) -> list[str]:
+        """Everything that is not as it must be if these guests have exactly these devices and all others none."""
+        problems: list[str] = []
+        nodes, owners = self.nodes(), self.ask("devices")
+        live = {domain["domid"]: domain for domain in self.ask("list")}
+        has = {domid: sorted(expected.get(domain["name"], ())) for domid, domain in live.items()}
+        for domid, domain in live.items():
+            problems += [f"{domain['name']}: {text}" for text in self._wrong_in(domain, has[domid], nodes, owners)]
+        holder = {device: domid for domid, devices in has.items() for device in devices}
+        for device, facts in owners.items():
+            if facts["owner"] not in ((holder[device],) if device in holder else (0, QUARANTINE)):
+                problems.append(f"{device} is owned by {facts['owner']}")
+        for path, value in nodes.items():
+            if path.startswith("/libxl/pci/") and path.endswith("/domid"):
+                key = path.split("/")[3].replace("-", ":", 2)
+                device = ".".join(key.rsplit("-", 1))
+                if str(holder.get(device)) != value:
+                    problems.append(f"the marker of {device} says {value}")
+            if path.startswith("/local/domain/0/backend/pci/"):
+                number = path.split("/")[6]
+                if not number.isdecimal() or not has.get(int(number)):
+                    problems.append(f"{path} is left")
+        return problems
+
+    def _wrong_in(self, domain: dict[str, Any], devices: list[str], nodes: Mapping[str, str], owners: Any) -> list[str]:
+        domid, problems = domain["domid"], []
+        seen = sorted(one["host"] for one in domain["devices"].values())
+        if seen != devices:
+            problems.append(f"its kernel sees {seen}, not {devices}")
+        if domain["oops"]:
+            problems.append(f"its kernel oopsed: {domain['oops'][-200:]}")
+        back, front = f"/local/domain/0/backend/pci/{domid}/0", f"/local/domain/{domid}/device/pci/0"
+        if devices:
+            listed = [nodes.get(f"{back}/dev-{index}") for index in range(len(devices))]
+            if sorted(map(str, listed)) != devices or nodes.get(f"{back}/num_devs") != str(len(devices)):
+                problems.append(f"its entries are {listed}, num_devs={nodes.get(f'{back}/num_devs')}")
+            if any(nodes.get(f"{back}/state-{index}") != "3" for index in range(len(devices))):
+                problems.append("an entry is not exported")
+            stray = f"-{len(devices)}"
+            if any(path.startswith(f"{back}/") and path.endswith(stray) and "root" not in path for path in nodes):
+                problems.append("an entry lies outside num_devs")
+            if (nodes.get(f"{back}/state"), nodes.get(f"{front}/state")) != ("4", "4"):
+                problems.append(f"its ends are at {nodes.get(f'{back}/state')} and {nodes.get(f'{front}/state')}")
+        elif any(path.startswith(f"{front}/") or path == front for path in nodes):
+            problems.append("its frontend directory is left")
+        marked = [device for device in devices if nodes.get(marker(device)) != str(domid)]
+        if marked:
+            problems.append(f"no marker for {marked}")
+        frames, ports, irqs = self._windows(devices)
+        for kind, held, due in (
+            ("frames", self.rights.frames, frames),
+            ("ports", self.rights.ports, ports),
+            ("interrupts", self.rights.irqs, irqs),
+        ):
+            if held.get(domid, set()) != due:
+                problems.append(f"its {kind} are {_short(held.get(domid, set()))}, not {_short(due)}")
+        return problems
+
+    def _windows(self, devices: Collection[str]) -> tuple[set[int], set[int], set[int]]:
+        frames: set[int] = set()
+        ports: set[int] = set()
+        irqs: set[int] = set()
+        for device in devices:
+            directory = self.directory / "sys" / "bus" / "pci" / "devices" / device
+            for line in (directory / "resource").read_text().splitlines()[:7]:
+                start, last, flags = (int(word, 16) for word in line.split())
+                if start and flags & 0x100:
+                    ports.update(range(start, last + 1))
+                elif start:
+                    frames.update(range(start >> 12, (last >> 12) + 1))
+            irq = int((directory / "irq").read_text())
+            if irq not in _NO_IRQ:
+                irqs.add(irq)
+        return frames, ports, irqs
+
+    def settled(self, expected: Mapping[str, Collection[str]], within: float = AMPLE) -> list[str]:
+        """The same once it has come to rest: guests act by themselves, so the last look counts."""
+        deadline = time.monotonic() + within
+        while problems := self.wrong(expected):
+            if time.monotonic() > deadline:
+                return problems
+            time.sleep(0.01)
+        return []
+
+
+def marker(device: str) -> str:
+    """libxl's marker node of a device."""
+    return f"/libxl/pci/{device.replace(':', '-').replace('.', '-')}/domid"
+
+
+def answer(process: subprocess.Popen[str], module: str, parameters: Any, **how: Any) -> dict[str, Any]:
+    """Have a process of `Host.modules` run a module."""
+    assert process.stdin is not None and process.stdout is not None
+    process.stdin.write(json.dumps({"module": module, "parameters": parameters, **how}) + "\n")
+    process.stdin.flush()
+    line = process.stdout.readline()
+    assert line, "the process that runs modules has ended: see its standard error"
+    result: dict[str, Any] = json.loads(line)
+    return result
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    """End a process of `Host.modules`."""
+    with process as ending:
+        assert ending.stdin is not None
+        ending.stdin.close()
+
+
+def _short(numbers: Collection[int]) -> str:
+    return ",".join(f"{number:x}" for number in sorted(numbers)[:4]) + f" ({len(numbers)})"

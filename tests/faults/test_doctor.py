@@ -1,0 +1,343 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Bad states, each made for real: xen.pci.repair names them, prescribes without touching, and mends them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from simulated import TWIN_0, TWIN_1, A, B, C, D, Host, marker
+
+Break = Callable[[Host], object]
+
+
+def back(domid: int, node: str) -> str:
+    return f"/local/domain/0/backend/pci/{domid}/0/{node}"
+
+
+def front(domid: int, node: str) -> str:
+    return f"/local/domain/{domid}/device/pci/0/{node}"
+
+
+@dataclass(frozen=True)
+class Sick:
+    """A bad state. `found`: the faults named at first; `healed`: what guests have in the end.
+
+    `asked`: the faults to name for repair; `wake`: what is done to the guest afterwards; `left`: no recipe helps;
+    `noted`: what is reported without being a failure.
+    """
+
+    name: str
+    before: Mapping[str, Collection[str]]
+    make: Break
+    found: Collection[str]
+    healed: Mapping[str, Collection[str]]
+    asked: Collection[str] = ()
+    wake: Break | None = None
+    left: Collection[str] = ()
+    noted: Collection[str] = ()
+
+
+def pause(host: Host, paused: bool = True) -> None:
+    host.ask("pause", domain="g1", paused=paused)
+
+
+def wake(host: Host) -> None:
+    pause(host, False)
+
+
+def acting(*steps: tuple[str, ...]) -> Break:
+    return lambda host: host.act(*steps)
+
+
+def in_turn(*breaks: Break) -> Break:
+    def make(host: Host) -> None:
+        for one in breaks:
+            one(host)
+
+    return make
+
+
+def xl(*words: str) -> Break:
+    return lambda host: host.xl(*words)
+
+
+def sysfs_unbind(device: str) -> Break:
+    return acting(("unbind", device))
+
+
+def refused_by_pciback(host: Host) -> None:
+    host.inject("refuse-export", device=B)
+    host.xl("pci-attach", "g1", B)
+    host.inject("refuse-export", device=B, refuse=False)
+
+
+def until(host: Host, path: str, value: str) -> None:
+    deadline = time.monotonic() + 5
+    while host.nodes().get(path) != value:
+        assert time.monotonic() < deadline, f"{path} is {host.nodes().get(path)}, not {value}"
+        time.sleep(0.01)
+
+
+def stale_and_stuck(host: Host) -> None:
+    """A removal that nobody compacted, and then another change on top of it."""
+    host.act(("write", back(1, "state-0"), "5"), ("write", back(1, "state"), "7"))
+    until(host, back(1, "state"), "4")
+    host.act(("write", back(1, "state"), "7"))
+    until(host, front(1, "state"), "7")
+
+
+def uncompacted(host: Host) -> None:
+    host.act(("write", back(1, "state-0"), "5"), ("write", back(1, "state"), "7"))
+    until(host, back(1, "state"), "4")
+
+
+def emptied(host: Host) -> None:
+    uncompacted(host)
+    gone = [("remove", back(1, f"{kind}-0")) for kind in ("dev", "key", "state", "vdev", "opts")]
+    host.act(("write", back(1, "num_devs"), "0"), *gone)
+
+
+def died(host: Host) -> None:
+    host.ask("destroy", domain="g1")
+
+
+def closed_by_guest(host: Host) -> None:
+    """The guest reads no address of a device to remove, and gives up."""
+    host.act(("remove", back(1, "vdev-0")), ("write", back(1, "state-0"), "5"), ("write", back(1, "state"), "7"))
+    until(host, front(1, "state"), "5")
+    until(host, back(1, "state"), "5")
+
+
+def close_unanswered(host: Host) -> None:
+    pause(host)
+    host.act(("write", back(1, "online"), "0"), ("write", back(1, "state"), "5"))
+
+
+def close_unfinished(host: Host) -> None:
+    host.act(("write", back(1, "online"), "0"), ("write", back(1, "state"), "5"))
+    until(host, back(1, "state"), "6")
+
+
+def missed_connect(host: Host) -> None:
+    """A guest before Linux 6.1 that is still at 3 when an impatient toolstack asks for the next change."""
+    host.ask("destroy", domain="g1")
+    host.ask("create", config={"name": "g1", "linux": "5.10"})
+    number = host.guest("g1")["domid"]
+    assert not host.devices(g1=[A]).get("failed")
+    host.act(("write", front(number, "state"), "3"), ("write", back(number, "state"), "7"))
+
+
+SICK = [
+    Sick(
+        "a change that pciback refused",
+        {"g1": [A]},
+        refused_by_pciback,
+        {"refused_cycle"},
+        {"g1": [A]},
+        noted={"leaked_hold"},
+    ),
+    Sick("a removal met twice", {"g1": [A, B]}, stale_and_stuck, {"stuck_cycle"}, {"g1": [B]}),
+    Sick(
+        "xl attached to a paused guest",
+        {"g1": [A]},
+        in_turn(pause, xl("pci-attach", "g1", B)),
+        {"silent_guest"},
+        {"g1": [A]},
+        wake=wake,
+    ),
+    Sick(
+        "xl detached from a paused guest: rights gone, entry left",
+        {"g1": [A, B]},
+        in_turn(pause, xl("pci-detach", "g1", B)),
+        {"silent_guest", "rights_missing", "missing_marker"},
+        {"g1": [A, B]},
+        wake=wake,
+    ),
+    Sick("dom0's Connected was missed", {}, missed_connect, {"missed_connect"}, {"g1": [A]}),
+    Sick("a removal without compaction", {"g1": [A, B]}, uncompacted, {"unfinished_removal"}, {"g1": [B]}),
+    Sick("the last removal without compaction", {"g1": [A]}, uncompacted, {"unfinished_removal"}, {"g1": []}),
+    Sick(
+        "an entry that pciback never saw",
+        {"g1": [A]},
+        acting(
+            ("write", back(1, "dev-1"), B),
+            ("write", back(1, "key-1"), B),
+            ("write", back(1, "state-1"), "1"),
+            ("write", back(1, "num_devs"), "2"),
+        ),
+        {"unexported_entry", "missing_marker"},
+        {"g1": [A]},
+    ),
+    Sick(
+        "an entry that lost its dev-N",
+        {"g1": [A, B]},
+        acting(("remove", back(1, "dev-0"))),
+        {"disordered_entries", "lost_entry"},
+        {"g1": [A, B]},
+    ),
+    Sick(
+        "a hole where a device was removed",
+        {"g1": [A, B, C]},
+        in_turn(
+            uncompacted, acting(*[("remove", back(1, f"{kind}-0")) for kind in ("dev", "key", "state", "vdev", "opts")])
+        ),
+        {"disordered_entries", "left_rights"},
+        {"g1": [B, C]},
+    ),
+    Sick(
+        "num_devs too low",
+        {"g1": [A, B]},
+        acting(("write", back(1, "num_devs"), "1")),
+        {"disordered_entries", "lost_entry"},
+        {"g1": [A, B]},
+    ),
+    Sick(
+        "num_devs lost",
+        {"g1": [A, B]},
+        acting(("remove", back(1, "num_devs"))),
+        {"disordered_entries", "lost_entry"},
+        {"g1": [A, B]},
+    ),
+    Sick(
+        "compaction that stopped half-way: an entry twice",
+        {"g1": [A, B]},
+        in_turn(
+            uncompacted,
+            acting(
+                ("write", back(1, "dev-0"), B),
+                ("write", back(1, "key-0"), B),
+                ("write", back(1, "state-0"), "3"),
+                ("write", back(1, "vdev-0"), "0000:00:01.00"),
+            ),
+        ),
+        {"disordered_entries", "left_rights"},
+        {"g1": [B]},
+    ),
+    Sick("num_devs=0", {"g1": [A]}, emptied, {"empty_connection", "left_rights"}, {"g1": []}),
+    Sick("a guest that died", {"g1": [A, B]}, died, {"ghost_connection"}, {}),
+    Sick("a marker of a domain long gone", {"g1": []}, acting(("write", marker(A), "99")), {"dead_marker"}, {"g1": []}),
+    Sick(
+        "a marker and rights without an entry",
+        {"g1": []},
+        acting(("write", marker(A), "1"), ("assign", "1", A)),
+        {"left_rights"},
+        {"g1": []},
+    ),
+    Sick("an owner and nothing else", {"g1": [B]}, acting(("assign", "1", A)), {"unexplained_owner"}, {"g1": [B]}),
+    Sick("rights taken from under a guest", {"g1": [A]}, acting(("deassign", "1", A)), {"rights_missing"}, {"g1": [A]}),
+    Sick("a marker lost", {"g1": [A]}, acting(("remove", marker(A))), {"missing_marker"}, {"g1": [A]}),
+    Sick("a marker of another guest", {"g1": [A]}, acting(("write", marker(A), "2")), {"wrong_marker"}, {"g1": [A]}),
+    Sick("a device unbound under a guest", {"g1": [A, B]}, sysfs_unbind(A), {"not_in_pciback"}, {"g1": [B]}),
+    Sick("the only device unbound under a guest", {"g1": [A]}, sysfs_unbind(A), {"not_in_pciback"}, {"g1": []}),
+    Sick("a guest closed its end", {"g1": [A, B]}, closed_by_guest, {"closed_connection"}, {"g1": [A, B]}),
+    Sick(
+        "a request to close, not answered", {"g1": [A]}, close_unanswered, {"unanswered_close"}, {"g1": [A]}, wake=wake
+    ),
+    Sick("a closed connection, not removed", {"g1": [A]}, close_unfinished, {"unfinished_close"}, {"g1": []}),
+    Sick(
+        "a state that pciback did not follow",
+        {"g1": [A]},
+        acting(("write", back(1, "state"), "8")),
+        {"lost_event"},
+        {"g1": [A]},
+    ),
+    Sick(
+        "xl attached to a guest without pcifront",
+        {},
+        xl("pci-attach", "g3", A),
+        {"never_connected"},
+        {"g3": []},
+        asked={"never_connected", "left_rights"},
+    ),
+    Sick(
+        "a permissive setting that stuck",
+        {"g1": []},
+        acting(("set_permissive", A)),
+        {"sticky_permissive"},
+        {"g1": []},
+        asked={"sticky_permissive"},
+    ),
+    Sick("a device that is not in quarantine", {"g1": []}, acting(("remove", "/tool/xen-pci")), {"unquarantined"}, {}),
+    Sick(
+        "a device in two connections",
+        {"g1": [A], "g2": [B]},
+        acting(
+            ("write", back(2, "dev-1"), A),
+            ("write", back(2, "key-1"), A),
+            ("write", back(2, "state-1"), "3"),
+            ("write", back(2, "vdev-1"), "0000:00:01.00"),
+            ("write", back(2, "num_devs"), "2"),
+        ),
+        {"shared_device"},
+        {},
+        left={"shared_device"},
+    ),
+    Sick(
+        "a PCI error that the guest cannot handle",
+        {"g1": [A]},
+        lambda host: host.inject("aer", domain="g1"),
+        {"aer_failure"},
+        {"g1": [A]},
+        left={"aer_failure"},
+    ),
+    Sick(
+        "two guests sick at once",
+        {"g1": [A, TWIN_0], "g2": [C, D]},
+        in_turn(uncompacted, acting(("deassign", "2", D), ("remove", marker(C)))),
+        {"unfinished_removal", "rights_missing", "missing_marker"},
+        {"g1": [TWIN_0], "g2": [C, D]},
+    ),
+    Sick(
+        "one of two twins left: the line they share stays",
+        {"g1": [TWIN_0, TWIN_1]},
+        uncompacted,
+        {"unfinished_removal"},
+        {"g1": [TWIN_1]},
+    ),
+]
+
+
+def names(findings: list[dict[str, Any]]) -> set[str]:
+    return {finding["fault"] for finding in findings}
+
+
+@pytest.mark.parametrize("sick", SICK, ids=[sick.name for sick in SICK])
+def test_a_fault_is_named_prescribed_and_mended(
+    host: Host, sick: Sick, record_property: Callable[[str, object], None]
+) -> None:
+    record_property("scenario", f"doctor: {sick.name}")
+    result = (
+        host.devices(**{name: list(devices) for name, devices in sick.before.items() if devices})
+        if any(sick.before.values())
+        else {}
+    )
+    assert not result.get("failed"), result["msg"]
+    sick.make(host)
+
+    before = host.ask("trace")
+    prescribed = host.repair(check=True)
+    assert names(prescribed["findings"]) == set(sick.found)
+    assert host.ask("trace")[len(before) :] == []
+    assert prescribed["changed"] or sick.left or sick.asked
+
+    repaired = host.repair(faults=sorted(sick.asked))
+    record_property(
+        "happened",
+        f"{', '.join(sorted(sick.found))}: " + ("; ".join(repaired["actions"]) or "nothing can be done from here"),
+    )
+    assert bool(repaired.get("failed")) == bool(sick.left), repaired.get("msg")
+    assert names(repaired["left"]) == {*sick.left, *sick.noted}
+    if sick.left:
+        assert all(finding["advice"] in repaired["msg"] for finding in repaired["left"])
+    if sick.wake is not None:
+        sick.wake(host)
+    if not sick.left:
+        assert host.settled(sick.healed) == []
+        again = host.repair()
+        assert (again["changed"], names(again["left"])) == (False, set(sick.noted))
