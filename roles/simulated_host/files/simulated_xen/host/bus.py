@@ -141,6 +141,8 @@ class PciBus:
 
     def _willing(self, device: Device, driver: str) -> bool:
         """Whether the driver's own probe accepts the device."""
+        if device.physfn is not None and not device.physfn.autoprobe and not device.override:
+            return False  # pci_device_can_probe: no driver at all, unless by driver_override
         if driver == PCIBACK:
             return self.stub is not None and self.stub.takes(device)
         return not (device.model_name == "nvme-vf" and driver == "nvme")

@@ -251,7 +251,7 @@ class Sysfs:
         if not kind:
             return
         top = {"net": "net", "nvme": "nvme", "ata": "ata1"}[kind]
-        if device.names and os.path.isdir(self._files.root / base / top):
+        if device.names and self._files.has_directory(f"{base}/{top}"):
             return
         self._drop_class_links(base)
         self._files.remove_tree(f"{base}/{top}")
