@@ -424,7 +424,7 @@ def _desired(
     desired = [
         DesiredDomain(
             name=name,
-            devices=tuple(given[name]),
+            devices=(*given[name], *_listed_again(requests[name], resolution)),
             exclusive=params["exclusive"] if spec["exclusive"] is None else spec["exclusive"],
             present=spec["state"] == "present",
         )
@@ -433,6 +433,12 @@ def _desired(
     skipped = [one for one in desired if requests[one.name] and not one.devices and not (one.exclusive and one.present)]
     names = {sbdf: found for devices in given.values() for sbdf, found in devices.items()}
     return [one for one in desired if one not in skipped], resolution, names
+
+
+def _listed_again(requests: Sequence[str | Share], resolution: Resolution) -> list[Sbdf]:
+    """Devices of names that are there more than once, which the plan refuses."""
+    names = [one for one in requests if isinstance(one, str)]
+    return list(resolution.expand(name for at, name in enumerate(names) if name in names[:at]))
 
 
 def _requests(devices: Sequence[Any], catalogue: Mapping[str, Entry], problems: list[str]) -> list[str | Share]:

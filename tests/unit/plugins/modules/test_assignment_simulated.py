@@ -192,6 +192,12 @@ def test_a_pool_is_filled_shared_and_kept(server: Server) -> None:
     assert "wants 40 devices, but only" in server.assign("nics", catalogue=catalogue)["msg"]
 
 
+def test_a_device_listed_twice_is_refused(server: Server) -> None:
+    server.assign(NIC)
+    result = server.run("domain_devices", domains={"g1": {"devices": [NIC, NIC]}})
+    assert f"{NIC} is declared twice for g1" in result["msg"]
+
+
 def test_what_was_hidden_at_boot_is_quarantined_once(server: Server) -> None:
     assert not server.facts(HIDDEN)["quarantined"]
     first, second = server.assign(HIDDEN), server.assign(HIDDEN)

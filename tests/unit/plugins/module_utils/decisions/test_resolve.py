@@ -193,6 +193,8 @@ class TestMoves:
         (problem,) = problems(catalogue, devices, "disk")
         assert "could be 0000:04:00.0" in problem
         assert found(catalogue, host(nvme("0000:03:00.0", None, "pciback")), "disk") == {"disk": "0000:03:00.0"}
+        certain = host(nvme("0000:03:00.0", None, "pciback"), nvme("0000:04:00.0", "NV1"))
+        assert found(catalogue, certain, "disk") == {"disk": "0000:04:00.0"}
 
     def test_two_at_other_places_are_refused(self) -> None:
         twins = host(device("0000:01:00.0", serial=SERIAL), device("0000:03:00.0", serial=SERIAL))
