@@ -22,9 +22,10 @@ from ..interfaces.hypervisor import HypervisorError
 from ..interfaces.libxl import LockTimeout, domain_locks, holder_node
 from ..interfaces.notes import note_guest
 from ..interfaces.sysfs import SysfsError
-from ..interfaces.xenstore import Transaction, WatchEvent
+from ..interfaces.xenstore import Transaction
 from ..model import backend_changes as changes
 from ..model.backend import Backend, backend_path, error_path, frontend_path
+from ..model.backend_changes import Remove, Write
 from ..model.host import PciDevice
 from ..values.address import Sbdf
 from ..values.states import XenbusState
@@ -84,11 +85,11 @@ class Handshake:
         self.name = plan.domain.name
         self.token = f"xen.pci-{self.domid}"
         self._held = set(plan.domain.devices)
+        self._ends_paths = (f"{backend_path(self.domid)}/state", f"{frontend_path(self.domid)}/state")
 
     def flow(self) -> Flow:
         """All steps of the plan; raises DomainFailed."""
-        store = self.outside.store
-        paths = (backend_path(self.domid), f"{frontend_path(self.domid)}/state")
+        store, paths = self.outside.store, self._ends_paths
         try:
             for path in paths:
                 store.watch(path, self.token)
@@ -154,7 +155,7 @@ class Handshake:
             raise
         began = time.monotonic()
         try:
-            yield from self._await(kind, add)
+            yield from self._await(kind, add, remove)
         except (DeadlinePassed, CycleFailed) as failure:
             yield from self._recover(kind, add, remove, failure)
         self.record.cycles.append(Cycle(tuple(add), tuple(remove), round(time.monotonic() - began, 3)))
@@ -169,19 +170,21 @@ class Handshake:
         """Reset all (at once, a reset may take seconds), mark them as taken, give all rights."""
         dirty = [device for device in add if device not in self._ledger.clean]
         yield Work(lambda: self._reset(dirty))
+        facts = [self._devices[device] for device in add]
+        note_guest(self.outside.store, facts, self.name)
+        # Before the rights: where a run is killed in between, the marker is what shows it later.
+        self.outside.store.apply([Write(holder_node(device), str(self.domid)) for device in add])
         granted: list[Sbdf] = []
         try:
-            for device in add:
-                facts = self._devices[device]
-                note_guest(self.outside.store, facts, self.name)
-                self.outside.store.write(holder_node(device), str(self.domid))
-                granted.append(device)
+            for device in facts:
                 lines_in_use = self._lines_in_use()
-                self._held.add(device)
-                rights.grant(self.outside.hypervisor, self.domid, facts, facts.irq in lines_in_use)
+                granted.append(device.sbdf)
+                self._held.add(device.sbdf)
+                rights.grant(self.outside.hypervisor, self.domid, device, device.irq in lines_in_use)
         except HypervisorError:
-            self._held.discard(granted[-1])
-            self.outside.store.remove(holder_node(granted.pop()))
+            refused = granted.pop()  # and has nothing, grant() saw to that
+            self._held.discard(refused)
+            self._forget_holder([device for device in add if device not in granted])
             self._withdraw_rights(granted)
             raise
 
@@ -222,24 +225,28 @@ class Handshake:
                 f"{self.name}: another toolstack changed its PCI connection meanwhile, nothing was changed; run again"
             )
 
-    def _await(self, kind: Kind, add: Collection[Sbdf]) -> Flow:
+    def _await(self, kind: Kind, add: Collection[Sbdf], remove: Collection[Sbdf]) -> Flow:
         """Follow the two kernels until both are at rest again."""
         goal = XenbusState.CLOSED if kind is Kind.CLOSE else XenbusState.CONNECTED
+        backend = read_backend(self.outside.store, self.domid)
+        entries = backend.entries if backend is not None else ()
+        sub_states = [f"state-{entry.index}" for entry in entries if entry.device in add or entry.device in remove]
         while True:
-            event = yield NEXT_EVENT
-            self._note(event)
-            if not event.path.endswith("/state"):
-                continue
-            ends = self._ends()
+            ends = self._look(sub_states)
             if ends == (goal, goal):
                 break
             self._check_ends(kind, *ends)
+            yield NEXT_EVENT
         if kind is not Kind.CLOSE:
             self._check_exported(add)
 
-    def _ends(self) -> tuple[XenbusState, XenbusState]:
-        paths = (f"{backend_path(self.domid)}/state", f"{frontend_path(self.domid)}/state")
-        texts = self.outside.store.read_all(paths)
+    def _look(self, sub_states: Sequence[str]) -> tuple[XenbusState, XenbusState]:
+        """Read both ends and the devices of this cycle at once, and note what has changed."""
+        nodes = [*self._ends_paths, *(f"{backend_path(self.domid)}/{name}" for name in sub_states)]
+        texts = self.outside.store.read_all(nodes)
+        names = ("backend/state", "frontend/state", *(f"backend/{name}" for name in sub_states))
+        for name, text in zip(names, texts):
+            self.record.note(name, "gone" if text is None else text[:32])
         if texts[1] is None and self.outside.store.read(f"/local/domain/{self.domid}/name") is None:
             raise CycleFailed("the guest died during the handshake")
         return take_back.states_of(texts)
@@ -260,13 +267,6 @@ class Handshake:
         missing = [one for one in add if not (backend and (entry := backend.entry_of(one)) and entry.exported)]
         if missing:
             raise CycleFailed(f"pciback finished without exporting {', '.join(map(str, missing))}")
-
-    def _note(self, event: WatchEvent) -> None:
-        node = event.path.rpartition("/")[2]
-        if node == "state" or node.startswith(("state-", "vdev-")):
-            value = self.outside.store.read(event.path)
-            end = "frontend" if event.path == f"{frontend_path(self.domid)}/state" else "backend"
-            self.record.note(f"{end}/{node}", "gone" if value is None else value[:32])
 
     def _recover(self, kind: Kind, add: Sequence[Sbdf], remove: Sequence[Sbdf], failure: Exception) -> Flow:
         """Undo a cycle that did not end well; returns only if it ended well after all meanwhile."""
@@ -330,20 +330,20 @@ class Handshake:
             raise DomainFailed(f"{self.name}: nothing was attached, but rights are left: {'; '.join(problems)}")
 
     def _forget_holder(self, devices: Sequence[Sbdf]) -> None:
-        """A dead domain has no rights any more, only libxl's markers outlive it."""
-        for device in devices:
-            self.outside.store.remove(holder_node(device))
+        """Remove libxl's markers of devices over which the domain has no rights any more."""
+        self.outside.store.apply([Remove(holder_node(device)) for device in devices])
 
     def _take_rights(self, devices: Sequence[Sbdf]) -> list[str]:
         self._held.difference_update(devices)
         lines_in_use = self._lines_in_use()
-        problems = []
+        problems, free = [], []
         for address in reversed(devices):
             device = self._devices[address]
             refused = rights.revoke(self.outside.hypervisor, self.domid, device, device.irq in lines_in_use)
             problems += refused
             if not refused:  # the marker is all that shows later where rights are left
-                self.outside.store.remove(holder_node(address))
+                free.append(address)
+        self._forget_holder(free)
         return problems
 
     def _lines_in_use(self) -> set[int]:

@@ -10,9 +10,10 @@ has had it, under which name it was declared, and the user's reasons for overrul
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from ..model.backend_changes import Change, Remove, Write
 from ..model.host import PciDevice
 from ..values.address import Sbdf
 from ..values.identity import Remembered
@@ -80,18 +81,20 @@ def write_note(store: XenStore, sbdf: Sbdf, note: Note) -> None:
     store.transaction(replace)
 
 
-def note_guest(store: XenStore, device: PciDevice, guest: str) -> None:
-    """Remember which domain gets a device; what else is noted of the same device stays."""
-    directory = f"{_NOTES}/{device.sbdf.libxl_key}"
-    product = f"{device.vendor}:{device.device}"
+def note_guest(store: XenStore, devices: Sequence[PciDevice], guest: str) -> None:
+    """Remember which domain gets these devices; what else is noted of the same device stays."""
+    products = {f"{_NOTES}/{one.sbdf.libxl_key}": f"{one.vendor}:{one.device}" for one in devices}
 
     def remember(transaction: Transaction) -> None:
-        if transaction.read(f"{directory}/product") != product:
-            transaction.remove(directory)
-        transaction.write(f"{directory}/product", product)
-        transaction.write(f"{directory}/guest", guest)
+        noted = transaction.read_all([f"{directory}/product" for directory in products])
+        changes: list[Change] = []
+        for (directory, product), old in zip(products.items(), noted):
+            changes += [Remove(directory)] if old != product else []
+            changes += [Write(f"{directory}/product", product), Write(f"{directory}/guest", guest)]
+        transaction.apply(changes)
 
-    store.transaction(remember)
+    if products:
+        store.transaction(remember)
 
 
 def note_reason(store: XenStore, sbdf: Sbdf, check: str, reason: str) -> None:

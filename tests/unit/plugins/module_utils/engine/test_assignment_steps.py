@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -28,6 +28,7 @@ from ansible_collections.xen.pci.plugins.module_utils.engine.outside import Outs
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.hypervisor import HypervisorError
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.notes import Note, note_guest, read_notes, write_note
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.sysfs import SysfsError
+from ansible_collections.xen.pci.plugins.module_utils.model.backend_changes import Change, Write
 from ansible_collections.xen.pci.plugins.module_utils.model.boot import DriverModule
 from ansible_collections.xen.pci.plugins.module_utils.model.host import (
     DOMID_IO,
@@ -149,6 +150,16 @@ class World:
 
     def read(self, path: str) -> str | None:
         return self.nodes.get(path)
+
+    def read_all(self, paths: Sequence[str]) -> Any:
+        return [self.read(path) for path in paths]
+
+    def apply(self, changes: Sequence[Change]) -> None:
+        for change in changes:
+            if isinstance(change, Write):
+                self.write(change.path, change.value)
+            else:
+                self.remove(change.path)
 
     def list(self, path: str) -> list[str]:
         return sorted({node[len(path) + 1 :].split("/")[0] for node in self.nodes if node.startswith(f"{path}/")})
@@ -373,8 +384,8 @@ def test_a_driver_that_fits_is_loaded_if_it_is_not(there: set[str], loaded: list
 def test_the_guest_that_gets_a_device_is_noted_beside_what_else_is_known_of_it() -> None:
     world = World()
     store = cast(Any, world)
-    note_guest(store, host(world).devices[C], "web01")
+    note_guest(store, [host(world).devices[C]], "web01")
     assert read_notes(store)[C] == Note(True, "8086:10d3", guest="web01")
     write_note(store, C, Note(True, "15b3:1017"))
-    note_guest(store, host(world).devices[C], "web02")
+    note_guest(store, [host(world).devices[C]], "web02")
     assert read_notes(store)[C] == Note(False, "8086:10d3", guest="web02"), "another device than the one noted"
