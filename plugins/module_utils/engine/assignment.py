@@ -153,6 +153,9 @@ def _take(outside: Outside, host: Host, step: Take, undo: _Undo) -> None:
         _write_record(outside, sbdf, f"/sys/bus/pci/drivers/{driver}")
     if sysfs.add_slot(sbdf):
         undo.add(lambda: sysfs.remove_slot(sbdf))
+    if sysfs.needs_driver_override(sbdf):
+        undo.add(lambda: sysfs.clear_driver_override(sbdf))
+        sysfs.set_driver_override(sbdf, PCIBACK)
     undo.add(lambda: sysfs.unbind(sbdf))
     sysfs.bind(sbdf, PCIBACK)
     _expect_driver(outside, sbdf, PCIBACK)

@@ -218,6 +218,17 @@ class Sysfs:
         text = read_text(self._directory(sbdf) / "driver_override")
         return None if text in (None, "", "(null)") else text
 
+    def needs_driver_override(self, sbdf: Sbdf) -> bool:
+        """Whether the kernel gives the device to no driver but the one in driver_override.
+
+        So it is with virtual functions whose physical one is not to have them probed (pci_device_can_probe).
+        """
+        return read_text(self._directory(sbdf) / "physfn" / "sriov_drivers_autoprobe") == "0"
+
+    def set_driver_override(self, sbdf: Sbdf, driver: str) -> None:
+        """Let only this driver take the device."""
+        self._write(self._directory(sbdf) / "driver_override", driver, sbdf, f"be reserved for driver {driver}")
+
     def clear_driver_override(self, sbdf: Sbdf) -> None:
         """Let any driver take the device again."""
         self._write(self._directory(sbdf) / "driver_override", "\n", sbdf, "be freed of its driver_override")

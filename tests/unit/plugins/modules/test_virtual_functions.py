@@ -144,7 +144,7 @@ def test_fewer_or_more_go_through_none_when_nobody_has_one(server: Server) -> No
 
 
 def test_while_one_is_out_the_number_stays_and_the_holder_is_named(server: Server) -> None:
-    vfs = server.run({"pf": FIRST, "count": 4, "drivers_autoprobe": False})["physical_functions"][0]["vfs"]
+    vfs = server.run({"pf": FIRST, "count": 4})["physical_functions"][0]["vfs"]
     server.xl("pci-assignable-add", vfs[1]["address"])
     for count in (0, 2, 8):
         refused = server.run({"pf": SECOND, "count": 2}, {"pf": FIRST, "count": count})
@@ -155,7 +155,7 @@ def test_while_one_is_out_the_number_stays_and_the_holder_is_named(server: Serve
     assert "is with domain web01" in server.run({"pf": FIRST, "count": 0})["msg"]
     assert not server.run({"pf": FIRST, "count": 4})["changed"]
     server.xl("pci-detach", "web01", vfs[1]["address"])
-    server.xl("pci-assignable-remove", vfs[1]["address"])
+    server.xl("pci-assignable-remove", "-r", vfs[1]["address"])
     assert server.run({"pf": FIRST, "count": 0})["changed"]
 
 

@@ -61,6 +61,8 @@ class World:
     def __init__(self) -> None:
         self.drivers: dict[Sbdf, str | None] = {A: "e1000e", B: None, C: "pciback"}
         self.slots = {C}
+        self.unprobed: set[Sbdf] = set()
+        self.overrides: dict[Sbdf, str] = {}
         self.quarantine = {C}
         self.lifted: set[Sbdf] = set()
         self.owners: dict[Sbdf, XenOwner] = {}
@@ -83,7 +85,17 @@ class World:
         return self.drivers[sbdf]
 
     def driver_override(self, sbdf: Sbdf) -> str | None:
-        return None
+        return self.overrides.get(sbdf)
+
+    def needs_driver_override(self, sbdf: Sbdf) -> bool:
+        return sbdf in self.unprobed
+
+    def set_driver_override(self, sbdf: Sbdf, driver: str) -> None:
+        self._change(SysfsError("no override"))
+        self.overrides[sbdf] = driver
+
+    def clear_driver_override(self, sbdf: Sbdf) -> None:
+        self.overrides.pop(sbdf, None)
 
     def unbind(self, sbdf: Sbdf) -> None:
         if self.drivers[sbdf] is not None:
@@ -94,6 +106,7 @@ class World:
     def bind(self, sbdf: Sbdf, driver: str) -> None:
         self._change(SysfsError("no bind"))
         assert self.drivers[sbdf] is None, "bind of a device that has a driver"
+        assert sbdf not in self.unprobed or self.overrides.get(sbdf) == driver, "no driver but the reserved one"
         assert driver != "pciback" or sbdf in self.slots, "pciback takes only what is on its list"
         self.drivers[sbdf] = driver
 
@@ -389,3 +402,21 @@ def test_the_guest_that_gets_a_device_is_noted_beside_what_else_is_known_of_it()
     write_note(store, C, Note(True, "15b3:1017"))
     note_guest(store, [host(world).devices[C]], "web02")
     assert read_notes(store)[C] == Note(False, "8086:10d3", guest="web02"), "another device than the one noted"
+
+
+def test_a_virtual_function_that_drivers_are_not_offered_is_reserved_for_pciback_until_its_release() -> None:
+    world = World()
+    world.unprobed = {B}
+    run(world, Take(B, None, None))
+    assert (world.drivers[B], world.overrides) == ("pciback", {B: "pciback"})
+    before = world.state()
+    world.fail_at = world.changes + 1
+    with pytest.raises(AssignmentError, match="where they were"):
+        run(world, Release(B, None, None))
+    assert world.state() == before
+    run(world, Release(B, None, None))
+    assert (world.drivers[B], world.overrides) == (None, {})
+    world.fail_at = world.changes + 4
+    with pytest.raises(AssignmentError, match="where they were"):
+        run(world, Take(B, None, None))
+    assert world.overrides == {}
