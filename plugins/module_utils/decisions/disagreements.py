@@ -13,7 +13,7 @@ from ..values.address import Sbdf
 
 def disagreements(host: Host) -> list[str]:
     """One sentence for each contradiction; empty on a host in order."""
-    return [*_ghosts(host), *_connections(host), *_markers(host), *_owners(host)]
+    return [*_ghosts(host), *_connections(host), *_markers(host), *_owners(host), *_pciback(host)]
 
 
 def _ghosts(host: Host) -> list[str]:
@@ -72,6 +72,19 @@ def _owners(host: Host) -> list[str]:
         for sbdf, owner in sorted(host.xen_owners.items())
         if owner is XenOwner.GUEST and sbdf not in listed
     ]
+
+
+def _pciback(host: Host) -> list[str]:
+    found = []
+    for sbdf, device in sorted(host.devices.items()):
+        if device.pciback_slots and not device.in_pciback:
+            found.append(
+                f"{sbdf} is on pciback's list, but with {_driver(device.driver)};"
+                " pciback seizes it as soon as it has none and is looked at anew."
+            )
+        if (device.pciback_slots or 0) > 1:
+            found.append(f"{sbdf} is on pciback's list {device.pciback_slots} times.")
+    return found
 
 
 def _driver(name: str | None) -> str:

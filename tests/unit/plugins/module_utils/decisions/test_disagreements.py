@@ -64,3 +64,14 @@ def test_a_device_in_two_connections_is_told() -> None:
     domains = {number: Domain(number, f"vm{number}", backend=connection(number, A)) for number in (3, 4)}
     (sentence,) = disagreements(host(domains=domains))
     assert "several domains: vm3 (3), vm4 (4)" in sentence
+
+
+def test_pcibacks_list_is_compared_with_what_it_holds() -> None:
+    def listed(driver: str | None, times: int | None) -> list[str]:
+        device = PciDevice(A, "8086", "10d3", "", "", "020000", "00", driver=driver, pciback_slots=times)
+        return disagreements(Host({A: device}, {}))
+
+    assert listed("pciback", 1) == listed("pciback", None) == listed("e1000e", 0) == listed("e1000e", None) == []
+    (seizes,) = listed("e1000e", 1)
+    assert "on pciback's list, but with driver e1000e" in seizes
+    assert "3 times" in listed("pciback", 3)[0]
