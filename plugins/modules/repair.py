@@ -63,6 +63,7 @@ options:
       - disordered_entries
       - empty_connection
       - ghost_connection
+      - late_answer
       - leaked_hold
       - left_rights
       - lost_entry

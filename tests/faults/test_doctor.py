@@ -125,12 +125,23 @@ def close_unfinished(host: Host) -> None:
 
 
 def missed_connect(host: Host) -> None:
-    """A guest before Linux 6.1 that is still at 3 when an impatient toolstack asks for the next change."""
+    """A guest before Linux 6.1 sleeps when dom0 connects, and an impatient toolstack asks for the next change."""
     host.ask("destroy", domain="g1")
     host.ask("create", config={"name": "g1", "linux": "5.10"})
     number = host.guest("g1")["domid"]
-    assert not host.devices(g1=[A]).get("failed")
-    host.act(("write", front(number, "state"), "3"), ("write", back(number, "state"), "7"))
+    host.inject("pause-at", domain="0", step="backend:3", victim="g1")
+    host.xl("pci-attach", "g1", A)
+    until(host, back(number, "state"), "4")
+    host.xl("pci-attach", "g1", B)
+    wake(host)
+
+
+def answered_late(host: Host) -> None:
+    """The guest had read the request when it was paused; then the request was withdrawn."""
+    host.inject("pause-at", domain="g1", step="frontend:7")
+    host.devices(1, g1=[A, B])
+    wake(host)
+    until(host, front(1, "state"), "7")
 
 
 SICK = [
@@ -160,6 +171,7 @@ SICK = [
         wake=wake,
     ),
     Sick("dom0's Connected was missed", {}, missed_connect, {"missed_connect"}, {"g1": [A]}),
+    Sick("a request answered after it was withdrawn", {"g1": [A]}, answered_late, {"late_answer"}, {"g1": [A]}),
     Sick("a removal without compaction", {"g1": [A, B]}, uncompacted, {"unfinished_removal"}, {"g1": [B]}),
     Sick("the last removal without compaction", {"g1": [A]}, uncompacted, {"unfinished_removal"}, {"g1": []}),
     Sick(

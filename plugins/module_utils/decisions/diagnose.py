@@ -115,6 +115,8 @@ def _fault_of_ends(backend: Backend) -> Fault:  # noqa: PLR0911 - a table of sta
         return Fault.STUCK_CYCLE
     if back is XenbusState.RECONFIGURING and front is XenbusState.CONNECTED:
         return Fault.SILENT_GUEST
+    if back is XenbusState.CONNECTED and front is XenbusState.RECONFIGURING:
+        return Fault.LATE_ANSWER
     if back is XenbusState.RECONFIGURING and front is XenbusState.INITIALISED:
         return Fault.MISSED_CONNECT
     if back is XenbusState.RECONFIGURING or back in _STARTING:

@@ -38,6 +38,7 @@ class Fault(Enum):
     REFUSED_CYCLE = "refused_cycle", Recipe.RESTART, "pciback gave a change up, and the guest waits for ever"
     STUCK_CYCLE = "stuck_cycle", Recipe.SKIP_STALE, "pciback met an entry to remove that it does not have"
     SILENT_GUEST = "silent_guest", Recipe.WITHDRAW, "the guest does not answer; see whether it is paused or hung"
+    LATE_ANSWER = "late_answer", Recipe.RESTART, "the guest answered a cycle after it had been withdrawn"
     MISSED_CONNECT = "missed_connect", Recipe.WITHDRAW, "the guest missed that dom0 was connected (Linux before 6.1)"
     LOST_EVENT = "lost_event", Recipe.NUDGE, "one end waits for the other; see whether the guest is paused"
     NEVER_CONNECTED = (

@@ -27,7 +27,8 @@ from .outside import Outside
 from .report import DomainFailed
 
 #: What a run of ours leaves that was killed: a later run finishes it without being asked to repair.
-#: A marker is written before the first right is given and removed after the last is taken.
+#: A marker is written before the first right is given and removed after the last is taken. A cycle that was
+#: withdrawn may be answered late, by a guest that had read it already: that comes after any run of ours has ended.
 OUR_OWN = frozenset(
     {
         Fault.UNFINISHED_REMOVAL,
@@ -37,6 +38,7 @@ OUR_OWN = frozenset(
         Fault.GHOST_CONNECTION,
         Fault.STUCK_KERNEL_DEVICE,
         Fault.EMPTY_CONNECTION,
+        Fault.LATE_ANSWER,
     }
 )
 #: What a cycle looks like while it goes on.

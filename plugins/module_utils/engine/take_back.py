@@ -73,6 +73,11 @@ _ENDINGS: dict[_Step, Left | None] = {
 _ADDS_TAKEN_BACK = Left("nothing was added, what was to be removed is removed", removals_done=True)
 _NOT_MOVED = (XenbusState.CONNECTED, XenbusState.INITIALISED)
 _BOTH_CONNECTED = (XenbusState.CONNECTED, XenbusState.CONNECTED)
+#: pciback gave the cycle up; or it was withdrawn, and the guest, which had read it before, answers now.
+_ANSWERED_IN_VAIN = (
+    (XenbusState.CLOSING, XenbusState.RECONFIGURING),
+    (XenbusState.CONNECTED, XenbusState.RECONFIGURING),
+)
 _BOTH_CLOSED = (XenbusState.CLOSED, XenbusState.CLOSED)
 
 
@@ -110,7 +115,7 @@ def reconfigure(outside: Outside, domid: int, add: Collection[Sbdf]) -> TakeBack
         if backend.state is XenbusState.RECONFIGURING and backend.frontend_state in _NOT_MOVED:
             transaction.apply(changes.withdraw(backend))
             return _Step.WITHDRAWN
-        if ends == (XenbusState.CLOSING, XenbusState.RECONFIGURING):
+        if ends in _ANSWERED_IN_VAIN:
             transaction.apply(changes.restart_failed(backend, add))
             return _Step.RESTARTED
         return _Step.MOVING

@@ -199,6 +199,7 @@ class XenStore(_Requests):
         #: Watch events arrive here; who waits for other things too may put them in as well.
         self.events: queue.Queue[Any] = queue.Queue()
         self._watches: set[tuple[str, str]] = set()
+        self._silent = ""
         self._router = _Router(_Connection(path, timeout))
 
     @classmethod
@@ -318,7 +319,8 @@ class XenStore(_Requests):
             while slot.target is None:
                 left = deadline - time.monotonic()
                 if left <= 0:
-                    raise XenStoreGone(f"xenstored has not answered for {self.timeout:g} s")
+                    self._silent = f"xenstored has not answered for {self.timeout:g} s"
+                    raise XenStoreGone(self._silent)
                 slot.condition.wait(min(left, 0.25))
                 if slot.target is None:
                     self._check_alive()

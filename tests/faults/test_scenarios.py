@@ -1,0 +1,419 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What may go wrong while devices are attached and detached: no `ok` is false, and nothing is left half-done.
+
+A scenario is a state before, a disturbance, and a declaration. Whatever happens, these hold:
+an answer without failure means that guests, Xen, xenstore and libxl's markers are exactly as declared; a failure
+says why in words and leaves each guest all old or all new; and once the disturbance is over, the same task succeeds.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from simulated import TWIN_1, A, B, C, D, Host, answer, end
+
+State = Mapping[str, Collection[str]]
+Act = Callable[[Host], object]
+SHORT = 2
+
+
+def nothing(_host: Host) -> None:
+    """No disturbance, or none that must be ended."""
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """`disturb` comes before the task, `meanwhile` once the node `when` has its value, `calm` after the task.
+
+    `outcomes`: how the task may end (ok, error, refused). `says`: words that its message must have then.
+    `again`: whether the same task succeeds once all is calm; a guest that died is not there any more.
+    """
+
+    name: str
+    before: State
+    after: State
+    disturb: Act = nothing
+    meanwhile: Act | None = None
+    when: tuple[str, str] = ("", "")
+    calm: Act = nothing
+    outcomes: Collection[str] = ("error",)
+    says: Collection[str] = ()
+    again: bool = True
+    timeout: int = SHORT
+    level: str = "connected"
+
+
+def inject(fault: str, **arguments: Any) -> Act:
+    return lambda host: host.inject(fault, **arguments)
+
+
+def pause(paused: bool) -> Act:
+    return lambda host: host.ask("pause", domain="g1", paused=paused)
+
+
+def both(*acts: Act) -> Act:
+    def act(host: Host) -> None:
+        for one in acts:
+            one(host)
+
+    return act
+
+
+def create(**config: Any) -> Act:
+    return lambda host: host.ask("create", config={"name": "g4", **config})
+
+
+CHANGES: dict[str, tuple[State, State]] = {
+    "first device": ({"g1": []}, {"g1": [A]}),
+    "more": ({"g1": [A]}, {"g1": [A, B]}),
+    "fewer": ({"g1": [A, B]}, {"g1": [B]}),
+    "both": ({"g1": [A, B]}, {"g1": [B, C]}),
+    "last device": ({"g1": [A]}, {"g1": []}),
+}
+#: Where each change can be met, by who gets there: dom0's kernel or the guest's.
+STEPS = {
+    "first device": ("0 backend:2", "0 backend:export", "g1 frontend:1", "0 backend:3", "g1 frontend:4", "0 backend:4"),
+    "more": ("g1 frontend:7", "0 backend:7", "0 backend:export", "g1 frontend:8", "0 backend:4"),
+    "fewer": ("g1 frontend:7", "g1 guest:remove", "0 backend:7", "0 backend:reset", "g1 frontend:8", "0 backend:4"),
+    "both": ("g1 frontend:7", "0 backend:export", "g1 frontend:8"),
+    "last device": ("g1 frontend:5", "0 backend:6"),
+}
+DISTURBANCES = {"pauses": "pause-at", "dies": "die-at", "reboots": "reboot-at"}
+
+
+def at_every_step() -> list[Scenario]:
+    found = []
+    for change, steps in STEPS.items():
+        before, after = CHANGES[change]
+        for step in steps:
+            who, _space, where = step.partition(" ")
+            for verb, fault in DISTURBANCES.items():
+                found.append(
+                    Scenario(
+                        name=f"{change}: the guest {verb} at {where}",
+                        before=before,
+                        after=after,
+                        disturb=inject(fault, domain=who, step=where, victim="g1"),
+                        calm=pause(False) if verb == "pauses" else nothing,
+                        outcomes=("ok", "error"),
+                        again=verb != "dies",
+                    )
+                )
+    return found
+
+
+def slow_sides() -> list[Scenario]:
+    found = []
+    for change, steps in STEPS.items():
+        before, after = CHANGES[change]
+        who, _space, where = steps[len(steps) // 2].partition(" ")
+        late = inject("late", domain=who, step=where, seconds=0.3)
+        found.append(Scenario(f"{change}: slow at {where}", before, after, late, outcomes=("ok",), timeout=15))
+        silent = inject("silent", domain=who, step=where)
+        found.append(
+            Scenario(
+                f"{change}: silent at {where}",
+                before,
+                after,
+                silent,
+                calm=inject("resume", domain=who, step=where),
+                outcomes=("ok", "error"),
+            )
+        )
+    return found
+
+
+def store_troubles() -> list[Scenario]:
+    found = []
+    for change in ("first device", "more", "fewer", "last device"):
+        before, after = CHANGES[change]
+        step = {"first device": "0 backend:export", "last device": "g1 frontend:5"}.get(change, "g1 frontend:7")
+        who, _space, where = step.partition(" ")
+        slow = inject("late", domain=who, step=where, seconds=0.7)
+        node = {"first device": "1", "last device": "5"}.get(change, "7")
+        when = ("/local/domain/0/backend/pci/1/0/state", node)
+        found += [
+            Scenario(
+                f"{change}: xenstored is restarted in the middle",
+                before,
+                after,
+                slow,
+                both(inject("store-down"), inject("store-up")),
+                when,
+                outcomes=("ok", "error"),
+                says=("xenstored",),
+                calm=inject("late", domain=who, step=where, seconds=0),
+            ),
+            Scenario(
+                f"{change}: xenstored stops answering in the middle",
+                before,
+                after,
+                slow,
+                inject("store-frozen"),
+                when,
+                calm=both(inject("store-frozen", frozen=False), inject("late", domain=who, step=where, seconds=0)),
+                says=("xenstored", "answered"),
+            ),
+        ]
+    before, after = CHANGES["both"]
+    found += [
+        Scenario("both: 60 conflicts", before, after, inject("conflicts", count=60), outcomes=("ok",), timeout=15),
+        Scenario(
+            "both: a store gone wild",
+            before,
+            after,
+            inject("conflicts", count=100000),
+            calm=inject("conflicts", count=0),
+            says=("200 times",),
+            timeout=15,
+        ),
+    ]
+    return found
+
+
+def refusals() -> list[Scenario]:
+    return [
+        Scenario(
+            "pciback refuses a first device", *CHANGES["first device"], inject("refuse-export", device=A),
+            calm=inject("refuse-export", device=A, refuse=False), says=("pciback",), timeout=15,
+        ),
+        Scenario(
+            "pciback refuses one of two", {"g1": [A]}, {"g1": [A, B, C]}, inject("refuse-export", device=C),
+            calm=inject("refuse-export", device=C, refuse=False), says=("pciback", C), timeout=15,
+        ),
+        Scenario(
+            "Xen refuses a device", *CHANGES["more"], inject("broken", device=B),
+            calm=inject("broken", device=B, broken=False), says=(B, "Xen"),
+        ),
+        Scenario(
+            "a reset fails before an attach", *CHANGES["more"], inject("reset-fails", device=B),
+            calm=inject("reset-fails", device=B, fails=False), says=(B, "reset"),
+        ),
+        Scenario(
+            "a guest without pcifront", {"g3": []}, {"g3": [A]}, says=("pcifront",),
+            calm=lambda host: host.ask("load-pcifront", domain="g3"),
+        ),
+        Scenario(
+            "a guest created without passthrough", {"g1": []}, {"g4": [A]}, create(passthrough=False),
+            outcomes=("refused",), says=("passthrough",), again=False,
+        ),
+        Scenario(
+            "a PVH guest", {"g1": []}, {"g4": [A]}, create(type="pvh"), outcomes=("refused",), says=("PVH",), again=False
+        ),
+        Scenario("a guest that is not there", {"g1": []}, {"g9": [A]}, outcomes=("refused",), says=("g9",), again=False),
+        Scenario(
+            "a device of another guest", {"g2": [A]}, {"g1": [A]}, outcomes=("refused",), says=("g2",), again=False
+        ),
+        Scenario(
+            "a device that pciback does not have", {"g1": []}, {"g1": ["0000:00:03.0"]},
+            outcomes=("refused",), says=("pciback",), again=False,
+        ),
+        Scenario(
+            "a driver that does not let go", *CHANGES["fewer"], inject("driver", domain="g1", manner="keep"),
+            calm=inject("resume", domain="g1", step=f"guest:{A}"), outcomes=("ok", "error"),
+        ),
+        Scenario(
+            "a driver that hangs", *CHANGES["more"], inject("driver", domain="g1", manner="hang", device=B),
+            calm=inject("resume", domain="g1", step=f"guest:{B}"), outcomes=("ok", "error"),
+        ),
+        Scenario(
+            "a driver that does not bind, active wanted", *CHANGES["more"],
+            inject("driver", domain="g1", manner="refuse", device=B), says=("driver", B), level="active", again=False,
+        ),
+    ]  # fmt: skip
+
+
+SCENARIOS = [*at_every_step(), *slow_sides(), *store_troubles(), *refusals()]
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=[scenario.name for scenario in SCENARIOS])
+def test_no_false_ok(host: Host, scenario: Scenario, record_property: Callable[[str, object], None]) -> None:
+    record_property("scenario", scenario.name)
+    start = {name: devices for name, devices in scenario.before.items() if devices}
+    if start:
+        begun = host.devices(**{name: list(devices) for name, devices in start.items()})
+        assert not begun.get("failed"), begun["msg"]
+    scenario.disturb(host)
+
+    helper = Meanwhile(host, scenario)
+    task = {"domains": declared(scenario.after), "timeout": scenario.timeout, "converge": scenario.level}
+    began = time.monotonic()
+    result = host.run("domain_devices", task)
+    seconds = time.monotonic() - began
+    helper.join()
+    outcome = "ok" if not result.get("failed") else "refused" if "conflicts" in result else "error"
+    record_property("happened", f"{outcome}: {result.get('msg', '')[:150]}".rstrip(": "))
+    assert outcome in scenario.outcomes, result.get("msg")
+    assert seconds < scenario.timeout + 30, "the task did not end in time"
+    if outcome != "ok":
+        assert all(word in result["msg"] for word in scenario.says), result["msg"]
+        assert "Traceback" not in result["msg"] and result["msg"]
+
+    scenario.calm(host)
+    alive = {domain["name"] for domain in host.ask("list")}
+    old, new = only(scenario.before, alive), only(scenario.after, alive)
+    rebooted = {name: devices for name, devices in {**old}.items() if host.guest(name)["domid"] > 3}
+    if outcome == "ok" and not rebooted:
+        assert host.settled(new) == []
+    elif scenario.again and not rebooted:
+        recover(host)
+        assert one_of(host, old, new) == []
+    if scenario.again:
+        finish(host, scenario, new)
+    recover(host)
+    assert [one["fault"] for one in host.repair(check=True)["findings"] if one["fault"] != "leaked_hold"] == []
+
+
+def recover(host: Host) -> None:
+    """Whatever a run could not finish, since its guest died or its store was gone, the doctor can."""
+    repaired = host.repair(settle=1.0)
+    assert not repaired.get("failed"), repaired["msg"]
+
+
+def finish(host: Host, scenario: Scenario, new: State) -> None:
+    again = host.devices(**{name: list(devices) for name, devices in scenario.after.items()})
+    assert not again.get("failed"), again["msg"]
+    assert host.settled(new) == []
+
+
+def one_of(host: Host, old: State, new: State) -> list[str]:
+    deadline = time.monotonic() + 10
+    while True:
+        problems = [host.wrong(old), host.wrong(new)]
+        if [] in problems:
+            return []
+        if time.monotonic() > deadline:
+            return [f"neither all old ({problems[0]}) nor all new ({problems[1]})"]
+        time.sleep(0.02)
+
+
+def only(state: State, alive: Collection[str]) -> dict[str, Collection[str]]:
+    return {name: devices for name, devices in state.items() if name in alive}
+
+
+def declared(state: State) -> dict[str, Any]:
+    return {name: {"devices": list(devices), "exclusive": True} for name, devices in state.items()}
+
+
+class Meanwhile:
+    """Acts once a node has its value, beside the task."""
+
+    def __init__(self, host: Host, scenario: Scenario) -> None:
+        self._host, self._scenario = host, scenario
+        self._thread = threading.Thread(target=self._act) if scenario.meanwhile else None
+        self._start = len(host.ask("trace"))
+        if self._thread is not None:
+            self._thread.start()
+
+    def _act(self) -> None:
+        path, value = self._scenario.when
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            entries = self._host.ask("trace", start=self._start)
+            if any(f"{path} {value}" in " ".join(entry.split()) for entry in entries):
+                break
+            time.sleep(0.005)
+        assert self._scenario.meanwhile is not None
+        self._scenario.meanwhile(self._host)
+
+    def join(self) -> None:
+        if self._thread is not None:
+            self._thread.join()
+
+
+# ---- more than one at once
+
+
+RACES: dict[str, tuple[State, State]] = {
+    "the same twice": ({"g1": [A, B]}, {"g1": [A, B]}),
+    "another device": ({"g1": [A]}, {"g1": [A, B]}),
+    "opposite": ({"g1": [A, B]}, {"g1": []}),
+    "two guests": ({"g1": [A, B]}, {"g2": [C, D]}),
+}
+
+
+@pytest.mark.parametrize("race", RACES.values(), ids=RACES)
+def test_two_runs_at_once(
+    host: Host,
+    race: tuple[State, State],
+    record_property: Callable[[str, object], None],
+    request: pytest.FixtureRequest,
+) -> None:
+    record_property("scenario", f"race of two runs: {request.node.callspec.id}")
+    other = host.modules()
+    try:
+        results: dict[int, dict[str, Any]] = {}
+        runs = [
+            threading.Thread(target=lambda: results.update({0: host.devices(**lists(race[0]))})),
+            threading.Thread(
+                target=lambda: results.update(
+                    {1: answer(other, "domain_devices", {"domains": declared(race[1]), "timeout": 15})}
+                )
+            ),
+        ]
+        for run in runs:
+            run.start()
+        for run in runs:
+            run.join()
+    finally:
+        end(other)
+    assert [results[number].get("msg", "") for number in (0, 1)] == ["", ""]
+    record_property("happened", "both ok, one after the other")
+    assert one_of(host, {**race[0], **race[1]}, {**race[1], **race[0]}) == []
+
+
+def lists(state: State) -> dict[str, list[str]]:
+    return {name: list(devices) for name, devices in state.items()}
+
+
+def test_a_second_run_gives_up_in_time(host: Host, record_property: Callable[[str, object], None]) -> None:
+    record_property("scenario", "race of two runs: the first takes too long")
+    host.inject("late", domain="g1", step="frontend:1", seconds=3)
+    other = host.modules()
+    try:
+        first = threading.Thread(target=lambda: host.devices(g1=[A]))
+        first.start()
+        while not any("assign" in entry for entry in host.ask("trace")):
+            time.sleep(0.01)
+        second = answer(other, "domain_devices", {"domains": declared({"g2": [B]}), "timeout": 1})
+        first.join()
+    finally:
+        end(other)
+    record_property("happened", second.get("msg", "ok")[:150])
+    assert "another run" in second["msg"]
+    assert host.settled({"g1": [A]}) == []
+
+
+@pytest.mark.parametrize("command", ["pci-attach", "pci-detach"])
+@pytest.mark.parametrize("guest", ["g1", "g2"])
+def test_xl_at_the_same_time(
+    host: Host, command: str, guest: str, record_property: Callable[[str, object], None]
+) -> None:
+    """xl holds no lock that could keep us out: each of us notices, and what one did is not lost."""
+    record_property("scenario", f"race with xl {command} {guest}")
+    # Twin 1 shares its interrupt with no other device: libxl's detach takes a shared one away from both.
+    device = TWIN_1 if guest == "g1" else D
+    attaching = command == "pci-attach"
+    before = {"g1": [A] if attaching or guest == "g2" else [A, device], "g2": [C]}
+    if guest == "g2" and not attaching:
+        before["g2"] = [C, device]
+    assert not host.devices(**before).get("failed")
+    xl = threading.Thread(target=lambda: host.xl(command, guest, device))
+    xl.start()
+    task = {"g1": {"devices": [A, B]}}
+    result = host.devices(**task)
+    xl.join()
+    record_property("happened", result.get("msg", "ok")[:150])
+    recover(host)
+    again = host.devices(**task)
+    assert not again.get("failed"), again["msg"]
+    new: dict[str, list[str]] = {"g1": [A, B], "g2": [C]}
+    with_it = {**new, guest: [*new[guest], device]}
+    assert one_of(host, new, with_it) == []
