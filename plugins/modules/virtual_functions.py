@@ -49,6 +49,8 @@ options:
         description:
           - Whether drivers of the host are offered virtual functions that appear from now on; V(false) for those that
             are meant for domains only.
+          - Linux then binds them to no driver at all but one named in C(driver_override), pciback included.
+            M(xen.pci.assignable_devices) does that; C(xl pci-assignable-add) does not, and fails.
           - Left as it is if not given.
         type: bool
       vfs:
