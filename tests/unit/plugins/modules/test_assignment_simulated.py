@@ -89,11 +89,10 @@ def server() -> Iterator[Server]:
 def _server() -> Iterator[Server]:
     where = "/dev/shm" if Path("/dev/shm").is_dir() else None
     directory = Path(tempfile.mkdtemp(prefix="as", dir=where))
-    started = Server(directory)
     try:
-        yield started
+        yield Server(directory)
     finally:
-        daemon.stop(started.directory)
+        daemon.stop(directory / "h")
         shutil.rmtree(directory, ignore_errors=True)
 
 
