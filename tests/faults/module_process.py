@@ -10,6 +10,7 @@ product): they count their calls, and the process kills itself at the call that 
 
 from __future__ import annotations
 
+import functools
 import importlib
 import io
 import json
@@ -18,6 +19,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from collections.abc import Sequence
 from contextlib import redirect_stdout
 from typing import Any
 
@@ -60,15 +62,19 @@ class Points:
 
 def watch(points: Points) -> None:
     """Wrap what reaches outside: xenstore requests, sysfs writes, hypercalls."""
-    send = xenstore._Router.send
+    send = xenstore.XenStore._send
 
-    def counted_send(router: Any, packet: Any) -> Any:
-        if packet.op not in CHANGES:
-            return send(router, packet)
-        where = packet.payload.split(b"\0")[0].decode()
-        return points.around(f"{CHANGES[packet.op]} {where}", lambda: send(router, packet))
+    def counted_send(store: Any, packets: Sequence[Any], slots: Sequence[Any]) -> None:
+        """One packet at a time, so that a batch can end in its middle."""
+        for packet, slot in zip(packets, slots):
+            if packet.op in CHANGES:
+                where = packet.payload.split(b"\0")[0].decode()
+                one = functools.partial(send, store, [packet], [slot])
+                points.around(f"{CHANGES[packet.op]} {where}", one)
+            else:
+                send(store, [packet], [slot])
 
-    xenstore._Router.send = counted_send
+    xenstore.XenStore._send = counted_send  # type: ignore[method-assign]
     write = sysfs.Sysfs._write
 
     def counted_write(self: Any, file: Any, text: str, sbdf: Any, purpose: str) -> None:

@@ -226,6 +226,8 @@ class XenStore(_Requests):
 
         Raises XenStoreGone if the connection is dead or silent for `timeout` seconds.
         """
+        if self._silent:
+            raise XenStoreGone(self._silent)  # replies may still come, to requests that nobody waits for any more
         deadline = time.monotonic() + self.timeout
         packets = [_packet(op, payload, next_rq_id(), tx_id) for op, payload in requests]
         slots = [RVar() for _packet_sent in packets]
