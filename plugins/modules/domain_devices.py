@@ -348,7 +348,7 @@ def _run(module: AnsibleModule, outside: Outside) -> None:
                 desired, resolution, names = _desired(module.params, catalogue, situation, notes)
         if not desired and resolution.missing:
             module.exit_json(changed=False, actions=[], domains=[], **_found(resolution))
-        plan = prepare(outside, situation.host, desired)
+        plan = prepare(situation.host, desired)
         asked = ask_groups(outside, situation, [one for step in plan.domains for one in step.add])
         refused = splits(asked, plan, wishes(catalogue, names))
         if refused:

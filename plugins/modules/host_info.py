@@ -52,6 +52,11 @@ EXAMPLES = r"""
     that: xen.disagreements | length == 0
     fail_msg: "{{ xen.disagreements | join(' ') }}"
 
+- name: Insist that all guests can take devices
+  ansible.builtin.assert:
+    that: "'no' not in xen.domains | map(attribute='hotplug_ready')"
+    fail_msg: "{{ xen.domains | map(attribute='hotplug_reasons') | flatten | map(attribute='reason') | join(' ') }}"
+
 - name: Show why the other devices stay with the host
   ansible.builtin.debug:
     msg: "{{ xen.devices | rejectattr('free') | map(attribute='refusals') | flatten | map(attribute='reason') }}"
@@ -258,13 +263,42 @@ domains:
       choices: [pv, hvm, pvh, unknown]
       sample: pv
     passthrough:
-      description: What it was created with in this regard, V(null) if not recorded.
+      description:
+        - What it was created with in this regard, V(null) if not recorded.
+        - V(default) leaves it to whether the domain has devices when it is built.
       type: str
       sample: enabled
     e820_host:
       description: Whether it was created with the memory map of the host, V(null) if not recorded.
       type: bool
       sample: true
+    hotplug_ready:
+      description:
+        - Whether devices can be given to it while it runs. Most of that is decided when it is created.
+        - V(unknown) if an attach may succeed; a guest shows only at its first device whether it has xen-pcifront.
+      type: str
+      choices: ["yes", "no", "unknown"]
+      sample: "no"
+    hotplug_reasons:
+      description: What speaks against it; empty if nothing does.
+      type: list
+      elements: dict
+      contains:
+        reason:
+          description: The reason, a sentence.
+          type: str
+          sample: web01 was created without IOMMU use, so Xen will give it no device.
+        verdict:
+          description: What it makes of RV(domains[].hotplug_ready); V(yes) if it matters only once the domain is built
+            anew.
+          type: str
+          choices: ["yes", "no", "unknown"]
+          sample: "no"
+        config:
+          description: Lines that its configuration (C(xl.cfg)) needs before it is created anew.
+          type: list
+          elements: str
+          sample: ['passthrough="enabled"']
     backend_state:
       description: State of dom0's end of the PCI connection, V(null) if there is none.
       type: str
@@ -316,6 +350,7 @@ from ansible_collections.xen.pci.plugins.module_utils.decisions.persistence impo
     complaints,
     held_after_reboot,
 )
+from ansible_collections.xen.pci.plugins.module_utils.decisions.readiness import readiness, reasons_against
 from ansible_collections.xen.pci.plugins.module_utils.engine.assignment import (
     observe_situation,
     remembered_identities,
@@ -360,14 +395,18 @@ def main() -> None:
 
 
 def _domain(domain: Domain) -> dict[str, Any]:
-    backend = domain.backend
+    backend, against = domain.backend, reasons_against(domain)
     return {
         "domid": domain.domid,
         "name": domain.name,
         "uuid": domain.uuid,
         "kind": domain.kind.value,
-        "passthrough": domain.passthrough,
-        "e820_host": domain.e820_host,
+        "passthrough": domain.creation.passthrough,
+        "e820_host": domain.creation.e820_host,
+        "hotplug_ready": readiness(against).value,
+        "hotplug_reasons": [
+            {"reason": f"{one.text}.", "verdict": one.verdict.value, "config": list(one.lines)} for one in against
+        ],
         "backend_state": _text(backend and backend.state),
         "frontend_state": _text(backend and backend.frontend_state),
         "error": backend.error if backend else "",

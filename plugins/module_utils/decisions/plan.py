@@ -9,8 +9,9 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ..model.host import Domain, DomainKind, Host, PciDevice, XenOwner
+from ..model.host import Domain, Host, PciDevice, XenOwner
 from ..values.address import Sbdf
+from .readiness import Ready, reasons_against, wrong_kind
 
 #: pciback's virtual bus (drivers/xen/xen-pciback/vpci.c, PCI_SLOT_MAX).
 VIRTUAL_SLOTS = 32
@@ -137,14 +138,8 @@ def _domain_conflicts(host: Host, want: DesiredDomain, domain: Domain | None) ->
     if domain is None:
         known = ", ".join(sorted(one.name for one in host.domains.values())) or "none"
         return [f"no domain named {want.name} runs on this host (running: {known})"]
-    if domain.kind is DomainKind.PV:
-        return []
-    if domain.kind is DomainKind.PVH:
-        return [f"{want.name} is a PVH guest, and Xen has no PCI passthrough for those on x86; use a PV guest"]
-    return [
-        f"{want.name} is not a PV guest (libxl says {domain.kind.value}), "
-        "and this version of xen.pci changes PV guests only"
-    ]
+    kind = wrong_kind(domain)
+    return [] if kind is None else [kind.remedy]
 
 
 def _connection_conflicts(host: Host, step: DomainPlan) -> list[str]:
@@ -156,11 +151,8 @@ def _connection_conflicts(host: Host, step: DomainPlan) -> list[str]:
             f"{name}: its PCI connection is not sound: {problem}; repair it (xen.pci.repair) before any change"
             for problem in step.domain.backend.problems()
         ]
-    if step.add and step.domain.passthrough == "disabled":
-        conflicts.append(
-            f"{name} was created without IOMMU use, so Xen will give it no device; "
-            'set passthrough="enabled" in its configuration and create it anew'
-        )
+    if step.add and wrong_kind(step.domain) is None:  # said already
+        conflicts += [one.remedy for one in reasons_against(step.domain) if one.verdict is Ready.NO]
     needed = virtual_slots([host.devices[one] for one in step.after if one in host.devices], host.kernel)
     if step.add and needed > VIRTUAL_SLOTS:
         conflicts.append(

@@ -57,12 +57,11 @@ class Converged:
         return any(set(report.before) != set(report.after) for report in self.reports)
 
 
-def prepare(outside: Outside, host: Host, desired: Sequence[DesiredDomain]) -> Plan:
-    """Plan, and ask Xen what only Xen knows; raises Refused. Changes nothing."""
+def prepare(host: Host, desired: Sequence[DesiredDomain]) -> Plan:
+    """Plan; raises Refused. Changes nothing."""
     plan = make_plan(host, desired)
-    conflicts = plan.conflicts or tuple(_unwilling(outside, host, plan))
-    if conflicts:
-        raise Refused(conflicts)
+    if plan.conflicts:
+        raise Refused(plan.conflicts)
     return plan
 
 
@@ -82,23 +81,6 @@ def converge(outside: Outside, host: Host, plan: Plan, level: Level, timeout: fl
         for step, record, outcome in zip(plan.domains, records.values(), (outcomes[token] for token in records))
     ]
     return Converged(plan, tuple(reports))
-
-
-def _unwilling(outside: Outside, host: Host, plan: Plan) -> list[str]:
-    """Domains that Xen would give none of the devices to: it was not told at creation that they need an IOMMU."""
-    conflicts = []
-    for step in plan.domains:
-        for device in step.add:
-            if host.xen_owners.get(device) is not XenOwner.HOST:
-                continue  # not to be had yet, so Xen's answer would say nothing about the domain
-            if not outside.hypervisor.accepts(step.domain.domid, device):
-                conflicts.append(
-                    f"Xen would not assign {device} to {step.domain.name}, though the device is free: the guest was "
-                    'created without passthrough="enabled" (or Xen runs without an IOMMU); change its configuration '
-                    "and create it anew"
-                )
-            break
-    return conflicts
 
 
 def _to_level(outside: Outside, handshake: Handshake, step: DomainPlan, level: Level) -> Flow:

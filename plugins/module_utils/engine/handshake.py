@@ -19,7 +19,8 @@ from enum import Enum
 
 from ..decisions.plan import DomainPlan
 from ..interfaces.hypervisor import HypervisorError
-from ..interfaces.libxl import LockTimeout, domain_locks, holder_node
+from ..interfaces.libxl import LockTimeout, holder_node
+from ..interfaces.libxl_config import ConfigError
 from ..interfaces.notes import note_guest
 from ..interfaces.sysfs import SysfsError
 from ..interfaces.xenstore import Transaction
@@ -30,13 +31,13 @@ from ..model.host import PciDevice
 from ..values.address import Sbdf
 from ..values.states import XenbusState
 from . import rights, take_back
+from .commit import commit, forget
 from .loop import NEXT_EVENT, Again, Clock, DeadlinePassed, Flow, Until, Work
 from .observe import read_backend
 from .outside import Outside
 from .report import Cycle, DomainFailed, Record
 
 _FINISHED = (XenbusState.CLOSING, XenbusState.CLOSED)
-_LOCK_SECONDS = 10.0
 #: The kernel unregisters its device right after Closed and tells nobody.
 _KERNEL_LOOK_AGAIN = 0.01
 
@@ -96,7 +97,7 @@ class Handshake:
             yield from self._steps()
         except Exception as error:
             self._ledger.withheld.update(self.plan.departing - self._ledger.released)
-            if isinstance(error, (SysfsError, HypervisorError, LockTimeout)):
+            if isinstance(error, (SysfsError, HypervisorError, LockTimeout, ConfigError)):
                 raise DomainFailed(f"{self.name}: {error}") from error
             raise
         finally:
@@ -161,7 +162,7 @@ class Handshake:
         self.record.cycles.append(Cycle(tuple(add), tuple(remove), round(time.monotonic() - began, 3)))
         if kind is Kind.CLOSE:
             yield from self._await_kernel_gone()
-            self.outside.store.transaction(lambda transaction: transaction.apply(changes.dissolve(self.domid)))
+            self._dissolve(remove)
         elif remove:
             self._compact(remove)
         yield from self._release(remove)
@@ -214,8 +215,7 @@ class Handshake:
             transaction.apply(changes.reconfigure(backend, add, remove))
             return Kind.RECONFIGURE
 
-        with domain_locks(self.domid, self.plan.domain.uuid, _LOCK_SECONDS):
-            return self.outside.store.transaction(body)
+        return commit(self.outside.store, self.plan.domain, body, add=add)
 
     def _check_unchanged(self, backend: Backend | None, add: Collection[Sbdf], remove: Collection[Sbdf]) -> None:
         present = set(backend.devices) if backend else set()
@@ -285,6 +285,7 @@ class Handshake:
             if left.removals_done:
                 self._compact((*add, *remove))
                 yield from self._release(remove)
+            forget(self.plan.domain, add)
             self._withdraw_rights(add)
         raise DomainFailed(f"{why}; {left.sentence}") from failure
 
@@ -294,8 +295,13 @@ class Handshake:
             if backend is not None:
                 transaction.apply(changes.compact(backend, gone))
 
-        with domain_locks(self.domid, self.plan.domain.uuid, _LOCK_SECONDS):
-            self.outside.store.transaction(body)
+        commit(self.outside.store, self.plan.domain, body, remove=gone)
+
+    def _dissolve(self, gone: Collection[Sbdf]) -> None:
+        def body(transaction: Transaction) -> None:
+            transaction.apply(changes.dissolve(self.domid))
+
+        commit(self.outside.store, self.plan.domain, body, remove=gone)
 
     def _await_kernel_gone(self) -> Flow:
         """dom0's kernel ignores a new connection while its device of the old one exists."""

@@ -5,12 +5,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 from ..interfaces.hypervisor import Hypervisor
-from ..interfaces.libxl import MARKERS, creation_record, parse_marker_key
+from ..interfaces.libxl import MARKERS, parse_marker_key
+from ..interfaces.libxl_config import ConfigError, read_config
 from ..interfaces.sysfs import Sysfs
 from ..interfaces.xenstore import Transaction, XenStore
 from ..model.backend import Backend, backend_path, error_path, frontend_path
-from ..model.host import Domain, DomainKind, Host, XenOwner
+from ..model.domain_config import Creation, configured
+from ..model.host import Domain, DomainKind, Host, PciDevice, XenOwner
 from ..values.address import Sbdf
 
 _BACKENDS = "/local/domain/0/backend/pci"
@@ -23,13 +28,18 @@ def observe(store: XenStore, sysfs: Sysfs, hypervisor: Hypervisor) -> Host:
     connections = _numbers(store.list(_BACKENDS))
     backends = {domid: backend for domid in connections if (backend := read_backend(store, domid)) is not None}
     markers, driver_paths = _markers(store)
+    owners = _owners(hypervisor, [sbdf for sbdf, device in devices.items() if device.in_pciback])
+    free = _free_device(hypervisor, devices, owners)
+    domains = [_domain(store, domid, backends.get(domid)) for domid in sorted(domids)]
+    if free is not None:
+        domains = [replace(one, uses_iommu=hypervisor.accepts(one.domid, free)) for one in domains]
     return Host(
         devices=devices,
-        domains={domid: _domain(store, domid, backends.get(domid)) for domid in sorted(domids)},
+        domains={domain.domid: domain for domain in domains},
         markers=markers,
         driver_paths=driver_paths,
         ghosts={domid: backend for domid, backend in backends.items() if domid not in domids},
-        xen_owners=_owners(hypervisor, [sbdf for sbdf, device in devices.items() if device.in_pciback]),
+        xen_owners=owners,
         kernel=sysfs.kernel(),
     )
 
@@ -47,15 +57,18 @@ def _domain(store: XenStore, domid: int, backend: Backend | None) -> Domain:
     home = f"/local/domain/{domid}"
     name, vm, kind = store.read_all([f"{home}/name", f"{home}/vm", f"/libxl/{domid}/type"])
     uuid = (vm or "").rpartition("/")[2]
-    record = creation_record(domid, uuid)
+    try:
+        config = read_config(domid, uuid)
+    except ConfigError:
+        config = None  # it says nothing; who is to change it says what is wrong with it
     return Domain(
         domid=domid,
         name=name or "",
         uuid=uuid,
         kind=DomainKind(kind) if kind in {"pv", "hvm", "pvh"} else DomainKind.UNKNOWN,
         backend=backend,
-        passthrough=record.passthrough,
-        e820_host=record.e820_host,
+        creation=Creation() if config is None else Creation.of(config),
+        configured=None if config is None else configured(config),
     )
 
 
@@ -71,6 +84,17 @@ def _markers(store: XenStore) -> tuple[dict[Sbdf, int], dict[Sbdf, str]]:
 
 def _owners(hypervisor: Hypervisor, devices: list[Sbdf]) -> dict[Sbdf, XenOwner]:
     return {sbdf: hypervisor.owner(sbdf) for sbdf in devices}
+
+
+def _free_device(
+    hypervisor: Hypervisor, devices: Mapping[Sbdf, PciDevice], owners: Mapping[Sbdf, XenOwner]
+) -> Sbdf | None:
+    """A device that no guest owns, whatever it is: Xen refuses it to a domain only if that does not use the IOMMU.
+
+    So it goes for its test of an assignment (iommu_do_domctl), which changes nothing.
+    """
+    others = (sbdf for sbdf in devices if sbdf not in owners and hypervisor.owner(sbdf) is XenOwner.HOST)
+    return next((sbdf for sbdf, owner in owners.items() if owner is XenOwner.HOST), None) or next(others, None)
 
 
 def _numbers(names: list[str]) -> set[int]:

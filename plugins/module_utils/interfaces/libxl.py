@@ -1,7 +1,7 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What libxl keeps about domains and devices besides the connection: locks, records, markers.
+"""What libxl keeps about domains and devices besides the connection: locks and markers.
 
 Source: Xen's tools/libs/light/libxl_internal.c (locks), libxl_pci.c (markers, since Xen 4.15).
 """
@@ -9,35 +9,22 @@ Source: Xen's tools/libs/light/libxl_internal.c (locks), libxl_pci.c (markers, s
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ..values.address import AddressError, Sbdf
+from .libxl_config import USERDATA
 
 MARKERS = "/libxl/pci"
-USERDATA = Path("/var/lib/xen")
 #: Outer to inner: the order in which libxl takes them.
 _LOCKS = ("libxl-device-changes-lock", "domain-userdata-lock")
-#: libxl_defbool in JSON (libxl_json.c); a default has no value of its own.
-_DEFAULTED_BOOL = {"True": True, "False": False}
 
 
 class LockTimeout(Exception):
     """Another toolstack has held a domain's lock for the whole time allowed."""
-
-
-@dataclass(frozen=True)
-class CreationRecord:
-    """What a domain was created with, as far as hot-plug depends on it; None: not recorded."""
-
-    passthrough: str | None = None
-    e820_host: bool | None = None
 
 
 def holder_node(device: Sbdf) -> str:
@@ -70,26 +57,6 @@ def domain_locks(domid: int, uuid: str, timeout: float, directory: Path = USERDA
             for name in _LOCKS:
                 stack.enter_context(_lock(directory / f"userdata-l.{domid}.{uuid}.{name}", deadline))
         yield
-
-
-def creation_record(domid: int, uuid: str, directory: Path = USERDATA) -> CreationRecord:
-    """Read libxl's stored configuration of a domain; an unreadable one says nothing."""
-    try:
-        text = (directory / f"userdata-d.{domid}.{uuid}.libxl-json").read_text(encoding="utf-8")
-        config = json.loads(text.rstrip("\0"))
-    except (OSError, ValueError):
-        return CreationRecord()
-    passthrough = _mapping(_mapping(config).get("c_info")).get("passthrough")
-    build = _mapping(_mapping(config).get("b_info"))
-    e820_host = _mapping(build.get("type.pv")).get("e820_host")
-    return CreationRecord(
-        passthrough=passthrough if isinstance(passthrough, str) else None,
-        e820_host=_DEFAULTED_BOOL.get(str(e820_host)),
-    )
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from enum import Enum
 
 from ..values.address import Sbdf
 from .backend import Backend
+from .domain_config import Creation
 
 #: Xen's pseudo domain that holds quarantined devices (public/xen.h, DOMID_IO).
 DOMID_IO = 0x7FF1
@@ -141,7 +142,8 @@ class DomainKind(Enum):
 class Domain:
     """A running domain and its PCI connection, if it has one.
 
-    `passthrough` and `e820_host` are what it was created with; None where libxl's record is absent.
+    `creation` is what it was created with, `configured` what a reboot would give it, None where libxl stores nothing of
+    it. `uses_iommu` is Xen's own answer, None where it could not be asked.
     """
 
     domid: int
@@ -149,8 +151,9 @@ class Domain:
     uuid: str = ""
     kind: DomainKind = DomainKind.UNKNOWN
     backend: Backend | None = None
-    passthrough: str | None = None
-    e820_host: bool | None = None
+    creation: Creation = field(default_factory=Creation)
+    configured: tuple[Sbdf, ...] | None = None
+    uses_iommu: bool | None = None
 
     @property
     def devices(self) -> tuple[Sbdf, ...]:

@@ -20,6 +20,7 @@ from ansible_collections.xen.pci.plugins.module_utils.decisions.plan import (
     virtual_slots,
 )
 from ansible_collections.xen.pci.plugins.module_utils.model.backend import Backend
+from ansible_collections.xen.pci.plugins.module_utils.model.domain_config import Creation
 from ansible_collections.xen.pci.plugins.module_utils.model.host import Domain, DomainKind, Host, PciDevice, XenOwner
 from ansible_collections.xen.pci.plugins.module_utils.values.address import Sbdf
 
@@ -247,7 +248,7 @@ REFUSALS: Mapping[str, tuple[Host, list[DesiredDomain], Sequence[str]]] = {
         ["red", "not sound", "unfinished removal", "repair"],
     ),
     "no IOMMU use": (
-        host(guest("red", 1, passthrough="disabled")),
+        host(guest("red", 1, creation=Creation(passthrough="disabled"))),
         [wants("red", A)],
         ["red", "without IOMMU", 'passthrough="enabled"', "anew"],
     ),
@@ -323,7 +324,7 @@ def test_all_conflicts_are_told_at_once() -> None:
         host(RED, markers={A: 5}),
         host(RED, xen_owners={A: XenOwner.HOST}),
         host(RED, xen_owners={A: XenOwner.UNKNOWN}),
-        host(guest("red", 1, passthrough="sync_pt")),
+        host(guest("red", 1, creation=Creation(passthrough="sync_pt"))),
     ],
     ids=["its own marker", "marker of a domain that is gone", "owned by the host", "owner unknown", "IOMMU in use"],
 )
@@ -334,14 +335,18 @@ def test_what_stands_in_nobodys_way_is_no_conflict(before: Host) -> None:
 
 
 def test_a_domain_that_stays_as_it_is_may_be_in_any_shape() -> None:
-    before = host(guest("red", 1, backend=connection(1, [A, B], state_0="5"), passthrough="disabled"))
+    before = host(
+        guest("red", 1, backend=connection(1, [A, B], state_0="5"), creation=Creation(passthrough="disabled"))
+    )
     plan = make_plan(before, [wants("red", A)])
     assert plan.conflicts == ()
     assert not plan.domains[0].changes
 
 
 def test_a_device_can_be_taken_from_a_domain_without_iommu_use() -> None:
-    plan = make_plan(host(guest("red", 1, [A], passthrough="disabled")), [wants("red", A, present=False)])
+    plan = make_plan(
+        host(guest("red", 1, [A], creation=Creation(passthrough="disabled"))), [wants("red", A, present=False)]
+    )
     assert plan.conflicts == ()
 
 

@@ -1,27 +1,23 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""libxl's locks against other processes that keep its protocol, and its records of domains."""
+"""libxl's locks against other processes that keep its protocol."""
 
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from ansible_collections.xen.pci.plugins.module_utils.interfaces import libxl
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.libxl import (
-    CreationRecord,
     LockTimeout,
-    creation_record,
     domain_locks,
     driver_node,
     holder_node,
@@ -168,53 +164,6 @@ def test_processes_that_contend_lose_nothing(tmp_path: Path) -> None:
 def test_without_libxl_or_a_uuid_there_is_nothing_to_lock(tmp_path: Path, uuid: str, directory: str) -> None:
     with domain_locks(DOMID, uuid, SHORT, tmp_path / directory):
         assert list(tmp_path.iterdir()) == []
-
-
-def record(directory: Path, text: str | bytes) -> CreationRecord:
-    file = directory / f"userdata-d.{DOMID}.{UUID}.libxl-json"
-    file.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return creation_record(DOMID, UUID, directory)
-
-
-def config(passthrough: Any = "sync_pt", e820_host: Any = "True") -> str:
-    return json.dumps(
-        {"c_info": {"type": "pv", "passthrough": passthrough}, "b_info": {"type.pv": {"e820_host": e820_host}}}
-    )
-
-
-def test_the_record_ends_with_a_nul(tmp_path: Path) -> None:
-    expected = CreationRecord(passthrough="sync_pt", e820_host=True)
-    assert record(tmp_path, config() + "\0") == expected
-    assert record(tmp_path, config()) == expected
-
-
-@pytest.mark.parametrize(("text", "value"), [("True", True), ("False", False), ("<default>", None), (7, None)])
-def test_libxls_booleans_are_texts(tmp_path: Path, text: Any, value: bool | None) -> None:
-    assert record(tmp_path, config(e820_host=text)).e820_host is value
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "\0",
-        "{",
-        "[]",
-        "null",
-        '"text"',
-        "{}",
-        '{"c_info": [], "b_info": null}',
-        '{"c_info": {"passthrough": 3}, "b_info": {"type.pv": []}}',
-        b"\xff\xfe{",
-        config() + "\0garbage",
-    ],
-)
-def test_an_unreadable_record_says_nothing(tmp_path: Path, text: str | bytes) -> None:
-    assert record(tmp_path, text) == CreationRecord(None, None)
-
-
-def test_a_missing_record_says_nothing(tmp_path: Path) -> None:
-    assert creation_record(DOMID, UUID, tmp_path) == CreationRecord(None, None)
 
 
 def test_markers_are_where_libxl_looks_for_them() -> None:

@@ -1,0 +1,78 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One change of a domain's devices: xenstore and libxl's stored configuration together, under libxl's locks.
+
+An entry too many in the configuration does no harm: libxl leaves out what xenstore does not have. One too few loses
+the device at the guest's next reboot. So whatever goes wrong, adding comes early and removing late.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from contextlib import suppress
+from typing import Callable, TypeVar
+
+from ..interfaces.libxl import LockTimeout, domain_locks
+from ..interfaces.libxl_config import ConfigError, read_config, write_config
+from ..interfaces.xenstore import Transaction, XenStore, XenStoreGone
+from ..model.domain_config import amended
+from ..model.host import Domain
+from ..values.address import Sbdf
+
+T = TypeVar("T")
+
+_LOCK_SECONDS = 10.0
+
+
+def commit(
+    store: XenStore,
+    domain: Domain,
+    body: Callable[[Transaction], T],
+    add: Collection[Sbdf] = (),
+    remove: Collection[Sbdf] = (),
+) -> T:
+    """Run `body` in a transaction, and have the configuration list `add` and no longer list `remove`.
+
+    In libxl's order: the configuration is on disk before the transaction is committed. Raises what `body` raises,
+    LockTimeout, and, if devices are to be added, ConfigError; the configuration then is as before.
+    """
+    with domain_locks(domain.domid, domain.uuid, _LOCK_SECONDS):
+        restore: list[Callable[[], None]] = []
+
+        def whole(transaction: Transaction) -> T:
+            result = body(transaction)
+            try:
+                restore.append(_amend(domain, add, remove))
+            except ConfigError:
+                if add:
+                    raise
+            return result
+
+        try:
+            return store.transaction(whole)
+        except XenStoreGone:
+            raise  # whether it was committed is not known
+        except BaseException:
+            if restore:
+                with suppress(ConfigError):
+                    restore[0]()
+            raise
+
+
+def forget(domain: Domain, devices: Collection[Sbdf]) -> None:
+    """Have the configuration no longer list devices whose attachment was taken back."""
+    with suppress(ConfigError, LockTimeout), domain_locks(domain.domid, domain.uuid, _LOCK_SECONDS):
+        _amend(domain, (), devices)
+
+
+def _amend(domain: Domain, add: Collection[Sbdf], remove: Collection[Sbdf]) -> Callable[[], None]:
+    """Change the stored configuration; returns what takes the change back."""
+    before = read_config(domain.domid, domain.uuid)
+    if before is None:
+        return lambda: None
+    after = amended(before, add, remove)
+    if after == before:
+        return lambda: None
+    write_config(domain.domid, domain.uuid, after)
+    return lambda: write_config(domain.domid, domain.uuid, before)

@@ -1,0 +1,101 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""libxl's stored configuration of a domain, from which it builds the domain anew at a reboot: what concerns PCI.
+
+Form and order of an entry are those of libxl's generator (libxl_types.idl, `libxl_device_pci`): fields that have
+their default value are left out, and so is a list without entries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..values.address import Sbdf
+
+Config = Mapping[str, Any]
+
+_DEVICES = "pcidevs"
+#: libxl_defbool in JSON (libxl_json.c). libxl makes False of a default here, since xl sets it where `pci` is given.
+_BOOLEANS = {"True": True, "False": False, "<default>": False}
+
+
+@dataclass(frozen=True)
+class Creation:
+    """What a domain was created with, as far as hot-plug depends on it; None: not recorded.
+
+    `passthrough` is what was asked for: "default" leaves it to whether there were devices then.
+    `memory` and `maximum` are what it began with and what it may have, in MiB.
+    """
+
+    passthrough: str | None = None
+    e820_host: bool | None = None
+    memory: int | None = None
+    maximum: int | None = None
+
+    @classmethod
+    def of(cls, config: Config) -> Creation:
+        """Read what is there; what is not as libxl writes it says nothing."""
+        info, build = config.get("c_info"), _mapping(config.get("b_info"))
+        paravirtual = build.get("type.pv")
+        passthrough = info.get("passthrough", "default") if isinstance(info, dict) else None
+        return cls(
+            passthrough=passthrough if isinstance(passthrough, str) else None,
+            e820_host=_BOOLEANS.get(str(paravirtual.get("e820_host", "<default>")))
+            if isinstance(paravirtual, dict)
+            else None,
+            memory=_mib(build.get("target_memkb")),
+            maximum=_mib(build.get("max_memkb")),
+        )
+
+    @property
+    def on_demand(self) -> bool:
+        """It began with less memory than it may have: populate-on-demand, unless it is a PV guest."""
+        return self.memory is not None and self.maximum is not None and self.memory < self.maximum
+
+
+def configured(config: Config) -> tuple[Sbdf, ...]:
+    """Devices that the domain is to have after a reboot, as far as its entries can be read."""
+    return tuple(device for entry in _entries(config) if (device := _device_of(entry)) is not None)
+
+
+def amended(config: Config, add: Collection[Sbdf] = (), remove: Collection[Sbdf] = ()) -> dict[str, Any]:
+    """The configuration with these devices in it, and without those; all else stays as it is.
+
+    A device that is listed already keeps its entry: its options may be somebody's choice.
+    """
+    entries = [entry for entry in _entries(config) if _device_of(entry) not in set(remove) - set(add)]
+    present = {_device_of(entry) for entry in entries}
+    entries += [_entry(device) for device in dict.fromkeys(add) if device not in present]
+    if entries:
+        return {**config, _DEVICES: entries}
+    return {key: value for key, value in config.items() if key != _DEVICES or not isinstance(value, list)}
+
+
+def _entries(config: Config) -> list[Any]:
+    entries = config.get(_DEVICES)
+    return entries if isinstance(entries, list) else []
+
+
+def _entry(device: Sbdf) -> dict[str, Any]:
+    """What `xl pci-attach` leaves of a device without options: vfunc_mask is 1 whatever its function."""
+    address = {"func": device.function, "dev": device.slot, "bus": device.bus, "domain": device.segment}
+    return {**{name: number for name, number in address.items() if number}, "vfunc_mask": 1, "rdm_policy": "strict"}
+
+
+def _device_of(entry: Any) -> Sbdf | None:
+    """libxl tells devices apart by these four alone (COMPARE_PCI)."""
+    if not isinstance(entry, dict):
+        return None
+    numbers = [entry.get(name, 0) for name in ("domain", "bus", "dev", "func")]
+    return Sbdf(*numbers) if all(isinstance(number, int) for number in numbers) else None
+
+
+def _mib(kib: Any) -> int | None:
+    return kib // 1024 if isinstance(kib, int) else None
+
+
+def _mapping(value: Any) -> Config:
+    return value if isinstance(value, dict) else {}
