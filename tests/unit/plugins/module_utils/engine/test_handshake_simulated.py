@@ -27,6 +27,7 @@ from ansible_collections.xen.pci.plugins.module_utils.decisions.plan import Desi
 from ansible_collections.xen.pci.plugins.module_utils.engine.converge import Level, Refused, converge, prepare
 from ansible_collections.xen.pci.plugins.module_utils.engine.observe import observe
 from ansible_collections.xen.pci.plugins.module_utils.engine.outside import open_outside
+from ansible_collections.xen.pci.plugins.module_utils.model.domain_config import configured
 from ansible_collections.xen.pci.plugins.module_utils.values.address import Sbdf
 from simulated_xen import daemon
 from simulated_xen.interpreter.xen.lowlevel._simulator import request
@@ -167,6 +168,7 @@ class Simulated:
             path for path, value in nodes.items() if path.startswith("/libxl/pci/") and value == str(guest["domid"])
         ]
         assert sorted(marked) == sorted(f"/libxl/pci/{Sbdf.parse(device).libxl_key}/domid" for device in devices)
+        assert sorted(map(str, configured(self.stored(guest)))) == sorted(devices)
         back = f"/local/domain/0/backend/pci/{guest['domid']}/0"
         listed = [value for path, value in nodes.items() if path.startswith(f"{back}/dev-")]
         assert sorted(listed) == sorted(devices)
@@ -200,11 +202,18 @@ class Simulated:
                 held = held | {window} if rest[1] == "1" else held - {window}
         return held
 
+    def stored(self, guest: dict[str, Any]) -> dict[str, Any]:
+        """What libxl would build the guest from at a reboot."""
+        return json.loads(self.record(guest).read_text().rstrip("\0"))
+
+    def record(self, guest: dict[str, Any]) -> Path:
+        """The file that says so."""
+        name = f"userdata-d.{guest['domid']}.{guest['uuid']}.libxl-json"
+        return self._directory / "var" / "lib" / "xen" / name
+
     def forget_creation(self, name: str) -> None:
         """Remove libxl's record of a domain."""
-        guest = self.guest(name)
-        record = f"userdata-d.{guest['domid']}.{guest['uuid']}.libxl-json"
-        (self._directory / "var" / "lib" / "xen" / record).unlink()
+        self.record(self.guest(name)).unlink()
 
     def owner(self, device: str) -> int:
         return self.ask("devices")[device]["owner"]
@@ -406,6 +415,25 @@ def test_a_domain_created_without_passthrough_is_refused_before_anything_is_touc
     assert "g4" in run.refused[0] and "passthrough" in run.refused[0]
     assert "without IOMMU use" in run.refused[0]
     assert host.trace() == before
+
+
+def test_a_stored_configuration_that_cannot_be_read_is_told_and_nothing_is_attached(host: Simulated) -> None:
+    guest = host.guest("g1")
+    good = host.record(guest).read_bytes()
+    host.record(guest).write_text("{")
+    run = host.run(wants("g1", A))
+    assert "libxl-json" in run.domains["g1"].error and not run.changed
+    assert host.record(guest).read_text() == "{"
+    host.record(guest).write_bytes(good)
+    host.has("g1")
+    assert host.owner(A) == QUARANTINE
+
+
+def test_a_domain_of_another_toolstack_gets_devices_without_a_stored_configuration(host: Simulated) -> None:
+    host.forget_creation("g1")
+    assert host.run(wants("g1", A, B)).domains["g1"].error == ""
+    assert host.run(wants("g1", B, exclusive=True)).domains["g1"].error == ""
+    assert not host.record(host.guest("g1")).exists()
 
 
 # ---- what fails, and what is left then
