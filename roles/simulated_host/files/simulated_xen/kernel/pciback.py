@@ -36,7 +36,8 @@ class PcibackDevice(XenbusDevice):
         await self._own_directory_changed(self.node)
 
     async def remove(self) -> None:
-        """The xenbus device is unregistered: all devices go back, reset."""
+        """The xenbus device is unregistered: all devices go back, reset. If the directory is there still, it
+        says Closed (xenbus_dev_remove: pciback does not allow a rebind)."""
         self.unwatch_otherend()
         if self._be_watch is not None:
             self.kernel.xs.unwatch(self.node, self._be_watch)
@@ -45,6 +46,7 @@ class PcibackDevice(XenbusDevice):
             self.bus.remove(device)
             await self.kernel.step("backend:reset")
             self._driver.put_back(device)
+        self.switch_state(State.CLOSED)
 
     # -- reactions -----------------------------------------------------------------------------------
 
