@@ -101,7 +101,7 @@ demo: $(READY_DEMO) ## Three simulated Xen hosts and the main job, in a minute; 
 .PHONY: test
 test: $(READY) ## All of them, one after the other, with counts
 	@$(VENV)/bin/python tools/steps.py $@ \
-		ruff ansible-lint types unit conformance sanity sanity-newest sanity-oldest docs-lint integration molecule demo-test build
+		ruff ansible-lint types unit faults conformance sanity sanity-newest sanity-oldest docs-lint integration molecule demo-test build
 
 .PHONY: demo-test
 demo-test: $(READY) $(READY_DEMO) ## The demo, run to its end and interrupted
@@ -110,6 +110,11 @@ demo-test: $(READY) $(READY_DEMO) ## The demo, run to its end and interrupted
 .PHONY: unit
 unit: $(READY) ## Unit and property tests
 	$(VENV)/bin/python -m pytest -n auto --junitxml=$(RESULTS)/unit.xml tests/unit $(PYTEST_ARGS)
+
+# Most of a scenario is waiting, so there may be more of them at a time than processors.
+.PHONY: faults
+faults: $(READY) ## The fault suite on simulated hosts: a table of scenarios, what happened, verdict
+	$(VENV)/bin/python -m pytest -n 12 --junitxml=$(RESULTS)/faults.xml tests/faults $(PYTEST_ARGS)
 
 .PHONY: conformance
 conformance: ## The same tests against different implementations of one interface

@@ -18,8 +18,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from typing import Any
 
@@ -66,7 +65,7 @@ def watch(points: Points) -> None:
 
     def counted_send(store: Any, packets: Sequence[Any], slots: Sequence[Any]) -> None:
         """One packet at a time, so that a batch can end in its middle."""
-        for packet, slot in zip(packets, slots):
+        for packet, slot in zip(packets, slots, strict=True):
             if packet.op in CHANGES:
                 where = packet.payload.split(b"\0")[0].decode()
                 one = functools.partial(send, store, [packet], [slot])

@@ -155,6 +155,17 @@ class Host:
         """Somebody else changes xenstore, Xen or sysfs: see `act` of the process."""
         self.run("act", steps)
 
+    def flap(self, node: str, values: str) -> subprocess.Popen[str]:
+        """A process that writes one value after the other to a node until it is killed."""
+        program = (
+            "import itertools, sys\n"
+            "from ansible_collections.xen.pci.plugins.module_utils.interfaces.xenstore import XenStore\n"
+            "with XenStore.open() as store:\n"
+            "    for value in itertools.cycle(sys.argv[2]):\n"
+            "        store.write(sys.argv[1], value)\n"
+        )
+        return subprocess.Popen([sys.executable, "-c", program, node, values], env=self.environment(), text=True)
+
     # -- what is true
 
     def guest(self, name: str) -> dict[str, Any]:

@@ -1,0 +1,77 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Entries are put in order whatever is left of them, and what a guest has is never lost by that."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ansible_collections.xen.pci.plugins.module_utils.model import backend_repair
+from ansible_collections.xen.pci.plugins.module_utils.model.backend import Backend, backend_path
+from ansible_collections.xen.pci.plugins.module_utils.model.backend_changes import Remove, Write
+from ansible_collections.xen.pci.plugins.module_utils.values.address import Sbdf
+from ansible_collections.xen.pci.plugins.module_utils.values.states import SubState, XenbusState
+
+BACK = backend_path(1)
+
+
+def applied(nodes: dict[str, str], changes: list[object]) -> dict[str, str]:
+    result = dict(nodes)
+    for change in changes:
+        assert isinstance(change, (Write, Remove))
+        name = change.path.removeprefix(f"{BACK}/")
+        if isinstance(change, Write):
+            result[name] = change.value
+        else:
+            result.pop(name, None)
+    return result
+
+
+def whole(index: int, device: Sbdf, state: str = "3") -> dict[str, str]:
+    return {
+        f"dev-{index}": str(device),
+        f"key-{index}": str(device),
+        f"state-{index}": state,
+        f"vdev-{index}": f"0000:00:{device.bus:02x}.00",
+        f"opts-{index}": "permissive=0",
+    }
+
+
+ENTRIES = st.dictionaries(
+    st.integers(0, 5),
+    st.tuples(st.integers(1, 6), st.sets(st.sampled_from(["dev", "key", "state", "vdev", "opts"]), max_size=3)),
+)
+
+
+@given(ENTRIES, st.one_of(st.none(), st.sampled_from(["0", "3", "x", "6"])))
+def test_any_wreck_becomes_sound(entries: dict[int, tuple[int, set[str]]], count: str | None) -> None:
+    nodes = {"state": "4", **({} if count is None else {"num_devs": count})}
+    had = set()
+    for index, (bus, missing) in entries.items():
+        device = Sbdf(0, bus, 0, 0)
+        own = {name: value for name, value in whole(index, device).items() if name.split("-")[0] not in missing}
+        nodes |= own
+        if f"vdev-{index}" in own and (f"dev-{index}" in own or f"key-{index}" in own):
+            had.add(device)
+    after = applied(nodes, list(backend_repair.put_in_order(1, nodes)))
+    backend = Backend.from_nodes(1, after, "4")
+    assert [problem for problem in backend.problems() if "empty" not in problem] == []
+    assert set(backend.devices) == had
+    assert all(entry.exported for entry in backend.entries)
+    assert backend_repair.put_in_order(1, after) == []
+
+
+def test_the_first_stale_entry_goes_and_so_do_adds() -> None:
+    devices = [Sbdf(0, bus, 0, 0) for bus in range(1, 5)]
+    nodes = {"state": "7", "num_devs": "4"}
+    for index, state in enumerate(("3", "5", "5", "1")):
+        nodes |= whole(index, devices[index], state)
+    backend = Backend.from_nodes(1, nodes, "7")
+    changes = list(backend_repair.skip_stale(backend))
+    *entries, last = changes
+    assert last == Write("/local/domain/1/device/pci/0/state", str(XenbusState.RECONFIGURING.value))
+    after = Backend.from_nodes(1, applied(nodes, entries), "7")
+    assert after.devices == (devices[0], devices[2])
+    assert [entry.state for entry in after.entries] == [SubState.EXPORTED, SubState.TO_REMOVE]
