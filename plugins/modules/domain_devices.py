@@ -19,6 +19,8 @@ description:
   - Success is what was observed afterwards, not what was asked for. See O(converge).
   - Everything that can be wrong is checked before anything is touched. A change that a guest does not
     follow in time is taken back.
+  - C(xl) sees the devices as its own. After a reboot of the guest it has those that it had before, no more and no less,
+    since libxl's stored configuration of the domain is kept in step.
 requirements:
   - pyxs on the Xen host (Debian's package is C(python3-pyxs))
   - jmespath on the Xen host, if the catalogue has pools with V(select)
@@ -95,6 +97,10 @@ options:
       - Also the time to wait until another run has finished with the host, and for repairs.
     type: int
     default: 60
+notes:
+  - A domain's configuration must allow devices when the domain is created (C(passthrough="enabled"), and C(e820_host=1)
+    for a PV guest). RV(xen.pci.host_info#module:domains[].hotplug_ready) tells which domains can take them, and why
+    others cannot.
 seealso:
   - module: xen.pci.assignable_devices
   - module: xen.pci.host_info
