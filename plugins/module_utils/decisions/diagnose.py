@@ -52,6 +52,20 @@ class Finding:
         return self.fault.recipe
 
     @property
+    def prescription(self) -> Recipe:
+        """The recipe of a fault that has one; ValueError for one that has none."""
+        if self.fault.recipe is None:
+            raise ValueError(f"nothing mends {self.fault.code}")
+        return self.fault.recipe
+
+    @property
+    def whose(self) -> int:
+        """Number of the domain that the fault is about; ValueError for one about the host."""
+        if self.domid is None:
+            raise ValueError(f"{self.fault.code} is about no domain")
+        return self.domid
+
+    @property
     def advice(self) -> str:
         """What a person can do where no recipe helps, or before one is asked for."""
         return self.fault.advice

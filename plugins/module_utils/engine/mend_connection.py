@@ -45,12 +45,11 @@ class _Patient:
     """One domain's connection with what is known of it."""
 
     def __init__(self, outside: Outside, signs: Signs, finding: Finding, clock: Clock) -> None:
-        assert finding.domid is not None
         self.outside = outside
         self.signs = signs
         self.finding = finding
         self.clock = clock
-        self.domid: int = finding.domid
+        self.domid = finding.whose
         domain = signs.host.domains.get(self.domid)
         self.name = domain.name if domain else ""
         self.uuid = domain.uuid if domain else ""
@@ -84,14 +83,13 @@ class _Patient:
 
 def flow_of(outside: Outside, signs: Signs, finding: Finding, clock: Clock) -> Flow:
     """The recipe of a finding as a flow for the event loop; returns what a person should know, or None."""
-    assert finding.recipe is not None
     patient = _Patient(outside, signs, finding, clock)
     token = f"xen.pci-repair-{patient.domid}"
     paths = (backend_path(patient.domid), f"{frontend_path(patient.domid)}/state")
     try:
         for path in paths:
             outside.store.watch(path, token)
-        return (yield from FLOWS[finding.recipe](patient))
+        return (yield from FLOWS[finding.prescription](patient))
     finally:
         for path in paths:
             outside.store.unwatch(path, token)

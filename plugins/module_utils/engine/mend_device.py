@@ -26,8 +26,7 @@ Mender = Callable[[Outside, Signs, Finding], "list[str]"]
 
 def _take_rights(outside: Outside, signs: Signs, finding: Finding) -> list[str]:
     """From the domain that the marker names. The marker goes last, and only once nothing is left."""
-    host, domid = signs.host, finding.domid
-    assert domid is not None
+    host, domid = signs.host, finding.whose
     refused = []
     for one in finding.devices:
         device = host.devices.get(one)
@@ -72,8 +71,7 @@ def _deassigned(outside: Outside, domid: int, device: Sbdf) -> bool:
 
 
 def _grant(outside: Outside, signs: Signs, finding: Finding) -> list[str]:
-    host, domid = signs.host, finding.domid
-    assert domid is not None
+    host, domid = signs.host, finding.whose
     for one in finding.devices:
         outside.store.write(holder_node(one), str(domid))
         device = host.devices[one]
@@ -96,8 +94,7 @@ def _unmark(outside: Outside, _signs: Signs, finding: Finding) -> list[str]:
 
 
 def _unbind_kernel(outside: Outside, _signs: Signs, finding: Finding) -> list[str]:
-    assert finding.domid is not None
-    unbind_connection(outside.sysfs.root, finding.domid)
+    unbind_connection(outside.sysfs.root, finding.whose)
     return []
 
 

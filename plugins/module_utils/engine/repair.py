@@ -181,9 +181,8 @@ def outcomes_in_order(tokens: Iterable[str], outcomes: dict[str, Outcome]) -> li
 
 
 def _mend_device(outside: Outside, signs: Signs, finding: Finding) -> Treatment:
-    assert finding.recipe is not None
     try:
-        problems = MENDERS[finding.recipe](outside, signs, finding)
+        problems = MENDERS[finding.prescription](outside, signs, finding)
     except _FAILURES as error:
         problems = [str(error)]
     return Treatment(finding, "; ".join(problems))

@@ -33,7 +33,8 @@ try:
     from pyxs.exceptions import PyXSError
 except ImportError:
     PYXS_IMPORT_ERROR = traceback.format_exc()
-    Router = UnixSocketConnection = PyXSError = object
+    Router = UnixSocketConnection = object
+    PyXSError = OSError
 else:
     PYXS_IMPORT_ERROR = None
 

@@ -33,7 +33,7 @@ def attach(path: Path) -> None:
 
 def _relay(line: socket.socket, keyboard: int) -> None:
     while True:
-        ready, _, _ = select.select([line.fileno(), keyboard], [], [])
+        ready, _writable, _failed = select.select([line.fileno(), keyboard], [], [])
         if line.fileno() in ready:
             data = line.recv(4096)
             if not data:

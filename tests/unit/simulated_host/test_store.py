@@ -113,7 +113,7 @@ def test_a_storm_of_conflicts_hits_clients_only(store: Store) -> None:
     dom0, toolstack = client(store, 0), LocalClient(store, "A1", 0)
     store.conflicts = 2
     dom0.write_all({"/kernel": 1})
-    for _ in range(2):
+    for _turn in range(2):
         number = store.start_transaction(toolstack._caller)
         assert refused(store.end_transaction, toolstack._caller, number, True) == "EAGAIN"
     toolstack.write_all({"/client": 1})

@@ -90,10 +90,10 @@ def test_tagged_data_of_ansible_is_understood() -> None:
         for one in DEVICES
     ]
     expression = tagging.trust_as_template("[?starts_with(address, '0000:81')]")
-    assert type(tagged[0]["address"]) is not str
+    assert tagged[0]["address"].__class__ is not str
     found = select(tagged, expression)
     assert [one["address"] for one in found] == ["0000:81:00.0"]
-    assert type(found[0]["address"]) is str
+    assert found[0]["address"].__class__ is str
 
 
 def test_a_template_that_ansible_evaluates_gets_what_it_asks_for(tmp_path: Path) -> None:

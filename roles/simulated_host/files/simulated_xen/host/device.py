@@ -167,23 +167,23 @@ class Apertures:
     def regions(self, model: Model) -> list[Region]:
         """The thirteen lines of a resource file (BARs, ROM, VF BARs)."""
         lines: list[Region] = []
-        for bar in model.bars:
-            lines.append(self._place(bar))
-            if bar.wide:
+        for window in model.bars:
+            lines.append(self._place(window))
+            if window.wide:
                 lines.append(Region(0, 0, 0))
         return lines + [Region(0, 0, 0)] * (13 - len(lines))
 
-    def _place(self, bar: config_space.Bar) -> Region:
-        if bar.kind == "io":
-            start, self._ports = self._take(self._ports, bar.size, bar.size)
-            return Region(start, start + bar.size - 1, IORESOURCE_IO)
-        step = max(bar.size, 4096)
-        if bar.kind == "prefetch64":
+    def _place(self, window: config_space.Bar) -> Region:
+        if window.kind == "io":
+            start, self._ports = self._take(self._ports, window.size, window.size)
+            return Region(start, start + window.size - 1, IORESOURCE_IO)
+        step = max(window.size, 4096)
+        if window.kind == "prefetch64":
             start, self._wide = self._take(self._wide, step, step)
-            return Region(start, start + bar.size - 1, IORESOURCE_PREFETCH64)
+            return Region(start, start + window.size - 1, IORESOURCE_PREFETCH64)
         start, self._memory = self._take(self._memory, step, step)
-        flags = IORESOURCE_MEM64 if bar.kind == "mem64" else IORESOURCE_MEM
-        return Region(start, start + bar.size - 1, flags)
+        flags = IORESOURCE_MEM64 if window.kind == "mem64" else IORESOURCE_MEM
+        return Region(start, start + window.size - 1, flags)
 
     @staticmethod
     def _take(free: int, size: int, alignment: int) -> tuple[int, int]:

@@ -19,7 +19,7 @@ class VirtualBus:
 
     def __init__(self, linux: tuple[int, int]) -> None:
         self._redone = linux >= (5, 14)
-        self._slots: list[list[Device]] = [[] for _ in range(SLOTS)]
+        self._slots: list[list[Device]] = [[] for _slot in range(SLOTS)]
 
     def add(self, device: Device) -> Address:
         """Place a device and return the address to publish; NoSpace."""

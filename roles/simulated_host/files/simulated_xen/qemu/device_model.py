@@ -114,12 +114,12 @@ class DeviceModel:
         for one in self.plugged.values():
             identity = one.device.model.identity
             regions = []
-            for bar, region in enumerate(one.device.regions[:6]):
+            for number, region in enumerate(one.device.regions[:6]):
                 if region.start:
-                    address = _APERTURE + (one.devfn << 16) + (bar << 12) if one.taken else UNSET
+                    address = _APERTURE + (one.devfn << 16) + (number << 12) if one.taken else UNSET
                     kind = "io" if region.io else "memory"
                     size = region.end - region.start + 1
-                    regions.append({"bar": bar, "type": kind, "address": address, "size": size})
+                    regions.append({"bar": number, "type": kind, "address": address, "size": size})
             numbers = (identity.vendor, identity.device, identity.class_code >> 8)
             found.append(_entry(one.slot, one.function, one.name, *numbers, regions))
         return [{"bus": 0, "devices": found}]

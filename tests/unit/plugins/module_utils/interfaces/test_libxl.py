@@ -154,7 +154,7 @@ def test_processes_that_contend_lose_nothing(tmp_path: Path) -> None:
     locks.mkdir()
     counter.write_text("0")
     script = COUNTER.format(path=sys.path, domid=DOMID, uuid=UUID, timeout=3 * AMPLE)
-    running = [subprocess.Popen([sys.executable, "-c", script, str(locks), str(counter)]) for _ in range(3)]
+    running = [subprocess.Popen([sys.executable, "-c", script, str(locks), str(counter)]) for _turn in range(3)]
     assert [process.wait(3 * AMPLE) for process in running] == [0, 0, 0]
     assert counter.read_text() == "60"
     assert list(locks.iterdir()) == []

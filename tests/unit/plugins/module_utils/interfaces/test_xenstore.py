@@ -433,7 +433,7 @@ def test_closing_leaves_no_watch_no_thread_and_no_file(daemon: Daemon) -> None:
 
     session()
     files, threads = len(os.listdir("/proc/self/fd")), threading.active_count()
-    for _ in range(10):
+    for _turn in range(10):
         session()
     assert daemon.watches == 0
     assert threading.active_count() == threads

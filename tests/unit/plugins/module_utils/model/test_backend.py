@@ -116,7 +116,7 @@ def test_whatever_the_nodes_hold_they_can_be_read_and_judged(nodes: dict[str, st
     assert all(isinstance(problem, str) for problem in backend.problems())
     assert [entry.index for entry in backend.entries] == list(range(len(backend.entries)))
     assert not any(
-        f"{kind}-{entry.index}" in backend.stray_nodes for entry in backend.entries for kind, _ in entry.nodes
+        f"{kind}-{entry.index}" in backend.stray_nodes for entry in backend.entries for kind, _value in entry.nodes
     )
 
 

@@ -14,18 +14,18 @@ from ansible_collections.xen.pci.plugins.module_utils.values.identity import Ide
 
 
 def test_a_subsystem_is_vendor_and_device_together() -> None:
-    (entry,) = parse_catalogue({"a": {"subsystem": "8086:A01F"}}).values()
+    entry = next(iter(parse_catalogue({"a": {"subsystem": "8086:A01F"}}).values()))
     assert entry == Entry(Identity(subsystem_vendor="8086", subsystem_device="a01f"))
 
 
 def test_a_pool_has_criteria_kind_and_number() -> None:
     declared = {"select": "[?numa_node==`0`]", "numa_node": 0, "class": "02", "pf": "uplink", "count": "4"}
-    (entry,) = parse_catalogue({"pool": declared}).values()
+    entry = next(iter(parse_catalogue({"pool": declared}).values()))
     assert entry.pool == Pool(Criteria("[?numa_node==`0`]", 0), Identity(class_code="02", pf="uplink"), 4)
 
 
 def test_reasons_are_kept() -> None:
-    (entry,) = parse_catalogue({"a": {"slot": "3", "waive": {"disk": " old "}, "permissive": "GPU"}}).values()
+    entry = next(iter(parse_catalogue({"a": {"slot": "3", "waive": {"disk": " old "}, "permissive": "GPU"}}).values()))
     assert (entry.waive, entry.permissive) == ({"disk": "old"}, "GPU")
 
 
