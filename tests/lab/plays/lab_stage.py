@@ -21,6 +21,7 @@ from xenlab import Host, ssh
 ROOT = Path(__file__).resolve().parents[3]
 LOG = "/var/log/xen/xenstored-access.log"
 PLACE = "/root/plays"
+BACKENDS = "/local/domain/0/backend/pci"
 
 
 class LabStage(Stage):
@@ -28,6 +29,7 @@ class LabStage(Stage):
 
     silence = 15.0
     patience = 300.0
+    python = "python3"
 
     def __init__(self, host: Host) -> None:
         super().__init__()
@@ -58,6 +60,9 @@ class LabStage(Stage):
         words = ["env", f"PYTHONPATH={PLACE}/lib", "python3", f"{PLACE}/{script}", json.dumps(arguments)]
         return self.run(words)
 
+    def load_frontend(self, guest: str) -> None:
+        self._host.guest(guest).run("modprobe xen-pcifront")
+
     def _log(self) -> list[str]:
         return self._host.run(f"tail -c +{self._start + 1} {LOG}").lines
 
@@ -65,7 +70,11 @@ class LabStage(Stage):
         self._start = int(self._host.run(f"stat -c %s {LOG}").stdout)
 
     def renew(self) -> None:
-        """Have all guests run, without devices: what an interrupted play left is taken away."""
+        """Have all guests run, without devices: what a play left is taken away, connections of dead guests too."""
+        left = (
+            f"for n in $(xenstore-list {BACKENDS} 2>/dev/null); do xl domname $n || xenstore-rm -t {BACKENDS}/$n; done"
+        )
+        self.run(["sh", "-c", left])
         for guest in GUESTS:
             status, attached = self.run(["xl", "pci-list", guest])
             if status == 0 and not attached.strip():

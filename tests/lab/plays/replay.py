@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from plays.scripts import DEVICES
+from plays.scripts import DEVICES, SRIOV, VFS
 from plays.trace import SCRIPT, TOOLSTACK, Event, as_log, from_log
 from simulated_xen.host.device import Address
 from simulated_xen.host.machine import load
@@ -38,11 +38,7 @@ class _Replay:
         await self._host.start()
         try:
             self._numbers = {one.config.name: one.domid for one in self._host.domains.running.values()}
-            for text in DEVICES:
-                device = self._host.bus.devices[Address.parse(text)]
-                self._host.bus.unbind(device)
-                self._host.pciback.new_slot(text)
-                self._host.bus.bind(device, "pciback")
+            self._hold(recorded)
             self._start = len(self._host.trace.entries)
             for step in self._steps(recorded):
                 await self._settle()
@@ -54,6 +50,18 @@ class _Replay:
         for position, direction in reversed(self._directions):
             events.insert(position, direction)
         return events
+
+    def _hold(self, recorded: list[Event]) -> None:
+        """pciback gets all devices of the play; virtual ones are made."""
+        bus = self._host.bus
+        given = {_marked(event.path) for event in recorded if event.path.startswith("/libxl/pci/")}
+        if not given <= bus.devices.keys():
+            bus.set_numvfs(bus.find(SRIOV), len(VFS))
+        for address in given | {Address.parse(text) for text in DEVICES}:
+            if bus.devices[address].driver:
+                bus.unbind(bus.devices[address])
+            self._host.pciback.new_slot(str(address))
+            bus.bind(bus.devices[address], "pciback")
 
     @staticmethod
     def _steps(recorded: list[Event]) -> list[list[Event]]:
@@ -109,8 +117,7 @@ class _Replay:
     def _rights(self, event: Event) -> None:
         """A toolstack gives and takes rights when it writes and removes the marker of a device."""
         hypervisor, key = self._host.hypervisor, event.path.split("/")[3]
-        segment, bus, slot, function = key.split("-")
-        device = self._host.bus.devices[Address.parse(f"{segment}:{bus}:{slot}.{function}")]
+        device = self._host.bus.devices[_marked(event.path)]
         if event.action == "rm":
             hypervisor.deassign(self._holders.pop(key), device.address.sbdf)
             return
@@ -134,3 +141,9 @@ class _Replay:
             before = len(self._host.trace.entries)
             await asyncio.sleep(0)
             quiet = quiet + 1 if len(self._host.trace.entries) == before else 0
+
+
+def _marked(path: str) -> Address:
+    """The device that a marker of libxl is for."""
+    segment, bus, slot, function = path.split("/")[3].split("-")
+    return Address.parse(f"{segment}:{bus}:{slot}.{function}")

@@ -11,6 +11,8 @@ from plays.stage import Stage
 
 NIC1, NIC2, NIC3, NIC4 = (f"0000:0{number}:00.0" for number in (1, 2, 3, 4))
 DUAL0, DUAL1 = "0000:00:08.0", "0000:00:08.1"
+SRIOV = "0000:05:00.0"
+VFS = tuple(f"0000:05:00.{number}" for number in (1, 2, 3, 4))
 #: pciback gets these before each play; it does not get the next one.
 DEVICES = (NIC1, NIC2, NIC3, NIC4, DUAL0, DUAL1)
 NOT_HELD = "0000:00:09.0"
@@ -50,6 +52,35 @@ def move(stage: Stage) -> None:
     stage.declare(g1=[NIC1, NIC2], g2=[NIC3])
     stage.declare(g1=[NIC1], g2=[NIC2, NIC3])
     stage.declare(g1=[], g2=[])
+
+
+def functions_of_a_slot(stage: Stage) -> None:
+    """A function other than 0 comes alone, keeps its number, and the others join it later."""
+    stage.declare(g1=[DUAL1])
+    stage.declare(g1=[DUAL0, DUAL1, NIC1])
+    stage.declare(g1=[DUAL0, NIC1])
+    stage.declare(g1=[])
+
+
+def virtual_functions(stage: Stage) -> None:
+    """Virtual functions share a slot by their host's numbers (Linux 5.14 and later)."""
+    stage.virtual_functions(SRIOV, 4)
+    stage.xl("pci-assignable-add", VFS[0])
+    stage.xl("pci-assignable-add", VFS[2])
+    stage.declare(g1=[NIC1, VFS[2]])
+    stage.declare(g1=[VFS[0], VFS[2]])
+    stage.declare(g1=[])
+    stage.virtual_functions(SRIOV, 0)
+
+
+def frontend_comes_late(stage: Stage) -> None:
+    """xl attaches to a guest whose pcifront is loaded only later."""
+    stage.xl("pci-attach", "g3", NIC1)
+    stage.until("g3", 3, 1)
+    stage.load_frontend("g3")
+    stage.until("g3", 4, 4)
+    stage.xl("destroy", "g3")
+    stage.settle()
 
 
 def by_xl(stage: Stage) -> None:
@@ -101,6 +132,18 @@ def destroyed_guest(stage: Stage) -> None:
     stage.settle()
 
 
+def paused_guest_by_xl(stage: Stage) -> None:
+    """xl adds to a paused guest and says all is well; then it waits in vain, takes rights, and leaves entries."""
+    stage.xl("pci-attach", "g2", NIC1)
+    stage.until("g2", 4, 4)
+    stage.xl("pause", "g2")
+    stage.xl("pci-attach", "g2", NIC2)
+    stage.xl("pci-attach", "g2", NIC3, fails=True)
+    stage.xl("pci-detach", "g2", NIC1)
+    stage.xl("destroy", "g2")
+    stage.settle()
+
+
 PLAYS: dict[str, Play] = {
     play.__name__: play
     for play in (
@@ -109,13 +152,17 @@ PLAYS: dict[str, Play] = {
         batch_at_creation,
         mixed,
         move,
+        functions_of_a_slot,
+        virtual_functions,
         by_xl,
+        frontend_comes_late,
         guest_without_frontend,
         paused_guest,
         refused_by_pciback,
         destroyed_guest,
+        paused_guest_by_xl,
     )
 }
 
 #: Those in which the product has no part.
-BY_XL = ("by_xl", "destroyed_guest")
+BY_XL = ("by_xl", "frontend_comes_late", "destroyed_guest", "paused_guest_by_xl")

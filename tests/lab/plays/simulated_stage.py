@@ -26,6 +26,7 @@ class SimulatedStage(Stage):
 
     silence = 1.0
     patience = 10.0
+    python = sys.executable
 
     def __init__(self, directory: Path) -> None:
         super().__init__()
@@ -49,6 +50,9 @@ class SimulatedStage(Stage):
 
     def product(self, script: str, arguments: dict[str, Any]) -> tuple[int, str]:
         return self.run([sys.executable, str(Path(__file__).parent / "in_dom0" / script), json.dumps(arguments)])
+
+    def load_frontend(self, guest: str) -> None:
+        self.run(["simulated-xen", "domain", "load-pcifront", guest])
 
     def _log(self) -> list[str]:
         return list(as_log((self._directory / "trace").read_text(encoding="utf-8").splitlines()[self._start :]))

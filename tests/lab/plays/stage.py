@@ -21,10 +21,12 @@ class Failed(AssertionError):
 
 
 class Stage(ABC):
-    """One host. `silence`: seconds to wait for a guest that will never answer; `patience`: for one that will."""
+    """One host. `silence`: seconds to wait for a guest that will never answer; `patience`: for one that will;
+    `python`: the Python there."""
 
     silence: float
     patience: float
+    python: str
 
     def __init__(self) -> None:
         self._names: dict[int, str] = {}
@@ -102,6 +104,18 @@ class Stage(ABC):
             raise Failed(f"xl {' '.join(words)} ended with {status}: {output}")
         if words[0] in ("pause", "unpause", "destroy"):
             self._directions.append((len(from_log(self._log(), self._names)), Event(SCRIPT, words[0], home(words[1]))))
+
+    @abstractmethod
+    def load_frontend(self, guest: str) -> None:
+        """modprobe xen-pcifront in a guest."""
+
+    def virtual_functions(self, device: str, count: int) -> None:
+        """Have a device make so many virtual functions."""
+        path = f"/bus/pci/devices/{device}/sriov_numvfs"
+        code = f"import os; open(os.environ.get('SYSFS_PATH', '/sys') + '{path}', 'w').write('{count}')"
+        status, output = self.run([self.python, "-c", code])
+        if status:
+            raise Failed(output)
 
     def until(self, guest: str, backend: int | None, frontend: int | None) -> None:
         """Wait until both ends of a guest's connection are in these states (None: there is none)."""

@@ -184,8 +184,9 @@ def _complaint_first(stream: list[Event]) -> list[Event]:
     removed = 0
     homes = [event.path for event in stream if event.writer == SCRIPT and event.action == "destroy"]
     for event in stream:
-        # The home that goes with a guest counts only if a complaint was in it.
-        if homes and ("/error/device/pci/" in event.path or (event.action == "rm" and event.path in homes)):
+        # Its home goes with a guest; when its connection went before, that shows only if a complaint was in there.
+        last = event.action == "rm" and event.path in homes and removed
+        if homes and ("/error/device/pci/" in event.path or last):
             continue
         if "/error/device/pci/" in event.path and removed:
             found.insert(removed, event)
