@@ -163,9 +163,9 @@ def _has_holes(backend: Backend) -> bool:
 
 
 def _entries_against_host(host: Host, domain: Domain) -> Iterator[Finding]:
-    marked = [one for one in domain.devices if one not in host.markers]
-    if marked:
-        yield _of(domain, Fault.MISSING_MARKER, "libxl's marker is missing, so xl would hand it out again", marked)
+    unmarked = [one for one in domain.devices if one not in host.markers and host.xen_owners.get(one)]
+    if unmarked:
+        yield _of(domain, Fault.MISSING_MARKER, "libxl's marker is missing, so xl would hand it out again", unmarked)
     for one in domain.devices:
         device = host.devices.get(one)
         if device is None:

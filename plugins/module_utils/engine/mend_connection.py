@@ -34,8 +34,9 @@ _LOCK_SECONDS = 10.0
 _KERNEL_LOOK_AGAIN = 0.01
 #: pciback answers a write within milliseconds unless it resets devices; then it is looked at again anyway.
 _ANSWER_SECONDS = 2.0
-#: Until the guest's xenbus has seen that the old connection is gone; nothing in dom0 shows it.
-_GUEST_SECONDS = 0.5
+#: Until the guest's xenbus has seen that the old connection is gone; nothing in dom0 shows it. A guest that sees
+#: the new one too early keeps its old device and never connects (seen with 0.5 s on a slow host): then once more.
+_GUEST_SECONDS = (2.0, 10.0)
 _BOTH_CLOSED = (XenbusState.CLOSED, XenbusState.CLOSED)
 
 Mending = Generator[Any, Any, "str | None"]
@@ -177,25 +178,25 @@ def _recreate(patient: _Patient) -> Mending:
         if one in host.devices and host.devices[one].in_pciback and host.xen_owners.get(one) is not XenOwner.HOST
     ]
     yield from _dissolve(patient)
-    if not devices:
-        return None
-    yield Again(_GUEST_SECONDS)
+    for tries_left, pause in zip(range(len(_GUEST_SECONDS), 0, -1), _GUEST_SECONDS) if devices else ():
+        yield Again(pause)
+        _create(patient, devices)
+        # Whatever happens, time must be left for taking the connection and its rights back.
+        yield from patient.rest((patient.clock.deadline - time.monotonic()) / (tries_left + 1))
+        if patient.ends() == (XenbusState.CONNECTED, XenbusState.CONNECTED):
+            return None
+        yield from take_back.create(patient.outside, patient.domid, devices)
+    return f"{patient.name} did not connect again in time" if devices else None
 
+
+def _create(patient: _Patient, devices: Collection[Sbdf]) -> None:
     def body(transaction: Transaction) -> None:
         if read_backend(transaction, patient.domid) is None:
             transaction.remove(error_path(patient.domid))
-            transaction.apply(changes.create(patient.domid, patient.name, devices))
+            transaction.apply(changes.create(patient.domid, patient.name, list(devices)))
 
     with domain_locks(patient.domid, patient.uuid, _LOCK_SECONDS):
         patient.outside.store.transaction(body)
-    try:
-        while patient.ends() != (XenbusState.CONNECTED, XenbusState.CONNECTED):
-            yield NEXT_EVENT
-    except DeadlinePassed:
-        patient.clock.extend(take_back.GRACE_SECONDS)
-        yield from take_back.create(patient.outside, patient.domid, devices)
-        return f"{patient.name} did not connect again in time; its devices were taken from it"
-    return None
 
 
 def _forget_entries(patient: _Patient) -> Mending:
