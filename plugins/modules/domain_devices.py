@@ -17,6 +17,7 @@ description:
   - All changes of a domain are made in one handshake with its guest, and those of different domains side by side.
     A device that moves from one domain to another is released by the first before the second gets it.
   - Success is what was observed afterwards, not what was asked for. See O(converge).
+  - Each device that changed hands, with its identity and the evidence, is a line in the system's log.
   - Everything that can be wrong is checked before anything is touched. A change that a guest does not
     follow in time is taken back.
   - C(xl) sees the devices as its own. After a reboot of the guest it has those that it had before, no more and no less,
@@ -280,6 +281,7 @@ from ansible_collections.xen.pci.plugins.module_utils.decisions.select import (
 )
 from ansible_collections.xen.pci.plugins.module_utils.decisions.splits import splits
 from ansible_collections.xen.pci.plugins.module_utils.engine.assignment import ask_groups, observe_situation
+from ansible_collections.xen.pci.plugins.module_utils.engine.audit import audit
 from ansible_collections.xen.pci.plugins.module_utils.engine.converge import (
     Converged,
     Level,
@@ -379,6 +381,8 @@ def _run(module: AnsibleModule, outside: Outside) -> None:
     converged = converge(outside, host, plan, Level(module.params["converge"]), module.params["timeout"])
     result["seconds"] = round(time.monotonic() - began, 3)
     result["repaired"] = repaired
+    for line in [*repaired, *audit(host, converged)]:
+        module.log(line)
     changed = converged.changed or bool(repaired)
     result["diff"] = _observed_diff(converged)
     result["domains"] = [_reported(report) for report in converged.reports]

@@ -1,0 +1,46 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a run has changed, a line for each device, for the system's log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..model.host import Host
+from ..values.address import Sbdf
+from .converge import Converged
+from .report import DomainReport
+
+_POOL = "the pool"
+
+
+def audit(host: Host, converged: Converged) -> Iterator[str]:
+    """Which device went from where to where, and what shows it; `host` as it was before the run."""
+    gave = {one: report.name for report in converged.reports for one in set(report.before) - set(report.after)}
+    gained = {one for report in converged.reports for one in set(report.after) - set(report.before)}
+    for report in converged.reports:
+        for one in sorted(set(report.after) - set(report.before)):
+            yield f"{_who(host, one)} from {gave.get(one, _POOL)} to {report.name}: {_shown(report, one)}"
+        for one in sorted(set(report.before) - set(report.after) - gained):
+            yield f"{_who(host, one)} from {report.name} to {_POOL}: its connection does not list it any more"
+        if report.error:
+            yield f"{report.name} (domain {report.domid}) failed: {report.error}"
+
+
+def _who(host: Host, sbdf: Sbdf) -> str:
+    device = host.devices.get(sbdf)
+    if device is None:
+        return str(sbdf)
+    serial = device.serial or device.nvme_serial
+    return f"{sbdf} ({device.vendor}:{device.device}{f', serial {serial}' if serial else ''})"
+
+
+def _shown(report: DomainReport, sbdf: Sbdf) -> str:
+    evidence = next((one for one in report.evidence if one.device == sbdf), None)
+    if evidence is None:
+        return "no evidence"
+    sub_state = int(evidence.sub_state or 0)
+    ends = f"backend {report.backend_state}, frontend {report.frontend_state}"
+    owner = "a guest owns it" if evidence.owned_by_guest else "no guest owns it"
+    return f"domain {report.domid}, {ends}, sub-state {sub_state}, at {evidence.guest_address}, {owner}"

@@ -1,0 +1,36 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The log says which device went from where to where."""
+
+from __future__ import annotations
+
+from ansible_collections.xen.pci.plugins.module_utils.decisions.plan import Plan
+from ansible_collections.xen.pci.plugins.module_utils.engine.audit import audit
+from ansible_collections.xen.pci.plugins.module_utils.engine.converge import Converged
+from ansible_collections.xen.pci.plugins.module_utils.engine.report import DomainReport, Evidence
+from ansible_collections.xen.pci.plugins.module_utils.model.host import Host, PciDevice
+from ansible_collections.xen.pci.plugins.module_utils.values.address import GuestAddress, Sbdf
+from ansible_collections.xen.pci.plugins.module_utils.values.states import SubState
+
+A, B, C = (Sbdf(0, bus, 0, 0) for bus in (1, 2, 3))
+
+
+def test_each_device_has_its_line() -> None:
+    devices = {
+        one: PciDevice(one, "8086", "10d3", "8086", "0", "020000", "00", serial=f"s{one.bus}") for one in (A, B, C)
+    }
+    evidence = Evidence(A, GuestAddress(0, 0, 1, 0), SubState.EXPORTED, owned_by_guest=True, active=False)
+    reports = (
+        DomainReport("g1", 1, before=(A, B), after=()),
+        DomainReport("g2", 2, before=(), after=(A,), evidence=[evidence]),
+        DomainReport("g3", 3, before=(C,), after=(C,), error="g3 did not answer"),
+    )
+    lines = list(audit(Host(devices, {}), Converged(Plan((), ()), reports)))
+    assert [line.split(":  ")[0].split(" to ")[0] for line in lines[:2]] == [
+        "0000:02:00.0 (8086:10d3, serial s2) from g1",
+        "0000:01:00.0 (8086:10d3, serial s1) from g1",
+    ]
+    assert "to the pool" in lines[0]
+    assert "to g2: domain 2" in lines[1] and "sub-state 3, at 0000:00:01.00, a guest owns it" in lines[1]
+    assert lines[2:] == ["g3 (domain 3) failed: g3 did not answer"]
