@@ -26,6 +26,10 @@ GUEST = Domain(7, "web", "3c4ba7f4-7a9b-4d40-b8a9-3d3a1f0e6a11")
 BEFORE = {"name": "web", "pcidevs": [{"bus": 1, "seize": True}]}
 
 
+def fail(error: Exception) -> None:
+    raise error
+
+
 class Store:
     """Commits with these results, one after the other: None for success, else what is raised; EAGAIN: once more."""
 
@@ -41,7 +45,7 @@ class Store:
             self.locks = [path.name for path in self._file.parent.iterdir() if "userdata-l." in path.name]
             self.seen_at_commit.append(configured(json.loads(self._file.read_text().rstrip("\0"))))
             if isinstance(result, Exception):
-                raise result
+                fail(result)
             if result is None:
                 return value
         raise AssertionError("more tries than results")

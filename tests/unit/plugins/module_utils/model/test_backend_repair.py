@@ -51,7 +51,7 @@ def test_any_wreck_becomes_sound(entries: dict[int, tuple[int, set[str]]], count
     had = set()
     for index, (bus, missing) in entries.items():
         device = Sbdf(0, bus, 0, 0)
-        own = {name: value for name, value in whole(index, device).items() if name.split("-")[0] not in missing}
+        own = {name: value for name, value in whole(index, device).items() if name.partition("-")[0] not in missing}
         nodes |= own
         if f"vdev-{index}" in own and (f"dev-{index}" in own or f"key-{index}" in own):
             had.add(device)
