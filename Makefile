@@ -101,7 +101,8 @@ demo: $(READY_DEMO) ## Three simulated Xen hosts and the main job, in a minute; 
 .PHONY: test
 test: $(READY) ## All of them, one after the other, with counts
 	@$(VENV)/bin/python tools/steps.py $@ \
-		ruff ansible-lint types unit faults conformance sanity sanity-newest sanity-oldest docs-lint integration molecule demo-test build
+		ruff ansible-lint types unit faults conformance sanity sanity-newest sanity-oldest docs-lint integration molecule demo-test build \
+		unit-newest integration-newest
 
 .PHONY: demo-test
 demo-test: $(READY) $(READY_DEMO) ## The demo, run to its end and interrupted
@@ -167,6 +168,25 @@ sanity-newest: mirror $(READY_NEWEST)
 	cd $(MIRROR) && ansible-test sanity --venv --python "$$version" --color no
 endif
 
+.PHONY: unit-newest
+unit-newest: ## Unit tests on the newest ansible-core, likewise
+ifeq ($(PYTHON_NEWEST),)
+	@$(call skip,$@,no Python 3.12 or newer was found)
+else
+unit-newest: $(READY_NEWEST) | $(LINK)
+	$(VENV_NEWEST)/bin/python -m pytest -n auto --junitxml=$(RESULTS)/unit-newest.xml tests/unit/plugins $(PYTEST_ARGS)
+endif
+
+.PHONY: integration-newest
+integration-newest: ## All integration targets on the newest ansible-core, likewise
+ifeq ($(PYTHON_NEWEST),)
+	@$(call skip,$@,no Python 3.12 or newer was found)
+else
+integration-newest: mirror $(READY_NEWEST)
+	version=$(call minor,$(VENV_NEWEST)); export PATH='$(ROOT)/$(VENV_NEWEST)/bin':$$PATH; \
+	cd $(MIRROR) && ansible-test integration --local --python "$$version" --color no --allow-root
+endif
+
 .PHONY: sanity-oldest
 sanity-oldest: ## Compile and import with Python 3.9, the oldest on managed hosts, where there is one
 ifeq ($(PYTHON_OLDEST),)
@@ -204,7 +224,12 @@ test-lab: $(READY) ## All of them, with counts
 
 .PHONY: lab-tests
 lab-tests: $(READY)
-	$(VENV)/bin/python -m pytest -n $(LAB_HOSTS) --dist loadfile --junitxml=$(RESULTS)/lab-tests.xml tests/lab $(PYTEST_ARGS)
+	$(VENV)/bin/python -m pytest -n $(LAB_HOSTS) --dist loadfile --junitxml=$(RESULTS)/lab-tests.xml \
+		--ignore=tests/lab/long tests/lab $(PYTEST_ARGS)
+
+.PHONY: test-lab-long
+test-lab-long: $(READY) ## What takes many reboots of guests; not part of test-lab
+	$(VENV)/bin/python -m pytest tests/lab/long $(PYTEST_ARGS)
 
 .PHONY: lab
 lab: $(READY) ## Boot a host to try things by hand; prints how to log in
