@@ -402,7 +402,11 @@ def test_a_second_run_gives_up_in_time(host: Host, record_property: Callable[[st
 def test_xl_at_the_same_time(
     host: Host, command: str, guest: str, record_property: Callable[[str, object], None]
 ) -> None:
-    """xl holds no lock that could keep us out: each of us notices, and what one did is not lost."""
+    """xl holds no lock that could keep us out: each of us notices, and what one did is not lost.
+
+    But one thing nobody can prevent: xl reads how many entries there are before it takes any lock, so its
+    entry may overwrite one of ours that came in between. Then no repair is safe, and the doctor says so.
+    """
     record_property("scenario", f"race with xl {command} {guest}")
     # Twin 1 shares its interrupt with no other device: libxl's detach takes a shared one away from both.
     device = TWIN_1 if guest == "g1" else D
@@ -417,7 +421,11 @@ def test_xl_at_the_same_time(
     result = host.devices(**task)
     xl.join()
     record_property("happened", result.get("msg", "ok")[:150])
-    recover(host)
+    repaired = host.repair(settle=1.0)
+    if attaching and repaired.get("failed"):
+        assert {one["fault"] for one in repaired["findings"]} == {"lost_entry"}
+        return
+    assert not repaired.get("failed"), repaired["msg"]
     again = host.devices(**task)
     assert not again.get("failed"), again["msg"]
     new: dict[str, list[str]] = {"g1": [A, B], "g2": [C]}
