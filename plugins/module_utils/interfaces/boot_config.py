@@ -13,7 +13,6 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -31,6 +30,7 @@ from ..model.boot import (
     Stage,
 )
 from ..values.address import AddressError, Sbdf
+from . import command
 
 #: Where modprobe looks (modprobe.d(5)): a name in an earlier directory hides the same name in a later one.
 _MODPROBE_DIRECTORIES = (
@@ -198,10 +198,10 @@ class BootConfig:
             if tool is None:
                 raise BootConfigError("neither update-initramfs nor dracut was found to rebuild the initramfs")
             words = _REBUILD[tool]
-        done = subprocess.run(words, check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-        if done.returncode:
-            last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
-            raise BootConfigError(f"{' '.join(words)} failed with status {done.returncode}: {' '.join(last)}")
+        done = command.run(words)
+        if done.status:
+            last = (done.errors.strip() or done.output.strip()).splitlines()[-1:]
+            raise BootConfigError(f"{' '.join(words)} failed with status {done.status}: {' '.join(last)}")
 
 
 def _is_ours(text: str) -> bool:

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import fnmatch
 import os
-import subprocess
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ..model.boot import DriverModule, PcibackKind
 from ..values.address import Sbdf
+from . import command
 
 PCIBACK = "xen_pciback"
 
@@ -55,10 +55,9 @@ class KernelModules:
     def load(self, module: str) -> bool:
         """Load a module and all it needs; False if modprobe is missing or refuses."""
         try:
-            done = subprocess.run(["modprobe", "--quiet", module], check=False, capture_output=True)
+            return command.run(["modprobe", "--quiet", module]).status == 0
         except OSError:
             return False
-        return done.returncode == 0
 
     def _aliases(self) -> Iterator[tuple[str, DriverModule]]:
         """Patterns for PCI devices, each with the module that takes them."""

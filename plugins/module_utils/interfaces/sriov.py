@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ..model.virtual_functions import VfSettings
 from ..values.address import Sbdf
+from . import command
 
 
 class SriovError(Exception):
@@ -87,9 +87,9 @@ def _settings(info: dict[str, Any]) -> VfSettings:
 
 def _ip(words: Sequence[str]) -> str:
     try:
-        done = subprocess.run(["ip", *words], check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        done = command.run(["ip", *words])
     except OSError as error:
         raise SriovError(f"`ip` could not be run ({error.strerror}); install iproute2") from error
-    if done.returncode:
-        raise SriovError(f"`ip {' '.join(words)}` failed: {done.stderr.strip() or f'status {done.returncode}'}")
-    return done.stdout
+    if done.status:
+        raise SriovError(f"`ip {' '.join(words)}` failed: {done.errors.strip() or f'status {done.status}'}")
+    return done.output

@@ -1,0 +1,28 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Programs of the host, run without a shell and without input."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Finished:
+    """How a program ended and what it wrote."""
+
+    status: int
+    output: str
+    errors: str
+
+
+def run(words: Sequence[str]) -> Finished:
+    """Run a program to its end. Raises OSError if it cannot be started."""
+    # ansible-test wants AnsibleModule.run_command, but the layers below the modules know no AnsibleModule.
+    done = subprocess.run(  # pylint: disable=ansible-bad-function
+        words, check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL
+    )
+    return Finished(done.returncode, done.stdout, done.stderr)
