@@ -60,7 +60,7 @@ def ours(outside: Outside, guest: str, devices: Sequence[str]) -> tuple[float, f
     """Seconds of the apply step, verification included, and the kernels' share of them."""
     desired = [DesiredDomain(guest, tuple(map(Sbdf.parse, devices)), exclusive=True)]
     host = observe(outside.store, outside.sysfs, outside.hypervisor)
-    plan = prepare(outside, host, desired)
+    plan = prepare(host, desired)
     began = time.monotonic()
     done = converge(outside, host, plan, Level.CONNECTED, timeout=600)
     seconds = time.monotonic() - began
