@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from looks import driver_in_dom0
 
 from xenlab import CommandFailed, Host, LabError, disks, machine, places, topology
 
@@ -25,11 +26,6 @@ def has_ended(process: int) -> bool:
     except FileNotFoundError:
         return True
     return state == "Z"
-
-
-def driver_in_dom0(host: Host, bdf: str) -> str | None:
-    link = host.run(f"readlink /sys/bus/pci/devices/{bdf}/driver", check=False).stdout.strip()
-    return link.rpartition("/")[2] or None
 
 
 @pytest.mark.parametrize("device", topology.DEVICES, ids=lambda device: device.name)
