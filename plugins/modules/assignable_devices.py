@@ -107,6 +107,12 @@ options:
     type: list
     elements: str
     default: []
+  timeout:
+    description:
+      - Seconds to wait until another run of this collection has finished with the host; it may be rebuilding the
+        initramfs. Then this run fails, with nothing changed.
+    type: int
+    default: 300
 requirements:
   - pyxs on the target
   - jmespath on the target, if the catalogue has pools with V(select)
@@ -257,6 +263,7 @@ devices:
 """
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -295,6 +302,7 @@ from ansible_collections.xen.pci.plugins.module_utils.engine.outside import Outs
 from ansible_collections.xen.pci.plugins.module_utils.engine.persistence import apply_boot, observe_boot, with_modules
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.boot_config import BootConfigError
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.hypervisor import HypervisorError
+from ansible_collections.xen.pci.plugins.module_utils.interfaces.run_lock import RunLockError, run_lock
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.sysfs import SysfsError
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.xenstore import PYXS_IMPORT_ERROR, XenStoreError
 from ansible_collections.xen.pci.plugins.module_utils.values.address import AddressError, Sbdf
@@ -307,6 +315,7 @@ _FAILURES = (
     BootConfigError,
     HypervisorError,
     IdentityError,
+    RunLockError,
     SysfsError,
     XenStoreError,
 )
@@ -323,6 +332,7 @@ def main() -> None:
             "require_reset": {"type": "bool", "default": False},
             "persistent": {"type": "bool"},
             "assume_free": {"type": "list", "elements": "str", "default": []},
+            "timeout": {"type": "int", "default": 300},
         },
         supports_check_mode=True,
     )
@@ -335,7 +345,7 @@ def main() -> None:
     if module.params["persistent"] and module.params["state"] == "absent":
         module.fail_json(msg="A device that is given back to the host cannot be persistent; drop persistent.")
     try:
-        with open_outside() as outside:
+        with open_outside() as outside, nullcontext() if module.check_mode else run_lock(module.params["timeout"]):
             _run(module, outside)
     except NeedsJmespath:
         module.fail_json(msg=missing_required_lib("jmespath"), exception=JMESPATH_IMPORT_ERROR)

@@ -76,6 +76,12 @@ options:
     description: What the named devices are, as in M(xen.pci.assignable_devices).
     type: dict
     default: {}
+  timeout:
+    description:
+      - Seconds to wait until another run of this collection has finished with the host. Then this run fails, with
+        nothing changed.
+    type: int
+    default: 300
 requirements:
   - pyxs on the target
   - iproute2 on the target where O(physical_functions[].vfs) is used
@@ -154,6 +160,7 @@ physical_functions:
           sample: pciback
 """
 
+from contextlib import nullcontext
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
@@ -175,6 +182,7 @@ from ansible_collections.xen.pci.plugins.module_utils.engine.virtual_functions i
     observe_functions,
 )
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.hypervisor import HypervisorError
+from ansible_collections.xen.pci.plugins.module_utils.interfaces.run_lock import RunLockError, run_lock
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.sriov import SriovError
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.sysfs import SysfsError
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.xenstore import PYXS_IMPORT_ERROR, XenStoreError
@@ -189,6 +197,7 @@ _FAILURES = (
     FunctionsError,
     HypervisorError,
     IdentityError,
+    RunLockError,
     SriovError,
     SysfsError,
     XenStoreError,
@@ -213,13 +222,14 @@ def main() -> None:
         argument_spec={
             "physical_functions": {"type": "list", "elements": "dict", "required": True, "options": function},
             "catalogue": {"type": "dict", "default": {}},
+            "timeout": {"type": "int", "default": 300},
         },
         supports_check_mode=True,
     )
     if PYXS_IMPORT_ERROR is not None:
         module.fail_json(msg=missing_required_lib("pyxs"), exception=PYXS_IMPORT_ERROR)
     try:
-        with open_outside() as outside:
+        with open_outside() as outside, nullcontext() if module.check_mode else run_lock(module.params["timeout"]):
             _run(module, outside)
     except _FAILURES as error:
         module.fail_json(msg=str(error))

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from simulated_xen import daemon
 MODULES = "ansible_collections.xen.pci.plugins.modules"
 NIC, OTHER_NIC, HIDDEN, EDU = "0000:01:00.0", "0000:02:00.0", "0000:04:00.0", "0000:00:09.0"
 BEHIND_BRIDGE = "0000:06:01.0", "0000:06:02.0"
+SRIOV = "0000:05:00.0"
+LOCK = "ansible_collections.xen.pci.plugins.module_utils.interfaces.run_lock"
 SERIAL = "52-54-00-ff-ff-00-01-01"
 MORE = [
     {"at": "00:1e.0", "model": "pci-bridge", "bus": "06"},
@@ -45,17 +48,28 @@ class Server:
         variables["PATH"] += os.pathsep + os.environ["PATH"]
         self.environment = {**os.environ, **variables}
 
-    def run(self, module: str, check: bool = False, **arguments: Any) -> dict[str, Any]:
-        done = subprocess.run(
+    def start(self, module: str, check: bool = False, **arguments: Any) -> subprocess.Popen[str]:
+        began = subprocess.Popen(
             [sys.executable, "-m", f"{MODULES}.{module}"],
             env=self.environment,
-            input=json.dumps({"ANSIBLE_MODULE_ARGS": {**arguments, "_ansible_check_mode": check}}),
-            capture_output=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            check=False,
         )
-        assert done.stdout.strip(), done.stderr
-        return dict(json.loads(done.stdout))
+        assert began.stdin is not None
+        began.stdin.write(json.dumps({"ANSIBLE_MODULE_ARGS": {**arguments, "_ansible_check_mode": check}}))
+        began.stdin.close()
+        began.stdin = None  # communicate would flush it
+        return began
+
+    def end(self, began: subprocess.Popen[str]) -> dict[str, Any]:
+        output, errors = began.communicate()
+        assert output.strip(), errors
+        return dict(json.loads(output))
+
+    def run(self, module: str, check: bool = False, **arguments: Any) -> dict[str, Any]:
+        return self.end(self.start(module, check, **arguments))
 
     def assign(self, *devices: Any, **more: Any) -> dict[str, Any]:
         return self.run("assignable_devices", devices=list(devices), **more)
@@ -70,6 +84,9 @@ class Server:
         """What `echo TEXT > FILE` does; sysfs acts on it only in a Python of this host."""
         script = f"open({str(self.directory / 'sys/bus/pci' / file)!r}, 'w').write({text!r})"
         subprocess.run([sys.executable, "-c", script], env=self.environment, check=True)
+
+    def count(self, device: str) -> int:
+        return len(list((self.directory / "sys/bus/pci/devices" / device).glob("virtfn*")))
 
     def driver(self, device: str) -> str | None:
         link = self.directory / "sys/bus/pci/devices" / device / "driver"
@@ -239,3 +256,47 @@ def test_half_of_a_release_is_finished(server: Server) -> None:
     assert server.driver(NIC) == "e1000e"
     assert (server.facts(NIC)["in_slots"], server.facts(NIC)["recorded_driver"]) == (False, None)
     assert not server.assign(NIC, state="absent")["changed"]
+
+
+# ---- two runs at once
+
+CHANGES: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("assignable_devices", {"devices": [NIC]}),
+    ("virtual_functions", {"physical_functions": [{"pf": SRIOV, "count": 2}]}),
+)
+
+
+@contextmanager
+def another_run(server: Server) -> Iterator[None]:
+    """Another run of the collection is changing the host, in a process of its own."""
+    script = f"import sys, {LOCK} as lock\nwith lock.run_lock(5):\n    print('held', flush=True)\n    sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", script], env=server.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None and other.stdout.readline() == "held\n"
+        yield
+        other.communicate()
+
+
+@pytest.mark.parametrize(("module", "arguments"), CHANGES)
+def test_a_run_waits_for_another_and_gives_up_in_time(server: Server, module: str, arguments: dict[str, Any]) -> None:
+    with another_run(server):
+        assert server.run(module, check=True, **arguments)["changed"], "looking needs no lock"
+        late = server.run(module, timeout=0, **arguments)
+        assert late["failed"] and "another run of xen.pci has been changing this host" in late["msg"]
+        waiting = server.start(module, **arguments)
+        lock, opened = Path(server.environment["XENSTORED_PATH"]).parent.resolve(), Path(f"/proc/{waiting.pid}/fd")
+        while lock not in {one.resolve() for one in opened.iterdir()}:
+            assert waiting.poll() is None, "it ended although another run has the host"
+        assert (server.driver(NIC), server.count(SRIOV)) == ("e1000e", 0)
+    assert server.end(waiting)["changed"]
+    assert not server.run(module, **arguments)["changed"]
+
+
+def test_of_two_runs_with_one_declaration_one_changes_the_host_and_both_succeed(server: Server) -> None:
+    devices = [NIC, OTHER_NIC, "0000:03:00.0", "0000:00:0b.0", "0000:00:0c.0"]
+    for state in "present", "absent", "present":
+        both = [server.start("assignable_devices", devices=devices, state=state) for _run in range(2)]
+        results = [server.end(one) for one in both]
+        assert not any(one.get("failed") for one in results), results
+        assert sorted(one["changed"] for one in results) == [False, True]
