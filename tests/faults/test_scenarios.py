@@ -79,7 +79,7 @@ CHANGES: dict[str, tuple[State, State]] = {
 }
 #: Where each change can be met, by who gets there: dom0's kernel or the guest's.
 STEPS = {
-    "first device": ("0 backend:2", "0 backend:export", "0 backend:3", "g1 frontend:4", "0 backend:4"),
+    "first device": ("0 backend:2", "g1 frontend:1", "0 backend:export", "0 backend:3", "g1 frontend:4", "0 backend:4"),
     "more": ("g1 frontend:7", "0 backend:7", "0 backend:export", "g1 frontend:8", "0 backend:4"),
     "fewer": ("g1 frontend:7", "g1 guest:remove", "0 backend:7", "0 backend:reset", "g1 frontend:8", "0 backend:4"),
     "both": ("g1 frontend:7", "0 backend:export", "g1 frontend:8"),

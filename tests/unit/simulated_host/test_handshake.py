@@ -337,6 +337,30 @@ def test_a_guest_without_pcifront_stays_at_1_until_it_loads(play: Any) -> None:
     play(script, guest={"pcifront": False})
 
 
+def test_a_guest_that_wakes_up_without_its_directory_has_an_error_and_no_oops(play: Any) -> None:
+    """xenbus_dev_fatal and the failed probe after it; the node is absent, so there is no state to set."""
+
+    async def script(toolstack: Any) -> None:
+        guest = toolstack.host.domains.running[1].kernel
+        guest.steps.hang("frontend:1")
+        toolstack.bind("0000:01:00.0")
+        toolstack.grant("0000:01:00.0")
+        toolstack.create("0000:01:00.0")
+        await toolstack.until_states(3, 1)
+        toolstack.xs.remove(FRONTEND)
+        toolstack.xs.remove(BACKEND)
+        start = len(toolstack.host.trace.entries)
+        guest.steps.release("frontend:1")
+        await toolstack.settle()
+        said = [entry.value for entry in toolstack.host.trace.entries[start:] if entry.writer == "D1"]
+        assert said == ["13 Error writing configuration for backend", "13 xenbus_dev_probe on device/pci/0"]
+        assert guest.oops is None
+        toolstack.create("0000:01:00.0")
+        await toolstack.until_states(4, 4)
+
+    play(script)
+
+
 @pytest.mark.parametrize(("linux", "picked_up"), [("6.1", "3"), ("5.12", "1")])
 def test_devices_appended_at_state_3_are_seen_since_5_13(play: Any, linux: str, picked_up: str) -> None:
     async def script(toolstack: Any) -> None:

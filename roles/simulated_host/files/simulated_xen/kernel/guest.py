@@ -11,6 +11,7 @@ from typing import Protocol
 
 from ..host.device import Address, Device
 from ..store.store import Store
+from ..store.wire import StoreError
 from .pcifront import Pcifront
 from .xenbus import State
 from .xenwatch import Kernel, Oops
@@ -104,8 +105,14 @@ class GuestKernel(Kernel):
             return
         frontend = Pcifront(self, node, otherend)
         self.frontends[node] = frontend
-        await frontend.probe()
-        frontend.watch_otherend()
+        try:
+            await frontend.probe()
+        except StoreError as refused:
+            # xenbus_dev_probe: the device stays on the bus, without a driver.
+            frontend.error(refused.number, f"xenbus_dev_probe on {node[len(self._home) + 1 :]}")
+            self.frontends[node] = None
+        else:
+            frontend.watch_otherend()
 
     # -- its devices ---------------------------------------------------------------------------------
 

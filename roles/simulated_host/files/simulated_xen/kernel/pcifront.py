@@ -9,6 +9,7 @@ import errno
 from typing import TYPE_CHECKING
 
 from ..host.device import Address
+from ..store.wire import StoreError
 from .pciback import MAGIC
 from .xenbus import State, XenbusDevice, scan_address
 
@@ -24,19 +25,21 @@ class Pcifront(XenbusDevice):
     kernel: GuestKernel
 
     async def probe(self) -> None:
-        """Publish the shared page and go to 3 at once."""
+        """Publish the shared page and go to 3 at once; StoreError if the directory has gone meanwhile."""
         await self.kernel.step("frontend:1")
         values = {"pci-op-ref": GRANT, "event-channel": CHANNEL, "magic": MAGIC}
-        self.kernel.xs.write_all({f"{self.node}/{name}": value for name, value in values.items()})
+        try:
+            self.kernel.xs.write_all({f"{self.node}/{name}": value for name, value in values.items()})
+        except StoreError as refused:
+            self.fatal(refused.number, "Error writing configuration for backend")
+            raise
         self.switch_state(State.INITIALISED)
 
     async def remove(self) -> None:
         """The xenbus device has gone: all devices go, and Linux complains about its event channel."""
         self.unwatch_otherend()
         await self.kernel.remove_all()
-        home = f"/local/domain/{self.kernel.domid}"
-        relative = self.node[len(home) + 1 :]
-        self.kernel.xs.write(f"{home}/error/{relative}/error", f"{errno.EINVAL} freeing event channel {CHANNEL}")
+        self.error(errno.EINVAL, f"freeing event channel {CHANNEL}")
 
     async def otherend_changed(self, state: State) -> None:
         if state == State.CONNECTED:

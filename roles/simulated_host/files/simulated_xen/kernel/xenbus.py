@@ -8,9 +8,11 @@ After Linux drivers/xen/xenbus: `__xenbus_switch_state`, `xenbus_otherend_change
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import re
 
+from ..store.wire import StoreError
 from .xenwatch import Kernel
 
 _SBDF = re.compile(r"\s*([0-9a-fA-F]+):([0-9a-fA-F]+):([0-9a-fA-F]+)\.([0-9a-fA-F]+)")
@@ -88,10 +90,11 @@ class XenbusDevice:
         self.cached = state
 
     def error(self, number: int, message: str) -> None:
-        """Leave a message under the domain's error directory."""
+        """Leave a message under the domain's error directory, if that can be written."""
         home = f"/local/domain/{self.kernel.domid}"
         relative = self.node[len(home) + 1 :]
-        self.kernel.xs.write(f"{home}/error/{relative}/error", f"{number} {message}")
+        with contextlib.suppress(StoreError):
+            self.kernel.xs.write(f"{home}/error/{relative}/error", f"{number} {message}")
 
     def fatal(self, number: int, message: str) -> None:
         """Leave a message and give up: Closing."""

@@ -75,8 +75,12 @@ class LocalClient:
     def write_all(self, values: dict[str, object]) -> None:
         """Set several nodes in one transaction. Nobody else runs meanwhile, so it cannot conflict."""
         transaction = self._store.start_transaction(self._caller)
-        for path, value in values.items():
-            self._write_in(transaction, absolute(path, self.domid), str(value).encode())
+        try:
+            for path, value in values.items():
+                self._write_in(transaction, absolute(path, self.domid), str(value).encode())
+        except StoreError:
+            self._store.end_transaction(self._caller, transaction, False)
+            raise
         self._store.end_transaction(self._caller, transaction, True)
 
     def _write_in(self, transaction: int, path: str, value: bytes) -> None:
