@@ -24,9 +24,9 @@ from ..decisions.assignment import (
 )
 from ..interfaces.hypervisor import HypervisorError
 from ..interfaces.libxl import driver_node
+from ..interfaces.network_usage import NetGraph, connection_addresses
 from ..interfaces.notes import Note, drop_note, note_reason, read_notes, write_note
 from ..interfaces.sysfs import SysfsError
-from ..interfaces.usage import NetGraph, connection_addresses
 from ..interfaces.xenstore import XenStore, XenStoreError
 from ..model.host import DOMID_IO, Host, XenOwner
 from ..values.address import Sbdf

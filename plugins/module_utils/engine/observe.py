@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from ..interfaces.guest_disks import disks_of_guests
 from ..interfaces.hypervisor import Hypervisor
 from ..interfaces.libxl import MARKERS, parse_marker_key
 from ..interfaces.libxl_config import ConfigError, read_config
@@ -23,7 +24,7 @@ _BACKENDS = "/local/domain/0/backend/pci"
 
 def observe(store: XenStore, sysfs: Sysfs, hypervisor: Hypervisor) -> Host:
     """All devices and domains of this host. Raises the errors of the three sources."""
-    devices = sysfs.devices()
+    devices = sysfs.devices(disks_of_guests(store))
     domids = _numbers(store.list("/local/domain")) - {0}
     connections = _numbers(store.list(_BACKENDS))
     backends = {domid: backend for domid in connections if (backend := read_backend(store, domid)) is not None}

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,10 +20,13 @@ class Finished:
     errors: str
 
 
-def run(words: Sequence[str]) -> Finished:
-    """Run a program to its end. Raises OSError if it cannot be started."""
+def run(words: Sequence[str], seconds: float | None = None) -> Finished:
+    """Run a program to its end. Raises OSError if it cannot be started, or was killed because `seconds` were over."""
     # ansible-test wants AnsibleModule.run_command, but the layers below the modules know no AnsibleModule.
-    done = subprocess.run(  # pylint: disable=ansible-bad-function
-        words, check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL
-    )
+    try:
+        done = subprocess.run(  # pylint: disable=ansible-bad-function
+            words, check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=seconds
+        )
+    except subprocess.TimeoutExpired as error:
+        raise TimeoutError(errno.ETIMEDOUT, f"{words[0]} did not end in {seconds} s") from error
     return Finished(done.returncode, done.stdout, done.stderr)

@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Linux' view of PCI: devices and their drivers, pciback's files, resets; all through sysfs.
 
-Policy has no place here, nor has the question who uses a disk or a network interface (see `usage.py`).
+Policy has no place here, nor has the question who uses a disk or a network interface (see `disk_usage.py` and
+`network_usage.py`).
 """
 
 from __future__ import annotations
@@ -13,11 +14,14 @@ import errno
 import os
 import re
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 from ..model.host import ConfigFlags, PciDevice
+from ..model.usage import GuestDisk
 from ..values.address import AddressError, Sbdf
+from .consoles import consoles
 from .device_files import (
     Surroundings,
     link_name,
@@ -27,7 +31,8 @@ from .device_files import (
     read_text,
     virtual_functions,
 )
-from .usage import BlockGraph, NetGraph, consoles
+from .disk_usage import BlockGraph
+from .network_usage import NetGraph
 
 PCIBACK = "pciback"
 #: pciback's files show one page; addresses have 13 bytes, so a longer list ends after this many.
@@ -67,8 +72,11 @@ class Sysfs:
 
     # ---- what is there
 
-    def devices(self) -> dict[Sbdf, PciDevice]:
-        """All functions of the host, in the order of their addresses. Raises SysfsError if there is no PCI bus."""
+    def devices(self, guest_disks: Iterable[GuestDisk] = ()) -> dict[Sbdf, PciDevice]:
+        """All functions of the host, in the order of their addresses; `guest_disks` count as uses of disks.
+
+        Raises SysfsError if there is no PCI bus.
+        """
         try:
             names = sorted(os.listdir(self._bus / "devices"))
         except OSError as error:
@@ -76,7 +84,7 @@ class Sysfs:
                 f"sysfs has no PCI bus ({self._bus / 'devices'}: {error.strerror}); is this a dom0 with sysfs mounted?",
                 error.errno or 0,
             ) from error
-        around = self._surroundings()
+        around = self._surroundings(guest_disks)
         found = {}
         for name in names:
             sbdf = Sbdf.parse(name)
@@ -244,10 +252,10 @@ class Sysfs:
     def _real_directory(self, sbdf: Sbdf) -> Path:
         return Path(os.path.realpath(self._directory(sbdf)))
 
-    def _surroundings(self) -> Surroundings:
+    def _surroundings(self, guest_disks: Iterable[GuestDisk] = ()) -> Surroundings:
         slots = Counter(self._listed_by_pciback("slots"))
         return Surroundings(
-            blocks=BlockGraph(self.root).by_device(),
+            blocks=BlockGraph(self.root, guest_disks).by_device(),
             nets=NetGraph(self.root).by_device(),
             consoles=consoles(self.root),
             slot_names=self._slot_names(),

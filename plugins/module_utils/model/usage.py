@@ -19,3 +19,17 @@ class NetworkUse:
     default_route: frozenset[str] = frozenset()
     connection: frozenset[str] = frozenset()
     networks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class GuestDisk:
+    """A disk that dom0 serves to a guest, as the toolstack has it.
+
+    `words` say which one of which domain. `source` is libxl's text for what stands behind, a path after a format and a
+    colon; `number` the block device as hexadecimal MAJOR:MINOR. None where not known.
+    """
+
+    domid: int
+    words: str
+    source: str | None = None
+    number: str | None = None

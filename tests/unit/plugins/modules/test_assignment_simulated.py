@@ -23,7 +23,7 @@ from simulated_xen import daemon
 MODULES = "ansible_collections.xen.pci.plugins.modules"
 NIC, OTHER_NIC, HIDDEN, EDU = "0000:01:00.0", "0000:02:00.0", "0000:04:00.0", "0000:00:09.0"
 BEHIND_BRIDGE = "0000:06:01.0", "0000:06:02.0"
-SRIOV = "0000:05:00.0"
+NVME, SRIOV = "0000:00:0b.0", "0000:05:00.0"
 LOCK = "ansible_collections.xen.pci.plugins.module_utils.interfaces.run_lock"
 SERIAL = "52-54-00-ff-ff-00-01-01"
 MORE = [
@@ -85,6 +85,15 @@ class Server:
         script = f"open({str(self.directory / 'sys/bus/pci' / file)!r}, 'w').write({text!r})"
         subprocess.run([sys.executable, "-c", script], env=self.environment, check=True)
 
+    def store(self, node: str, value: str) -> None:
+        """What `xenstore-write` does."""
+        socket = self.environment["XENSTORED_PATH"]
+        script = (
+            f"import pyxs\nwith pyxs.Client(unix_socket_path={socket!r}) as client:\n"
+            f"    client.write({node.encode()!r}, {value.encode()!r})"
+        )
+        subprocess.run([sys.executable, "-c", script], env=self.environment, check=True)
+
     def count(self, device: str) -> int:
         return len(list((self.directory / "sys/bus/pci/devices" / device).glob("virtfn*")))
 
@@ -135,6 +144,18 @@ def test_what_must_stay_is_refused_with_the_evidence(untouched: Server, device: 
         facts = untouched.facts(device)
         assert not facts["free"]
         assert check in [one["check"] for one in facts["refusals"]]
+
+
+def test_a_disk_that_qemu_serves_to_a_guest_must_stay(server: Server) -> None:
+    server.store("/local/domain/0/backend/qdisk/1/51712/params", "aio:/dev/nvme0n1")
+    server.store("/local/domain/0/backend/qdisk/1/51712/dev", "xvda")
+    result = server.assign(NVME)
+    assert (
+        "disk nvme0n1: nvme0n1 is xvda of domain g1 (1), served by QEMU; stop that use first (disk: " in result["msg"]
+    )
+    assert server.driver(NVME) == "nvme"
+    catalogue = {"scratch": {"nvme_serial": "NV1", "waive": {"disk": "the guest is about to be destroyed"}}}
+    assert server.assign("scratch", catalogue=catalogue)["waived"][0]["check"] == "disk"
 
 
 def test_a_faulty_waiver_is_refused(untouched: Server) -> None:
