@@ -40,7 +40,7 @@ options:
   domains:
     description:
       - What each domain is to have, by the name of the domain.
-      - Each value is a dictionary with the keys V(devices), V(exclusive) and V(state).
+      - Each value is a dictionary with the keys V(devices), V(exclusive), V(state) and V(config).
       - >-
         V(devices) is a list of host addresses (C(0000:03:00.0), the weakest identity) or of names from O(catalogue).
         The name of a pool stands for all its devices. A dictionary such as V({from: vf-pool, count: 2}) takes so many
@@ -48,6 +48,11 @@ options:
       - V(exclusive) (boolean, default O(exclusive)) takes every other device away from the domain.
         Only with it may V(devices) be empty.
       - V(state) is V(present) (default) or V(absent), which takes the listed devices away.
+      - >-
+        V(config) is the path of the file from which the domain is created (xl.cfg). Its C(pci) gets the same
+        declaration as the domain, once the domain has converged; where it lists devices then, C(passthrough) and, for a
+        PV guest, C(e820_host) allow for more. Everything else in it stays byte for byte. A file that is
+        not understood, or is another domain's, is refused before anything is touched.
       - Domains that are not named keep what they have.
     type: dict
     required: true
@@ -82,6 +87,11 @@ options:
     type: str
     choices: [connected, active]
     default: connected
+  backup:
+    description:
+      - Keep a copy of each V(config) file that is changed, beside it and with the time in its name.
+    type: bool
+    default: false
   repair:
     description:
       - What to do when the connections of the named domains, or the devices that they are to have, are in a bad state.
@@ -140,6 +150,15 @@ EXAMPLES = r"""
         exclusive: true
       web02:
         devices: [scratch]
+
+- name: Have web01 begin with the same devices when it is created anew, too
+  xen.pci.domain_devices:
+    domains:
+      web01:
+        devices: ["0000:03:00.0", "0000:04:00.0"]
+        exclusive: true
+        config: /etc/xen/web01.cfg
+    backup: true
 
 - name: Take all devices away from web01
   xen.pci.domain_devices:
@@ -241,6 +260,23 @@ domains:
           description: V(active), V(connected), or V(none) if neither.
           type: str
           returned: success
+    config:
+      description: What became of its file, if V(config) names one.
+      type: dict
+      returned: when declared
+      contains:
+        path:
+          description: Its path.
+          type: str
+          returned: success
+        changed:
+          description: Whether it was, or in check mode would be, written. It is not if the domain failed.
+          type: bool
+          returned: success
+        backup_file:
+          description: Path of the copy of what it was before.
+          type: str
+          returned: with O(backup), when changed
     cycles:
       description: The handshakes made, with the devices of each and the time that the two kernels took.
       type: list
@@ -289,6 +325,7 @@ from ansible_collections.xen.pci.plugins.module_utils.engine.converge import (
     converge,
     prepare,
 )
+from ansible_collections.xen.pci.plugins.module_utils.engine.domain_files import FileChange, plan_files, write_files
 from ansible_collections.xen.pci.plugins.module_utils.engine.naming import read_catalogue, resolve_names, wishes
 from ansible_collections.xen.pci.plugins.module_utils.engine.outside import Outside, open_outside
 from ansible_collections.xen.pci.plugins.module_utils.engine.repair import Scope, finish_unfinished, repair
@@ -307,6 +344,7 @@ DOMAIN_SPEC = {
     "devices": {"type": "list", "elements": "raw", "required": True},
     "exclusive": {"type": "bool"},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "config": {"type": "path"},
 }
 
 
@@ -319,6 +357,7 @@ def main() -> None:
             "exclusive": {"type": "bool", "default": False},
             "assume_assignable": {"type": "list", "elements": "str", "default": []},
             "converge": {"type": "str", "choices": ["connected", "active"], "default": "connected"},
+            "backup": {"type": "bool", "default": False},
             "repair": {"type": "str", "choices": ["never", "first"], "default": "never"},
             "timeout": {"type": "int", "default": 60},
         },
@@ -361,6 +400,7 @@ def _run(module: AnsibleModule, outside: Outside) -> None:
         refused = splits(asked, plan, wishes(catalogue, names))
         if refused:
             raise IdentityError([str(refusal) for refusal in refused])
+        files = plan_files(desired, resolution.moved)
     except (Refused, IdentityError) as refusal:
         problems = refusal.conflicts if isinstance(refusal, Refused) else refusal.problems
         before = f"Mended first: {'; '.join(repaired)}. " if repaired else ""
@@ -374,22 +414,26 @@ def _run(module: AnsibleModule, outside: Outside) -> None:
     for move in resolution.moved:
         module.warn(f"{move}.")
     host = situation.host
-    result: dict[str, Any] = {"actions": _actions(plan), "diff": _diff(plan), **_found(resolution)}
+    result: dict[str, Any] = {"actions": _actions(plan, files), "diff": _diff(plan, files), **_found(resolution)}
     if module.check_mode:
-        module.exit_json(changed=bool(result["actions"]), domains=[_planned(step) for step in plan.domains], **result)
+        domains = [{**_planned(step), **_file(step.domain.name, files)} for step in plan.domains]
+        module.exit_json(changed=bool(result["actions"]), domains=domains, **result)
     began = time.monotonic()
     converged = converge(outside, host, plan, Level(module.params["converge"]), module.params["timeout"])
+    failed = [report.name for report in converged.reports if report.error]
+    files = write_files(files, resolution.moved, failed, module.params["backup"])
     result["seconds"] = round(time.monotonic() - began, 3)
     result["repaired"] = repaired
     for line in [*repaired, *audit(host, converged)]:
         module.log(line)
-    changed = converged.changed or bool(repaired)
-    result["diff"] = _observed_diff(converged)
-    result["domains"] = [_reported(report) for report in converged.reports]
+    changed = converged.changed or bool(repaired) or any(file.changed for file in files)
+    result["diff"] = _observed_diff(converged, files)
+    result["domains"] = [{**_reported(report), **_file(report.name, files)} for report in converged.reports]
     for warning in (warning for report in converged.reports for warning in report.warnings):
         module.warn(warning)
-    if converged.errors:
-        module.fail_json(msg="; ".join(converged.errors), changed=changed, **result)
+    errors = [*converged.errors, *[file.error for file in files if file.error]]
+    if errors:
+        module.fail_json(msg="; ".join(errors), changed=changed, **result)
     module.exit_json(changed=changed, **result)
 
 
@@ -437,6 +481,7 @@ def _desired(
             devices=(*given[name], *_listed_again(requests[name], resolution)),
             exclusive=params["exclusive"] if spec["exclusive"] is None else spec["exclusive"],
             present=spec["state"] == "present",
+            config=spec["config"],
         )
         for name, spec in domains.items()
     ]
@@ -478,12 +523,12 @@ def _validated(declared: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], 
     return domains, problems
 
 
-def _actions(plan: Plan) -> list[str]:
+def _actions(plan: Plan, files: Sequence[FileChange]) -> list[str]:
     actions = []
     for step in plan.domains:
         actions += [f"{step.domain.name}: remove {device}" for device in step.remove]
         actions += [f"{step.domain.name}: add {device}" for device in step.add]
-    return actions
+    return actions + [f"{file.want.name}: write {file.path}" for file in files if file.changed]
 
 
 def _planned(step: DomainPlan) -> dict[str, Any]:
@@ -523,18 +568,46 @@ def _evidence(evidence: Evidence) -> dict[str, Any]:
     }
 
 
-def _diff(plan: Plan) -> dict[str, Any]:
-    return {
-        "before": {step.domain.name: sorted(_texts(step.domain.devices)) for step in plan.domains},
-        "after": {step.domain.name: sorted(_texts(step.after)) for step in plan.domains},
-    }
+def _file(name: str, files: Sequence[FileChange]) -> dict[str, Any]:
+    """What became of a domain's file, if it has one; its error stands beside those of its devices."""
+    for file in files:
+        if file.want.name == name:
+            told: dict[str, Any] = {"config": {"path": file.path, "changed": file.changed}}
+            if file.backup_file is not None:
+                told["config"]["backup_file"] = file.backup_file
+            return {**told, "error": file.error} if file.error else told
+    return {}
 
 
-def _observed_diff(converged: Converged) -> dict[str, Any]:
-    return {
-        "before": {report.name: sorted(_texts(report.before)) for report in converged.reports},
-        "after": {report.name: sorted(_texts(report.after)) for report in converged.reports},
+def _diff(plan: Plan, files: Sequence[FileChange]) -> Any:
+    return _diffs({step.domain.name: (step.domain.devices, step.after) for step in plan.domains}, files)
+
+
+def _observed_diff(converged: Converged, files: Sequence[FileChange]) -> Any:
+    return _diffs({report.name: (report.before, report.after) for report in converged.reports}, files)
+
+
+def _diffs(domains: Mapping[str, tuple[Sequence[Sbdf], Sequence[Sbdf]]], files: Sequence[FileChange]) -> Any:
+    """The devices of all domains, and behind them, where there are any, the files that changed."""
+    devices = {
+        "before": {name: sorted(_texts(before)) for name, (before, _after) in domains.items()},
+        "after": {name: sorted(_texts(after)) for name, (_before, after) in domains.items()},
     }
+    texts = [
+        {
+            "before_header": file.path,
+            "after_header": file.path,
+            "before": _printable(file.before),
+            "after": _printable(file.after),
+        }
+        for file in files
+        if file.changed
+    ]
+    return [devices, *texts] if texts else devices
+
+
+def _printable(text: str) -> str:
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _texts(devices: Sequence[object]) -> list[str]:

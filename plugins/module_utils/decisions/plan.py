@@ -23,13 +23,15 @@ _VFS_SHARE_SLOTS = (5, 14)
 class DesiredDomain:
     """What is wanted of one domain.
 
-    `exclusive`: it has these devices and no others. `present` false: it has none of these.
+    `exclusive`: it has these devices and no others. `present` false: it has none of these. `config`: the file from
+    which it is created, to be kept in step.
     """
 
     name: str
     devices: tuple[Sbdf, ...]
     exclusive: bool = False
     present: bool = True
+    config: str | None = None
 
 
 @dataclass(frozen=True)

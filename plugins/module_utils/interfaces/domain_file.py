@@ -1,0 +1,65 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A domain's xl.cfg as a file: read as it is, replaced as a whole."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+#: What is no UTF-8 must come out as it went in.
+_ENCODING, _ERRORS = "utf-8", "surrogateescape"
+
+
+class DomainFileError(Exception):
+    """The file cannot be read or written; it is as it was before."""
+
+
+def read_domain_file(path: Path) -> str:
+    """Its text, line ends as they are; raises DomainFileError."""
+    try:
+        return path.read_bytes().decode(_ENCODING, _ERRORS)
+    except OSError as error:
+        raise DomainFileError(f"{path} cannot be read ({error.strerror})") from error
+
+
+def replace_domain_file(path: Path, text: str, backup: bool) -> str | None:
+    """Put a new text in its place at once, with mode, owner and labels of the old; raises DomainFileError.
+
+    Returns the name of the copy of the old one if `backup`, named as Ansible's own modules name theirs. A link, such
+    as those in /etc/xen/auto, stays one.
+    """
+    target = Path(os.path.realpath(path))
+    copy = None
+    try:
+        if backup:
+            stamp = time.strftime("%Y-%m-%d@%H:%M:%S~", time.localtime())
+            copy = f"{path}.{os.getpid()}.{stamp}"
+            shutil.copy2(target, copy)
+        _replace(target, text)
+    except OSError as error:
+        raise DomainFileError(f"{path} cannot be written ({error.strerror})") from error
+    return copy
+
+
+def _replace(target: Path, text: str) -> None:
+    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(text.encode(_ENCODING, _ERRORS))
+            file.flush()
+            os.fsync(file.fileno())
+        before = target.stat()
+        os.chown(name, before.st_uid, before.st_gid)
+        shutil.copystat(target, name)
+        os.utime(name)
+        os.replace(name, target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(name)
+        raise
