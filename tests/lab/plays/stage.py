@@ -110,10 +110,18 @@ class Stage(ABC):
         """modprobe xen-pcifront in a guest."""
 
     def virtual_functions(self, device: str, count: int) -> None:
-        """Have a device make so many virtual functions."""
-        path = f"/bus/pci/devices/{device}/sriov_numvfs"
-        code = f"import os; open(os.environ.get('SYSFS_PATH', '/sys') + '{path}', 'w').write('{count}')"
-        status, output = self.run([self.python, "-c", code])
+        """Have a device make so many virtual functions, which are offered to no driver as long as there are any.
+
+        nvme probes asynchronously and lets go of a disabled function some time later: whoever looks meanwhile
+        (xl notes the driver that it finds) sees the one or the other.
+        """
+        code = (
+            "import os, sys\n"
+            "place = os.environ.get('SYSFS_PATH', '/sys') + '/bus/pci/devices/' + sys.argv[1]\n"
+            "open(place + '/sriov_drivers_autoprobe', 'w').write(str(int(sys.argv[2] == '0')))\n"
+            "open(place + '/sriov_numvfs', 'w').write(sys.argv[2])\n"
+        )
+        status, output = self.run([self.python, "-c", code, device, str(count)])
         if status:
             raise Failed(output)
 
