@@ -183,6 +183,7 @@ ifeq ($(PYTHON_NEWEST),)
 	@$(call skip,$@,no Python 3.12 or newer was found)
 else
 integration-newest: mirror $(READY_NEWEST)
+	$(VENV_NEWEST)/bin/python tools/seed_ansible_test.py
 	version=$(call minor,$(VENV_NEWEST)); export PATH='$(ROOT)/$(VENV_NEWEST)/bin':$$PATH; \
 	cd $(MIRROR) && ansible-test integration --local --python "$$version" --color no --allow-root
 endif
@@ -205,6 +206,7 @@ ifeq ($(TARGETS),)
 else
 # --local: what the modules need is in the environment already, and so the targets can run side by side.
 integration: mirror
+	$(VENV)/bin/python tools/seed_ansible_test.py
 	version=$(call minor,$(VENV)); status=0; mkdir -p $(MIRROR)/tests/output; \
 	(cd $(MIRROR) && printf '%s\n' $(TARGETS) | xargs -P "$$(nproc)" -I TARGET sh -c \
 		"ansible-test integration --local --python $$version --color no --allow-root TARGET >tests/output/TARGET.log 2>&1; \

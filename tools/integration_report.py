@@ -25,6 +25,13 @@ def is_test(case: ET.Element) -> bool:
     return failed or (" assert " in case.get("name", "").lower() and not skipped)
 
 
+def last_words(target: str) -> str:
+    """The last line that ansible-test printed in a run of one target."""
+    log = REPORTS.parent / f"{target}.log"
+    lines = log.read_text(errors="replace").split("\n") if log.exists() else []
+    return next((line for line in reversed(lines) if line.strip()), "and nothing was printed")
+
+
 def main(targets: list[str]) -> int:
     """Write the summary; every target must have left a report with at least one test in it."""
     suite = ET.Element("testsuite", name="integration")
@@ -33,7 +40,7 @@ def main(targets: list[str]) -> int:
         cases = [case for report in reports for case in ET.parse(report).iter("testcase") if is_test(case)]
         if not cases:
             missing = ET.SubElement(suite, "testcase", classname=target, name="ran at all")
-            ET.SubElement(missing, "failure", message="no assertion was made")
+            ET.SubElement(missing, "failure", message=f"no assertion was made; {last_words(target)}")
         for case in cases:
             case.set("classname", target)
             case.set("name", case.get("name", "").partition(" that=")[0])  # the arguments follow the task's name

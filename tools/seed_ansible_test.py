@@ -1,11 +1,14 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Give ansible-test the pip bootstrap script that it would else download from a host of its own.
+"""Give ansible-test what it would else make or download for itself at its first run on a machine, and trip over.
 
-Where only a package index can be reached (a mirror, a closed network) that download fails, and with it every run of
-ansible-test that needs an environment. It looks into its cache first, so a small script is put there which does the
-same from pip's own wheel. Run with the Python of the environment that holds ansible-core; its pip fetches the wheel.
+The pip bootstrap script: it comes from a host of its own, and where only a package index can be reached (a mirror, a
+closed network) every run that needs an environment fails. It looks into its cache first, so a small script is put
+there which does the same from pip's own wheel. Run with the Python of the environment that holds ansible-core; its pip
+fetches the wheel.
+
+The SSH key: two runs that start side by side both make it, and one of them fails.
 """
 
 from __future__ import annotations
@@ -19,8 +22,9 @@ from types import SimpleNamespace
 # Not a public interface, but the only place that knows. tests/requirements*.txt bound the version of ansible-core.
 from ansible_test._internal.python_requirements import get_venv_packages
 
-# The path is ansible-test's choice (its _util/target/setup/requirements.py, bootstrap()).
+# The paths are ansible-test's choice (its _util/target/setup/requirements.py, bootstrap(), and core_ci.py, SshKey).
 CACHE = Path("~/.ansible/test/cache").expanduser()
+KEY = Path("~/.ansible/test/id_rsa").expanduser()
 
 SCRIPT = """\
 # Written by tools/seed_ansible_test.py of the collection xen.pci; safe to delete.
@@ -39,7 +43,15 @@ sys.exit(main(["install", "--find-links", here] + wanted))
 """
 
 
-def main() -> None:
+def seed_key() -> None:
+    """Make the key as ansible-test would, unless it has one."""
+    if KEY.exists():
+        return
+    KEY.parent.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["ssh-keygen", "-m", "PEM", "-q", "-t", "rsa", "-N", "", "-f", KEY], check=True)
+
+
+def seed_pip() -> None:
     """Write the script and fetch the wheel, unless ansible-test has a script already."""
     python = SimpleNamespace(version=f"{sys.version_info.major}.{sys.version_info.minor}")
     version = get_venv_packages(python)["pip"]
@@ -62,4 +74,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    seed_key()
+    seed_pip()

@@ -5,7 +5,8 @@
 
 A step that leaves .build/results/<step>.xml (JUnit, as pytest writes it) counts by its tests, any other step as one.
 A step that could not run leaves .build/results/<step>.skipped with the reason: it is neither passed nor failed.
-The sums are left in .build/results/<suite>.total as "<passed> <failed>", for .ci/run.
+The sums are left in .build/results/<suite>.total as "<passed> <failed>", and what failed in <suite>.failures, for
+.ci/run.
 """
 
 from __future__ import annotations
@@ -24,7 +25,10 @@ RESULTS = CLONE / ".build/results"
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one step; note says why there is nothing to count, or what is odd about the counts."""
+    """What became of one step; note says why there is nothing to count, or what is odd about the counts.
+
+    `failures` has a line for each failed test.
+    """
 
     step: str
     passed: int
@@ -32,20 +36,24 @@ class Outcome:
     skipped: int
     seconds: float
     note: str = ""
+    failures: tuple[str, ...] = ()
 
 
-def count_tests(report: Path) -> tuple[int, int, int]:
-    """(passed, failed, skipped) of a JUnit file. Expected failures are reported by pytest as skipped."""
-    passed = failed = skipped = 0
+def read_report(report: Path) -> tuple[int, tuple[str, ...], int]:
+    """(passed, a line for each that failed, skipped) of JUnit. Expected failures are reported by pytest as skipped."""
+    passed = skipped = 0
+    failures = []
     for case in ET.parse(report).iter("testcase"):
         # A test can pass and its teardown fail: two children, one bad test.
-        if case.find("failure") is not None or case.find("error") is not None:
-            failed += 1
+        bad = [child for child in case if child.tag in ("failure", "error")]
+        if bad:
+            why = (bad[0].get("message") or "").strip().partition("\n")[0][:300]
+            failures.append(f"{case.get('classname')} {case.get('name')}: {why}")
         elif case.find("skipped") is not None:
             skipped += 1
         else:
             passed += 1
-    return passed, failed, skipped
+    return passed, tuple(failures), skipped
 
 
 def judge(step: str, status: int, seconds: float) -> Outcome:
@@ -53,21 +61,25 @@ def judge(step: str, status: int, seconds: float) -> Outcome:
     report, excuse = RESULTS / f"{step}.xml", RESULTS / f"{step}.skipped"
     if not report.exists():
         if status:
-            return Outcome(step, 0, 1, 0, seconds, f"status {status}")
+            return Outcome(step, 0, 1, 0, seconds, f"status {status}", (f"status {status}",))
         if excuse.exists():
             return Outcome(step, 0, 0, 1, seconds, excuse.read_text().strip())
         return Outcome(step, 1, 0, 0, seconds)
 
+    passed = skipped = 0
+    failures: tuple[str, ...] = ()
     note = ""
     try:
-        passed, failed, skipped = count_tests(report)
+        passed, failures, skipped = read_report(report)
     except ET.ParseError as error:
-        passed, failed, skipped, note = 0, 1, 0, f"unreadable report: {error}"
-    if status and not failed:
-        failed, note = 1, f"no test failed, but the step did (status {status})"
-    elif not passed and not failed:
-        failed, note = 1, "no test ran"
-    return Outcome(step, passed, failed, skipped, seconds, note)
+        note = f"unreadable report: {error}"
+    if status and not failures and not note:
+        note = f"no test failed, but the step did (status {status})"
+    elif not passed and not failures and not note:
+        note = "no test ran"
+    if note:
+        failures = (note,)
+    return Outcome(step, passed, len(failures), skipped, seconds, note, failures)
 
 
 def run(step: str) -> Outcome:
@@ -90,11 +102,16 @@ def main() -> int:
     RESULTS.mkdir(parents=True, exist_ok=True)
     total = RESULTS / f"{arguments.suite}.total"
     total.unlink(missing_ok=True)
+    failures = total.with_suffix(".failures")
+    failures.unlink(missing_ok=True)
     outcomes = [run(step) for step in arguments.steps]
 
     print(f"\n{'step':<16}{'passed':>8}{'failed':>8}{'skipped':>8}{'seconds':>9}")
     for it in outcomes:
         print(f"{it.step:<16}{it.passed:>8}{it.failed:>8}{it.skipped:>8}{it.seconds:>9.1f}  {it.note}".rstrip())
+    bad = [f"{it.step}: {failure}\n" for it in outcomes for failure in it.failures]
+    failures.write_text("".join(bad))
+    print("".join(bad), end="")
     passed, failed = sum(it.passed for it in outcomes), sum(it.failed for it in outcomes)
     total.write_text(f"{passed} {failed}\n")
     print(f"{arguments.suite}: {passed} passed, {failed} failed")
