@@ -54,8 +54,9 @@ options:
         C(/sys/bus/pci/slots), V(label) what the firmware calls the device. V(path) is the way from the root bus
         by slots and functions, such as V(0000:00/1c.2/00.0); it stays when buses are numbered anew. V(pf) is a name
         of the catalogue or an address. M(xen.pci.host_info) returns all of them.
-      - An NVMe serial number or a MAC address cannot be read while pciback holds the device. What was read before
-        this module gave the device to pciback is remembered until the host reboots; otherwise the other keys decide.
+      - An NVMe serial number or a MAC address cannot be read while pciback holds the device. What was read before is
+        remembered, over a reboot in C(/var/lib/xen.pci/devices.json). That memory counts for a device of the same make
+        with the same V(serial), or at the same V(path) if it has none, and a warning tells of it.
       - A pool has some of the keys V(select), a JMESPath expression over the RV(xen.pci.host_info#module:devices) of
         M(xen.pci.host_info); V(count), how many (all that fit); V(numa_node); V(class), V(vendor), V(device), the
         subsystem and V(pf); and V(free), which is V(true) unless set to V(false) and leaves out what the host needs.
@@ -297,6 +298,7 @@ from ansible_collections.xen.pci.plugins.module_utils.engine.assignment import (
     ask_groups,
     observe_situation,
 )
+from ansible_collections.xen.pci.plugins.module_utils.engine.memory import remember
 from ansible_collections.xen.pci.plugins.module_utils.engine.naming import read_catalogue, resolve_names, wishes
 from ansible_collections.xen.pci.plugins.module_utils.engine.outside import Outside, open_outside
 from ansible_collections.xen.pci.plugins.module_utils.engine.persistence import apply_boot, observe_boot, with_modules
@@ -369,7 +371,8 @@ def _run(module: AnsibleModule, outside: Outside) -> None:
     problems = (*resolution.problems, *plan.refusals, *boot_plan.refusals)
     if problems:
         module.fail_json(msg=f"{' '.join(problems)} Nothing has been changed.", problems=list(problems))
-    for warning in (*(f"{move}." for move in resolution.moved), *plan.warnings):
+    told = (f"{one}." for one in (*resolution.moved, *resolution.recalled))
+    for warning in (*told, *plan.warnings):
         module.warn(warning)
     affected = dict.fromkeys([*names, *(step.sbdf for step in plan.steps)])
     if module.check_mode:
@@ -381,7 +384,10 @@ def _run(module: AnsibleModule, outside: Outside) -> None:
         apply(outside, situation.host, notes, plan.steps)
         _apply_boot(module, outside, boot_plan)
         after_reboot = held_after_reboot(observe_boot(outside), affected)
-        seen, _notes = observe_situation(outside)
+        seen, seen_notes = observe_situation(outside)
+        forgotten = remember(outside, seen.host, seen_notes)
+        if forgotten:
+            module.warn(forgotten)
         after = {sbdf: seen.host.devices[sbdf].driver for sbdf in affected}
         recorded, quarantined = dict(seen.host.driver_paths), seen.quarantined
     before = {sbdf: situation.host.devices[sbdf].driver for sbdf in affected}

@@ -411,8 +411,8 @@ def _run(module: AnsibleModule, outside: Outside) -> None:
             repaired=repaired,
             changed=bool(repaired),
         )
-    for move in resolution.moved:
-        module.warn(f"{move}.")
+    for one in (*resolution.moved, *resolution.recalled):
+        module.warn(f"{one}.")
     host = situation.host
     result: dict[str, Any] = {"actions": _actions(plan, files), "diff": _diff(plan, files), **_found(resolution)}
     if module.check_mode:

@@ -132,6 +132,13 @@ devices:
       type: list
       elements: str
       sample: ["52:54:00:00:01:01"]
+    remembered:
+      description:
+        - Whether RV(devices[].nvme_serial) and RV(devices[].macs) are from an earlier boot of the host. They are shown
+          for a function that pciback holds, is of the same make and has the same RV(devices[].serial), or the same
+          RV(devices[].path) if it has no serial number.
+      type: bool
+      sample: false
     is_bridge:
       description: Whether it is a bridge, which cannot be given away.
       type: bool

@@ -47,6 +47,7 @@ def _device(device: PciDevice, remembered: Remembered) -> Facts:
         "serial": device.serial,
         "nvme_serial": device.nvme_serial or remembered.nvme_serial,
         "macs": [interface.mac for interface in device.net] or list(remembered.macs),
+        "remembered": remembered.earlier_boot,
         "is_bridge": device.is_bridge,
         "reset_methods": list(device.reset_methods),
         "message_interrupts": device.message_interrupts,

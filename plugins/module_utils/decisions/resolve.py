@@ -35,7 +35,8 @@ class Moved:
 class Resolution:
     """What wanted names turned out to be, and a sentence for each that is not clear.
 
-    `missing` are names that are not there and need not be.
+    `missing` are names that are not there and need not be; `recalled` sentences on names that only the memory of an
+    earlier boot tells.
     """
 
     found: Mapping[str, Sbdf]
@@ -43,6 +44,7 @@ class Resolution:
     missing: tuple[str, ...] = ()
     moved: tuple[Moved, ...] = ()
     pools: Mapping[str, tuple[Sbdf, ...]] = field(default_factory=dict)
+    recalled: tuple[str, ...] = ()
 
     def expand(self, names: Iterable[str]) -> dict[Sbdf, str]:
         """Devices of these names in order, each with the name it was found under; missing ones are left out."""
@@ -95,7 +97,9 @@ def resolve(catalogue: Mapping[str, Entry], where: Lookup, wanted: Iterable[str]
         for sbdf, same in names.items()
         if len(same) > 1
     ]
-    return Resolution(found, tuple(problems), tuple(missing), moves(found, catalogue, where))
+    recalled = [_recalled(name, sbdf, catalogue, where) for name, sbdf in found.items()]
+    moved = moves(found, catalogue, where)
+    return Resolution(found, tuple(problems), tuple(missing), moved, recalled=tuple(filter(None, recalled)))
 
 
 def moves(names: Iterable[str], catalogue: Mapping[str, Entry], where: Lookup) -> tuple[Moved, ...]:
@@ -184,6 +188,20 @@ def _find_anywhere(name: str, identity: Identity, where: Lookup) -> Sbdf:
     if possible:
         raise IdentityError([_unreadable(name, identity, possible, where)])
     raise _Absent([_missing(name, identity, where)])
+
+
+def _recalled(name: str, sbdf: Sbdf, catalogue: Mapping[str, Entry], where: Lookup) -> str:
+    """A sentence if nothing that can be read now tells this device from others like it; empty otherwise."""
+    identity, memory = catalogue.get(name, Entry()).identity, where.remembered.get(sbdf, Remembered())
+    if not memory.earlier_boot or (identity.nvme_serial is None and identity.mac is None):
+        return ""
+    what = (
+        f"NVMe serial number {memory.nvme_serial}"
+        if identity.nvme_serial is not None
+        else f"MAC address {identity.mac}"
+    )
+    by = f"PCI serial number {where.devices[sbdf].serial}" if where.devices[sbdf].serial else "make and place"
+    return f"{name} is {sbdf} by the {what} of an earlier boot, remembered for the device of this {by}"
 
 
 def _several(name: str, identity: Identity, candidates: list[Sbdf]) -> str:

@@ -31,6 +31,7 @@ from ..interfaces.xenstore import XenStore, XenStoreError
 from ..model.host import DOMID_IO, Host, XenOwner
 from ..values.address import Sbdf
 from ..values.identity import Remembered
+from .memory import with_memory
 from .observe import observe
 from .outside import Outside
 
@@ -55,7 +56,7 @@ class AssignmentError(Exception):
 def observe_situation(outside: Outside) -> tuple[Situation, dict[Sbdf, Note]]:
     """Everything that a plan needs, and the notes on devices in pciback (those of the same product only)."""
     host = observe(outside.store, outside.sysfs, outside.hypervisor)
-    notes = current_notes(outside.store, host)
+    notes = with_memory(outside, host, current_notes(outside.store, host))
     return (
         Situation(
             host=host,

@@ -13,7 +13,6 @@ import os
 import re
 import shlex
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -31,6 +30,7 @@ from ..model.boot import (
 )
 from ..values.address import AddressError, Sbdf
 from . import command
+from .whole_file import write_whole
 
 #: Where modprobe looks (modprobe.d(5)): a name in an earlier directory hides the same name in a later one.
 _MODPROBE_DIRECTORIES = (
@@ -172,20 +172,7 @@ class BootConfig:
                 self._write(path, text)
 
     def _write(self, path: str, text: str) -> None:
-        target = self._root / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=".xen-pci-")
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(name, 0o755 if path == INITRAMFS_HOOK else 0o644)
-            os.replace(name, target)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(name)
-            raise
+        write_whole(self._root / path, text, 0o755 if path == INITRAMFS_HOOK else 0o644)
 
     def _delete(self, path: str) -> None:
         with contextlib.suppress(FileNotFoundError):

@@ -66,12 +66,14 @@ def read_notes(store: XenStore) -> dict[Sbdf, Note]:
 def write_note(store: XenStore, sbdf: Sbdf, note: Note) -> None:
     """Replace what is noted about a device."""
     directory = f"{_NOTES}/{sbdf.libxl_key}"
+    # What comes from an earlier boot would look as if it had been read in this one.
+    identity = Remembered() if note.identity.earlier_boot else note.identity
 
     def replace(transaction: Transaction) -> None:
         transaction.remove(directory)
         transaction.write(f"{directory}/product", note.product)
-        transaction.write(f"{directory}/macs", " ".join(note.identity.macs))
-        transaction.write(f"{directory}/nvme_serial", note.identity.nvme_serial or "")
+        transaction.write(f"{directory}/macs", " ".join(identity.macs))
+        transaction.write(f"{directory}/nvme_serial", identity.nvme_serial or "")
         transaction.write(f"{directory}/quarantined", "1" if note.quarantined else "0")
         transaction.write(f"{directory}/name", note.name)
         transaction.write(f"{directory}/reasons", json.dumps(note.reasons))

@@ -75,10 +75,19 @@ class DeviceFacts(Protocol):
 
 @dataclass(frozen=True)
 class Remembered:
-    """What a device told while its own driver held it, and cannot tell while pciback does."""
+    """What a device told while its own driver held it, and cannot tell while pciback does.
+
+    `earlier_boot`: that was before the host last booted.
+    """
 
     nvme_serial: str | None = None
     macs: tuple[str, ...] = ()
+    earlier_boot: bool = False
+
+    @property
+    def says_anything(self) -> bool:
+        """There is something to know a device by."""
+        return bool(self.nvme_serial or self.macs)
 
 
 class Match(IntEnum):

@@ -38,11 +38,24 @@ class Server:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory / "h"
+        self.boot(HIDDEN)
+
+    def boot(self, *hidden: str, **changed: dict[str, Any]) -> None:
+        """With these devices hidden, and others changed by their address; of files, ours below /var stay."""
         description = json.loads((Path(daemon.__file__).parent / "machines" / "small-server.json").read_text())
-        description["devices"] += MORE
-        description["hidden"] = [HIDDEN]
-        (directory / "machine.json").write_text(json.dumps(description))
-        daemon.start(str(directory / "machine.json"), self.directory)
+        description["devices"] = [{**one, **changed.get(one["at"], {})} for one in (*description["devices"], *MORE)]
+        description["hidden"] = hidden
+        machine, kept = self.directory.parent / "machine.json", self.directory.parent / "kept"
+        ours = self.directory / "var/lib/xen.pci"
+        machine.write_text(json.dumps(description))
+        if self.directory.exists():
+            daemon.stop(self.directory)
+            if ours.exists():
+                shutil.move(ours, kept)
+            shutil.rmtree(self.directory, ignore_errors=True)
+        daemon.start(str(machine), self.directory)
+        if kept.exists():
+            shutil.move(kept, ours)
         variables = daemon.RunDirectory(self.directory).environment()
         variables["PYTHONPATH"] = os.pathsep.join([variables["PYTHONPATH"], *sys.path])
         variables["PATH"] += os.pathsep + os.environ["PATH"]
@@ -277,6 +290,37 @@ def test_half_of_a_release_is_finished(server: Server) -> None:
     assert server.driver(NIC) == "e1000e"
     assert (server.facts(NIC)["in_slots"], server.facts(NIC)["recorded_driver"]) == (False, None)
     assert not server.assign(NIC, state="absent")["changed"]
+
+
+# ---- the memory of an earlier boot
+
+
+def test_what_hidden_devices_are_is_remembered_over_a_reboot_and_said_so(server: Server) -> None:
+    catalogue = {"scratch": {"nvme_serial": "NV1"}, "uplink": {"mac": "52:54:00:00:01:01"}}
+    assert server.assign("scratch", "uplink", catalogue=catalogue)["changed"]
+    server.boot(NVME, NIC)
+    assert server.facts(NVME)["remembered"] and server.facts(NVME)["nvme_serial"] == "NV1"
+    again = server.assign("scratch", "uplink", catalogue=catalogue)
+    assert {one["name"]: one["address"] for one in again["devices"]} == {"scratch": NVME, "uplink": NIC}
+    assert any(
+        "scratch is 0000:00:0b.0 by the NVMe serial number NV1 of an earlier boot" in str(one)
+        for one in again["warnings"]
+    )
+    given = server.run("domain_devices", domains={"g1": {"devices": ["scratch"]}}, catalogue=catalogue)
+    assert given["domains"][0]["after"] == [NVME]
+    assert any("of an earlier boot" in str(one) for one in given["warnings"])
+    assert server.facts(NVME)["remembered"], "it has not been read anew"
+
+
+def test_a_memory_never_makes_one_device_of_another(server: Server) -> None:
+    catalogue = {"scratch": {"nvme_serial": "NV1"}, "uplink": {"mac": "52:54:00:00:01:01"}}
+    server.assign("scratch", "uplink", catalogue=catalogue)
+    # Another card of the same make, with a serial number of its own, where uplink was; and NV1 is plugged in elsewhere.
+    server.boot(NVME, NIC, **{"01:00.0": {"mac": "52:54:00:00:77:77"}, "00:0c.0": {"serial": "NV1"}})
+    assert "'uplink' (mac 52:54:00:00:01:01) could be" in server.assign("uplink", catalogue=catalogue)["msg"]
+    found = server.run("assignable_devices", check=True, devices=["scratch"], catalogue=catalogue)
+    assert [one["address"] for one in found["devices"]] == ["0000:00:0c.0"]
+    assert not server.facts(NVME)["remembered"] and not server.facts(NIC)["remembered"]
 
 
 # ---- two runs at once
