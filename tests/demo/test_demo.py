@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -97,3 +98,19 @@ def test_an_interrupted_demo_cleans_up(directory: Path, moment: str, ending: sig
     assert "Interrupted: stopping the simulated hosts." in rest
     assert "Traceback" not in rest
     assert_nothing_is_left(directory)
+
+
+def test_a_killed_demo_leaves_no_host_behind(directory: Path) -> None:
+    process = start(directory)
+    assert process.stdout is not None
+    while not process.stdout.readline().startswith("1. "):
+        pass
+    hosts = {path.parent for path in directory.glob("*/*/pid")}
+    assert hosts
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    deadline = time.monotonic() + 30
+    while processes_of(directory):
+        assert time.monotonic() < deadline, processes_of(directory)
+        time.sleep(0.05)
+    assert not any(host.exists() for host in hosts)

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-import shlex
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -18,19 +18,12 @@ SIMULATOR = CLONE / "roles/simulated_host/files/simulated-xen"
 MACHINES = CLONE / "extensions/molecule/machines"
 NAMES = tuple(sorted(machine.stem for machine in MACHINES.glob("*.yml")))
 
-# Sets what leads programs to the simulated host, then becomes Python: Ansible runs all modules with it.
-_INTERPRETER = """\
-#!/bin/sh
-{exports}
-exec {python} "$@"
-"""
-
 # The example inventory says where the hosts really would be; this second one says where they are today.
 _INVENTORY = """\
 xen:
   vars:
     ansible_connection: local
-    ansible_python_interpreter: {directory}/{{{{ inventory_hostname }}}}.python
+    ansible_python_interpreter: {directory}/{{{{ inventory_hostname }}}}/bin/ansible-python
 """
 
 
@@ -54,19 +47,17 @@ class Hosts:
         """Start all; returns when all of them answer. Raises HostsFailed."""
         for name in NAMES:
             machine = MACHINES / f"{name}.yml"
-            command = (sys.executable, SIMULATOR, "start", "--machine", machine, "--dir", self.directory / name)
+            options = ("--machine", machine, "--dir", self.directory / name, "--while", str(os.getpid()))
+            command = (sys.executable, SIMULATOR, "start", *options)
             with held():
                 # In a session of its own: a Ctrl-C meant for the demo must not leave it half started.
                 self._starting[name] = subprocess.Popen(
                     command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
                 )
         for name, starter in self._starting.items():
-            exports, error = starter.communicate()
+            error = starter.communicate()[1]
             if starter.returncode:
                 raise HostsFailed(f"{name}: {error.strip()}")
-            interpreter = self.directory / f"{name}.python"
-            interpreter.write_text(_INTERPRETER.format(exports=exports.strip(), python=shlex.quote(sys.executable)))
-            interpreter.chmod(0o755)
         self.inventory.write_text(_INVENTORY.format(directory=self.directory))
 
     def stop(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -22,14 +23,27 @@ PATIENCE = 10.0
 NIC = "0000:01:00.0"
 
 
+def launch(directory: Path, *options: str, stdin: str = "") -> dict[str, str]:
+    """Start a host; the variables that lead to it."""
+    words = [sys.executable, str(LAUNCHER), "start", "--dir", str(directory), "--json", *options]
+    answer = subprocess.run(words, check=True, capture_output=True, text=True, input=stdin)
+    variables: dict[str, str] = json.loads(answer.stdout)
+    return variables
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.005)
+
+
 class Started:
     """A running host."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        words = [sys.executable, str(LAUNCHER), "start", "--dir", str(directory), "--json"]
-        answer = subprocess.run(words, check=True, capture_output=True, text=True)
-        self.variables: dict[str, str] = json.loads(answer.stdout)
+        self.variables = launch(directory)
         self.environment = {**os.environ, **self.variables, "SIMULATED_XL_WAIT": "0.3"}
 
     def run(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -44,12 +58,6 @@ class Started:
 
     def guest(self, name: str) -> dict[str, Any]:
         return next(domain for domain in self.control("domain", "list") if domain["name"] == name)
-
-    def until(self, condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + PATIENCE
-        while not condition():
-            assert time.monotonic() < deadline, "it did not happen"
-            time.sleep(0.005)
 
 
 @pytest.fixture
@@ -129,15 +137,15 @@ def test_shell_writers_take_effect_and_their_refusals_show_as_no_effect(started:
     base = f"{started.variables['SYSFS_PATH']}/bus/pci"
     driver = Path(f"{base}/devices/{NIC}/driver")
     started.run("sh", "-c", f"echo {NIC} > {base}/devices/{NIC}/driver/unbind")
-    started.until(lambda: not driver.exists())
+    until(lambda: not driver.exists())
     started.run("sh", "-c", f"echo {NIC} > {base}/drivers/pciback/new_slot")
-    started.until(lambda: NIC in Path(f"{base}/drivers/pciback/slots").read_text())
+    until(lambda: NIC in Path(f"{base}/drivers/pciback/slots").read_text())
     started.run("sh", "-c", f"echo {NIC} > {base}/drivers/pciback/bind")
-    started.until(driver.exists)
+    until(driver.exists)
     vfs = Path(f"{base}/devices/0000:05:00.0/sriov_numvfs")
     started.run("sh", "-c", f"echo 99 > {vfs}")
-    started.until(lambda: "refused" in (started.directory / "trace").read_text())
-    started.until(lambda: vfs.read_text() == "0\n")
+    until(lambda: "refused" in (started.directory / "trace").read_text())
+    until(lambda: vfs.read_text() == "0\n")
 
 
 def test_libxls_files_are_those_of_the_host(started: Started) -> None:
@@ -192,7 +200,7 @@ def test_xl_attaches_and_detaches_as_on_the_lab(started: Started) -> None:
     started.run("xl", "pci-attach", "g1", NIC)
     started.run("xl", "pci-attach", "g1", "02:00.0")
     assert started.run("xl", "pci-list", "g1").stdout == f"Vdev Device\n00.0 {NIC}\n00.0 0000:02:00.0\n"
-    started.until(lambda: len(started.guest("g1")["devices"]) == 2)
+    until(lambda: len(started.guest("g1")["devices"]) == 2)
     started.run("xl", "pci-detach", "g1", NIC)
     started.run("xl", "pci-detach", "g1", "02:00.0")
     lines = [line.split()[1:] for line in (started.directory / "trace").read_text().splitlines()]
@@ -227,10 +235,10 @@ def test_xl_tells_success_for_a_guest_without_pcifront(started: Started) -> None
 def test_xl_reboots_with_the_devices_that_it_attached(started: Started) -> None:
     started.run("xl", "pci-assignable-add", NIC)
     started.run("xl", "pci-attach", "g1", NIC)
-    started.until(lambda: len(started.guest("g1")["devices"]) == 1)
+    until(lambda: len(started.guest("g1")["devices"]) == 1)
     before = started.guest("g1")["domid"]
     started.run("xl", "reboot", "g1")
-    started.until(lambda: len(started.guest("g1")["devices"]) == 1)
+    until(lambda: len(started.guest("g1")["devices"]) == 1)
     assert started.guest("g1")["domid"] > before
 
 
@@ -240,7 +248,7 @@ def test_xl_moves_a_guest_that_has_no_device(started: Started, short_path: Path)
         target.control("domain", "destroy", "g1")
         started.run("xl", "pci-assignable-add", NIC)
         started.run("xl", "pci-attach", "g1", NIC)
-        started.until(lambda: len(started.guest("g1")["devices"]) == 1)
+        until(lambda: len(started.guest("g1")["devices"]) == 1)
         refused = started.run("xl", "migrate", "g1", str(target.directory), check=False)
         assert refused.returncode == 1
         assert "logdirty" in refused.stderr
@@ -313,14 +321,14 @@ def test_an_hvm_guest_that_does_not_eject_keeps_the_device_until_it_does(started
     started.control("domain", "create", "h1", "type=hvm")
     started.run("xl", "pci-assignable-add", NIC)
     started.run("xl", "pci-attach", "h1", NIC)
-    started.until(lambda: started.guest("h1")["devices"]["0000:00:03.0"]["driver"] == "e1000e")
+    until(lambda: started.guest("h1")["devices"]["0000:00:03.0"]["driver"] == "e1000e")
     started.run("simulated-xen", "inject", "refuse-eject", "domain=h1")
     refused = started.run("xl", "pci-detach", "h1", NIC, check=False)
     assert (refused.returncode, "timed out waiting for DM" in refused.stderr) == (1, True)
     assert started.guest("h1")["devices"] != {}
     assert NIC in started.run("xl", "pci-list", "h1").stdout
     started.run("simulated-xen", "inject", "refuse-eject", "domain=h1", "refuse=false")
-    started.until(lambda: started.guest("h1")["devices"] == {})
+    until(lambda: started.guest("h1")["devices"] == {})
     assert NIC in started.run("xl", "pci-list", "h1").stdout, "the stale record of lab.md"
 
 
@@ -331,7 +339,7 @@ def test_a_stub_domain_gets_the_device_first_and_the_guest_owns_it(started: Star
     for address in (NIC, "0000:02:00.0"):
         started.run("xl", "pci-assignable-add", address)
         started.run("xl", "pci-attach", "h1", address)
-    started.until(lambda: len(started.guest("h1")["devices"]) == 2)
+    until(lambda: len(started.guest("h1")["devices"]) == 2)
     assert started.control("devices")[NIC]["owner"] == domid
     seen = started.guest("h1-dm")["devices"].values()
     assert [(one["host"], one["driver"]) for one in seen] == [(NIC, None), ("0000:02:00.0", None)]
@@ -360,7 +368,7 @@ def test_a_fault_at_a_step(started: Started) -> None:
     started.run("xl", "pci-assignable-add", NIC)
     started.run("simulated-xen", "inject", "die-at", "domain=0", "step=backend:3", "victim=g1")
     started.run("xl", "pci-attach", "g1", NIC)
-    started.until(lambda: all(domain["name"] != "g1" for domain in started.control("domain", "list")))
+    until(lambda: all(domain["name"] != "g1" for domain in started.control("domain", "list")))
 
 
 def test_a_second_toolstack_waits_for_the_cycle_of_the_first(started: Started) -> None:
@@ -368,13 +376,13 @@ def test_a_second_toolstack_waits_for_the_cycle_of_the_first(started: Started) -
     for address in (NIC, *others):
         started.run("xl", "pci-assignable-add", address)
     started.run("xl", "pci-attach", "g1", NIC)
-    started.until(lambda: len(started.guest("g1")["devices"]) == 1)
+    until(lambda: len(started.guest("g1")["devices"]) == 1)
     started.run(
         "simulated-xen", "inject", "xl-at", "domain=g1", "step=frontend:7", f"command=pci-attach g1 {others[1]}"
     )
     started.run("xl", "pci-attach", "g1", others[0])
     # libxl__wait_for_backend: an add begins at state 4 only.
-    started.until(lambda: len(started.guest("g1")["devices"]) == 3)
+    until(lambda: len(started.guest("g1")["devices"]) == 3)
 
 
 def test_the_store_can_go_and_come_back(started: Started) -> None:
@@ -397,3 +405,40 @@ def test_a_directory_with_other_things_is_left_alone(short_path: Path) -> None:
     assert answer.returncode == 1
     assert "no simulated host" in answer.stderr
     assert (short_path / "thesis").exists()
+
+
+def test_a_host_ends_with_its_companion(short_path: Path) -> None:
+    directory = short_path / "h"
+    with subprocess.Popen(["sleep", "1000"]) as companion:
+        launch(directory, "--while", str(companion.pid))
+        process = int((directory / "pid").read_text())
+        companion.kill()
+    until(lambda: not Path(f"/proc/{process}").exists())
+    assert list(short_path.iterdir()) == [], "its directory goes with it"
+
+
+def test_a_companion_can_be_a_program_above(short_path: Path) -> None:
+    program = short_path / "a-program-with-a-long-name"
+    start = shlex.join([sys.executable, str(LAUNCHER), "start", "--dir", str(short_path / "h")])
+    program.write_text(f"#!/bin/sh\nsh -c '{start} --while {program.name}; true'\ntest -e {short_path}/h/pid\n")
+    program.chmod(0o755)
+    subprocess.run([program], check=True, stdout=subprocess.DEVNULL)
+    until(lambda: not (short_path / "h").exists())
+
+
+@pytest.mark.parametrize("companion", ["999999999", "no-such-program"])
+def test_a_companion_that_is_not_there(short_path: Path, companion: str) -> None:
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        launch(short_path / "h", "--while", companion)
+    assert companion in refused.value.stderr
+    assert "Traceback" not in refused.value.stderr
+
+
+def test_a_machine_from_standard_input(short_path: Path) -> None:
+    machine = {"devices": [{"at": "00:08.0", "model": "nvme", "serial": "X1"}]}
+    launch(short_path / "h", "--machine", "-", stdin=json.dumps(machine))
+    try:
+        seen = subprocess.run([short_path / "h/bin/simulated-xen", "devices"], check=True, capture_output=True)
+    finally:
+        subprocess.run([sys.executable, str(LAUNCHER), "stop", "--dir", str(short_path / "h")], check=True)
+    assert list(json.loads(seen.stdout)) == ["0000:00:08.0"]

@@ -33,7 +33,10 @@ def parser() -> argparse.ArgumentParser:
         ("reset", "stop the host of a directory and start it anew"),
     ):
         added = command(name, text)
-        added.add_argument("--machine", default="small-server", help="description, or the name of a shipped one")
+        added.add_argument("--machine", default="small-server", help="path or name of one; - for standard input")
+        added.add_argument(
+            "--while", dest="companion", metavar="PROCESS", help="end with this process: a number, or a program above"
+        )
         added.add_argument("--json", action="store_true", help="print the environment as JSON")
     command("stop", "stop a host").add_argument("--keep", action="store_true", help="keep its directory")
     command("env", "print the variables that make a program work on the host").add_argument(
@@ -94,8 +97,10 @@ def _life(options: argparse.Namespace, directory: Path) -> None:
     from . import daemon  # noqa: PLC0415
     from .simulated_host import RunDirectory  # noqa: PLC0415
 
+    named = getattr(options, "companion", None)
+    companion = daemon.find_process(named) if named else None
     if options.command == "serve":
-        daemon.serve(options.machine, directory)
+        daemon.serve(options.machine, directory, companion)
         return
     if options.command in ("stop", "reset"):
         daemon.stop(directory)
@@ -103,7 +108,10 @@ def _life(options: argparse.Namespace, directory: Path) -> None:
         if not options.keep:
             daemon.remove(directory)
         return
-    run = RunDirectory(directory.resolve()) if options.command == "env" else daemon.start(options.machine, directory)
+    if options.command == "env":
+        run = RunDirectory(directory.resolve())
+    else:
+        run = daemon.start(options.machine, directory, companion)
     print(as_json(run.environment()) if options.json else daemon.exports(run))
 
 

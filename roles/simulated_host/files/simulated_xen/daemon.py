@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import select
 import shlex
 import shutil
 import signal
@@ -62,18 +63,20 @@ def process_id(run: RunDirectory) -> int | None:
     return pid
 
 
-def start(machine: str, directory: Path) -> RunDirectory:
-    """Start a host in the background; returns when all its interfaces answer."""
+def start(machine: str, directory: Path, companion: int | None = None) -> RunDirectory:
+    """Start a host in the background; returns when all its interfaces answer. It ends with its companion.
+
+    `machine`: the name or the path of a description; - for one in JSON on standard input.
+    """
     run = prepare(directory)
     (run.path / "trace").touch()
+    if machine == "-":
+        machine = str(run.path / "machine.json")
+        Path(machine).write_text(sys.stdin.read(), encoding="utf-8")
+    words = [sys.executable, str(LAUNCHER), "serve", "--machine", machine, "--dir", str(run.path)]
+    words += [] if companion is None else ["--while", str(companion)]
     with (run.path / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, str(LAUNCHER), "serve", "--machine", machine, "--dir", str(run.path)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
+        process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
     deadline = time.monotonic() + START_SECONDS
     while not (run.path / "pid").exists():
         if process.poll() is not None:
@@ -131,12 +134,40 @@ def exports(run: RunDirectory) -> str:
     return "\n".join(lines)
 
 
-async def _serve(machine: Machine, run: RunDirectory) -> None:
+def find_process(who: str) -> int:
+    """The process that a user means: a number, or the topmost of those above this one that run a program.
+
+    Ansible forks one for each task, so the nearest would not last.
+    """
+    if who.isdecimal():
+        return int(who)
+    found, above = 0, os.getppid()
+    while above:
+        words = Path(f"/proc/{above}/cmdline").read_bytes().split(b"\0")
+        if who in (os.path.basename(os.fsdecode(word)) for word in words[:2]):  # the second is an interpreter's script
+            found = above
+        above = int(Path(f"/proc/{above}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[1])
+    if found:
+        return found
+    raise CannotStart(f"No process above this one runs {who}: name another one, or give its number.")
+
+
+def descriptor_of(process: int) -> int:
+    """A descriptor that becomes readable when the process ends."""
+    try:
+        return os.pidfd_open(process)
+    except OSError as error:
+        raise CannotStart(f"Process {process} cannot be followed: {error.strerror}.") from None
+
+
+async def _serve(machine: Machine, run: RunDirectory, companion: int | None) -> None:
     host = SimulatedHost(machine, run)
     control = Control(host)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, control.stopped.set)
+    if companion is not None:
+        loop.add_reader(companion, control.stopped.set)
     write_programs(run)
     await host.start()
     await control.start(run.control_socket)
@@ -150,8 +181,11 @@ async def _serve(machine: Machine, run: RunDirectory) -> None:
     (run.path / "pid").unlink()
 
 
-def serve(machine: str, directory: Path) -> None:
-    """Run a host in this process until it is told to stop."""
+def serve(machine: str, directory: Path, companion: int | None = None) -> None:
+    """Run a host in this process until it is told to stop, or until its companion ends; then nothing is left of it."""
     run = RunDirectory(directory.resolve())
     run.path.mkdir(parents=True, exist_ok=True)
-    asyncio.run(_serve(load(machine), run))
+    descriptor = None if companion is None else descriptor_of(companion)
+    asyncio.run(_serve(load(machine), run, descriptor))
+    if descriptor is not None and select.select([descriptor], [], [], 0)[0]:
+        remove(run.path)
