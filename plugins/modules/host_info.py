@@ -158,6 +158,14 @@ devices:
       description: Number of a virtual function among those of its physical function.
       type: int
       sample: 0
+    acs:
+      description:
+        - Whether access control services (ACS) of PCI Express keep it from reaching its neighbours past the IOMMU.
+        - V(off) if it has them and not all that isolates is switched on; V(unknown) if its configuration space cannot
+          be read that far. Xen switches on what is there.
+      type: str
+      choices: ["on", "off", absent, unknown]
+      sample: "on"
     physfn:
       description: Physical function of a virtual function.
       type: str

@@ -51,6 +51,7 @@ def _device(device: PciDevice, remembered: Remembered) -> Facts:
         "is_bridge": device.is_bridge,
         "reset_methods": list(device.reset_methods),
         "message_interrupts": device.message_interrupts,
+        "acs": device.acs.value,
         "physfn": _text(device.physfn),
         "vf_index": device.vf_index,
         "virtfns": [str(function) for function in device.virtfns],

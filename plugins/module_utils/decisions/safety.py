@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from itertools import islice
 
-from ..model.host import NetInterface, PciDevice
+from ..model.host import Acs, NetInterface, PciDevice
 from ..model.topology import Topology
 from ..model.usage import NetworkUse
 from ..values.address import Sbdf
@@ -43,6 +43,7 @@ class Check(Enum):
     SHARED_PAGE = "shared-page"
     SHARED_INTERRUPT = "shared-interrupt"
     GROUP = "group"
+    ACS = "acs"
     PERMISSIVE = "permissive"
 
 
@@ -170,6 +171,7 @@ def ties(
             " owner; move them together"
         )
         found.refusals.append(Refusal(sbdf, Check.GROUP, text))
+    _way_past_iommu(topology, sbdf, apart, found)
     if not device.reset_methods:
         _reset_tie(topology, device, require_reset, found)
     return found
@@ -212,14 +214,39 @@ def _network_reasons(sbdf: Sbdf, interface: NetInterface, network: NetworkUse) -
 def _interrupt_tie(device: PciDevice, others: Sequence[Sbdf], found: Ties) -> None:
     if not others:
         return
-    some = listed(others[:_EXAMPLES]) + (" and others" if len(others) > _EXAMPLES else "")
-    shared = f"{device.sbdf} shares interrupt line {device.irq} with {some}, which would get another owner"
+    shared = f"{device.sbdf} shares interrupt line {device.irq} with {_some(others)}, which would get another owner"
     if device.message_interrupts:
         text = f"{shared}; that is harmless while the driver in the guest uses MSI or MSI-X, as the device can"
         found.warnings.append(Refusal(device.sbdf, Check.SHARED_INTERRUPT, text))
     else:
         text = f"{shared}, and it has neither MSI nor MSI-X to do without the line; move them together"
         found.refusals.append(Refusal(device.sbdf, Check.SHARED_INTERRUPT, text))
+
+
+def _way_past_iommu(topology: Topology, sbdf: Sbdf, apart: Collection[Sbdf], found: Ties) -> None:
+    """A switch without ACS is refused, as xend did (is_behind_switch_lacking_acs): it is what forwards between devices.
+
+    Functions of one card are only warned about. They must have ACS if the card forwards between them (PCI Express base
+    specification, ACS of multi-function devices), so those without claim that it does not; Xen and libxl believe that,
+    and so does Linux of the many network cards whose makers were asked (pci_dev_acs_enabled in drivers/pci/quirks.c).
+    Root ports count as apart, as with Xen: a processor's keep devices apart without saying so in configuration space.
+    """
+    for port, functions in sorted(topology.past_iommu(sbdf).items()):
+        others = list(islice((one for one in functions if one in apart), _EXAMPLES + 1))
+        if others:
+            lack = "has no ACS" if topology.devices[port].acs is Acs.ABSENT else "has its ACS switched off"
+            text = (
+                f"{sbdf} is below the same switch as {_some(others)}, which would get another owner, and port {port}"
+                f" of it {lack}: past the IOMMU one can reach the other; move them together, or to another slot"
+            )
+            found.refusals.append(Refusal(sbdf, Check.ACS, text))
+    others = [one for one in topology.of_one_card(sbdf) if one in apart]
+    if others:
+        text = (
+            f"{sbdf} is on one card with {listed(others)}, which would get another owner, and without ACS only the card"
+            " itself keeps one from reaching the other past the IOMMU"
+        )
+        found.warnings.append(Refusal(sbdf, Check.ACS, text))
 
 
 def _reset_tie(topology: Topology, device: PciDevice, required: bool, found: Ties) -> None:
@@ -232,6 +259,10 @@ def _reset_tie(topology: Topology, device: PciDevice, required: bool, found: Tie
         found.warnings.append(
             Refusal(device.sbdf, Check.NO_RESET, f"{text}; guests that share it must trust each other")
         )
+
+
+def _some(others: Sequence[Sbdf]) -> str:
+    return listed(others[:_EXAMPLES]) + (" and others" if len(others) > _EXAMPLES else "")
 
 
 def _via(through: str, name: str) -> str:

@@ -20,6 +20,7 @@ from .domain_config import Creation
 DOMID_IO = 0x7FF1
 _BRIDGE_CLASS = "06"
 _IO_SPACE = 0x1
+_DOWNSTREAM_PORT = 6
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,20 @@ class BlockUse:
     used_by: tuple[str, ...] = ()
 
 
+class Acs(Enum):
+    """Whether access control services (ACS) send a function's accesses to its neighbours by way of the IOMMU."""
+
+    ON = "on"
+    OFF = "off"
+    ABSENT = "absent"
+    UNKNOWN = "unknown"
+
+    @property
+    def missing(self) -> bool:
+        """For certain: nothing is said where configuration space cannot be read that far."""
+        return self in (Acs.OFF, Acs.ABSENT)
+
+
 @dataclass(frozen=True)
 class PciDevice:
     """One PCI function of the host. Identifiers are lower-case hexadecimal without prefix.
@@ -81,7 +96,8 @@ class PciDevice:
     `path` is the way from the root bus by slots and functions, the same whatever numbers the buses get; `slot` what
     the firmware calls the slot, `label` the device. `parent` is the bridge above. `interrupt_pin` 0: it has no line;
     `message_interrupts`: it can do without one. `consoles` says how the host's console depends on it.
-    `pciback_slots` is how often pciback's list names it, None where the list is cut.
+    `pciback_slots` is how often pciback's list names it, None where the list is cut. `port_type` is PCI Express' own
+    number for what it is, None for conventional PCI.
     """
 
     sbdf: Sbdf
@@ -117,11 +133,18 @@ class PciDevice:
     consoles: tuple[str, ...] = ()
     permissive: bool = False
     pciback_slots: int | None = 0
+    port_type: int | None = None
+    acs: Acs = Acs.UNKNOWN
 
     @property
     def is_bridge(self) -> bool:
         """A bridge by class or header; pciback's own test for it never matches, so we must refuse."""
         return self.class_code.startswith(_BRIDGE_CLASS) or self.header_type == 1 or bool(self.children)
+
+    @property
+    def is_switch_port(self) -> bool:
+        """A port of a PCI Express switch that devices are plugged into (Downstream Port)."""
+        return self.port_type == _DOWNSTREAM_PORT
 
     @property
     def in_pciback(self) -> bool:

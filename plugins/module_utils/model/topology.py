@@ -1,7 +1,7 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What functions of a host have in common besides a bus: pages of memory, interrupt lines, a reset.
+"""What functions of a host have in common besides a bus: pages of memory, interrupt lines, a reset, a way past Xen.
 
 Who gets one of them gets a piece of the others (XSA-461; SUPPORT.md says it of pages and lines).
 """
@@ -43,6 +43,70 @@ class Topology:
         """Other functions below the same bridge, which a reset of that bus would reset, too."""
         parent = self.devices[sbdf].parent
         return self._below[parent] - {sbdf} if parent is not None else frozenset()
+
+    def past_iommu(self, sbdf: Sbdf) -> dict[Sbdf, tuple[Sbdf, ...]]:
+        """Ports of switches without ACS, with the functions that they let this one reach, or that reach it, in order.
+
+        A switch sends an access from one of its ports to another by itself, unless ACS redirects it to the root port,
+        where the IOMMU is. Xen switches ACS on wherever it is (pci_enable_acs); its groups do not tell where it is not.
+        """
+        found: dict[Sbdf, tuple[Sbdf, ...]] = {}
+        for port in self._switch_ports_above(self.devices[sbdf]):
+            found.update(self._past_port[port])
+        return found
+
+    def of_one_card(self, sbdf: Sbdf) -> frozenset[Sbdf]:
+        """Other functions of its slot, if it and they are PCI Express and not all have ACS; without virtual functions,
+        which must not reach each other by themselves (PCI Express base specification, SR-IOV)."""
+        device = self.devices[sbdf]
+        if device.physfn is not None or device.is_bridge or device.port_type is None:
+            return frozenset()
+        others = {one: self.devices[one] for one in self._slots[sbdf.host_slot] - {sbdf}}
+        return frozenset(one for one, other in others.items() if device.acs.missing or other.acs.missing)
+
+    def _switch_ports_above(self, device: PciDevice) -> Iterator[Sbdf]:
+        above = self.devices.get(device.parent) if device.parent is not None else None
+        while above is not None:
+            if above.is_switch_port:
+                yield above.sbdf
+            above = self.devices.get(above.parent) if above.parent is not None else None
+
+    @cached_property
+    def _ports_of_switch(self) -> dict[Sbdf | None, list[Sbdf]]:
+        """Ports by the switch's upstream port."""
+        found: dict[Sbdf | None, list[Sbdf]] = defaultdict(list)
+        for sbdf, device in self.devices.items():
+            if device.is_switch_port:
+                found[device.parent].append(sbdf)
+        return dict(found)
+
+    @cached_property
+    def _past_port(self) -> dict[Sbdf, dict[Sbdf, tuple[Sbdf, ...]]]:
+        """For each port of a switch, by which port without ACS it leads to what is behind the switch's other ports."""
+        found: dict[Sbdf, dict[Sbdf, tuple[Sbdf, ...]]] = {}
+        for ports in self._ports_of_switch.values():
+            for port in ports:
+                reached: dict[Sbdf, list[Sbdf]] = defaultdict(list)
+                for other in ports:
+                    lacking = next((end for end in (port, other) if self.devices[end].acs.missing), None)
+                    if lacking is not None and other != port:
+                        reached[lacking] += self._behind.get(other, ())
+                found[port] = {lacking: tuple(sorted(functions)) for lacking, functions in reached.items()}
+        return found
+
+    @cached_property
+    def _behind(self) -> dict[Sbdf, frozenset[Sbdf]]:
+        """Functions, without bridges, by all ports of switches above them."""
+        return _by_key(
+            (port, sbdf)
+            for sbdf, device in self.devices.items()
+            if self._ports_of_switch and not device.is_bridge
+            for port in self._switch_ports_above(device)
+        )
+
+    @cached_property
+    def _slots(self) -> dict[tuple[int, int, int], frozenset[Sbdf]]:
+        return _by_key((sbdf.host_slot, sbdf) for sbdf, device in self.devices.items() if device.physfn is None)
 
     @cached_property
     def _pages(self) -> dict[int, frozenset[Sbdf]]:

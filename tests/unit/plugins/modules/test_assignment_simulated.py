@@ -23,6 +23,7 @@ from simulated_xen import daemon
 MODULES = "ansible_collections.xen.pci.plugins.modules"
 NIC, OTHER_NIC, HIDDEN, EDU = "0000:01:00.0", "0000:02:00.0", "0000:04:00.0", "0000:00:09.0"
 BEHIND_BRIDGE = "0000:06:01.0", "0000:06:02.0"
+BEHIND_SWITCH = "0000:12:00.0", "0000:13:00.0"
 NVME, SRIOV = "0000:00:0b.0", "0000:05:00.0"
 LOCK = "ansible_collections.xen.pci.plugins.module_utils.interfaces.run_lock"
 SERIAL = "52-54-00-ff-ff-00-01-01"
@@ -30,6 +31,12 @@ MORE = [
     {"at": "00:1e.0", "model": "pci-bridge", "bus": "06"},
     {"at": "06:01.0", "model": "e1000e", "mac": "52:54:00:00:06:01"},
     {"at": "06:02.0", "model": "e1000e", "mac": "52:54:00:00:06:02"},
+    {"at": "00:1b.0", "model": "root-port", "bus": "10"},
+    {"at": "10:00.0", "model": "switch-up", "bus": "11"},
+    {"at": "11:00.0", "model": "switch-down", "bus": "12"},
+    {"at": "11:01.0", "model": "switch-down", "bus": "13"},
+    {"at": "12:00.0", "model": "e1000e", "mac": "52:54:00:00:12:00"},
+    {"at": "13:00.0", "model": "e1000e", "mac": "52:54:00:00:13:00"},
 ]
 
 
@@ -145,6 +152,11 @@ def _server() -> Iterator[Server]:
         ("0000:00:1f.3", "mainboard", "class 0c0500"),
         (EDU, "shared-interrupt", "neither MSI nor MSI-X"),
         (BEHIND_BRIDGE[0], "group", f"{BEHIND_BRIDGE[1]} by the IOMMU"),
+        (
+            BEHIND_SWITCH[0],
+            "acs",
+            f"same switch as {BEHIND_SWITCH[1]}, which would get another owner, and port 0000:11:",
+        ),
     ],
 )
 def test_what_must_stay_is_refused_with_the_evidence(untouched: Server, device: str, check: str, words: str) -> None:
@@ -197,6 +209,27 @@ def test_a_waiver_is_recorded_and_a_group_goes_together(server: Server) -> None:
     assert split["failed"] and "(group: " in split["msg"]
     together = server.run("domain_devices", domains={"g1": {"devices": list(BEHIND_BRIDGE)}})
     assert not together.get("failed"), together
+
+
+def test_what_a_switch_without_acs_ties_goes_together_or_with_a_reason(server: Server) -> None:
+    assert server.facts("0000:11:00.0")["acs"] == "absent"
+    assert server.facts("0000:00:1b.0")["acs"] == "on"
+    assert not server.assign(*BEHIND_SWITCH).get("failed")
+    only = {"g1": {"devices": [BEHIND_SWITCH[0]]}, "g2": {"devices": [BEHIND_SWITCH[1]]}}
+    split = server.run("domain_devices", domains=only)
+    assert split["failed"] and "(acs: may be waived)" in split["msg"]
+    catalogue = {
+        name: {"address": sbdf, "waive": {"acs": "both guests are one tenant's"}}
+        for name, sbdf in zip(("left", "right"), BEHIND_SWITCH, strict=True)
+    }
+    only = {"g1": {"devices": ["left"]}, "g2": {"devices": ["right"]}}
+    assert not server.run("domain_devices", domains=only, catalogue=catalogue).get("failed")
+
+
+def test_functions_of_one_card_without_acs_cause_one_warning(server: Server) -> None:
+    result = server.assign("0000:00:08.0")
+    assert [str(one) for one in result["warnings"] if "without ACS only the card itself keeps" in str(one)]
+    assert "0000:00:08.0 is on one card with 0000:00:08.1" in str(result["warnings"])
 
 
 def test_a_moved_device_is_used_where_it_is_and_the_move_is_told(server: Server) -> None:

@@ -110,7 +110,7 @@ def _extended(space: bytearray, capabilities: Capabilities) -> None:
         struct.pack_into("<HHHHHHxxH", space, SRIOV + 0x0C, total, total, 0, 0, offset, stride, device)
     if capabilities.acs:
         chain.append((ACS, 0x000D, 1))
-        struct.pack_into("<H", space, ACS + 4, 0x001F)
+        struct.pack_into("<HH", space, ACS + 4, 0x001F, 0x001D)  # Xen has switched on what isolates
     for index, (position, number, version) in enumerate(chain):
         following = chain[index + 1][0] if index + 1 < len(chain) else 0
         struct.pack_into("<I", space, position, number | version << 16 | following << 20)

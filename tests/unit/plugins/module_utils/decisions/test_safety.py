@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,6 +22,7 @@ from ansible_collections.xen.pci.plugins.module_utils.decisions.safety import (
     wrong_waivers,
 )
 from ansible_collections.xen.pci.plugins.module_utils.model.host import (
+    Acs,
     BlockUse,
     ConfigFlags,
     NetInterface,
@@ -184,6 +187,72 @@ def test_what_xen_calls_a_group_stays_together() -> None:
     assert refusal.check is Check.GROUP
     assert "0000:02:00.0 by the IOMMU" in str(refusal)
     assert ties(topology(A={}, B={}), A, set(), {A, B}) == Ties()
+
+
+UP, P1, P2 = (Sbdf.parse(f"0000:{bus}:00.0") for bus in ("10", "11", "12"))
+
+
+def switch(first: Acs, second: Acs) -> Topology:
+    """A is below the first port of a switch, B below the second, C beside the switch."""
+    ports = {
+        sbdf: PciDevice(sbdf, "10b5", "8747", "", "", "060400", "00", parent=parent, port_type=kind, acs=acs)
+        for sbdf, parent, kind, acs in ((UP, None, 5, Acs.ABSENT), (P1, UP, 6, first), (P2, UP, 6, second))
+    }
+    return Topology({**ports, **topology(A={"parent": P1}, B={"parent": P2}, C={}).devices})
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "evidence"),
+    [
+        (Acs.ABSENT, Acs.ON, f"and port {P1} of it has no ACS"),
+        (Acs.OFF, Acs.ON, f"and port {P1} of it has its ACS switched off"),
+        (Acs.ON, Acs.ABSENT, f"and port {P2} of it has no ACS"),
+        (Acs.ON, Acs.ON, ""),
+        (Acs.UNKNOWN, Acs.UNKNOWN, ""),
+    ],
+)
+def test_a_switch_without_acs_ties_what_is_behind_its_ports(first: Acs, second: Acs, evidence: str) -> None:
+    refusals = ties(switch(first, second), A, {B, C, UP, P1, P2}).refusals
+    assert [one.check for one in refusals] == ([Check.ACS] if evidence else [])
+    if evidence:
+        assert f"{A} is below the same switch as {B}, which" in str(refusals[0])
+        assert evidence in str(refusals[0])
+    assert ties(switch(first, second), A, {C, UP, P1, P2}) == Ties(), "they go together"
+    assert ties(switch(first, second), C, {A, B}) == Ties()
+
+
+def test_a_switch_above_a_switch_counts() -> None:
+    up, port = Sbdf.parse("0000:20:00.0"), Sbdf.parse("0000:21:00.0")
+    outer = switch(Acs.ON, Acs.ABSENT)
+    inner = {
+        up: PciDevice(up, "10b5", "8747", "", "", "060400", "00", parent=P1, port_type=5),
+        port: PciDevice(port, "10b5", "8747", "", "", "060400", "00", parent=up, port_type=6, acs=Acs.ON),
+    }
+    below = replace(outer.devices[A], parent=port)
+    (refusal,) = ties(Topology({**outer.devices, **inner, A: below}), A, {B}).refusals
+    assert f"and port {P2} of it has no ACS" in str(refusal)
+
+
+def test_functions_of_one_card_without_acs_are_warned_about() -> None:
+    first, second = (Sbdf.parse(f"0000:01:00.{number}") for number in (0, 1))
+    endpoint = {"port_type": 0, "acs": Acs.ABSENT, "reset_methods": FLR}
+
+    def pair(**facts: Any) -> Topology:
+        made = [PciDevice(sbdf, "8086", "10d3", "", "", "020000", "00", **endpoint) for sbdf in (first, second)]
+        return Topology({first: made[0], second: replace(made[1], **facts)})
+
+    found = ties(pair(), first, {second})
+    assert found.refusals == []
+    assert [one.check for one in found.warnings] == [Check.ACS]
+    assert f"{first} is on one card with {second}" in found.warnings[0].reason
+    assert ties(pair(), first, set()) == Ties()
+    assert ties(pair(physfn=first), first, {second}) == Ties(), "a virtual function"
+    both = pair(acs=Acs.ON)
+    assert ties(Topology({**both.devices, first: both.devices[first]}), second, {first}).warnings
+    on = {sbdf: replace(device, acs=Acs.ON) for sbdf, device in both.devices.items()}
+    assert ties(Topology(on), first, {second}) == Ties()
+    conventional = {sbdf: replace(device, port_type=None) for sbdf, device in both.devices.items()}
+    assert ties(Topology(conventional), first, {second}) == Ties(), "Xen groups what is behind a conventional bridge"
 
 
 def test_a_device_without_reset_is_warned_about_or_refused_with_what_stands_in_the_way() -> None:

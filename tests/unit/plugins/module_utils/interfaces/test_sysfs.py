@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.sysfs import Sysfs, SysfsError
-from ansible_collections.xen.pci.plugins.module_utils.model.host import ConfigFlags, Resource
+from ansible_collections.xen.pci.plugins.module_utils.model.host import Acs, ConfigFlags, Resource
 from ansible_collections.xen.pci.plugins.module_utils.values.address import Sbdf
 
 NIC = Sbdf.parse("0000:03:00.0")
@@ -234,6 +234,33 @@ def test_config_space_may_be_cut_short(tree: Tree, size: int, serial: str | None
     tree.device(NIC, config=config_space(size))
     device = Sysfs(tree.root).device(NIC)
     assert (device.serial, device.config) == (serial, flags)
+
+
+@pytest.mark.parametrize(
+    ("offered", "enabled", "acs"),
+    [
+        (0x1F, 0x1D, Acs.ON),
+        (0x1F, 0x1F, Acs.ON),
+        (0x1F, 0x19, Acs.OFF),
+        (0x1F, 0x00, Acs.OFF),
+        (0x00, 0x00, Acs.ON),  # a function that has nothing to control
+        (None, 0x00, Acs.ABSENT),
+    ],
+)
+def test_acs_is_on_if_all_that_isolates_and_is_offered_is_on(
+    tree: Tree, offered: int | None, enabled: int, acs: Acs
+) -> None:
+    space = bytearray(config_space())
+    struct.pack_into("<H", space, 0x72, 2 | 6 << 4)
+    if offered is not None:
+        struct.pack_into("<I", space, 0x140, 0x0003 | 1 << 16 | 0x160 << 20)
+        struct.pack_into("<IHH", space, 0x160, 0x000D | 1 << 16, offered, enabled)
+    tree.device(NIC, config=bytes(space))
+    device = Sysfs(tree.root).device(NIC)
+    assert (device.acs, device.port_type, device.serial) == (acs, 6, "52-54-00-ff-ff-00-01-01")
+    tree.device(PORT, config=bytes(space[:0x148]))
+    cut = Sysfs(tree.root).device(PORT)
+    assert cut.acs is (Acs.UNKNOWN if offered is not None else Acs.ABSENT)
 
 
 def test_a_capability_list_that_runs_in_a_circle_ends(tree: Tree) -> None:
