@@ -41,39 +41,39 @@ class Surroundings:
     permissive: frozenset[Sbdf] = frozenset()
 
 
-def read_device(directory: Path, sbdf: Sbdf, around: Surroundings) -> PciDevice:
+def read_device(directory: str, sbdf: Sbdf, around: Surroundings) -> PciDevice:
     """One function from its real directory (links resolved). Raises OSError if it is gone or we may not read it."""
     names = set(os.listdir(directory))
     way = _way(directory)
-    boot_vga = "boot_vga" in names and read_text(directory / "boot_vga") == "1"
+    boot_vga = "boot_vga" in names and read_text(f"{directory}/boot_vga") == "1"
     with open_config(directory) as config:
         return PciDevice(
             sbdf=sbdf,
-            vendor=_hexadecimal(directory / "vendor"),
-            device=_hexadecimal(directory / "device"),
-            subsystem_vendor=_hexadecimal(directory / "subsystem_vendor"),
-            subsystem_device=_hexadecimal(directory / "subsystem_device"),
-            class_code=_hexadecimal(directory / "class"),
-            revision=_hexadecimal(directory / "revision"),
-            modalias=read_text(directory / "modalias") or "",
-            driver=link_name(directory / "driver") if "driver" in names else None,
-            numa_node=_integer(directory / "numa_node", -1),
-            irq=_integer(directory / "irq", 0),
+            vendor=_hexadecimal(f"{directory}/vendor"),
+            device=_hexadecimal(f"{directory}/device"),
+            subsystem_vendor=_hexadecimal(f"{directory}/subsystem_vendor"),
+            subsystem_device=_hexadecimal(f"{directory}/subsystem_device"),
+            class_code=_hexadecimal(f"{directory}/class"),
+            revision=_hexadecimal(f"{directory}/revision"),
+            modalias=read_text(f"{directory}/modalias") or "",
+            driver=link_name(f"{directory}/driver") if "driver" in names else None,
+            numa_node=_integer(f"{directory}/numa_node", -1),
+            irq=_integer(f"{directory}/irq", 0),
             header_type=config.header_type(),
             serial=config.serial_number(),
             nvme_serial=_nvme_serial(directory) if "nvme" in names else None,
             reset_methods=_reset_methods(directory, names),
-            resources=_resources(read_text(directory / "resource") or ""),
-            physfn=_link_sbdf(directory / "physfn") if "physfn" in names else None,
+            resources=_resources(read_text(f"{directory}/resource") or ""),
+            physfn=_link_sbdf(f"{directory}/physfn") if "physfn" in names else None,
             virtfns=virtual_functions(directory, names),
-            sriov_totalvfs=_integer(directory / "sriov_totalvfs", 0) if "sriov_totalvfs" in names else 0,
+            sriov_totalvfs=_integer(f"{directory}/sriov_totalvfs", 0) if "sriov_totalvfs" in names else 0,
             children=tuple(sorted(_sbdfs(name for name in names if name[-2:-1] == "."))),
             config=config.flags(),
             net=tuple(around.nets.get(sbdf, ())),
             block=tuple(around.blocks.get(sbdf, ())),
-            path="/".join([directory.parts[-len(way) - 1].removeprefix("pci"), *(_place(one) for one in way)]),
+            path="/".join([directory.split("/")[-len(way) - 1].removeprefix("pci"), *(_place(one) for one in way)]),
             slot=around.slot_names.get(sbdf.host_slot),
-            label=(read_text(directory / "label") or None) if "label" in names else None,
+            label=(read_text(f"{directory}/label") or None) if "label" in names else None,
             parent=way[-2] if len(way) > 1 else None,
             interrupt_pin=config.interrupt_pin(),
             message_interrupts=config.has_message_interrupts(),
@@ -86,30 +86,34 @@ def read_device(directory: Path, sbdf: Sbdf, around: Surroundings) -> PciDevice:
 
 
 @contextlib.contextmanager
-def open_config(directory: Path) -> Iterator[ConfigSpace]:
+def open_config(directory: str) -> Iterator[ConfigSpace]:
     """A function's configuration space, read where it is asked. Raises OSError."""
-    descriptor = os.open(directory / "config", os.O_RDONLY)
+    descriptor = os.open(f"{directory}/config", os.O_RDONLY)
     try:
         yield ConfigSpace(lambda offset, length: os.pread(descriptor, length, offset))
     finally:
         os.close(descriptor)
 
 
-def virtual_functions(directory: Path, names: Iterable[str]) -> tuple[Sbdf, ...]:
+def virtual_functions(directory: str, names: Iterable[str]) -> tuple[Sbdf, ...]:
     """Virtual functions of a physical one, in the order of their numbers."""
     links = sorted((int(match[1]), name) for name in names if (match := _VIRTFN.fullmatch(name)))
-    return tuple(_sbdfs(link_name(directory / name) for _number, name in links))
+    return tuple(_sbdfs(link_name(f"{directory}/{name}") for _number, name in links))
 
 
-def read_text(file: Path) -> str | None:
-    """A file without the spaces around its text, None if it cannot be read."""
+def read_text(file: Path | str) -> str | None:
+    """A file without the spaces around its text, None if it cannot be read.
+
+    Unbuffered: a large host has some ten thousand of these files, of a few bytes each.
+    """
     try:
-        return file.read_text(encoding="utf-8", errors="replace").strip()
+        with open(file, "rb", buffering=0) as stream:
+            return stream.read().decode("utf-8", "replace").strip()
     except OSError:
         return None
 
 
-def list_names(directory: Path) -> list[str]:
+def list_names(directory: Path | str) -> list[str]:
     """Names in a directory, none if it is not there."""
     try:
         return os.listdir(directory)
@@ -117,7 +121,16 @@ def list_names(directory: Path) -> list[str]:
         return []
 
 
-def link_name(link: Path) -> str | None:
+def link_target(link: str) -> str:
+    """What a link of sysfs leads to, by that one link: there links lead straight to a directory below devices. A place
+    that is no link is the target itself."""
+    try:
+        return os.path.normpath(os.path.join(os.path.dirname(link), os.readlink(link)))
+    except OSError:
+        return link
+
+
+def link_name(link: Path | str) -> str | None:
     """Last part of what a link points to, None if there is no such link."""
     try:
         return os.path.basename(os.readlink(link))
@@ -125,10 +138,10 @@ def link_name(link: Path) -> str | None:
         return None
 
 
-def _way(directory: Path) -> list[Sbdf]:
+def _way(directory: str) -> list[Sbdf]:
     """All functions from the root bus to this one, which is the last."""
     way: list[Sbdf] = []
-    for part in reversed(directory.parts):
+    for part in reversed(directory.split("/")):
         found = _sbdfs([part])
         if not found:
             break
@@ -140,18 +153,18 @@ def _place(sbdf: Sbdf) -> str:
     return f"{sbdf.slot:02x}.{sbdf.function:x}"
 
 
-def _hexadecimal(file: Path) -> str:
+def _hexadecimal(file: str) -> str:
     return (read_text(file) or "").lower().replace("0x", "", 1)
 
 
-def _integer(file: Path, default: int) -> int:
+def _integer(file: str, default: int) -> int:
     try:
         return int(read_text(file) or "")
     except ValueError:
         return default
 
 
-def _link_sbdf(link: Path) -> Sbdf | None:
+def _link_sbdf(link: str) -> Sbdf | None:
     found = _sbdfs([link_name(link)])
     return found[0] if found else None
 
@@ -164,14 +177,14 @@ def _sbdfs(names: Iterable[str | None]) -> list[Sbdf]:
     return found
 
 
-def _nvme_serial(directory: Path) -> str | None:
-    serials = [read_text(directory / "nvme" / name / "serial") for name in sorted(list_names(directory / "nvme"))]
+def _nvme_serial(directory: str) -> str | None:
+    serials = [read_text(f"{directory}/nvme/{name}/serial") for name in sorted(list_names(f"{directory}/nvme"))]
     return next((serial for serial in serials if serial), None)
 
 
-def _reset_methods(directory: Path, names: set[str]) -> tuple[str, ...]:
+def _reset_methods(directory: str, names: set[str]) -> tuple[str, ...]:
     if "reset_method" in names:
-        return tuple((read_text(directory / "reset_method") or "").split())
+        return tuple((read_text(f"{directory}/reset_method") or "").split())
     return ("reset",) if "reset" in names else ()
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from ..model.host import BlockUse
 from ..model.usage import GuestDisk
 from ..values.address import Sbdf
-from .device_files import list_names, read_text
+from .device_files import link_target, list_names, read_text
 from .disk_claims import claims_on_disks
 from .kernel_paths import DeviceNames, beside, pci_function_of
 
@@ -43,7 +43,7 @@ class BlockGraph:
         found: dict[Sbdf, list[BlockUse]] = defaultdict(list)
         multipath = self._namespaces_of_subsystems()
         for name in sorted(list_names(self._class)):
-            path = os.path.realpath(self._class / name)
+            path = link_target(f"{self._class}/{name}")
             # A hidden disk is one path to a namespace, and nobody can open it.
             if os.path.exists(os.path.join(path, "partition")) or read_text(self._class / name / "hidden") == "1":
                 continue
@@ -55,7 +55,7 @@ class BlockGraph:
 
     def _uses(self, disk: str) -> list[str]:
         """Sentences on what uses the disk or one of its partitions, the end of every chain named."""
-        directory = Path(os.path.realpath(self._class / disk))
+        directory = Path(link_target(f"{self._class}/{disk}"))
         partitions = [name for name in sorted(list_names(directory)) if (directory / name / "partition").exists()]
         return [f"{name} {use}" for name in (disk, *partitions) for use in self._uses_of_node(name, frozenset())]
 

@@ -19,7 +19,7 @@ from ..model.host import NetInterface
 from ..model.usage import NetworkUse
 from ..values.address import Sbdf
 from . import command
-from .device_files import list_names, read_text
+from .device_files import link_target, list_names, read_text
 from .kernel_paths import beside, pci_function_of
 
 _IFF_UP = 0x1
@@ -40,7 +40,7 @@ class NetGraph:
         """Interfaces by the function they stand on; virtual ones stand on none."""
         found: dict[Sbdf, list[NetInterface]] = defaultdict(list)
         for name in sorted(list_names(self._class)):
-            function = pci_function_of(os.path.realpath(self._class / name))
+            function = pci_function_of(link_target(f"{self._class}/{name}"))
             if function is not None:
                 found[function].append(self._interface(name))
         return dict(found)
@@ -70,17 +70,17 @@ class NetGraph:
         return found
 
     def _interface(self, name: str) -> NetInterface:
-        flags = read_text(self._class / name / "flags") or "0"
+        flags = read_text(f"{self._class}/{name}/flags") or "0"
         return NetInterface(
             name=name,
-            mac=(read_text(self._class / name / "address") or "").lower(),
+            mac=(read_text(f"{self._class}/{name}/address") or "").lower(),
             is_up=bool(int(flags, 16) & _IFF_UP),
             upper=tuple(self._above(name, frozenset())),
         )
 
     def _above(self, name: str, seen: frozenset[str]) -> list[str]:
         direct = sorted(
-            entry[len("upper_") :] for entry in list_names(self._class / name) if entry.startswith("upper_")
+            entry[len("upper_") :] for entry in list_names(f"{self._class}/{name}") if entry.startswith("upper_")
         )
         found: list[str] = []
         for upper in direct:

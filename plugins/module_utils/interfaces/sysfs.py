@@ -25,6 +25,7 @@ from .consoles import consoles
 from .device_files import (
     Surroundings,
     link_name,
+    link_target,
     list_names,
     open_config,
     read_device,
@@ -146,7 +147,7 @@ class Sysfs:
     def config_flags(self, sbdf: Sbdf) -> ConfigFlags:
         """What a driver has switched on in the device, from dom0's view. Raises SysfsError if it is gone."""
         try:
-            with open_config(self._directory(sbdf)) as config:
+            with open_config(str(self._directory(sbdf))) as config:
                 return config.flags()
         except OSError as error:
             raise SysfsError(
@@ -249,8 +250,8 @@ class Sysfs:
     def _driver_file(self, driver: str, name: str) -> Path:
         return self._bus / "drivers" / driver / name
 
-    def _real_directory(self, sbdf: Sbdf) -> Path:
-        return Path(os.path.realpath(self._directory(sbdf)))
+    def _real_directory(self, sbdf: Sbdf) -> str:
+        return link_target(f"{self._bus}/devices/{sbdf}")
 
     def _surroundings(self, guest_disks: Iterable[GuestDisk] = ()) -> Surroundings:
         slots = Counter(self._listed_by_pciback("slots"))
