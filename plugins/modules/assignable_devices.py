@@ -91,7 +91,7 @@ options:
         released is never kept over a reboot.
       - Where pciback is a module, C(/etc/modprobe.d/xen-pci.conf) tells it what to hide and has the drivers of these
         devices wait for it, and the initramfs gets both. Where it is built into the kernel,
-        C(/etc/default/grub.d/xen-pci.cfg) puts that on the kernel's command line. Where neither lets pciback come
+        C(/etc/default/grub.d/zz-xen-pci.cfg) puts that on the kernel's command line. Where neither lets pciback come
         first, for example because the driver is built in, a systemd unit takes the device from its driver before
         guests start.
       - The initramfs (initramfs-tools or dracut) and GRUB's configuration are rebuilt when they need to be. If that

@@ -217,7 +217,7 @@ def _files(boot: BootFacts, by_hide: list[Sbdf], by_unit: list[Sbdf]) -> dict[st
         return files
     hide = format_hide(by_hide)
     if boot.pciback is PcibackKind.BUILT_IN:
-        files[GRUB] = _text(f'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX xen-pciback.hide={hide}"')
+        files[GRUB] = _grub(hide)
         return files
     files[MODPROBE] = _modprobe(boot, by_hide, hide)
     files[MODULES_LOAD] = _text("xen-pciback")
@@ -235,6 +235,12 @@ def _modprobe(boot: BootFacts, devices: list[Sbdf], hide: str) -> str:
         before = (boot.files.get(MODPROBE) or "").splitlines()
         waiting |= {line.split()[1] for line in before if line.startswith("softdep ")}
     return _text(f"options xen-pciback hide={hide}", *(f"softdep {name} pre: xen-pciback" for name in sorted(waiting)))
+
+
+def _grub(hide: str) -> str:
+    """Entries for Xen take the second variable instead of the first where somebody sets it (GRUB's 20_linux_xen)."""
+    first, second, option = "GRUB_CMDLINE_LINUX", "GRUB_CMDLINE_LINUX_XEN_REPLACE", f"xen-pciback.hide={hide}"
+    return _text(f'{first}="${first} {option}"', f'{second}="${{{second}:+${second} {option}}}"')
 
 
 def _unit(devices: list[Sbdf]) -> str:

@@ -41,7 +41,7 @@ _MODPROBE_DIRECTORIES = (
     "lib/modprobe.d",
 )
 _PCIBACK = "xen_pciback"
-_ON_COMMAND_LINE = re.compile(r"\bxen[-_]pciback\.hide=([^\s\"']*)")
+_ON_COMMAND_LINE = re.compile(r"\bxen[-_]pciback\.hide=([^\s\"'}]*)")
 _IMAGES = ("initrd.img-{}", "initramfs-{}.img", "initrd-{}")
 _EMPTY = {INITRAMFS_HOOK: f"#!/bin/sh\n{MARK}\n"}
 _REBUILD = {

@@ -40,7 +40,8 @@ MODPROBE = "etc/modprobe.d/xen-pci.conf"
 MODULES_LOAD = "etc/modules-load.d/xen-pci.conf"
 INITRAMFS_HOOK = "etc/initramfs-tools/hooks/xen-pci"
 DRACUT = "etc/dracut.conf.d/xen-pci.conf"
-GRUB = "etc/default/grub.d/xen-pci.cfg"
+#: Read after the others, Xen's own (xen.cfg) among them.
+GRUB = "etc/default/grub.d/zz-xen-pci.cfg"
 UNIT = "etc/systemd/system/xen-pci-assignable.service"
 UNIT_WANTED = "etc/systemd/system/multi-user.target.d/xen-pci.conf"
 #: Each of our files by its path from the root, and what is made from it.

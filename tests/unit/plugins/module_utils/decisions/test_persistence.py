@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from dataclasses import replace
 
 import pytest
@@ -50,6 +51,10 @@ DEBIAN = replace(MODULE, has_initramfs=True, initramfs_tool=InitramfsTool.INITRA
 FOREIGN = HideSetting("/etc/modprobe.d/mine.conf", "(01:00.0)")
 
 
+def sh(script: str) -> str:
+    return subprocess.run(["sh", "-ec", script], capture_output=True, text=True, check=True).stdout.strip()
+
+
 def lines(plan: BootPlan, path: str) -> list[str]:
     first, *rest = (plan.files[path] or "").splitlines()
     assert first == MARK
@@ -63,7 +68,7 @@ def after(boot: BootFacts, plan: BootPlan) -> BootFacts:
     for path in (MODPROBE, GRUB):
         for line in (files[path] or "").splitlines():
             if "hide=" in line:
-                hide.append(HideSetting(f"/{path}", line.partition("hide=")[2].rstrip('"'), ours=True))
+                hide.append(HideSetting(f"/{path}", line.partition("hide=")[2].rstrip('}"'), ours=True))
     unit = [line.rpartition(" ")[2] for line in (files[UNIT] or "").splitlines() if "pci-assignable-add" in line]
     return replace(boot, files=files, hide=tuple(hide), unit_devices=frozenset(map(Sbdf.parse, unit)))
 
@@ -93,7 +98,11 @@ def test_the_initramfs_gets_pciback_and_is_rebuilt() -> None:
 def test_pciback_in_the_kernel_is_told_on_the_command_line() -> None:
     plan = plan_boot(BUILT_IN, {B, A})
     assert set(plan.files) == {GRUB}
-    assert lines(plan, GRUB) == [f'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX xen-pciback.hide=({A})({B})"']
+    shell = "; ".join(["GRUB_CMDLINE_LINUX=quiet", *lines(plan, GRUB), 'echo "$GRUB_CMDLINE_LINUX"'])
+    assert sh(shell) == f"quiet xen-pciback.hide=({A})({B})"
+    replaced = "GRUB_CMDLINE_LINUX_XEN_REPLACE"
+    for before, after in ("", ""), ("single", f"single xen-pciback.hide=({A})({B})"):
+        assert sh("; ".join([f"{replaced}={before}", *lines(plan, GRUB), f'echo "${replaced}"'])) == after
     assert plan.stages == (Stage.GRUB,)
 
 

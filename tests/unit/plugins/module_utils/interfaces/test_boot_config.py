@@ -6,10 +6,14 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from ansible_collections.xen.pci.plugins.module_utils.decisions.persistence import plan_boot
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.boot_config import BootConfig, BootConfigError
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.kernel_modules import KernelModules
 from ansible_collections.xen.pci.plugins.module_utils.model.boot import (
@@ -88,13 +92,15 @@ def test_modprobes_files_are_heard_by_name_and_the_command_line_last(machine: Ma
 
 
 def test_the_boot_loaders_defaults_stand_for_the_next_command_line(machine: Machine) -> None:
+    bound = plan_boot(replace(machine.config.facts(BUILT_IN), has_grub=True), {Sbdf.parse("0000:02:00.0")})
     machine.write("proc/cmdline", "xen-pciback.hide=(06:00.0)")
     machine.write(
         "etc/default/grub", '# xen-pciback.hide=(0a:00.0)\nGRUB_CMDLINE_LINUX="quiet xen-pciback.hide=(01:00.0)"\n'
     )
-    machine.write(GRUB, f'{MARK}\nGRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX xen-pciback.hide=(0000:02:00.0)"\n')
+    machine.write(GRUB, bound.files[GRUB] or "")
     assert machine.hide(BUILT_IN) == [
         ("/etc/default/grub", "(01:00.0)", False),
+        (f"/{GRUB}", "(0000:02:00.0)", True),
         (f"/{GRUB}", "(0000:02:00.0)", True),
     ]
 
@@ -214,3 +220,37 @@ def test_which_modules_drive_a_device(tmp_path: Path) -> None:
         (DriverModule("ahci", built_in=True),),
         (),
     ]
+
+
+# ---- what the programs of a host make of our files
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd-analyze")
+def test_systemd_finds_no_fault_in_the_unit(machine: Machine, tmp_path: Path) -> None:
+    boot = replace(machine.config.facts(MODULE), has_systemd=True, has_initramfs=True)
+    plan = plan_boot(boot, {A, Sbdf.parse("0000:02:00.0")})
+    machine.config.apply(plan.files, ())
+    text = (machine.root / UNIT).read_text()
+    # It wants to see the programs, which are those of a dom0.
+    unit = tmp_path / Path(UNIT).name
+    unit.write_text(text.replace("/usr/sbin/xl", "/bin/true").replace("/sbin/modprobe", "/bin/true"))
+    done = subprocess.run(["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, check=False)
+    ours = [line for line in (done.stdout + done.stderr).splitlines() if unit.name in line]
+    assert ours == []
+    unit.write_text(unit.read_text().replace("Type=oneshot", "Type=onesho"))
+    done = subprocess.run(["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, check=False)
+    assert unit.name in done.stderr, "it would have told"
+
+
+@pytest.mark.skipif(shutil.which("modprobe") is None, reason="there is no modprobe")
+def test_modprobe_hears_our_options_and_what_waits_for_pciback(machine: Machine) -> None:
+    facts = replace(machine.config.facts(MODULE), modules={A: (DriverModule("e1000e"),)})
+    machine.config.apply(plan_boot(facts, {A}).files, ())
+    read = subprocess.run(
+        ["modprobe", "--showconfig", "--config", str(machine.root / "etc/modprobe.d")],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    assert f"options xen_pciback hide=({A})" in read
+    assert "softdep e1000e pre: xen-pciback" in [line.strip() for line in read]
