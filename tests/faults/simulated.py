@@ -181,8 +181,14 @@ class Host:
         nodes, owners = self.nodes(), self.ask("devices")
         live = {domain["domid"]: domain for domain in self.ask("list")}
         has = {domid: sorted(expected.get(domain["name"], ())) for domid, domain in live.items()}
+        stub_of = {domain["stub"]: domid for domid, domain in live.items() if domain["stub"]}
+        connects = {domid: [] if live[domid]["stub"] else has[stub_of.get(domid, domid)] for domid in live}
         for domid, domain in live.items():
-            problems += [f"{domain['name']}: {text}" for text in self._wrong_in(domain, has[domid], nodes, owners)]
+            owned = has[stub_of.get(domid, domid)]
+            found = [*self._wrong_view(domain, owned), *self._wrong_connection(domain, connects[domid], nodes)]
+            problems += [f"{domain['name']}: {text}" for text in found]
+            unmarked = [device for device in has[domid] if nodes.get(marker(device)) != str(domid)]
+            problems += [f"{domain['name']}: no marker for {unmarked}"] if unmarked else []
         holder = {device: domid for domid, devices in has.items() for device in devices}
         for device, facts in owners.items():
             if facts["owner"] not in ((holder[device],) if device in holder else (0, QUARANTINE)):
@@ -195,34 +201,18 @@ class Host:
                     problems.append(f"the marker of {device} says {value}")
             if path.startswith("/local/domain/0/backend/pci/"):
                 number = path.split("/")[6]
-                if not number.isdecimal() or not has.get(int(number)):
+                if not number.isdecimal() or not connects.get(int(number)):
                     problems.append(f"{path} is left")
         return problems
 
-    def _wrong_in(self, domain: dict[str, Any], devices: list[str], nodes: Mapping[str, str], owners: Any) -> list[str]:
+    def _wrong_view(self, domain: dict[str, Any], devices: list[str]) -> list[str]:
+        """What a guest sees and may touch."""
         domid, problems = domain["domid"], []
         seen = sorted(one["host"] for one in domain["devices"].values())
         if seen != devices:
             problems.append(f"its kernel sees {seen}, not {devices}")
         if domain["oops"]:
             problems.append(f"its kernel oopsed: {domain['oops'][-200:]}")
-        back, front = f"/local/domain/0/backend/pci/{domid}/0", f"/local/domain/{domid}/device/pci/0"
-        if devices:
-            listed = [nodes.get(f"{back}/dev-{index}") for index in range(len(devices))]
-            if sorted(map(str, listed)) != devices or nodes.get(f"{back}/num_devs") != str(len(devices)):
-                problems.append(f"its entries are {listed}, num_devs={nodes.get(f'{back}/num_devs')}")
-            if any(nodes.get(f"{back}/state-{index}") != "3" for index in range(len(devices))):
-                problems.append("an entry is not exported")
-            stray = f"-{len(devices)}"
-            if any(path.startswith(f"{back}/") and path.endswith(stray) and "root" not in path for path in nodes):
-                problems.append("an entry lies outside num_devs")
-            if (nodes.get(f"{back}/state"), nodes.get(f"{front}/state")) != ("4", "4"):
-                problems.append(f"its ends are at {nodes.get(f'{back}/state')} and {nodes.get(f'{front}/state')}")
-        elif any(path.startswith(f"{front}/") or path == front for path in nodes):
-            problems.append("its frontend directory is left")
-        marked = [device for device in devices if nodes.get(marker(device)) != str(domid)]
-        if marked:
-            problems.append(f"no marker for {marked}")
         frames, ports, irqs = self._windows(devices)
         for kind, held, due in (
             ("frames", self.rights.frames, frames),
@@ -231,6 +221,28 @@ class Host:
         ):
             if held.get(domid, set()) != due:
                 problems.append(f"its {kind} are {_short(held.get(domid, set()))}, not {_short(due)}")
+        return problems
+
+    @staticmethod
+    def _wrong_connection(domain: dict[str, Any], devices: list[str], nodes: Mapping[str, str]) -> list[str]:
+        """What xenstore says of a guest's connection; the states of an HVM guest mean nothing."""
+        domid, problems = domain["domid"], []
+        back, front = f"/local/domain/0/backend/pci/{domid}/0", f"/local/domain/{domid}/device/pci/0"
+        if not devices:
+            left = any(path.startswith(f"{front}/") or path == front for path in nodes)
+            return ["its frontend directory is left"] if left else []
+        listed = [nodes.get(f"{back}/dev-{index}") for index in range(len(devices))]
+        if sorted(map(str, listed)) != devices or nodes.get(f"{back}/num_devs") != str(len(devices)):
+            problems.append(f"its entries are {listed}, num_devs={nodes.get(f'{back}/num_devs')}")
+        stray = f"-{len(devices)}"
+        if any(path.startswith(f"{back}/") and path.endswith(stray) and "root" not in path for path in nodes):
+            problems.append("an entry lies outside num_devs")
+        if domain["type"] == "hvm":
+            return problems
+        if any(nodes.get(f"{back}/state-{index}") != "3" for index in range(len(devices))):
+            problems.append("an entry is not exported")
+        if (nodes.get(f"{back}/state"), nodes.get(f"{front}/state")) != ("4", "4"):
+            problems.append(f"its ends are at {nodes.get(f'{back}/state')} and {nodes.get(f'{front}/state')}")
         return problems
 
     def _windows(self, devices: Collection[str]) -> tuple[set[int], set[int], set[int]]:

@@ -3,67 +3,23 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What may go wrong while devices are attached and detached: no `ok` is false, and nothing is left half-done.
 
-A scenario is a state before, a disturbance, and a declaration. Whatever happens, these hold:
-an answer without failure means that guests, Xen, xenstore and libxl's markers are exactly as declared; a failure
-says why in words and leaves each guest all old or all new; and once the disturbance is over, the same task succeeds.
+What must hold in each scenario is in scenarios.py.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from scenarios import Act, Scenario, State, both, declared, inject, nothing, one_of, perform
 from simulated import TWIN_1, A, B, C, D, Host, answer, end
-
-State = Mapping[str, Collection[str]]
-Act = Callable[[Host], object]
-SHORT = 2
-
-
-def nothing(_host: Host) -> None:
-    """No disturbance, or none that must be ended."""
-
-
-@dataclass(frozen=True)
-class Scenario:
-    """`disturb` comes before the task, `meanwhile` once the node `when` has its value, `calm` after the task.
-
-    `outcomes`: how the task may end (ok, error, refused). `says`: words that its message must have then.
-    `again`: whether the same task succeeds once all is calm; a guest that died is not there any more.
-    """
-
-    name: str
-    before: State
-    after: State
-    disturb: Act = nothing
-    meanwhile: Act | None = None
-    when: tuple[str, str] = ("", "")
-    calm: Act = nothing
-    outcomes: Collection[str] = ("error",)
-    says: Collection[str] = ()
-    again: bool = True
-    timeout: int = SHORT
-    level: str = "connected"
-
-
-def inject(fault: str, **arguments: Any) -> Act:
-    return lambda host: host.inject(fault, **arguments)
 
 
 def pause(paused: bool) -> Act:
     return lambda host: host.ask("pause", domain="g1", paused=paused)
-
-
-def both(*acts: Act) -> Act:
-    def act(host: Host) -> None:
-        for one in acts:
-            one(host)
-
-    return act
 
 
 def create(**config: Any) -> Act:
@@ -241,97 +197,7 @@ SCENARIOS = [*at_every_step(), *slow_sides(), *store_troubles(), *refusals()]
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=[scenario.name for scenario in SCENARIOS])
 def test_no_false_ok(host: Host, scenario: Scenario, record_property: Callable[[str, object], None]) -> None:
-    record_property("scenario", scenario.name)
-    start = {name: devices for name, devices in scenario.before.items() if devices}
-    if start:
-        begun = host.devices(**{name: list(devices) for name, devices in start.items()})
-        assert not begun.get("failed"), begun["msg"]
-    scenario.disturb(host)
-
-    helper = Meanwhile(host, scenario)
-    task = {"domains": declared(scenario.after), "timeout": scenario.timeout, "converge": scenario.level}
-    began = time.monotonic()
-    result = host.run("domain_devices", task)
-    seconds = time.monotonic() - began
-    helper.join()
-    outcome = "ok" if not result.get("failed") else "refused" if "conflicts" in result else "error"
-    record_property("happened", f"{outcome}: {result.get('msg', '')[:150]}".rstrip(": "))
-    assert outcome in scenario.outcomes, result.get("msg")
-    assert seconds < scenario.timeout + 30, "the task did not end in time"
-    if outcome != "ok":
-        assert all(word in result["msg"] for word in scenario.says), result["msg"]
-        assert "Traceback" not in result["msg"] and result["msg"]
-
-    scenario.calm(host)
-    alive = {domain["name"] for domain in host.ask("list")}
-    old, new = only(scenario.before, alive), only(scenario.after, alive)
-    rebooted = {name: devices for name, devices in {**old}.items() if host.guest(name)["domid"] > 3}
-    if outcome == "ok" and not rebooted:
-        assert host.settled(new) == []
-    elif scenario.again and not rebooted:
-        recover(host)
-        assert one_of(host, old, new) == []
-    if scenario.again:
-        finish(host, scenario, new)
-    recover(host)
-    assert [one["fault"] for one in host.repair(check=True)["findings"] if one["fault"] != "leaked_hold"] == []
-
-
-def recover(host: Host) -> None:
-    """Whatever a run could not finish, since its guest died or its store was gone, the doctor can."""
-    repaired = host.repair(settle=1.0)
-    assert not repaired.get("failed"), repaired["msg"]
-
-
-def finish(host: Host, scenario: Scenario, new: State) -> None:
-    again = host.devices(**{name: list(devices) for name, devices in scenario.after.items()})
-    assert not again.get("failed"), again["msg"]
-    assert host.settled(new) == []
-
-
-def one_of(host: Host, old: State, new: State) -> list[str]:
-    deadline = time.monotonic() + 10
-    while True:
-        problems = [host.wrong(old), host.wrong(new)]
-        if [] in problems:
-            return []
-        if time.monotonic() > deadline:
-            return [f"neither all old ({problems[0]}) nor all new ({problems[1]})"]
-        time.sleep(0.02)
-
-
-def only(state: State, alive: Collection[str]) -> dict[str, Collection[str]]:
-    return {name: devices for name, devices in state.items() if name in alive}
-
-
-def declared(state: State) -> dict[str, Any]:
-    return {name: {"devices": list(devices), "exclusive": True} for name, devices in state.items()}
-
-
-class Meanwhile:
-    """Acts once a node has its value, beside the task."""
-
-    def __init__(self, host: Host, scenario: Scenario) -> None:
-        self._host, self._scenario = host, scenario
-        self._thread = threading.Thread(target=self._act) if scenario.meanwhile else None
-        self._start = len(host.ask("trace"))
-        if self._thread is not None:
-            self._thread.start()
-
-    def _act(self) -> None:
-        path, value = self._scenario.when
-        deadline = time.monotonic() + 10
-        while time.monotonic() < deadline:
-            entries = self._host.ask("trace", start=self._start)
-            if any(f"{path} {value}" in " ".join(entry.split()) for entry in entries):
-                break
-            time.sleep(0.005)
-        assert self._scenario.meanwhile is not None
-        self._scenario.meanwhile(self._host)
-
-    def join(self) -> None:
-        if self._thread is not None:
-            self._thread.join()
+    perform(host, scenario, record_property)
 
 
 # ---- more than one at once

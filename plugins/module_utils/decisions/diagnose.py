@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ..model.backend import Backend
+from ..model.device_model import qemu_name
 from ..model.host import Domain, DomainKind, Host, XenOwner
 from ..values.address import Sbdf
 from ..values.states import SubState, XenbusState
@@ -96,6 +97,9 @@ def diagnose(signs: Signs) -> list[Finding]:
 
 def _connections(signs: Signs) -> Iterator[Finding]:
     for domain in signs.host.domains.values():
+        yield from _device_model(signs.host, domain)
+        if domain.stub is not None:
+            yield from _entries_against_host(signs.host, domain)
         if domain.backend is None:
             if domain.name and domain.domid in signs.kernel_connections:
                 yield _of(domain, Fault.STUCK_KERNEL_DEVICE, "its connection is gone from xenstore, not from dom0")
@@ -105,6 +109,24 @@ def _connections(signs: Signs) -> Iterator[Finding]:
         if domain.backend.aer_state:
             yield _of(domain, Fault.AER_FAILURE, f"pciback wrote aerState={domain.backend.aer_state[:32]}")
         yield from _entries_against_host(signs.host, domain)
+
+
+def _device_model(host: Host, domain: Domain) -> Iterator[Finding]:
+    """What libxl lists for an HVM guest against what its device model has, which is what the guest has."""
+    model = domain.device_model
+    if model is None:
+        return
+    if model.plugged is None:
+        yield _of(domain, Fault.SILENT_DEVICE_MODEL, model.problem)
+    changing = domain.stub is not None and domain.stub.backend is not None and not domain.stub.backend.connected
+    for one in () if changing else model.lacks(domain.devices):  # the cycle that is under way comes first
+        yield _of(domain, Fault.STALE_RECORD, "libxl lists it, but the device model does not have it", (one,))
+    for name in model.unexpected(domain.devices):
+        called = [one for one in host.devices if qemu_name(one) == name]
+        # The name lacks the segment.
+        owned = [one for one in called if host.xen_owners.get(one) is XenOwner.GUEST]
+        says = f"its device model has {name}, which libxl does not list"
+        yield _of(domain, Fault.UNLISTED_DEVICE, says, owned or called)
 
 
 def _cycle(domain: Domain, backend: Backend) -> Iterator[Finding]:
@@ -182,8 +204,10 @@ def _entries_against_host(host: Host, domain: Domain) -> Iterator[Finding]:
 
 def _is_used_without_rights(host: Host, domain: Domain, device: Sbdf) -> bool:
     """The guest uses it; or it was taken from a guest that has not let go, as xl does when the guest is silent."""
-    backend = domain.backend
+    backend = domain.connection
     entry = backend.entry_of(device) if backend else None
+    if domain.device_model is not None:
+        return domain.device_model.has(device) is not None and host.xen_owners.get(device) is XenOwner.HOST
     if backend is None or entry is None or host.xen_owners.get(device) is not XenOwner.HOST:
         return False
     if entry.state is SubState.TO_REMOVE:
@@ -219,11 +243,13 @@ def _markers(signs: Signs) -> Iterator[Finding]:
                 says = f"libxl's marker gives it to domain {domid}, which does not exist"
                 yield Finding(Fault.DEAD_MARKER, says, domid, devices=(one,))
         elif holder is None:
+            if domain.device_model is not None and not domain.device_model.lacks([one]):
+                continue  # told already: the guest has it, or nobody knows
             owner = host.xen_owners.get(one, XenOwner.UNKNOWN)
             says = f"libxl's marker gives it to {domain.name}, whose connection does not list it"
             fault = Fault.LOST_ENTRY if _guest_still_runs(host, domain, one) else Fault.LEFT_RIGHTS
             yield _of(domain, fault, f"{says} (its owner in Xen's view: {owner.value})", (one,))
-        elif domain.kind is DomainKind.PV:  # a device of a guest with a stub domain stands in that one's connection
+        else:
             yield _of(
                 domain, Fault.WRONG_MARKER, f"libxl's marker names it, but {holder.name} lists the device", (one,)
             )
@@ -232,14 +258,17 @@ def _markers(signs: Signs) -> Iterator[Finding]:
 def _guest_still_runs(host: Host, domain: Domain, device: Sbdf) -> bool:
     """pciback resets and disables what it takes back, so an enabled device is one that the guest still has."""
     facts = host.devices.get(device)
-    owned = host.xen_owners.get(device) is XenOwner.GUEST
+    owned = host.xen_owners.get(device) is XenOwner.GUEST and domain.device_model is None
     return owned and domain.backend is not None and facts is not None and facts.config.driver_is_active
 
 
 def _owners(signs: Signs) -> Iterator[Finding]:
     host = signs.host
     listed = set(_holders(host)) | {one for ghost in host.ghosts.values() for one in ghost.devices}
+    models = [domain.device_model for domain in host.domains.values() if domain.device_model is not None]
     for one, owner in sorted(host.xen_owners.items()):
+        if any(model.has(one) for model in models):
+            continue
         if owner is XenOwner.GUEST and one not in listed and one not in host.markers:
             says = "Xen says that a guest owns it, but no connection lists it and no marker names a domain"
             yield Finding(Fault.UNEXPLAINED_OWNER, says, devices=(one,))

@@ -21,6 +21,8 @@ class Recipe(Enum):
     CLOSE = "close the empty connection with the guest, then remove it"
     FORGET_ENTRIES = "drop the entries that nobody uses and close the gaps"
     PUT_IN_ORDER = "number the entries that the guest has without gaps, and drop what belongs to none"
+    UNPLUG = "have the guest eject the device, and libxl (xl) forget it; then take all its rights"
+    DROP_RECORD = "have libxl (xl pci-detach -f) drop its record of the device; then take all its rights"
     DETACH = "have the guest let the device go in a cycle of its own"
     GRANT = "give the guest the device's rights back"
     TAKE_RIGHTS = "reset the device, take all its rights from the domain, remove the marker"
@@ -72,6 +74,22 @@ class Fault(Enum):
     RIGHTS_MISSING = "rights_missing", Recipe.GRANT, "the guest crashes or hangs when it uses the device"
     NOT_IN_PCIBACK = "not_in_pciback", Recipe.DETACH, "host and guest both believe that they have the device"
     DEVICE_GONE = "device_gone", Recipe.DETACH, "a guest cannot use what the host does not have"
+    STALE_RECORD = (
+        "stale_record",
+        Recipe.DROP_RECORD,
+        "the guest let the device go after libxl had stopped waiting for that, and xl cannot detach it any more",
+    )
+    UNLISTED_DEVICE = (
+        "unlisted_device",
+        Recipe.UNPLUG,
+        "an attach or a detach was not finished; libxl refuses to attach the device again (duplicate ID)",
+    )
+    SILENT_DEVICE_MODEL = (
+        "silent_device_model",
+        None,
+        "its devices can neither be seen nor changed; see whether its QEMU runs and who else talks to it, or restart "
+        "the guest",
+    )
     SHARED_DEVICE = "shared_device", None, "detach it from all but one of the domains, at once"
     UNQUARANTINED = "unquarantined", Recipe.QUARANTINE, "its DMA is not confined while nobody has it"
     STICKY_PERMISSIVE = (

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from ..model.device_model import DeviceModel, qemu_name
 from ..model.host import Domain, Host, PciDevice, XenOwner
 from ..values.address import Sbdf
 from .readiness import Ready, reasons_against, wrong_kind
@@ -148,17 +149,52 @@ def _connection_conflicts(host: Host, step: DomainPlan) -> list[str]:
     if not step.changes:
         return []
     name, conflicts = step.domain.name, []
-    if step.domain.backend is not None:
+    # The connection that an HVM guest has itself is no more than libxl's list of its devices.
+    handshaking = step.domain.stub.backend if step.domain.stub else step.domain.backend
+    if handshaking is not None and (step.domain.stub or step.domain.device_model is None):
         conflicts = [
             f"{name}: its PCI connection is not sound: {problem}; repair it (xen.pci.repair) before any change"
-            for problem in step.domain.backend.problems()
+            for problem in handshaking.problems()
         ]
     if step.add and wrong_kind(step.domain) is None:  # said already
         conflicts += [one.remedy for one in reasons_against(step.domain) if one.verdict is Ready.NO]
+    if step.domain.device_model is not None:
+        return conflicts + _device_model_conflicts(step, step.domain.device_model)
     needed = virtual_slots([host.devices[one] for one in step.after if one in host.devices], host.kernel)
     if step.add and needed > VIRTUAL_SLOTS:
         conflicts.append(
             f"{name} would need {needed} slots on its virtual PCI bus, which has {VIRTUAL_SLOTS}; declare fewer devices"
+        )
+    return conflicts
+
+
+def _device_model_conflicts(step: DomainPlan, model: DeviceModel) -> list[str]:
+    """What would make QEMU or libxl give up in the middle, or do the wrong thing."""
+    name = step.domain.name
+    if model.plugged is None:
+        return [f"{name}: {model.problem}"]
+    conflicts = [
+        f"{name}: libxl lists {device} as its own, but its device model does not have it; repair it (xen.pci.repair) "
+        "before any change"
+        for device in model.lacks(step.domain.devices)
+    ]
+    conflicts += [
+        f"{name}: its device model has {other}, which libxl does not list; repair it (xen.pci.repair) before any change"
+        for other in model.unexpected(step.domain.devices)
+    ]
+    called: dict[str, list[Sbdf]] = defaultdict(list)
+    for device in step.after:
+        called[qemu_name(device)].append(device)
+    conflicts += [
+        f"{name} would have {' and '.join(map(str, same))}, which libxl cannot tell apart in an HVM guest: it leaves "
+        "the segment out; declare one of them"
+        for same in called.values()
+        if len(same) > 1
+    ]
+    if len(step.add) > model.free_slots + len(step.remove):
+        conflicts.append(
+            f"{name} would need {len(step.add)} slots on its PCI bus, where {model.free_slots} are free; "
+            "declare fewer devices"
         )
     return conflicts
 

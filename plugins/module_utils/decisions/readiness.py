@@ -57,19 +57,25 @@ def reasons_against(domain: Domain) -> list[Reason]:
     """All that speaks against giving this domain a device; none if it is known to take them, now and later."""
     kind = wrong_kind(domain)
     if kind is not None:
-        return [kind, *(_iommu(domain) + _on_demand(domain) if domain.kind is DomainKind.HVM else [])]
+        return [kind]
+    if domain.kind is DomainKind.HVM:
+        return [*_iommu(domain), *_on_demand(domain), *_device_model(domain)]
     return [*_iommu(domain), *_memory_map(domain), *_frontend(domain)]
 
 
 def wrong_kind(domain: Domain) -> Reason | None:
     """Why a domain's devices cannot be changed at all, whatever it was created with; None if they can."""
     name, kind = domain.name, domain.kind
-    if kind is DomainKind.PV:
+    if domain.serves is not None:
+        text = f"{name} runs the device model of domain {domain.serves}, whose devices it gets first; name that guest"
+    elif kind is DomainKind.PV or (kind is DomainKind.HVM and domain.device_model is not None):
         return None
-    if kind is DomainKind.PVH:
+    elif kind is DomainKind.PVH:
         text = f"{name} is a PVH guest, and Xen has no PCI passthrough for those on x86; use a PV guest"
+    elif kind is DomainKind.HVM:
+        text = f'{name} has a device model other than libxl\'s "qemu_xen", which xen.pci does not know'
     else:
-        text = f"{name} is not a PV guest (libxl says {kind.value}), and this version of xen.pci changes PV guests only"
+        text = f"{name} is neither a PV nor an HVM guest (libxl does not say what it is)"
     return Reason(text, Ready.NO)
 
 
@@ -97,6 +103,13 @@ def _on_demand(domain: Domain) -> list[Reason]:
         return []
     text = f"{domain.name} began with less memory than its maximum (populate-on-demand), which excludes devices"
     return [Reason(text, Ready.NO, (f"maxmem={domain.creation.memory}",))]
+
+
+def _device_model(domain: Domain) -> list[Reason]:
+    """It plugs the devices in, so it must answer."""
+    if domain.device_model is None or domain.device_model.plugged is not None:
+        return []
+    return [Reason(f"{domain.name} cannot take devices now: {domain.device_model.problem}", Ready.UNKNOWN)]
 
 
 def _memory_map(domain: Domain) -> list[Reason]:

@@ -40,7 +40,9 @@ def _shown(report: DomainReport, sbdf: Sbdf) -> str:
     evidence = next((one for one in report.evidence if one.device == sbdf), None)
     if evidence is None:
         return "no evidence"
+    owner = "a guest owns it" if evidence.owned_by_guest else "no guest owns it"
+    if evidence.by_device_model:
+        return f"domain {report.domid}, in its device model at {evidence.guest_address}, {owner}"
     sub_state = int(evidence.sub_state or 0)
     ends = f"backend {report.backend_state}, frontend {report.frontend_state}"
-    owner = "a guest owns it" if evidence.owned_by_guest else "no guest owns it"
     return f"domain {report.domid}, {ends}, sub-state {sub_state}, at {evidence.guest_address}, {owner}"

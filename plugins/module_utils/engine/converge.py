@@ -12,12 +12,15 @@ from enum import Enum
 
 from ..decisions.plan import DesiredDomain, DomainPlan, Plan, make_plan
 from ..model.backend import Entry
+from ..model.device_model import DeviceModel
 from ..model.host import Host, XenOwner
 from ..values.address import Sbdf
-from .handshake import Handshake, Ledger
-from .loop import Again, Clock, DeadlinePassed, Flow, Outcome, run
-from .observe import read_backend
+from .change import Change, Ledger
+from .handshake import Handshake
+from .loop import Again, Clock, DeadlinePassed, Flow, Outcome, Work, run
+from .observe import read_backend, read_device_model
 from .outside import Outside
+from .plugging import Plugging
 from .report import DomainFailed, DomainReport, Evidence, Record
 
 #: Configuration space raises no event; a driver's first write to it comes within its probe.
@@ -72,9 +75,10 @@ def converge(outside: Outside, host: Host, plan: Plan, level: Level, timeout: fl
     flows: dict[str, tuple[Flow, Clock]] = {}
     for step in plan.domains:
         clock, record = Clock(time.monotonic() + timeout), Record()
-        handshake = Handshake(outside, step, host.devices, ledger, clock, record)
-        flows[handshake.token] = (_to_level(outside, handshake, step, level), clock)
-        records[handshake.token] = record
+        way = Handshake if step.domain.device_model is None else Plugging
+        change = way(outside, step, host.devices, ledger, clock, record)
+        flows[change.token] = (_to_level(outside, change, step, level), clock)
+        records[change.token] = record
     outcomes = run(outside.store, flows)
     reports = [
         _report(outside, step, record, outcome, level)
@@ -83,9 +87,9 @@ def converge(outside: Outside, host: Host, plan: Plan, level: Level, timeout: fl
     return Converged(plan, tuple(reports))
 
 
-def _to_level(outside: Outside, handshake: Handshake, step: DomainPlan, level: Level) -> Flow:
+def _to_level(outside: Outside, change: Change, step: DomainPlan, level: Level) -> Flow:
     if step.changes:
-        yield from handshake.flow()
+        yield from change.flow()
     if level is Level.ACTIVE:
         yield from _await_drivers(outside, step)
 
@@ -93,7 +97,11 @@ def _to_level(outside: Outside, handshake: Handshake, step: DomainPlan, level: L
 def _await_drivers(outside: Outside, step: DomainPlan) -> Flow:
     waiting = list(step.after)
     try:
-        while waiting := [one for one in waiting if not outside.sysfs.config_flags(one).driver_is_active]:
+        while True:
+            model = yield Work(lambda: _model(step))
+            waiting = [one for one in waiting if not _is_active(outside, one, model)]
+            if not waiting:
+                return
             yield Again(_LOOK_AGAIN)
     except DeadlinePassed:
         raise DomainFailed(
@@ -102,12 +110,26 @@ def _await_drivers(outside: Outside, step: DomainPlan) -> Flow:
         ) from None
 
 
+def _model(step: DomainPlan) -> DeviceModel | None:
+    """What the guest's device model says now, for a guest that has one."""
+    domain = step.domain
+    return None if domain.device_model is None else read_device_model(domain.domid, domain.uuid)
+
+
+def _is_active(outside: Outside, device: Sbdf, model: DeviceModel | None) -> bool:
+    """Whether a driver in the guest has enabled the device; QEMU keeps the host's registers to itself."""
+    if model is None:
+        return outside.sysfs.config_flags(device).driver_is_active
+    plugged = model.has(device)
+    return plugged is not None and plugged.enabled
+
+
 def _report(outside: Outside, step: DomainPlan, record: Record, outcome: Outcome, level: Level) -> DomainReport:
-    domid, name = step.domain.domid, step.domain.name
-    backend = read_backend(outside.store, domid)
+    domid, name, model = step.domain.domid, step.domain.name, _model(step)
+    backend = read_backend(outside.store, domid if step.domain.stub is None else step.domain.stub.domid)
     after = backend.devices if backend is not None else ()
     entries = backend.entries if backend is not None else ()
-    evidence = [_evidence(outside, entry.device, entry) for entry in entries if entry.device is not None]
+    evidence = [_evidence(outside, entry.device, entry, model) for entry in entries if entry.device is not None]
     error = "" if outcome.error is None else _sentence(name, outcome.error)
     return DomainReport(
         name=name,
@@ -119,17 +141,19 @@ def _report(outside: Outside, step: DomainPlan, record: Record, outcome: Outcome
         cycles=record.cycles,
         warnings=record.warnings,
         error=error or _shortfall(step, after, evidence, level),
-        **({"backend_state": backend.state, "frontend_state": backend.frontend_state} if backend else {}),
+        **({"backend_state": backend.state, "frontend_state": backend.frontend_state} if backend and not model else {}),
     )
 
 
-def _evidence(outside: Outside, device: Sbdf, entry: Entry) -> Evidence:
+def _evidence(outside: Outside, device: Sbdf, entry: Entry, model: DeviceModel | None) -> Evidence:
+    plugged = model.has(device) if model is not None else None
     return Evidence(
         device=device,
-        guest_address=entry.guest_address,
+        guest_address=entry.guest_address if model is None else plugged.address if plugged is not None else None,
         sub_state=entry.state,
         owned_by_guest=outside.hypervisor.owner(device) is not XenOwner.HOST,
-        active=outside.sysfs.config_flags(device).driver_is_active,
+        active=_is_active(outside, device, model),
+        by_device_model=model is not None,
     )
 
 
@@ -140,7 +164,8 @@ def _shortfall(step: DomainPlan, after: Sequence[Sbdf], evidence: Sequence[Evide
         return f"{name}: after the run it has {_list(after)}, not {_list(step.after)}; another toolstack interfered"
     weak = [one.device for one in evidence if not one.connected]
     if weak:
-        return f"{name}: {_list(weak)} stands in its connection, but pciback or Xen have not really given it"
+        giver = "its device model" if weak and evidence[0].by_device_model else "pciback"
+        return f"{name}: {_list(weak)} stands in its connection, but {giver} or Xen have not really given it"
     inactive = [one.device for one in evidence if level is Level.ACTIVE and not one.active]
     if inactive:
         return f"{name}: the guest's driver has let go of {_list(inactive)} again"

@@ -11,31 +11,24 @@ Each step is a generator for the event loop, so that many domains go side by sid
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
 from enum import Enum
 
-from ..decisions.plan import DomainPlan
 from ..interfaces.hypervisor import HypervisorError
-from ..interfaces.libxl import LockTimeout, holder_node
-from ..interfaces.libxl_config import ConfigError
+from ..interfaces.libxl import holder_node
 from ..interfaces.notes import note_guest
-from ..interfaces.sysfs import SysfsError
 from ..interfaces.xenstore import Transaction
 from ..model import backend_changes as changes
 from ..model.backend import Backend, backend_path, error_path, frontend_path
-from ..model.backend_changes import Remove, Write
-from ..model.host import PciDevice
+from ..model.backend_changes import Write
 from ..values.address import Sbdf
 from ..values.states import XenbusState
 from . import rights, take_back
+from .change import Change
 from .commit import commit, forget
-from .loop import NEXT_EVENT, Again, Clock, DeadlinePassed, Flow, Until, Work
+from .loop import NEXT_EVENT, Again, DeadlinePassed, Flow
 from .observe import read_backend
-from .outside import Outside
-from .report import Cycle, DomainFailed, Record
+from .report import Cycle, DomainFailed
 
 _FINISHED = (XenbusState.CLOSING, XenbusState.CLOSED)
 #: The kernel unregisters its device right after Closed and tells nobody.
@@ -54,55 +47,12 @@ class CycleFailed(Exception):
     """One of the two kernels has given up; the text says which and why."""
 
 
-@dataclass
-class Ledger:
-    """What the domains of one run must know of each other."""
+class Handshake(Change):
+    """Carries out one domain's plan by the handshake of pciback and pcifront."""
 
-    released: set[Sbdf] = field(default_factory=set)
-    withheld: set[Sbdf] = field(default_factory=set)
-    givers: dict[Sbdf, str] = field(default_factory=dict)
-    clean: set[Sbdf] = field(default_factory=set)
-
-
-class Handshake:
-    """Carries out one domain's plan."""
-
-    def __init__(
-        self,
-        outside: Outside,
-        plan: DomainPlan,
-        devices: Mapping[Sbdf, PciDevice],
-        ledger: Ledger,
-        clock: Clock,
-        record: Record,
-    ) -> None:
-        self.outside = outside
-        self.plan = plan
-        self.record = record
-        self.clock = clock
-        self._devices = devices
-        self._ledger = ledger
-        self.domid = plan.domain.domid
-        self.name = plan.domain.name
-        self.token = f"xen.pci-{self.domid}"
-        self._held = set(plan.domain.devices)
-        self._ends_paths = (f"{backend_path(self.domid)}/state", f"{frontend_path(self.domid)}/state")
-
-    def flow(self) -> Flow:
-        """All steps of the plan; raises DomainFailed."""
-        store, paths = self.outside.store, self._ends_paths
-        try:
-            for path in paths:
-                store.watch(path, self.token)
-            yield from self._steps()
-        except Exception as error:
-            self._ledger.withheld.update(self.plan.departing - self._ledger.released)
-            if isinstance(error, (SysfsError, HypervisorError, LockTimeout, ConfigError)):
-                raise DomainFailed(f"{self.name}: {error}") from error
-            raise
-        finally:
-            for path in paths:
-                store.unwatch(path, self.token)
+    @property
+    def _watched(self) -> tuple[str, str]:
+        return f"{backend_path(self.domid)}/state", f"{frontend_path(self.domid)}/state"
 
     def _steps(self) -> Flow:
         plan = self.plan
@@ -133,18 +83,6 @@ class Handshake:
                 ) from None
             backend = read_backend(self.outside.store, self.domid)
 
-    def _arrivals(self) -> Flow:
-        """Wait until the other domains have given up what moves here."""
-        arriving, ledger = self.plan.arriving, self._ledger
-        if not arriving:
-            return
-        with suppress(DeadlinePassed):
-            yield Until(lambda: arriving <= ledger.released or not arriving.isdisjoint(ledger.withheld))
-        missing = sorted(arriving - ledger.released)
-        if missing:
-            held = ", ".join(f"{one} ({ledger.givers[one]} did not release it)" for one in missing)
-            raise DomainFailed(f"{self.name}: nothing was added, since it waits for {held}")
-
     def _cycle(self, add: Sequence[Sbdf], remove: Sequence[Sbdf]) -> Flow:
         yield from self._prepare(add)
         try:
@@ -169,8 +107,7 @@ class Handshake:
 
     def _prepare(self, add: Sequence[Sbdf]) -> Flow:
         """Reset all (at once, a reset may take seconds), mark them as taken, give all rights."""
-        dirty = [device for device in add if device not in self._ledger.clean]
-        yield Work(lambda: self._reset(dirty))
+        yield from self._reset_dirty(add)
         facts = [self._devices[device] for device in add]
         note_guest(self.outside.store, facts, self.name)
         # Before the rights: where a run is killed in between, the marker is what shows it later.
@@ -188,16 +125,6 @@ class Handshake:
             self._forget_holder([device for device in add if device not in granted])
             self._withdraw_rights(granted)
             raise
-
-    def _reset(self, devices: Sequence[Sbdf]) -> None:
-        if not devices:
-            return
-        with ThreadPoolExecutor(max_workers=len(devices)) as pool:
-            for device, done in zip(devices, pool.map(self.outside.sysfs.reset, devices)):
-                if not done:
-                    self.record.warnings.append(
-                        f"{device} has no way to be reset; it keeps what its last user left in it"
-                    )
 
     def _commit(self, add: Sequence[Sbdf], remove: Sequence[Sbdf]) -> Kind:
         """Write the whole cycle in one transaction that also checks that nobody was faster."""
@@ -242,7 +169,7 @@ class Handshake:
 
     def _look(self, sub_states: Sequence[str]) -> tuple[XenbusState, XenbusState]:
         """Read both ends and the devices of this cycle at once, and note what has changed."""
-        nodes = [*self._ends_paths, *(f"{backend_path(self.domid)}/{name}" for name in sub_states)]
+        nodes = [*self._watched, *(f"{backend_path(self.domid)}/{name}" for name in sub_states)]
         texts = self.outside.store.read_all(nodes)
         names = ("backend/state", "frontend/state", *(f"backend/{name}" for name in sub_states))
         for name, text in zip(names, texts):
@@ -313,45 +240,3 @@ class Handshake:
                 f"{self.name}: dom0's kernel still holds the device pci-{self.domid}-0 of its closed connection; "
                 "unbind it from pciback in /sys/bus/xen-backend"
             ) from None
-
-    def _release(self, removed: Sequence[Sbdf]) -> Flow:
-        """The guest has let go: reset all, take all rights, say that the devices are free."""
-        if not removed:
-            return
-        problems = []
-        try:
-            yield Work(lambda: self._reset(removed))
-        except SysfsError as error:
-            problems.append(str(error))
-        else:
-            self._ledger.clean.update(removed)
-        problems += self._take_rights(removed)
-        if problems:
-            raise DomainFailed(f"{self.name}: the guest has let its devices go, but {'; '.join(problems)}")
-        self._ledger.released.update(removed)
-
-    def _withdraw_rights(self, devices: Sequence[Sbdf]) -> None:
-        problems = self._take_rights(devices)
-        if problems:
-            raise DomainFailed(f"{self.name}: nothing was attached, but rights are left: {'; '.join(problems)}")
-
-    def _forget_holder(self, devices: Sequence[Sbdf]) -> None:
-        """Remove libxl's markers of devices over which the domain has no rights any more."""
-        self.outside.store.apply([Remove(holder_node(device)) for device in devices])
-
-    def _take_rights(self, devices: Sequence[Sbdf]) -> list[str]:
-        self._held.difference_update(devices)
-        lines_in_use = self._lines_in_use()
-        problems, free = [], []
-        for address in reversed(devices):
-            device = self._devices[address]
-            refused = rights.revoke(self.outside.hypervisor, self.domid, device, device.irq in lines_in_use)
-            problems += refused
-            if not refused:  # the marker is all that shows later where rights are left
-                free.append(address)
-        self._forget_holder(free)
-        return problems
-
-    def _lines_in_use(self) -> set[int]:
-        """Interrupt lines of the devices that the domain holds now."""
-        return {self._devices[one].irq for one in self._held if one in self._devices}

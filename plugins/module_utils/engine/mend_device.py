@@ -38,6 +38,9 @@ def _take_rights(outside: Outside, signs: Signs, finding: Finding) -> list[str]:
             else:
                 problems = _reset(outside, host, one)
                 problems += rights.revoke(outside.hypervisor, domid, device, keep_irq)
+            domain = host.domains.get(domid)
+            if domain is not None and domain.stub is not None:  # it has all but the device itself
+                problems += rights.revoke_access(outside.hypervisor, domain.stub.domid, device, keep_irq)
         if not problems:
             outside.store.remove(holder_node(one))
         refused += problems

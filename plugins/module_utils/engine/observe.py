@@ -5,21 +5,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from ..interfaces.guest_disks import disks_of_guests
 from ..interfaces.hypervisor import Hypervisor
 from ..interfaces.libxl import MARKERS, parse_marker_key
 from ..interfaces.libxl_config import ConfigError, read_config
+from ..interfaces.qmp import bus_of
 from ..interfaces.sysfs import Sysfs
 from ..interfaces.xenstore import Transaction, XenStore
 from ..model.backend import Backend, backend_path, error_path, frontend_path
+from ..model.device_model import DeviceModel, DeviceModelError
 from ..model.domain_config import Creation, configured
 from ..model.host import Domain, DomainKind, Host, PciDevice, XenOwner
 from ..values.address import Sbdf
 
 _BACKENDS = "/local/domain/0/backend/pci"
+#: libxl's name of the device model that speaks QMP; the other one, long gone, did not (libxl_types.idl).
+_QEMU = "qemu_xen"
 
 
 def observe(store: XenStore, sysfs: Sysfs, hypervisor: Hypervisor) -> Host:
@@ -31,7 +35,7 @@ def observe(store: XenStore, sysfs: Sysfs, hypervisor: Hypervisor) -> Host:
     markers, driver_paths = _markers(store)
     owners = _owners(hypervisor, [sbdf for sbdf, device in devices.items() if device.in_pciback])
     free = _free_device(hypervisor, devices, owners)
-    domains = [_domain(store, domid, backends.get(domid)) for domid in sorted(domids)]
+    domains = _with_stubs(store, [_domain(store, domid, backends.get(domid)) for domid in sorted(domids)])
     if free is not None:
         domains = [replace(one, uses_iommu=hypervisor.accepts(one.domid, free)) for one in domains]
     return Host(
@@ -54,9 +58,31 @@ def read_backend(requests: XenStore | Transaction, domid: int) -> Backend | None
     return Backend.from_nodes(domid, nodes, frontend_state, error or "")
 
 
+def read_device_model(domid: int, uuid: str) -> DeviceModel:
+    """What the device model of an HVM guest says; its silence is a fact as well."""
+    try:
+        return bus_of(domid, uuid)
+    except DeviceModelError as error:
+        return DeviceModel(plugged=None, problem=str(error))
+
+
+def _with_stubs(store: XenStore, domains: Sequence[Domain]) -> list[Domain]:
+    """The domains, where each guest whose device model runs in a domain of its own knows that one, and it the guest."""
+    nodes = [f"/local/domain/{one.domid}/image/device-model-domid" for one in domains]
+    stub_of = {
+        one.domid: int(text)
+        for one, text in zip(domains, store.read_all(nodes))
+        if one.kind is DomainKind.HVM and text is not None and text.isdecimal()
+    }
+    guest_of = {stub: guest for guest, stub in stub_of.items()}
+    known = {one.domid: replace(one, serves=guest_of.get(one.domid)) for one in domains}
+    return [replace(one, stub=known.get(stub_of.get(one.domid, -1))) for one in known.values()]
+
+
 def _domain(store: XenStore, domid: int, backend: Backend | None) -> Domain:
     home = f"/local/domain/{domid}"
-    name, vm, kind = store.read_all([f"{home}/name", f"{home}/vm", f"/libxl/{domid}/type"])
+    nodes = [f"{home}/name", f"{home}/vm", f"/libxl/{domid}/type", f"/libxl/{domid}/dm-version"]
+    name, vm, kind, version = store.read_all(nodes)
     uuid = (vm or "").rpartition("/")[2]
     try:
         config = read_config(domid, uuid)
@@ -70,6 +96,7 @@ def _domain(store: XenStore, domid: int, backend: Backend | None) -> Domain:
         backend=backend,
         creation=Creation() if config is None else Creation.of(config),
         configured=None if config is None else configured(config),
+        device_model=read_device_model(domid, uuid) if kind == "hvm" and version == _QEMU else None,
     )
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Callable
 
 from ..decisions.diagnose import Finding, Signs, diagnose
-from ..decisions.faults import Fault
+from ..decisions.faults import Fault, Recipe
 from ..interfaces.hypervisor import HypervisorError
 from ..interfaces.libxl import LockTimeout
 from ..interfaces.sysfs import SysfsError
@@ -20,15 +20,17 @@ from ..interfaces.xenstore import XenStoreError
 from ..model.host import Host
 from ..values.address import Sbdf
 from .examine import SETTLE_SECONDS, examine, look
-from .loop import Clock, DeadlinePassed, Outcome, run
+from .loop import Clock, DeadlinePassed, Flow, Outcome, run
 from .mend_connection import FLOWS, flow_of
 from .mend_device import MENDERS
+from .mend_device_model import unplugging_for
 from .outside import Outside
 from .report import DomainFailed
 
 #: What a run of ours leaves that was killed: a later run finishes it without being asked to repair.
 #: A marker is written before the first right is given and removed after the last is taken. A cycle that was
 #: withdrawn may be answered late, by a guest that had read it already: that comes after any run of ours has ended.
+#: So does the late ejection of a device by an HVM guest.
 OUR_OWN = frozenset(
     {
         Fault.UNFINISHED_REMOVAL,
@@ -39,6 +41,8 @@ OUR_OWN = frozenset(
         Fault.STUCK_KERNEL_DEVICE,
         Fault.EMPTY_CONNECTION,
         Fault.LATE_ANSWER,
+        Fault.STALE_RECORD,
+        Fault.UNLISTED_DEVICE,
     }
 )
 #: What a cycle looks like while it goes on.
@@ -163,12 +167,17 @@ def _mend_once(outside: Outside, signs: Signs, findings: Sequence[Finding], dead
             treatments.append(_mend_device(outside, signs, finding))
     chosen: dict[int, Finding] = {}
     for finding in findings:
-        if finding.recipe in FLOWS and finding.domid is not None:
+        by_flow = finding.recipe in FLOWS or finding.recipe in (Recipe.UNPLUG, Recipe.DROP_RECORD)
+        if by_flow and finding.domid is not None:
             chosen.setdefault(finding.domid, finding)
-    flows = {}
+    flows: dict[str, tuple[Flow, Clock]] = {}
     for domid, finding in chosen.items():
         clock = Clock(deadline)
-        flows[f"xen.pci-repair-{domid}"] = (flow_of(outside, signs, finding, clock), clock)
+        unplugging = unplugging_for(outside, signs, finding, clock)
+        if unplugging is not None:
+            flows[unplugging.token] = (unplugging.flow(), clock)
+        else:
+            flows[f"xen.pci-repair-{domid}"] = (flow_of(outside, signs, finding, clock), clock)
     outcomes = run(outside.store, flows) if flows else {}
     for (domid, finding), outcome in zip(chosen.items(), outcomes_in_order(flows, outcomes)):
         treatments.append(Treatment(finding, _problem(outcome, domid)))

@@ -55,7 +55,8 @@ class Record:
 class Evidence:
     """What was observed of one attached device, after the run.
 
-    `active`: a driver in the guest has enabled the device (seen in its configuration space).
+    `active`: a driver in the guest has enabled the device (seen in its configuration space; of an HVM guest, in what
+    its device model says). `by_device_model`: that one gives it to the guest, and pciback's sub-state means nothing.
     """
 
     device: Sbdf
@@ -63,11 +64,13 @@ class Evidence:
     sub_state: SubState | None
     owned_by_guest: bool
     active: bool
+    by_device_model: bool = False
 
     @property
     def connected(self) -> bool:
-        """Exported by pciback at a known address, and owned by a guest in Xen's view."""
-        return self.sub_state is SubState.EXPORTED and self.guest_address is not None and self.owned_by_guest
+        """Exported by pciback, or plugged in by the device model, at a known address; and owned by a guest in Xen."""
+        exported = self.by_device_model or self.sub_state is SubState.EXPORTED
+        return exported and self.guest_address is not None and self.owned_by_guest
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from .libxl_config import USERDATA
 MARKERS = "/libxl/pci"
 #: Outer to inner: the order in which libxl takes them.
 _LOCKS = ("libxl-device-changes-lock", "domain-userdata-lock")
+_QMP_LOCK = "qmp-socket-lock"
 
 
 class LockTimeout(Exception):
@@ -51,10 +52,23 @@ def domain_locks(domid: int, uuid: str, timeout: float, directory: Path = USERDA
 
     Where the directory is absent no libxl is installed that could race with us.
     """
+    with _locks(_LOCKS, domid, uuid, timeout, directory):
+        yield
+
+
+@contextmanager
+def qmp_lock(domid: int, uuid: str, timeout: float, directory: Path = USERDATA) -> Iterator[None]:
+    """Hold the lock under which libxl talks to a domain's device model; LockTimeout after `timeout` seconds."""
+    with _locks((_QMP_LOCK,), domid, uuid, timeout, directory):
+        yield
+
+
+@contextmanager
+def _locks(names: tuple[str, ...], domid: int, uuid: str, timeout: float, directory: Path) -> Iterator[None]:
     deadline = time.monotonic() + timeout
     with ExitStack() as stack:
         if uuid and directory.is_dir():
-            for name in _LOCKS:
+            for name in names:
                 stack.enter_context(_lock(directory / f"userdata-l.{domid}.{uuid}.{name}", deadline))
         yield
 

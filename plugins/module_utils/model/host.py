@@ -14,6 +14,7 @@ from enum import Enum
 
 from ..values.address import Sbdf
 from .backend import Backend
+from .device_model import DeviceModel
 from .domain_config import Creation
 
 #: Xen's pseudo domain that holds quarantined devices (public/xen.h, DOMID_IO).
@@ -166,7 +167,8 @@ class Domain:
     """A running domain and its PCI connection, if it has one.
 
     `creation` is what it was created with, `configured` what a reboot would give it, None where libxl stores nothing of
-    it. `uses_iommu` is Xen's own answer, None where it could not be asked.
+    it. `uses_iommu` is Xen's own answer, None where it could not be asked. An HVM guest has a `device_model`, which may
+    run in a domain of its own, `stub`; `serves` is that one's guest.
     """
 
     domid: int
@@ -177,11 +179,19 @@ class Domain:
     creation: Creation = field(default_factory=Creation)
     configured: tuple[Sbdf, ...] | None = None
     uses_iommu: bool | None = None
+    device_model: DeviceModel | None = None
+    stub: Domain | None = None
+    serves: int | None = None
+
+    @property
+    def connection(self) -> Backend | None:
+        """The connection that lists its devices: its own, or that of its stub domain, which gets them first."""
+        return self.stub.backend if self.stub else self.backend
 
     @property
     def devices(self) -> tuple[Sbdf, ...]:
-        """Devices that its connection lists."""
-        return self.backend.devices if self.backend else ()
+        """Devices that its connection lists. What a stub domain has is its guest's."""
+        return self.connection.devices if self.connection and self.serves is None else ()
 
 
 class XenOwner(Enum):
@@ -230,6 +240,8 @@ class Host:
 
 
 def _without(domain: Domain, devices: Collection[Sbdf]) -> Domain:
+    if domain.stub is not None:
+        return replace(domain, stub=_without(domain.stub, devices))
     if domain.backend is None:
         return domain
     entries = tuple(entry for entry in domain.backend.entries if entry.device not in devices)

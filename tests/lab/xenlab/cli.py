@@ -56,6 +56,10 @@ def _parser() -> argparse.ArgumentParser:
     guest.add_argument("name")
     guest.add_argument("guest")
     guest.add_argument("words", nargs="+", metavar="-- COMMAND")
+    start = command("start-guest", _start_guest, "create a guest that does not start with the host, such as h1")
+    start.add_argument("--timeout", type=float, default=600, metavar="SECONDS")
+    start.add_argument("name")
+    start.add_argument("guest")
     command("console", _console, "join this terminal to a host's serial line (Ctrl-] leaves)").add_argument("name")
     command("inventory", _inventory, "write an Ansible inventory for a host and print its path").add_argument("name")
     command("status", _status, "list the hosts")
@@ -93,6 +97,11 @@ def _guest(options: argparse.Namespace) -> int:
     sys.stdout.write(result.stdout)
     sys.stderr.write(result.stderr)
     return result.status
+
+
+def _start_guest(options: argparse.Namespace) -> int:
+    Host.get(options.name).start_guest(options.guest, timeout=options.timeout)
+    return 0
 
 
 def _console(options: argparse.Namespace) -> int:

@@ -111,6 +111,11 @@ class Host:
         """The guest of that name."""
         return Guest(self, name)
 
+    def start_guest(self, name: str, *, timeout: float = 600) -> Guest:
+        """Create a guest that does not start with the host, and wait (seconds) until its agent reports."""
+        self.run(["lab-guest-up", name, str(int(timeout))], timeout=timeout + 120)
+        return self.guest(name)
+
     @property
     def port(self) -> int:
         """The loopback port of dom0's sshd."""

@@ -186,7 +186,7 @@ def _write_overlay(path: Path, public_key: Path) -> None:
     """The files that go over the packages: dom0's, the key, and the recipe for the rest. All owned by root."""
     with tarfile.open(path, "w") as tar:
         _add_tree(tar, places.RECIPE / "dom0", "")
-        for name in ("boot", "guest"):
+        for name in ("boot", "guest", "hvm"):
             _add_tree(tar, places.RECIPE / name, f"{RECIPE_INSIDE}/{name}/")
         for name in ("make-boot-files", "extract-vmlinux"):
             source = places.RECIPE / name

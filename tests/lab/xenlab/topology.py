@@ -122,4 +122,7 @@ DEVICES: tuple[Device, ...] = (*NICS, *DUAL_NIC, *EDUS, *NVMES, SRIOV_NVME)
 ROOT_DISK = "0000:00:02.0"
 MANAGEMENT_NIC = "0000:00:03.0"
 
+#: An HVM guest, started on request: `Host.start_guest`.
+HVM_GUEST = "h1"
+
 GUESTS = (GuestPlan("g1", pcifront=True), GuestPlan("g2", pcifront=True), GuestPlan("g3", pcifront=False))

@@ -157,6 +157,22 @@ class Faults:
         model.keeps = refuse
         model.go_on()
 
+    @fault
+    async def eject_late(self, domain: str, seconds: float) -> None:
+        """An HVM guest takes this long to eject a device."""
+        model = self._host.domains.find(domain).model
+        if model is None:
+            raise BadFault(f"{domain} is no HVM guest")
+        model.eject_delay = float(seconds)
+
+    @fault
+    async def qemu_silent(self, domain: str, silent: bool = True) -> None:
+        """QEMU of an HVM guest does not answer any more (with `silent` false: answers what it was asked)."""
+        monitor = self._host.domains.find(domain).monitor
+        if monitor is None:
+            raise BadFault(f"{domain} is no HVM guest")
+        monitor.silence(silent)
+
     # -- devices -------------------------------------------------------------------------------------
 
     @fault

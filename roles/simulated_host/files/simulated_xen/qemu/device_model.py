@@ -54,6 +54,7 @@ class DeviceModel:
         self.on_deleted: Callable[[str], None] | None = None
         self.paused = False
         self.keeps = False
+        self.eject_delay = 0.0
 
     def plug(self, name: str, address: Address, slot: int | None = None, function: int = 0) -> Plugged:
         """device_add: the device is on the bus at once, the guest takes it when it comes to it."""
@@ -90,13 +91,15 @@ class DeviceModel:
             return
         for name, one in list(self.plugged.items()):
             if one.leaving and not self.keeps:
-                self._eject(name)
+                asyncio.get_running_loop().call_later(self.eject_delay, self._eject, name)
             elif not one.taken and not one.leaving and one.device.model.driver and self._assigned(one.device):
                 one.taken = True
                 one.device.driver_took_it()
                 self._changed(one.device)
 
     def _eject(self, name: str) -> None:
+        if self.paused or name not in self.plugged:
+            return
         one = self.plugged.pop(name)
         if one.taken:
             one.device.driver_left_it()

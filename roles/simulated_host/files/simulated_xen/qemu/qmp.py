@@ -27,6 +27,8 @@ class QmpServer:
         self._model = model
         self._path = path
         self._turn = asyncio.Lock()
+        self._speaks = asyncio.Event()
+        self._speaks.set()
         self._listener: asyncio.AbstractServer | None = None
         self._writer: asyncio.StreamWriter | None = None
         model.on_deleted = self._deleted
@@ -53,14 +55,23 @@ class QmpServer:
             self._listener.close()
         self._path.unlink(missing_ok=True)
 
+    def silence(self, silent: bool) -> None:
+        """QEMU's main loop hangs: it takes what it gets and says nothing; then it answers all of it."""
+        if silent:
+            self._speaks.clear()
+        else:
+            self._speaks.set()
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         # A second client is connected, but hears nothing until the first has gone: QEMU has one monitor.
         async with self._turn:
             self._writer = writer
             try:
+                await self._speaks.wait()
                 self._send(GREETING)
                 negotiated = False
                 while line := await reader.readline():
+                    await self._speaks.wait()
                     answer, negotiated = self._answer(line, negotiated)
                     self._send(answer)
                     await writer.drain()

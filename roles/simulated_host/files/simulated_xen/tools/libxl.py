@@ -126,6 +126,16 @@ class Libxl(Toolstack):
                 raise Failed(f"Domain {domid}:xc_assign_device failed: {error.strerror}") from None
 
     def _revoke(self, domid: int, address: Address) -> None:
+        # Before Xen 4.18, libxl leaves an HVM guest its windows and interrupts (do_pci_remove).
+        if self.domain(domid)["type"] != "hvm":
+            self._take_access(domid, address)
+        self.reset(address)
+        try:
+            self.call("deassign", domid=domid, sbdf=address.sbdf)
+        except OSError as error:
+            complain(f"Domain {domid}:xc_deassign_device failed: {error.strerror}")
+
+    def _take_access(self, domid: int, address: Address) -> None:
         self._allow(domid, address, False)
         irq = self._irq(address)
         if 0 < irq < 255:
@@ -134,11 +144,6 @@ class Libxl(Toolstack):
             except OSError as error:
                 complain(f"Domain {domid}:xc_physdev_unmap_pirq irq={irq}: {error.strerror}")
             self.call("irq_permission", domid=domid, pirq=irq, allow=False)
-        self.reset(address)
-        try:
-            self.call("deassign", domid=domid, sbdf=address.sbdf)
-        except OSError as error:
-            complain(f"Domain {domid}:xc_deassign_device failed: {error.strerror}")
 
     def reset(self, address: Address) -> None:
         """Reset through sysfs; libxl does not mind a failure."""
@@ -154,6 +159,13 @@ class Libxl(Toolstack):
         kind = self.domain(domid)["type"]
         if kind == "pvh":
             raise Failed("passthrough not yet supported for x86 PVH guests")
+        if kind == "hvm":
+            try:
+                self.call("test_assign", domid=domid, sbdf=address.sbdf)
+            except OSError as error:
+                why = "cannot be assigned - no IOMMU" if error.errno == errno.EOPNOTSUPP else "already assigned"
+                self.xs.remove(f"{self.marker(address)}/domid")
+                raise Failed(f"Domain {domid}:PCI device {address} {why} to a different guest?") from None
         if address not in self.assignable():
             raise Failed(f"Domain {domid}:PCI device {address} is not assignable")
         self.xs.write(f"{self.marker(address)}/domid", domid)
@@ -294,7 +306,7 @@ class Libxl(Toolstack):
             complain(str(error))
         self._revoke(domid, address)
         if stub is not None and address in self.attached(stub).values():
-            self._allow(stub, address, False)
+            self._take_access(stub, address)
             self._leave(stub, address)
         self._leave(domid, address)
         self.xs.remove(f"{self.marker(address)}/domid")

@@ -15,14 +15,18 @@ class Failed(Exception):
     """An operation ends with an error; the text is libxl's or QEMU's."""
 
 
-def command(path: Path, name: str, **arguments: Any) -> Any:
-    """What QEMU returns; Failed with QEMU's own text, FileNotFoundError without a QEMU."""
+def command(path: Path, wait: float, name: str, **arguments: Any) -> Any:
+    """What QEMU returns within `wait` seconds; Failed with QEMU's own text, FileNotFoundError without a QEMU."""
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.connect(str(path))
-        stream = connection.makefile("rwb")
-        _read(stream)
-        _ask(stream, "qmp_capabilities", {})
-        return _ask(stream, name, arguments)
+        connection.settimeout(wait)
+        try:
+            connection.connect(str(path))
+            stream = connection.makefile("rwb")
+            _read(stream)
+            _ask(stream, "qmp_capabilities", {})
+            return _ask(stream, name, arguments)
+        except socket.timeout:
+            raise Failed("Timed out waiting for a response from QEMU") from None
 
 
 def _ask(stream: Any, name: str, arguments: dict[str, Any]) -> Any:

@@ -5,10 +5,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
 import json
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,21 @@ DOMID_IO = 0x7FF1
 def complain(text: str, level: str = "error") -> None:
     """A line as libxl logs it."""
     print(f"libxl: {level}: {text}", file=sys.stderr)
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """libxl's lock on a file, which goes with the lock (libxl__lock_file, libxl__unlock_file)."""
+    while True:
+        with path.open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if not path.exists() or path.stat().st_ino != os.fstat(file.fileno()).st_ino:
+                continue
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+            return
 
 
 class Toolstack:
@@ -80,8 +98,10 @@ class Toolstack:
         return f"pci-pt-{address.bus:02x}_{address.slot:02x}.{address.function}"
 
     def qmp(self, domid: int, name: str, **arguments: Any) -> Any:
-        """A command for a domain's QEMU; Failed."""
-        return command(self._sockets / f"qmp-libxl-{domid}", name, **arguments)
+        """A command for a domain's QEMU, under the lock that libxl takes for it; Failed."""
+        lock = self.json_path(domid).name.replace("userdata-d.", "userdata-l.").replace("libxl-json", "qmp-socket-lock")
+        with locked(self._userdata / lock):
+            return command(self._sockets / f"qmp-libxl-{domid}", self.wait, name, **arguments)
 
     @staticmethod
     def marker(address: Address) -> str:
@@ -137,7 +157,9 @@ class Toolstack:
         path, config = self.json_path(domid), self.load(domid)
         values = {"dev": address.slot, "bus": address.bus, "domain": address.segment, "func": address.function}
         entry = {name: value for name, value in values.items() if value} | {"rdm_policy": "strict"}
-        config["pcidevs"] = [*config.get("pcidevs", []), entry]
+        # An entry of the same device is replaced (device_add_domain_config).
+        others = [one for one in config.get("pcidevs", []) if any(one.get(n, 0) != v for n, v in values.items())]
+        config["pcidevs"] = [*others, entry]
         new = path.with_name(path.name.replace("userdata-d.", "userdata-n."))
         new.write_bytes(json.dumps(config, indent=4).encode() + b"\0")
         os.replace(new, path)

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from ansible_collections.xen.pci.plugins.module_utils.decisions.diagnose import Signs, diagnose, in_words
 from ansible_collections.xen.pci.plugins.module_utils.decisions.faults import Fault, Recipe
 from ansible_collections.xen.pci.plugins.module_utils.model.backend import Backend
+from ansible_collections.xen.pci.plugins.module_utils.model.device_model import DeviceModel, Plugged, qemu_name
 from ansible_collections.xen.pci.plugins.module_utils.model.host import (
     ConfigFlags,
     Domain,
@@ -24,7 +25,7 @@ from ansible_collections.xen.pci.plugins.module_utils.model.host import (
     PciDevice,
     XenOwner,
 )
-from ansible_collections.xen.pci.plugins.module_utils.values.address import Sbdf
+from ansible_collections.xen.pci.plugins.module_utils.values.address import GuestAddress, Sbdf
 
 A, B = Sbdf(0, 1, 0, 0), Sbdf(0, 2, 0, 0)
 
@@ -124,6 +125,46 @@ def test_entries_name_the_fault(connection: dict[str, str], fault: Fault) -> Non
 
 def test_states_of_an_hvm_guest_say_nothing() -> None:
     assert faults(host(nodes(A, state="7", state_0="1", vdev_0=None), "1", kind=DomainKind.HVM)) == set()
+
+
+def emulated(observed: Host, plugged: Sequence[Sbdf] | None) -> Host:
+    """g1 as an HVM guest whose device model has these devices."""
+    found = None if plugged is None else {qemu_name(one): Plugged(GuestAddress(0, 0, 3, 0), True) for one in plugged}
+    g1 = replace(observed.domains[1], kind=DomainKind.HVM, device_model=DeviceModel(found, problem="deaf"))
+    return replace(observed, domains={**observed.domains, 1: g1})
+
+
+@pytest.mark.parametrize(
+    ("listed", "plugged", "found"),
+    [
+        ((A,), (A,), set()),
+        ((A,), (), {Fault.STALE_RECORD}),
+        ((A, B), (A,), {Fault.STALE_RECORD}),
+        ((), (A,), {Fault.UNLISTED_DEVICE}),
+        ((A,), None, {Fault.SILENT_DEVICE_MODEL}),
+    ],
+)
+def test_libxl_against_the_device_model(
+    listed: tuple[Sbdf, ...], plugged: tuple[Sbdf, ...] | None, found: set[Fault]
+) -> None:
+    assert faults(emulated(host(nodes(*listed) if listed else None, "1"), plugged)) == found
+
+
+def test_a_device_in_the_guest_that_libxl_does_not_list_is_one_fault_with_its_marker_and_its_owner() -> None:
+    observed = host(None, markers={A: 1}, xen_owners={A: XenOwner.GUEST, B: XenOwner.HOST})
+    [finding] = diagnose(Signs(emulated(observed, [A]), quarantined=frozenset({A, B})))
+    assert (finding.fault, finding.devices) == (Fault.UNLISTED_DEVICE, (A,))
+
+
+def test_what_a_stub_domain_has_is_its_guests() -> None:
+    observed = emulated(host(None), [A])
+    stub = Domain(2, "g1-dm", "u-2", DomainKind.PV, Backend.from_nodes(2, nodes(A), "4"), serves=1)
+    g1 = replace(observed.domains[1], stub=stub)
+    both = replace(observed, domains={1: g1, 2: stub}, markers={A: 1}, xen_owners={A: XenOwner.GUEST, B: XenOwner.HOST})
+    assert faults(both) == set()
+    busy = replace(stub, backend=Backend.from_nodes(2, nodes(A, state="7"), "4"))
+    changing = replace(both, domains={1: replace(g1, stub=busy, device_model=DeviceModel()), 2: busy})
+    assert faults(changing) == {Fault.SILENT_GUEST}, "its cycle comes first"
 
 
 UNBOUND = {A: device(A, driver="e1000e"), B: device(B)}

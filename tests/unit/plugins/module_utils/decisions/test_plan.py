@@ -20,9 +20,10 @@ from ansible_collections.xen.pci.plugins.module_utils.decisions.plan import (
     virtual_slots,
 )
 from ansible_collections.xen.pci.plugins.module_utils.model.backend import Backend
+from ansible_collections.xen.pci.plugins.module_utils.model.device_model import DeviceModel, Plugged, qemu_name
 from ansible_collections.xen.pci.plugins.module_utils.model.domain_config import Creation
 from ansible_collections.xen.pci.plugins.module_utils.model.host import Domain, DomainKind, Host, PciDevice, XenOwner
-from ansible_collections.xen.pci.plugins.module_utils.values.address import Sbdf
+from ansible_collections.xen.pci.plugins.module_utils.values.address import GuestAddress, Sbdf
 
 NEW_KERNEL, OLD_KERNEL = (6, 1), (5, 13)
 A, B, C = Sbdf(0, 3, 0, 0), Sbdf(0, 4, 0, 0), Sbdf(0, 5, 0, 0)
@@ -48,6 +49,13 @@ def connection(domid: int, devices: Sequence[Sbdf], **changed: str) -> Backend:
 def guest(name: str, domid: int, devices: Sequence[Sbdf] = (), **more: object) -> Domain:
     backend = connection(domid, devices) if devices else None
     return replace(Domain(domid, name, kind=DomainKind.PV, backend=backend), **more)  # type: ignore[arg-type]
+
+
+def emulated(listed: Sequence[Sbdf], plugged: Sequence[Sbdf] | None, free_slots: int = 29) -> Domain:
+    """red as an HVM guest: what libxl lists for it, and what its device model has."""
+    found = None if plugged is None else {qemu_name(one): Plugged(GuestAddress(0, 0, 3, 0), True) for one in plugged}
+    model = DeviceModel(found, free_slots, "its QEMU is deaf" if found is None else "")
+    return guest("red", 1, listed, kind=DomainKind.HVM, device_model=model)
 
 
 def host(
@@ -236,11 +244,29 @@ REFUSALS: Mapping[str, tuple[Host, list[DesiredDomain], Sequence[str]]] = {
     "no such domain": (host(RED, guest("green", 2)), [wants("blue", A)], ["no domain named blue", "green, red"]),
     "no such domain, none at all": (host(), [wants("blue", A)], ["no domain named blue", "none"]),
     "PVH": (host(guest("red", 1, kind=DomainKind.PVH)), [wants("red", A)], ["red", "PVH", "PV guest"]),
-    "HVM": (host(guest("red", 1, kind=DomainKind.HVM)), [wants("red", A)], ["red", "not a PV guest", "hvm"]),
+    "HVM, of another device model": (
+        host(guest("red", 1, kind=DomainKind.HVM)),
+        [wants("red", A)],
+        ["red", "device model other than", "qemu_xen"],
+    ),
+    "HVM, silent": (host(emulated([], None)), [wants("red", A)], ["red: its QEMU is deaf"]),
+    "HVM, libxl lists more": (host(emulated([B], [])), [wants("red", A)], [f"red: libxl lists {B}", "repair"]),
+    "HVM, libxl lists less": (host(emulated([], [B])), [wants("red", A)], ["red", "pci-pt-04_00.0", "repair"]),
+    "HVM, the same name in two segments": (
+        host(emulated([], []), devices=[function(A), function(replace(A, segment=1))]),
+        [wants("red", A, replace(A, segment=1))],
+        ["red", str(A), "0001:03:00.0", "cannot tell apart"],
+    ),
+    "HVM, no slot left": (
+        host(emulated([], [], free_slots=1)),
+        [wants("red", A, B)],
+        ["red", "2 slots", "1 are free", "fewer"],
+    ),
+    "a stub domain": (host(guest("red", 1, serves=7)), [wants("red", A)], ["red runs the device model of domain 7"]),
     "unknown kind": (
         host(guest("red", 1, kind=DomainKind.UNKNOWN)),
         [wants("red", A)],
-        ["red", "not a PV guest", "unknown"],
+        ["red", "neither a PV nor an HVM guest"],
     ),
     "unsound connection": (
         host(guest("red", 1, backend=connection(1, [B], state_0="5"))),

@@ -11,6 +11,7 @@ import pytest
 
 from ansible_collections.xen.pci.plugins.module_utils.decisions.readiness import Ready, readiness, reasons_against
 from ansible_collections.xen.pci.plugins.module_utils.model.backend import Backend
+from ansible_collections.xen.pci.plugins.module_utils.model.device_model import DeviceModel
 from ansible_collections.xen.pci.plugins.module_utils.model.domain_config import Creation
 from ansible_collections.xen.pci.plugins.module_utils.model.host import Domain, DomainKind
 
@@ -50,7 +51,15 @@ ASKED_NOTHING = replace(CREATED, passthrough="default")
         (replace(GOOD, backend=UNANSWERED), Ready.UNKNOWN, "load xen-pcifront", []),
         (replace(GOOD, backend=None), Ready.UNKNOWN, "at its first device", []),
         (replace(GOOD, kind=DomainKind.PVH), Ready.NO, "PVH guest", []),
-        (replace(GOOD, kind=DomainKind.HVM), Ready.NO, "PV guests only", []),
+        (replace(GOOD, kind=DomainKind.HVM), Ready.NO, "device model other than", []),
+        (replace(GOOD, kind=DomainKind.UNKNOWN), Ready.NO, "neither a PV nor an HVM guest", []),
+        (replace(GOOD, serves=3), Ready.NO, "runs the device model of domain 3", []),
+        (
+            replace(GOOD, kind=DomainKind.HVM, device_model=DeviceModel(None, problem="web's QEMU is deaf")),
+            Ready.UNKNOWN,
+            "cannot take devices now",
+            [],
+        ),
     ],
 )
 def test_each_obstacle_has_its_verdict_and_its_lines(
@@ -65,9 +74,17 @@ def test_each_obstacle_has_its_verdict_and_its_lines(
     assert all(line in found.remedy for line in lines) and ("create it anew" in found.remedy) is bool(lines)
 
 
+def test_an_hvm_guest_needs_neither_a_memory_map_nor_pcifront() -> None:
+    creation = replace(CREATED, e820_host=False)
+    domain = replace(GOOD, kind=DomainKind.HVM, backend=None, creation=creation, device_model=DeviceModel())
+    assert reasons_against(domain) == []
+
+
 def test_an_hvm_guest_that_populates_on_demand_is_told_its_memory() -> None:
     creation = Creation(passthrough="default", memory=512, maximum=1024)
-    domain = replace(GOOD, kind=DomainKind.HVM, backend=None, creation=creation, uses_iommu=False)
+    domain = replace(
+        GOOD, kind=DomainKind.HVM, backend=None, creation=creation, uses_iommu=False, device_model=DeviceModel()
+    )
     assert [line for one in reasons_against(domain) for line in one.lines] == ['passthrough="enabled"', "maxmem=512"]
     assert not [one for one in reasons_against(replace(domain, kind=DomainKind.PV)) if "demand" in one.text]
 

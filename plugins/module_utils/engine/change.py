@@ -1,0 +1,157 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What changing a domain's devices takes whichever way they reach its guest: resets, rights, and waiting for others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from ..decisions.plan import DomainPlan
+from ..interfaces.hypervisor import HypervisorError
+from ..interfaces.libxl import LockTimeout, holder_node
+from ..interfaces.libxl_config import ConfigError
+from ..interfaces.sysfs import SysfsError
+from ..model.backend_changes import Remove
+from ..model.host import PciDevice
+from ..values.address import Sbdf
+from . import rights
+from .loop import Clock, DeadlinePassed, Flow, Until, Work
+from .outside import Outside
+from .report import DomainFailed, Record
+
+
+@dataclass
+class Ledger:
+    """What the domains of one run must know of each other."""
+
+    released: set[Sbdf] = field(default_factory=set)
+    withheld: set[Sbdf] = field(default_factory=set)
+    givers: dict[Sbdf, str] = field(default_factory=dict)
+    clean: set[Sbdf] = field(default_factory=set)
+
+
+class Change:
+    """One domain's plan with all that carrying it out needs."""
+
+    def __init__(
+        self,
+        outside: Outside,
+        plan: DomainPlan,
+        devices: Mapping[Sbdf, PciDevice],
+        ledger: Ledger,
+        clock: Clock,
+        record: Record,
+    ) -> None:
+        self.outside = outside
+        self.plan = plan
+        self.record = record
+        self.clock = clock
+        self.domid = plan.domain.domid
+        self.name = plan.domain.name
+        self.token = f"xen.pci-{self.domid}"
+        self._devices = devices
+        self._ledger = ledger
+        self._held = set(plan.domain.devices)
+
+    def flow(self) -> Flow:
+        """All steps of the plan; raises DomainFailed."""
+        store, paths = self.outside.store, self._watched
+        try:
+            for path in paths:
+                store.watch(path, self.token)
+            yield from self._steps()
+        except Exception as error:
+            self._ledger.withheld.update(self.plan.departing - self._ledger.released)
+            if isinstance(error, (SysfsError, HypervisorError, LockTimeout, ConfigError)):
+                raise DomainFailed(f"{self.name}: {error}") from error
+            raise
+        finally:
+            for path in paths:
+                store.unwatch(path, self.token)
+
+    @property
+    def _watched(self) -> tuple[str, ...]:
+        """Nodes of xenstore whose changes wake the flow."""
+        raise NotImplementedError
+
+    def _steps(self) -> Flow:
+        raise NotImplementedError
+
+    def _arrivals(self) -> Flow:
+        """Wait until the other domains have given up what moves here."""
+        arriving, ledger = self.plan.arriving, self._ledger
+        if not arriving:
+            return
+        with suppress(DeadlinePassed):
+            yield Until(lambda: arriving <= ledger.released or not arriving.isdisjoint(ledger.withheld))
+        missing = sorted(arriving - ledger.released)
+        if missing:
+            held = ", ".join(f"{one} ({ledger.givers[one]} did not release it)" for one in missing)
+            raise DomainFailed(f"{self.name}: nothing was added, since it waits for {held}")
+
+    def _reset(self, devices: Sequence[Sbdf]) -> None:
+        if not devices:
+            return
+        with ThreadPoolExecutor(max_workers=len(devices)) as pool:
+            for device, done in zip(devices, pool.map(self.outside.sysfs.reset, devices)):
+                if not done:
+                    self.record.warnings.append(
+                        f"{device} has no way to be reset; it keeps what its last user left in it"
+                    )
+
+    def _reset_dirty(self, devices: Sequence[Sbdf]) -> Flow:
+        """Reset what has not been since its last user, all at once: a reset may take seconds."""
+        dirty = [device for device in devices if device not in self._ledger.clean]
+        yield Work(lambda: self._reset(dirty))
+
+    def _release(self, removed: Sequence[Sbdf]) -> Flow:
+        """The guest has let go: reset all, take all rights, say that the devices are free."""
+        if not removed:
+            return
+        problems = []
+        try:
+            yield Work(lambda: self._reset(removed))
+        except SysfsError as error:
+            problems.append(str(error))
+        else:
+            self._ledger.clean.update(removed)
+        problems += self._take_rights(removed)
+        if problems:
+            raise DomainFailed(f"{self.name}: the guest has let its devices go, but {'; '.join(problems)}")
+        self._ledger.released.update(removed)
+
+    def _withdraw_rights(self, devices: Sequence[Sbdf]) -> None:
+        problems = self._take_rights(devices)
+        if problems:
+            raise DomainFailed(f"{self.name}: nothing was attached, but rights are left: {'; '.join(problems)}")
+
+    def _forget_holder(self, devices: Sequence[Sbdf]) -> None:
+        """Remove libxl's markers of devices over which the domain has no rights any more."""
+        self.outside.store.apply([Remove(holder_node(device)) for device in devices])
+
+    def _take_rights(self, devices: Sequence[Sbdf]) -> list[str]:
+        self._held.difference_update(devices)
+        lines_in_use = self._lines_in_use()
+        problems, free = [], []
+        for address in reversed(devices):
+            refused = self._revoke(self._devices[address], lines_in_use) if address in self._devices else []
+            problems += refused
+            if not refused:  # the marker is all that shows later where rights are left
+                free.append(address)
+        self._forget_holder(free)
+        return problems
+
+    def _revoke(self, device: PciDevice, lines_in_use: set[int]) -> list[str]:
+        keep_irq, stub = device.irq in lines_in_use, self.plan.domain.stub
+        refused = rights.revoke(self.outside.hypervisor, self.domid, device, keep_irq)
+        if stub is not None:  # it has all but the device itself
+            refused += rights.revoke_access(self.outside.hypervisor, stub.domid, device, keep_irq)
+        return refused
+
+    def _lines_in_use(self) -> set[int]:
+        """Interrupt lines of the devices that the domain holds now."""
+        return {self._devices[one].irq for one in self._held if one in self._devices}

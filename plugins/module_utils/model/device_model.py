@@ -1,0 +1,83 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the device model (QEMU) of an HVM guest says is on the guest's PCI bus, as data.
+
+For such a guest this is the truth: pciback and pcifront take no part, so the states in xenstore say nothing.
+The answer comes from a process that the guest may have taken over: only what is as it must be is believed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..values.address import GuestAddress, Sbdf
+
+#: Slots of the bus that a guest has from QEMU.
+SLOTS = 32
+_LAST_FUNCTION = 7
+#: PCI_BAR_UNMAPPED: a window that the guest has not enabled; older QEMUs cut it to the width of the window.
+_NOT_MAPPED = (2**64 - 1, 2**32 - 1)
+
+
+class DeviceModelError(Exception):
+    """The device model is not there, does not answer, or answers nonsense; the text is one sentence's beginning."""
+
+
+def qemu_name(device: Sbdf) -> str:
+    """What libxl has QEMU call a device (PCI_PT_QDEV_ID): without the segment."""
+    return f"pci-pt-{device.bus:02x}_{device.slot:02x}.{device.function}"
+
+
+@dataclass(frozen=True)
+class Plugged:
+    """A host's device on a guest's bus. `enabled`: the guest has mapped a window of it, as a driver does."""
+
+    address: GuestAddress
+    enabled: bool
+
+
+@dataclass(frozen=True)
+class DeviceModel:
+    """The device model of one guest.
+
+    `plugged`: the host's devices on the guest's bus by QEMU's names; None if it did not answer, and `problem` says
+    why. `free_slots` is how many more devices the bus takes.
+    """
+
+    plugged: Mapping[str, Plugged] | None = field(default_factory=dict)
+    free_slots: int = SLOTS
+    problem: str = ""
+
+    def has(self, device: Sbdf) -> Plugged | None:
+        """The device as the guest has it, None if it has not (or nothing is known)."""
+        return (self.plugged or {}).get(qemu_name(device))
+
+    def lacks(self, devices: Iterable[Sbdf]) -> tuple[Sbdf, ...]:
+        """Those of the devices that are certainly not on the bus."""
+        return () if self.plugged is None else tuple(one for one in devices if self.has(one) is None)
+
+    def unexpected(self, devices: Collection[Sbdf]) -> tuple[str, ...]:
+        """Names of what is on the bus besides these devices."""
+        known = {qemu_name(one) for one in devices}
+        return tuple(sorted(name for name in self.plugged or () if name not in known))
+
+
+def read_bus(answer: Any) -> DeviceModel:
+    """The device model's state from what `query-pci` returned. Raises DeviceModelError for what is no such answer."""
+    plugged: dict[str, Plugged] = {}
+    used: set[int] = set()
+    try:
+        for device in [device for bus in answer for device in bus["devices"]]:
+            name, slot, function = device["qdev_id"], device["slot"], device["function"]
+            if not (isinstance(name, str) and 0 <= slot < SLOTS and 0 <= function <= _LAST_FUNCTION):
+                raise ValueError(name)
+            used.add(slot)
+            if name.startswith("pci-pt-"):
+                mapped = any(region["address"] not in _NOT_MAPPED for region in device["regions"])
+                plugged[name] = Plugged(GuestAddress(0, device["bus"], slot, function), mapped)
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
+        raise DeviceModelError("its device model (QEMU) describes its PCI bus in a way that makes no sense") from error
+    return DeviceModel(plugged, SLOTS - len(used))

@@ -1,0 +1,349 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""HVM guests, whose device model is in dom0 or in a stub domain: the same declaration, and the same that must hold.
+
+What must hold in each scenario is in scenarios.py. h1 is such a guest; g1 and g2 are PV.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+from scenarios import Act, Scenario, State, both, inject, nothing, perform
+from simulated import TWIN_0, TWIN_1, A, B, C, Host, marker
+
+CHANGES: dict[str, tuple[State, State]] = {
+    "first device": ({"h1": []}, {"h1": [A]}),
+    "more": ({"h1": [A]}, {"h1": [A, B]}),
+    "three": ({"h1": []}, {"h1": [A, B, C]}),
+    "fewer": ({"h1": [A, B]}, {"h1": [B]}),
+    "both": ({"h1": [A, B]}, {"h1": [B, C]}),
+    "last device": ({"h1": [A]}, {"h1": []}),
+    "to PV": ({"h1": [A], "g1": []}, {"h1": [], "g1": [A]}),
+    "from PV": ({"g1": [A], "h1": []}, {"g1": [], "h1": [A]}),
+    "swap with PV": ({"g1": [A], "h1": [B]}, {"g1": [B], "h1": [A]}),
+}
+
+
+@pytest.fixture(params=[False, True], ids=["", "stub domain"])
+def hvm(host: Host, request: pytest.FixtureRequest) -> Host:
+    """A host with h1."""
+    host.ask("create", config={"name": "h1", "type": "hvm", "stubdomain": request.param})
+    return host
+
+
+@pytest.fixture
+def plain(host: Host) -> Host:
+    """A host with h1, whose device model is in dom0."""
+    host.ask("create", config={"name": "h1", "type": "hvm"})
+    return host
+
+
+@pytest.fixture
+def stubbed(host: Host) -> Host:
+    """A host with h1, whose device model is in the domain h1-dm."""
+    host.ask("create", config={"name": "h1", "type": "hvm", "stubdomain": True})
+    return host
+
+
+def pause(paused: bool, name: str = "h1") -> Act:
+    return lambda host: host.ask("pause", domain=name, paused=paused)
+
+
+def driver(host: Host, device: str) -> str | None:
+    """The guest's driver of a device."""
+    return next((one["driver"] for one in host.guest("h1")["devices"].values() if one["host"] == device), None)
+
+
+# ---- the same declaration, the same results
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_changes(hvm: Host, change: tuple[State, State]) -> None:
+    before, after = ({name: list(devices) for name, devices in state.items()} for state in change)
+    begun = hvm.devices(**before)
+    assert not begun.get("failed"), begun["msg"]
+    planned = hvm.devices(how={"check": True}, **after)
+    done = hvm.devices(**after)
+    assert not done.get("failed"), done["msg"]
+    assert (planned["changed"], done["changed"]) == (True, True)
+    assert (planned["actions"], planned["diff"]) == (done["actions"], done["diff"])
+    assert hvm.settled(after) == []
+    again = hvm.devices(**after)
+    assert (again.get("failed"), again["changed"], again["actions"]) == (None, False, [])
+    assert hvm.repair(check=True)["findings"] == []
+
+
+def test_what_is_told(plain: Host) -> None:
+    result = plain.run("domain_devices", {"domains": {"h1": {"devices": [A, B]}}, "converge": "active"})
+    [domain] = result["domains"]
+    assert [one["converged"] for one in domain["devices"]] == ["active", "active"]
+    assert [one["guest_address"] for one in domain["devices"]] == ["0000:00:03.00", "0000:00:04.00"]
+    assert [one["added"] for one in domain["cycles"]] == [[A], [B]]
+    assert {one["node"] for one in domain["timeline"]} == {
+        "device model/pci-pt-01_00.0",
+        "device model/pci-pt-02_00.0",
+    }
+
+
+def test_two_functions_of_a_slot_have_slots_of_their_own(hvm: Host) -> None:
+    done = hvm.devices(h1=[TWIN_0, TWIN_1])
+    assert not done.get("failed"), done["msg"]
+    assert hvm.settled({"h1": [TWIN_0, TWIN_1]}) == []
+    assert not hvm.devices(h1=[TWIN_1]).get("failed")
+    assert hvm.settled({"h1": [TWIN_1]}) == []
+
+
+def test_a_stub_domain_is_not_to_be_named(stubbed: Host) -> None:
+    refused = stubbed.devices(**{"h1-dm": [A]})
+    assert "h1-dm runs the device model" in refused["conflicts"][0]
+
+
+# ---- what may go wrong
+
+PLAIN = [
+    Scenario(
+        f"HVM, {change}: the guest does not eject", *CHANGES[change], inject("refuse-eject", domain="h1"),
+        calm=inject("refuse-eject", domain="h1", refuse=False), says=(device, "did not let"), also=also,
+    )
+    for change, device, also in (
+        ("fewer", A, None),
+        ("both", A, {"h1": [B]}),
+        ("last device", A, None),
+        ("to PV", A, {}),
+        ("swap with PV", B, {}),
+    )
+] + [
+    Scenario(
+        f"HVM, {change}: the guest is paused", *CHANGES[change], pause(True), calm=pause(False),
+        outcomes=("ok",) if change in ("first device", "more") else ("error",),
+    )
+    for change in ("first device", "more", "fewer", "last device")
+] + [
+    Scenario(
+        f"HVM, {change}: the guest ejects later than xl waits", *CHANGES[change],
+        inject("eject-late", domain="h1", seconds=0.8), outcomes=("ok",), timeout=15,
+    )
+    for change in ("fewer", "both", "to PV", "swap with PV")
+] + [
+    Scenario(
+        f"HVM, {change}: Xen refuses a device after QEMU has it", *CHANGES[change], inject("broken", device=device),
+        calm=inject("broken", device=device, broken=False), says=(device, "assign"), timeout=15,
+        also={"g1": [], "h1": []} if change == "from PV" else None,
+    )
+    for change, device in (("first device", A), ("more", B), ("three", B), ("three", C), ("both", C), ("from PV", A))
+] + [
+    Scenario(
+        "HVM, three: Xen refuses the third, and the guest keeps the others", *CHANGES["three"],
+        both(inject("broken", device=C), inject("refuse-eject", domain="h1")),
+        calm=both(inject("broken", device=C, broken=False), inject("refuse-eject", domain="h1", refuse=False)),
+        says=(A, B, C, "taken back"), timeout=10,
+    ),
+    Scenario(
+        "HVM: a reset fails before an attach", *CHANGES["more"], inject("reset-fails", device=B),
+        calm=inject("reset-fails", device=B, fails=False), says=(B, "reset"),
+    ),
+    Scenario(
+        "HVM: QEMU does not answer", *CHANGES["more"], inject("qemu-silent", domain="h1"),
+        calm=inject("qemu-silent", domain="h1", silent=False), outcomes=("refused",), says=("QEMU", "did not answer"),
+    ),
+    Scenario(
+        "HVM: QEMU falls silent in the middle", *CHANGES["first device"], nothing,
+        inject("qemu-silent", domain="h1"), ("/local/domain/0/backend/pci/4/0/dev-0", A),
+        calm=inject("qemu-silent", domain="h1", silent=False), says=("QEMU", "did not answer", "is not known"),
+    ),
+    Scenario(
+        "HVM: the guest dies at its first device", *CHANGES["first device"],
+        inject("die-at", domain="0", step="backend:2", victim="h1"), outcomes=("ok", "error"), again=False,
+    ),
+    Scenario(
+        "HVM: without a driver, active wanted", *CHANGES["first device"], pause(True), calm=pause(False),
+        says=("driver", A), level="active",
+    ),
+]  # fmt: skip
+
+STUB = [
+    replace(one, name=one.name.replace("HVM", "stub domain"))
+    for one in PLAIN
+    if "later than xl" not in one.name and "in the middle" not in one.name and "dies" not in one.name
+] + [
+    Scenario(
+        f"stub domain, {change}: it is silent at {step}", *CHANGES[change], inject("silent", domain="h1-dm", step=step),
+        calm=inject("resume", domain="h1-dm", step=step), says=(A if change != "more" else B,),
+        outcomes=("error",) if "frontend:1" in step or "frontend:7" in step else ("ok", "error"),
+    )
+    for change, steps in (
+        ("first device", ("frontend:1", "frontend:4")),
+        ("more", ("frontend:7", "frontend:8")),
+        ("fewer", ("frontend:7", "frontend:8")),
+        ("last device", ("frontend:5",)),
+    )
+    for step in steps
+] + [
+    Scenario(
+        f"stub domain, {change}: it is late at {step}", *CHANGES[change],
+        inject("late", domain="h1-dm", step=step, seconds=0.7),
+        calm=inject("late", domain="h1-dm", step=step, seconds=0),
+        outcomes=("ok", "error") if change == "fewer" else ("ok",), timeout=15,
+    )
+    for change, step in (("first device", "frontend:1"), ("more", "frontend:7"), ("fewer", "frontend:7"))
+] + [
+    Scenario(
+        f"stub domain, {change}: pciback refuses", *CHANGES[change], inject("refuse-export", device=device),
+        calm=inject("refuse-export", device=device, refuse=False), says=(device,), timeout=15,
+    )
+    for change, device in (("first device", A), ("more", B))
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("scenario", PLAIN, ids=[scenario.name for scenario in PLAIN])
+def test_no_false_ok(plain: Host, scenario: Scenario, record_property: Callable[[str, object], None]) -> None:
+    perform(plain, scenario, record_property)
+
+
+@pytest.mark.parametrize("scenario", STUB, ids=[scenario.name for scenario in STUB])
+def test_no_false_ok_with_a_stub_domain(
+    stubbed: Host, scenario: Scenario, record_property: Callable[[str, object], None]
+) -> None:
+    perform(stubbed, scenario, record_property)
+
+
+@contextmanager
+def held_socket(host: Host) -> Iterator[None]:
+    """Somebody else is QEMU's client, without libxl's lock."""
+    with socket.socket(socket.AF_UNIX) as other:
+        other.connect(str(host.directory / "run" / f"qmp-libxl-{host.guest('h1')['domid']}"))
+        assert b"QMP" in other.recv(4096)
+        yield
+
+
+def test_another_client_holds_the_socket(plain: Host, record_property: Callable[[str, object], None]) -> None:
+    record_property("scenario", "HVM: somebody else holds QEMU's socket")
+    with held_socket(plain):
+        refused = plain.devices(h1=[A])
+    record_property("happened", refused["msg"][:150])
+    assert "holds its socket" in refused["conflicts"][0]
+    assert plain.wrong({"h1": []}) == []
+    assert not plain.devices(h1=[A]).get("failed")
+
+
+# ---- what was left, and its repair
+
+
+def qmp(host: Host, command: str, **arguments: str) -> None:
+    """Tell QEMU something, behind libxl's back."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(host.directory / "run" / f"qmp-libxl-{host.guest('h1')['domid']}"))
+        stream = connection.makefile("rw")
+        stream.readline()
+        for name, values in (("qmp_capabilities", {}), (command, arguments)):
+            stream.write(json.dumps({"execute": name, "arguments": values}) + "\n")
+            stream.flush()
+            assert "return" in json.loads(stream.readline())
+
+
+def late_eject(host: Host) -> None:
+    """traces: xl gives up on a paused guest, which ejects the device when it wakes up."""
+    pause(True)(host)
+    assert host.xl("pci-detach", "h1", A).returncode == 1
+    pause(False)(host)
+
+
+def unlisted(host: Host) -> None:
+    """xl was killed after QEMU had the device: the next attach fails with a duplicate ID."""
+    host.act(("write", marker(B), str(host.guest("h1")["domid"])), ("assign", str(host.guest("h1")["domid"]), B))
+    qmp(host, "device_add", driver="xen-pci-passthrough", id="pci-pt-02_00.0", hostaddr=B)
+
+
+def refused_by_xen(host: Host) -> None:
+    """xl leaves the device in QEMU when Xen refuses it, and removes its marker."""
+    host.inject("broken", device=B)
+    assert host.xl("pci-attach", "h1", B).returncode == 1
+    host.inject("broken", device=B, broken=False)
+    if not host.guest("h1")["stub"]:
+        assert "Duplicate" in host.xl("pci-attach", "h1", B).stderr
+
+
+def half_detached(host: Host) -> None:
+    """The guest has ejected the device, and xl was killed before it took any right."""
+    qmp(host, "device_del", id="pci-pt-01_00.0")
+    time.sleep(0.1)
+
+
+LEFT: dict[str, tuple[Act, str, list[str]]] = {
+    "ejected late": (late_eject, "stale_record", []),
+    "half detached": (half_detached, "stale_record", []),
+    "half attached": (unlisted, "unlisted_device", [A]),
+    "refused by Xen": (refused_by_xen, "unlisted_device", [A]),
+}
+
+
+@pytest.mark.parametrize("left", LEFT.values(), ids=LEFT)
+def test_the_doctor(
+    hvm: Host,
+    left: tuple[Act, str, list[str]],
+    record_property: Callable[[str, object], None],
+    request: pytest.FixtureRequest,
+) -> None:
+    record_property("scenario", f"doctor, {request.node.callspec.id}")
+    make, fault, healed = left
+    assert not hvm.devices(h1=[A]).get("failed")
+    if make is late_eject and hvm.guest("h1")["stub"]:
+        pytest.skip("xl does not ask the guest where there is a stub domain")
+    make(hvm)
+    before = len(hvm.ask("trace"))
+    prescribed = hvm.repair(check=True)
+    record_property("happened", prescribed["actions"][0][:150])
+    assert fault in {one["fault"] for one in prescribed["findings"]}
+    assert (prescribed["changed"], len(hvm.ask("trace"))) == (True, before)
+    repaired = hvm.repair()
+    assert not repaired.get("failed"), repaired["msg"]
+    assert hvm.wrong({"h1": healed}) == []
+    assert hvm.repair(check=True)["findings"] == []
+
+
+@pytest.mark.parametrize("left", LEFT.values(), ids=LEFT)
+def test_the_next_run_finishes_it(hvm: Host, left: tuple[Act, str, list[str]]) -> None:
+    assert not hvm.devices(h1=[A]).get("failed")
+    left[0](hvm)
+    done = hvm.devices(h1=[A, B])
+    assert not done.get("failed"), done["msg"]
+    assert hvm.settled({"h1": [A, B]}) == []
+
+
+def test_a_silent_device_model_is_named_and_has_no_recipe(plain: Host) -> None:
+    assert not plain.devices(h1=[A]).get("failed")
+    plain.inject("qemu-silent", domain="h1")
+    repaired = plain.repair()
+    plain.inject("qemu-silent", domain="h1", silent=False)
+    assert (repaired["failed"], [one["fault"] for one in repaired["findings"]]) == (True, ["silent_device_model"])
+    assert plain.settled({"h1": [A]}) == []
+
+
+# ---- killed in the middle
+
+
+@pytest.mark.parametrize("change", ["three", "both", "last device"])
+def test_killed_while_xl_works(hvm: Host, change: str, record_property: Callable[[str, object], None]) -> None:
+    """xl goes on by itself; the next run finds what has come of it."""
+    before, after = CHANGES[change]
+    task = {"domains": {"h1": {"devices": list(after["h1"]), "exclusive": True}}, "timeout": 15}
+    for kill_at in itertools.count(0, 5):
+        assert not hvm.devices(h1=list(before["h1"])).get("failed")
+        killed = hvm.run("domain_devices", task, kill_at=kill_at)
+        done = hvm.run("domain_devices", task)
+        assert not done.get("failed"), (kill_at, done["msg"])
+        assert hvm.settled(after) == [], kill_at
+        if "killed" not in killed:
+            break
+    record_property("scenario", f"HVM, {change}: killed")
+    record_property("happened", f"at {kill_at // 5} points, finished by the next run each time")
+    assert kill_at > 5
