@@ -1,7 +1,7 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs the real modules on a simulated host, each in a process of its own that can be killed at any point.
+"""Runs the real modules on a host, simulated or of the lab, each in a process that can be killed at any point.
 
 Started with the host's variables, it answers each line of JSON with a line of JSON. Every run is a fork,
 so nothing is imported twice. For a kill, the classes that reach outside are wrapped (here, not in the
@@ -10,14 +10,19 @@ product): they count their calls, and the process kills itself at the call that 
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import functools
 import importlib
 import io
+import itertools
 import json
 import os
 import signal
 import sys
 import threading
+import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from typing import Any
@@ -35,15 +40,21 @@ MODULES = {
 }
 #: Requests to xenstored that change something. A read before which the process dies is the change before it.
 CHANGES = {Op.WRITE: "write", Op.RM: "rm", Op.MKDIR: "mkdir", Op.SET_PERMS: "perms", Op.TRANSACTION_END: "commit"}
+#: Seconds for a node to become what `act` waits for; under emulation a guest needs many.
+PATIENCE = 60.0
 HYPERCALLS = ("assign", "deassign", "ioports", "iomem", "irq", "map_pirq", "unmap_pirq")
 
 
 class Points:
-    """Counts every change, before and after it; kills this process at one of them."""
+    """Names every change, before and after it; kills this process at one of them: a number, or how a name begins.
 
-    def __init__(self, kill_at: int | None) -> None:
+    What comes again under the same name is numbered: `after commit T #2`.
+    """
+
+    def __init__(self, kill_at: int | str | None) -> None:
         self._kill_at = kill_at
         self._lock = threading.Lock()
+        self._times: Counter[str] = Counter()
         self.names: list[str] = []
 
     def around(self, name: str, call: Callable[[], Any]) -> Any:
@@ -54,9 +65,12 @@ class Points:
 
     def _pass(self, name: str) -> None:
         with self._lock:
-            if len(self.names) == self._kill_at:
+            self._times[name] += 1
+            numbered = f"{name} #{self._times[name]}"
+            by_name = isinstance(self._kill_at, str) and numbered.startswith(self._kill_at)
+            if by_name or len(self.names) == self._kill_at:
                 os.kill(os.getpid(), signal.SIGKILL)
-            self.names.append(name)
+            self.names.append(numbered)
 
 
 def watch(points: Points) -> None:
@@ -80,14 +94,14 @@ def watch(points: Points) -> None:
         points.around(f"sysfs {file.name} {sbdf}", lambda: write(self, file, text, sbdf, purpose))
 
     sysfs.Sysfs._write = counted_write  # type: ignore[method-assign]
-    for name in HYPERCALLS:
-        real = getattr(hypervisor._Binding, name)
+    for way, name in itertools.product((hypervisor._Binding, hypervisor._Library), HYPERCALLS):
+        real = getattr(way, name)
 
         def counted(self: Any, *arguments: Any, _real: Any = real, _name: str = name) -> Any:
             shown = " ".join(map(str, arguments))
             return points.around(f"xen {_name} {shown}", lambda: _real(self, *arguments))
 
-        setattr(hypervisor._Binding, name, counted)
+        setattr(way, name, counted)
 
 
 def run(module: str, parameters: dict[str, Any], check: bool, points: Points) -> dict[str, Any]:
@@ -106,16 +120,36 @@ def run(module: str, parameters: dict[str, Any], check: bool, points: Points) ->
 
 
 def act(steps: list[list[Any]]) -> dict[str, Any]:
-    """Somebody else's hands: xenstore (write, remove), Xen (assign, deassign) and sysfs (unbind, bind, permissive)."""
+    """Somebody else's hands: xenstore (write, remove), Xen (assign, deassign) and sysfs (unbind, bind, permissive).
+
+    `until PATH VALUE` waits for a node; `pause_at PATH VALUE DOMID` then pauses the guest before it gets further,
+    on real Xen only.
+    """
     with open_outside() as outside:
         for what, *words in steps:
             if what in ("write", "remove"):
                 getattr(outside.store, what)(*words)
             elif what in ("assign", "deassign"):
                 getattr(outside.hypervisor, what)(int(words[0]), Sbdf.parse(words[1]))
+            elif what in ("until", "pause_at"):
+                _until(outside.store, words[0], words[1])
+                if what == "pause_at":
+                    hypervisor._check(_pause(int(words[2])), f"pause domain {words[2]}")
             else:
                 getattr(outside.sysfs, what)(Sbdf.parse(words[0]), *words[1:])
     return {}
+
+
+def _until(store: xenstore.XenStore, path: str, value: str) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while (now := store.read(path)) != value:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{path} is {now}, not {value}")
+
+
+def _pause(domid: int) -> int:
+    library = hypervisor._find_library()
+    return library._call("xc_domain_pause", ctypes.c_uint32(domid)) if library is not None else errno.ENOSYS
 
 
 def serve() -> None:

@@ -6,10 +6,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from xenlab import Guest, Host, disks, topology
 
+#: Interrupts from here on are messages, not lines: the IO-APIC has 24 pins.
+_MESSAGES = 24
 _BDF = re.compile(r"[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
 
 
@@ -50,3 +53,74 @@ def traces_of(host: Host, parts: Iterable[topology.Device]) -> list[str]:
         for line in nodes.splitlines()
         if any(f'"{name}"' in line for name in names) or any(f"{key}/domid" in line for key in keys)
     ]
+
+
+@dataclass(frozen=True)
+class XensView:
+    """What Xen itself says: numbers that each guest may use, by kind, and each device's owner.
+
+    Owners are as Xen calls them: d1, and DomIO for its quarantine. Empty kinds are left out.
+    """
+
+    rights: Mapping[int, Mapping[str, set[int]]]
+    owners: Mapping[str, str]
+
+
+def xens_view(host: Host) -> XensView:
+    """By Xen's debug keys: `q` writes the domains, `Q` the devices into its log."""
+    log = host.run("xl dmesg -c > /dev/null; xl debug-keys qQ; xl dmesg").stdout
+    rights: dict[int, dict[str, set[int]]] = {}
+    domid = 0
+    for line in log.splitlines():
+        if found := re.search(r"Rangesets belonging to domain (\d+)", line):
+            domid = int(found[1])
+            rights[domid] = {}
+        elif not domid:  # dom0 may use nearly everything
+            continue
+        elif found := re.search(r"(Interrupts|I/O Memory|I/O Ports) +\{ (.+) \}", line):
+            rights[domid][found[1]] = _numbers(found[2], 10 if found[1] == "Interrupts" else 16)
+    return XensView(rights, dict(re.findall(rf"({_BDF.pattern}) - (d\d+|DomIO)\S* - node", log)))
+
+
+def rights_due(host: Host, devices: Iterable[str]) -> dict[str, set[int]]:
+    """The rights that a domain with exactly these devices has, by what sysfs says of them; the kinds are Xen's."""
+    due: dict[str, set[int]] = {}
+    for bdf in devices:
+        irq, *windows = host.run(f"cd /sys/bus/pci/devices/{bdf}; cat irq; head -n 7 resource").lines
+        if irq not in ("0", "255"):
+            due.setdefault("Interrupts", set()).add(int(irq))
+        for start, last, flags in ([int(word, 16) for word in line.split()] for line in windows):
+            if start and flags & 0x100:
+                due.setdefault("I/O Ports", set()).update(range(start, last + 1))
+            elif start:
+                due.setdefault("I/O Memory", set()).update(range(start >> 12, (last >> 12) + 1))
+    return due
+
+
+def not_as_xen_says(host: Host, guests: Mapping[str, Iterable[str]], others: Iterable[str] = ()) -> list[str]:
+    """Differences between what guests have by Xen's own word and these devices; `others` must be in its quarantine."""
+    view, problems = xens_view(host), []
+    owners = dict.fromkeys(others, "DomIO")
+    for name, devices in guests.items():
+        domid = host.guest(name).domid
+        owners.update(dict.fromkeys(devices, f"d{domid}"))
+        has, due = view.rights[domid], rights_due(host, devices)
+        if "Interrupts" in due and "Interrupts" in has:  # Xen adds those of messages
+            has = {**has, "Interrupts": {number for number in has["Interrupts"] if number < _MESSAGES}}
+        wrong = [kind for kind in {*has, *due} if has.get(kind) != due.get(kind)]
+        problems += [f"{name} has {kind} {_some(has.get(kind))}, not {_some(due.get(kind))}" for kind in wrong]
+    problems += [f"{bdf} is {view.owners.get(bdf)}'s" for bdf, owner in owners.items() if view.owners.get(bdf) != owner]
+    return problems
+
+
+def _numbers(text: str, base: int) -> set[int]:
+    """All numbers of ranges such as `20, 4000-401f`."""
+    numbers: set[int] = set()
+    for part in text.split(", "):
+        first, _dash, last = part.partition("-")
+        numbers.update(range(int(first, base), int(last or first, base) + 1))
+    return numbers
+
+
+def _some(numbers: set[int] | None) -> str:
+    return f"{sorted(numbers)[:4]} ({len(numbers)})" if numbers else "none"

@@ -5,20 +5,16 @@
 
 from __future__ import annotations
 
-import io
 import json
-import subprocess
-import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import ansible
+import product
 
 from plays.stage import GUESTS, Stage
-from xenlab import Host, ssh
+from xenlab import Host
 
-ROOT = Path(__file__).resolve().parents[3]
 LOG = "/var/log/xen/xenstored-access.log"
 PLACE = "/root/plays"
 BACKENDS = "/local/domain/0/backend/pci"
@@ -35,22 +31,7 @@ class LabStage(Stage):
         super().__init__()
         self._host = host
         self._start = 0
-        self._send()
-
-    def _send(self) -> None:
-        content = io.BytesIO()
-        with tarfile.open(fileobj=content, mode="w") as archive:
-            collection = "lib/ansible_collections/xen/pci/plugins"
-            for source, target in (
-                (ROOT / "plugins/module_utils", f"{collection}/module_utils"),
-                (ROOT / "plugins/modules", f"{collection}/modules"),
-                (Path(ansible.__path__[0]) / "module_utils", "lib/ansible/module_utils"),
-                (Path(ansible.__path__[0]) / "module_utils/__init__.py", "lib/ansible/__init__.py"),
-                *((path, path.name) for path in Path(__file__).parent.glob("in_dom0/*.py")),
-            ):
-                archive.add(source, target, filter=lambda one: None if one.name.endswith("__pycache__") else one)
-        words = [*ssh.command(self._host.directory), f"rm -rf {PLACE}; mkdir {PLACE}; tar -x -C {PLACE}"]
-        subprocess.run(words, input=content.getvalue(), check=True)
+        product.send(self._host, PLACE, Path(__file__).parent.glob("in_dom0/*.py"))
 
     def run(self, words: Sequence[str]) -> tuple[int, str]:
         done = self._host.run(words, check=False, timeout=600)
