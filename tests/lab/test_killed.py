@@ -1,0 +1,64 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""domain_devices is killed at places of its work on real Xen, and run again: all is as declared then.
+
+The fault suite does it at every place there is, on the simulator. What a place is called is told by its process
+(tests/faults/module_process.py): `commit T #2` is the end of a run's second transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from ward import Ward, ward
+
+from xenlab import Host, topology
+
+PARTS = (topology.NICS[0], topology.EDUS[0])
+A, E = (part.bdf for part in PARTS)
+PLAYS = {"first": ([], [A]), "more": ([A], [A, E]), "remove": ([A, E], [A]), "last": ([A], [])}
+
+#: In an order in which most begin with what the one before has left.
+PLACES = [
+    ("first", "after xen iomem", "after the first right"),
+    ("last", "after commit T #1", "the guest is asked to close"),
+    ("first", "before rm /local/domain/0/error", "all rights given, nothing said to the guest"),
+    ("last", "before commit T #2", "both ends closed, not removed"),
+    ("first", "after commit T #2", "the connection begun"),
+    ("last", "after commit T #2", "the connection removed, all rights there"),
+    ("first", "before commit T #2", "in the midst of the transaction"),
+    ("more", "after xen assign", "rights without an entry"),
+    ("remove", "after commit T #1", "the guest is asked to let go"),
+    ("more", "after commit T #2", "the guest is asked to look"),
+    ("remove", "before commit T #2", "let go, not compacted"),
+    ("remove", "after xen deassign", "half of the rights taken"),
+    ("last", "before rm /libxl/pci", "all rights taken, still marked"),
+]
+
+
+@pytest.fixture(scope="module")
+def lab(host: Host) -> Iterator[Ward]:
+    with ward(host, PARTS) as running:
+        yield running
+
+
+@pytest.mark.parametrize(("play", "place", "_when"), PLACES, ids=[f"{one[0]}: {one[2]}" for one in PLACES])
+def test_killed_and_run_again(lab: Ward, play: str, place: str, _when: str) -> None:
+    try:
+        is_finished_by_the_next_run(lab, play, place)
+    except BaseException:
+        lab.renew()
+        raise
+
+
+def is_finished_by_the_next_run(lab: Ward, play: str, place: str) -> None:
+    before, after = ({"g1": devices} for devices in PLAYS[play])
+    begun = lab.modules.devices(before)
+    assert not begun.get("failed"), begun["msg"]
+    assert lab.modules.devices(after, how={"kill_at": place}) == {"killed": 9}
+    second = lab.modules.devices(after)
+    assert not second.get("failed"), second["msg"]
+    assert lab.wrong(after) == []
+    assert lab.modules.repair(check=True)["findings"] == []
