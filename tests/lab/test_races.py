@@ -1,0 +1,104 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Something else happens to a guest in the midst of our run, on real Xen: no false success, nothing is left."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from looks import attached_by_xl
+from product import Modules, modules
+from ward import Ward, marker, ward
+
+from xenlab import Host, topology
+
+PARTS = (topology.NICS[0], topology.NICS[1], topology.EDUS[0])
+A, B, E = (part.bdf for part in PARTS)
+
+
+@pytest.fixture(scope="module")
+def lab(host: Host) -> Iterator[Ward]:
+    with ward(host, PARTS) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def others(host: Host, lab: Ward) -> Iterator[Modules]:
+    """A second process that runs modules."""
+    with modules(host, "/root/more-modules") as running:
+        yield running
+
+
+def adding(running: Modules, *devices: str) -> None:
+    """Start a run that gives g1 these devices, besides those that it has."""
+    running.ask("domain_devices", {"domains": {"g1": {"devices": list(devices)}}, "timeout": 120})
+
+
+def can_have(lab: Ward, *devices: str) -> None:
+    """After whatever has happened: all is as it must be once g1 is declared to have these."""
+    result = lab.modules.devices({"g1": devices})
+    assert not result.get("failed"), result["msg"]
+    assert lab.wrong({"g1": devices}) == []
+    assert lab.modules.repair(check=True)["findings"] == []
+
+
+def test_two_runs_of_ours(lab: Ward, others: Modules) -> None:
+    can_have(lab)
+    adding(lab.modules, A)
+    adding(others, E)
+    results: list[dict[str, Any]] = [lab.modules.answer(), others.answer()]
+    assert [result.get("msg") for result in results if result.get("failed")] == []
+    assert lab.wrong({"g1": [A, E]}) == []
+
+
+def test_xl_attaches_while_we_do(lab: Ward) -> None:
+    """xl takes no lock for as long as it looks, so it may overwrite our entry: then we must say so."""
+    can_have(lab, A)
+    adding(lab.modules, E)
+    lab.xl("pci-attach", "g1", B)
+    result = lab.modules.answer()
+    listed = attached_by_xl(lab.host, "g1")
+    assert A in listed
+    assert result.get("failed") or E in listed
+    repaired = lab.modules.repair()
+    assert not repaired.get("failed"), repaired["msg"]
+    can_have(lab, A, B, E)
+
+
+def test_the_guest_is_destroyed_while_it_answers(lab: Ward, others: Modules) -> None:
+    can_have(lab, A)
+    old = lab.g1
+    others.ask("act", [("until", marker(B), str(old))])
+    adding(lab.modules, B)
+    others.answer()
+    lab.xl("destroy", "g1")
+    result = lab.modules.answer()
+    assert result.get("failed") or result["changed"]
+    assert f"pci/{old}" not in lab.host.run("xenstore-ls -f /local/domain/0/backend", check=False).stdout
+    assert lab.wrong({"g2": []}) == []
+    lab.new_guest("g1")
+    can_have(lab, A, B)
+
+
+def test_the_guest_reboots_while_it_answers(lab: Ward, others: Modules) -> None:
+    """libxl builds it anew with what is in its stored configuration by then."""
+    can_have(lab, A)
+    old = lab.g1
+    others.ask("act", [("until", marker(E), str(old))])
+    adding(lab.modules, E)
+    others.answer()
+    lab.xl("reboot", "g1")
+    lab.modules.answer()
+    deadline = time.monotonic() + 240
+    while lab.host.run("xl domid g1", check=False).stdout.strip() in ("", str(old)):
+        assert time.monotonic() < deadline
+        time.sleep(1)
+    lab.host.guest("g1").run("true", timeout=240)
+    lab.know()
+    repaired = lab.modules.repair()
+    assert not repaired.get("failed"), repaired["msg"]
+    can_have(lab, A, E)
