@@ -224,7 +224,8 @@ def _files(boot: BootFacts, by_hide: list[Sbdf], by_unit: list[Sbdf]) -> dict[st
     if boot.has_initramfs and boot.initramfs_tool is InitramfsTool.INITRAMFS_TOOLS:
         files[INITRAMFS_HOOK] = _hook()
     elif boot.has_initramfs:
-        files[DRACUT] = _text('add_drivers+=" xen-pciback "')
+        # dracut takes /etc/modprobe.d only into images that are made for this host alone (its module kernel-modules).
+        files[DRACUT] = _text('add_drivers+=" xen-pciback "', f'install_items+=" /{MODPROBE} "')
     return files
 
 

@@ -91,7 +91,7 @@ def test_the_initramfs_gets_pciback_and_is_rebuilt() -> None:
     assert (plan.files[INITRAMFS_HOOK] or "").startswith("#!/bin/sh\n")
     assert plan.stages == (Stage.INITRAMFS,)
     plan = plan_boot(replace(DEBIAN, initramfs_tool=InitramfsTool.DRACUT), {A})
-    assert lines(plan, DRACUT) == ['add_drivers+=" xen-pciback "']
+    assert lines(plan, DRACUT) == ['add_drivers+=" xen-pciback "', f'install_items+=" /{MODPROBE} "']
     assert INITRAMFS_HOOK not in plan.files
 
 
