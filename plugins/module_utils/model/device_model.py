@@ -17,7 +17,7 @@ from ..values.address import GuestAddress, Sbdf
 
 #: Slots of the bus that a guest has from QEMU.
 SLOTS = 32
-_LAST_FUNCTION = 7
+_BUSES, _FUNCTIONS = range(256), range(8)
 #: PCI_BAR_UNMAPPED: a window that the guest has not enabled; older QEMUs cut it to the width of the window.
 _NOT_MAPPED = (2**64 - 1, 2**32 - 1)
 
@@ -72,7 +72,8 @@ def read_bus(answer: Any) -> DeviceModel:
     try:
         for device in [device for bus in answer for device in bus["devices"]]:
             name, slot, function = device["qdev_id"], device["slot"], device["function"]
-            if not (isinstance(name, str) and 0 <= slot < SLOTS and 0 <= function <= _LAST_FUNCTION):
+            place = device["bus"] in _BUSES and slot in range(SLOTS) and function in _FUNCTIONS
+            if not (isinstance(name, str) and place and {type(slot), type(function), type(device["bus"])} == {int}):
                 raise ValueError(name)
             used.add(slot)
             if name.startswith("pci-pt-"):
