@@ -81,8 +81,10 @@ options:
     description:
       - How far a device must have come before the task calls it done.
       - V(connected) means that pciback has exported it, both ends of the connection are at rest, and Xen
-        says that a guest owns it.
-      - V(active) means also that a driver in the guest has enabled it, as its configuration space shows.
+        says that a guest owns it. For an HVM guest, the guest's device model (QEMU) has it on its PCI bus, and
+        Xen says that a guest owns it.
+      - V(active) means also that a driver in the guest has enabled it, as its configuration space shows. Of an HVM
+        guest, its device model shows that one of the device's windows is mapped.
         A device without a driver in the guest never becomes active. It stays attached then, and the task fails.
     type: str
     choices: [connected, active]
@@ -109,6 +111,8 @@ options:
     type: int
     default: 60
 notes:
+  - HVM guests are changed through C(xl), one device at a time, whether their device model is in dom0 or in a stub
+    domain. It is asked what came of it. That a guest was asked to eject a device cannot be taken back.
   - A domain's configuration must allow devices when the domain is created (C(passthrough="enabled"), and C(e820_host=1)
     for a PV guest). RV(xen.pci.host_info#module:domains[].hotplug_ready) tells which domains can take them, and why
     others cannot.
@@ -249,7 +253,7 @@ domains:
           type: str
           returned: success
         guest_address:
-          description: Address in the guest, as pciback publishes it.
+          description: Address in the guest, as pciback publishes it, or the device model of an HVM guest has it.
           type: str
           returned: success
         sub_state:

@@ -75,7 +75,9 @@ options:
       - refused_cycle
       - rights_missing
       - shared_device
+      - silent_device_model
       - silent_guest
+      - stale_record
       - sticky_permissive
       - stuck_cycle
       - stuck_kernel_device
@@ -84,6 +86,7 @@ options:
       - unexported_entry
       - unfinished_close
       - unfinished_removal
+      - unlisted_device
       - unquarantined
       - wrong_marker
   settle:
