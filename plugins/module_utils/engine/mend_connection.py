@@ -36,7 +36,9 @@ _KERNEL_LOOK_AGAIN = 0.01
 _ANSWER_SECONDS = 2.0
 #: Until the guest's xenbus has seen that the old connection is gone; nothing in dom0 shows it. A guest that sees
 #: the new one too early keeps its old device and never connects (seen with 0.5 s on a slow host): then once more.
-_GUEST_SECONDS = (2.0, 10.0)
+_GUEST_SECONDS = 2.0
+_SLOW_GUEST_SECONDS = 10.0
+_MOST_TRIES = 3
 _BOTH_CLOSED = (XenbusState.CLOSED, XenbusState.CLOSED)
 
 Mending = Generator[Any, Any, "str | None"]
@@ -75,10 +77,15 @@ class _Patient:
         while self.outside.sysfs.backend_device_exists(self.domid):
             yield Again(_KERNEL_LOOK_AGAIN)
 
-    def rest(self, seconds: float) -> Flow:
-        """Wait until both ends are connected; no error if they are not in time."""
+    def rest(self, seconds: float, or_closed: bool = False) -> Flow:
+        """Wait until both ends are connected, or the guest has closed; no error if they are not in time."""
         until = min(self.clock.deadline, time.monotonic() + seconds)
-        while time.monotonic() < until and self.ends() != (XenbusState.CONNECTED, XenbusState.CONNECTED):
+        while time.monotonic() < until:
+            back, front = self.ends()
+            if (back, front) == (XenbusState.CONNECTED, XenbusState.CONNECTED):
+                return
+            if or_closed and front is XenbusState.CLOSED:
+                return
             yield Again(_KERNEL_LOOK_AGAIN)
 
 
@@ -178,13 +185,18 @@ def _recreate(patient: _Patient) -> Mending:
         if one in host.devices and host.devices[one].in_pciback and host.xen_owners.get(one) is not XenOwner.HOST
     ]
     yield from _dissolve(patient)
-    for tries_left, pause in zip(range(len(_GUEST_SECONDS), 0, -1), _GUEST_SECONDS) if devices else ():
+    pause = _GUEST_SECONDS
+    for _try in range(_MOST_TRIES) if devices else ():
         yield Again(pause)
         _create(patient, devices)
         # Whatever happens, time must be left for taking the connection and its rights back.
-        yield from patient.rest((patient.clock.deadline - time.monotonic()) / (tries_left + 1))
+        yield from patient.rest((patient.clock.deadline - time.monotonic()) / 2, or_closed=True)
         if patient.ends() == (XenbusState.CONNECTED, XenbusState.CONNECTED):
             return None
+        # A guest with drivers waits 2 s at each access to configuration space that nobody answers any more (do_pci_op
+        # of xen-pcifront), half a minute in all. It ends by writing Closed into what is new by then: now it is ready.
+        is_ready = patient.ends()[1] is XenbusState.CLOSED
+        pause = 0.0 if is_ready else _SLOW_GUEST_SECONDS
         yield from take_back.create(patient.outside, patient.domid, devices)
     return f"{patient.name} did not connect again in time" if devices else None
 

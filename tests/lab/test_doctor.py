@@ -1,0 +1,261 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Bad states on real Xen, made by what makes them: xen.pci.repair names and mends them, for the guest's benefit.
+
+The fault suite does the same on the simulator, with more states; what is seen here is that real kernels agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+
+import pytest
+from ward import Ward, marker, ward
+
+from xenlab import Host, topology
+
+PARTS = (topology.NICS[0], topology.NICS[1], topology.EDUS[0])
+A, B, E = (part.bdf for part in PARTS)
+OUTSIDE = topology.NICS[2].bdf
+QUARANTINE = 0x7FF1
+ENTRY = ("dev", "key", "state", "vdev", "opts")
+
+
+Break = Callable[[Ward], object]
+
+
+@dataclass(frozen=True)
+class Sick:
+    """A bad state. `found`: the faults named at first; `healed`: what g1 has in the end.
+
+    `asked`: the faults to name for repair; `paused`: g1 is woken up afterwards, and does by itself what is `awaited`.
+    """
+
+    name: str
+    before: Collection[str]
+    make: Break
+    found: Collection[str]
+    healed: Collection[str]
+    asked: Collection[str] = ()
+    awaited: Collection[str] = ()
+    paused: bool = False
+
+
+def entry(lab: Ward, index: int, device: str, state: str = "1") -> list[tuple[object, ...]]:
+    return [
+        *[("write", lab.back(f"{kind}-{index}"), device) for kind in ("dev", "key")],
+        ("write", lab.back(f"state-{index}"), state),
+        ("write", lab.back("num_devs"), str(index + 1)),
+    ]
+
+
+def refused_by_pciback(lab: Ward) -> None:
+    """A device that pciback does not have, written by a toolstack that did not look."""
+    lab.act(*entry(lab, 1, OUTSIDE), ("write", lab.back("state"), "7"), ("until", lab.back("state"), "5"))
+
+
+def uncompacted(lab: Ward) -> None:
+    """The guest and pciback have let the first device go, and then the toolstack died."""
+    begin = ("write", lab.back("state-0"), "5"), ("write", lab.back("state"), "7")
+    lab.act(*begin, ("until", lab.back("state"), "4"))
+
+
+def removal_met_twice(lab: Ward) -> None:
+    """A removal that nobody compacted, and another change on top of it."""
+    uncompacted(lab)
+    lab.act(("write", lab.back("state"), "7"), ("until", lab.front("state"), "7"))
+
+
+def attached_while_paused(lab: Ward) -> None:
+    lab.xl("pause", "g1")
+    lab.xl("pci-attach", "g1", E)
+
+
+def detached_while_paused(lab: Ward) -> None:
+    """xl takes the rights, waits 10 s in vain, and calls it done."""
+    lab.xl("pause", "g1")
+    lab.xl("pci-detach", "g1", B)
+
+
+def attached_without_frontend(lab: Ward) -> None:
+    lab.xl("pci-attach", "g3", E)
+
+
+def marked_for_another(lab: Ward) -> None:
+    lab.act(("write", marker(A), str(lab.g3)))
+
+
+def missed_connect(lab: Ward) -> None:
+    """The guest sleeps when dom0 connects, and an impatient toolstack asks for the next change."""
+    lab.modules.ask("act", [("pause_at", lab.front("state"), "3", lab.g1), ("until", lab.back("state"), "4")])
+    lab.xl("pci-attach", "g1", A)
+    lab.modules.answer()
+    lab.xl("pci-attach", "g1", E)
+
+
+def unseen_entry(lab: Ward) -> None:
+    lab.act(*entry(lab, 1, E))
+
+
+def lost_entry(lab: Ward) -> None:
+    lab.act(("remove", lab.back("dev-0")))
+
+
+def half_compaction(lab: Ward) -> None:
+    uncompacted(lab)
+    moved = [("write", lab.back(f"{kind}-0"), B) for kind in ("dev", "key")]
+    lab.act(*moved, ("write", lab.back("state-0"), "3"), ("write", lab.back("vdev-0"), "0000:00:01.00"))
+
+
+def emptied(lab: Ward) -> None:
+    uncompacted(lab)
+    lab.act(("write", lab.back("num_devs"), "0"), *[("remove", lab.back(f"{kind}-0")) for kind in ENTRY])
+
+
+def closed_by_guest(lab: Ward) -> None:
+    """The guest finds no address of the device to remove, and gives up."""
+    begin = ("write", lab.back("state-0"), "5"), ("write", lab.back("state"), "7")
+    lab.act(("remove", lab.back("vdev-0")), *begin)
+    lab.act(("until", lab.front("state"), "5"), ("until", lab.back("state"), "5"))
+
+
+def close_unanswered(lab: Ward) -> None:
+    lab.xl("pause", "g1")
+    lab.act(("write", lab.back("online"), "0"), ("write", lab.back("state"), "5"))
+
+
+def close_unfinished(lab: Ward) -> None:
+    lab.act(("write", lab.back("online"), "0"), ("write", lab.back("state"), "5"), ("until", lab.back("state"), "6"))
+
+
+def acting(*steps: tuple[object, ...]) -> Break:
+    return lambda lab: lab.act(*steps)
+
+
+def rights_without_entry(lab: Ward) -> None:
+    lab.act(("write", marker(E), str(lab.g1)), ("assign", lab.g1, E))
+
+
+def owner_without_entry(lab: Ward) -> None:
+    lab.act(("assign", lab.g1, E))
+
+
+def rights_taken(lab: Ward) -> None:
+    lab.act(("deassign", lab.g1, A))
+
+
+def state_not_followed(lab: Ward) -> None:
+    lab.act(("write", lab.back("state"), "8"))
+
+
+def quarantine_lost(lab: Ward) -> None:
+    """Of a device that had no driver, xl leaves no record; only we do."""
+    lab.act(("remove", "/tool/xen-pci"), ("deassign", QUARANTINE, E))
+
+
+#: In an order in which A is the first entry wherever it matters: entries are numbered as they come.
+SICK = [
+    Sick("no bad state", [], lambda lab: None, [], []),
+    Sick(
+        "a permissive setting that stuck",
+        [],
+        acting(("set_permissive", E)),
+        ["sticky_permissive"],
+        [],
+        asked=["sticky_permissive"],
+    ),
+    Sick("a device that is not in quarantine", [], quarantine_lost, ["unquarantined"], []),
+    Sick("a marker of a domain long gone", [], acting(("write", marker(A), "999")), ["dead_marker"], []),
+    Sick("a marker and rights without an entry", [], rights_without_entry, ["left_rights"], []),
+    Sick("an owner and nothing else", [], owner_without_entry, ["unexplained_owner"], []),
+    Sick(
+        "xl attached to a guest without pcifront",
+        [],
+        attached_without_frontend,
+        ["never_connected"],
+        [],
+        asked=["never_connected", "left_rights"],
+    ),
+    Sick(
+        "dom0's Connected was missed", [], missed_connect, ["missed_connect"], [A], awaited=["lost_event"], paused=True
+    ),
+    Sick("a change that pciback refused", [A], refused_by_pciback, ["refused_cycle", "not_in_pciback"], [A]),
+    Sick("xl attached to a paused guest", [A], attached_while_paused, ["silent_guest"], [A], paused=True),
+    Sick("an entry that pciback never saw", [A], unseen_entry, ["unexported_entry", "missing_marker"], [A]),
+    Sick("a marker lost", [A], acting(("remove", marker(A))), ["missing_marker"], [A]),
+    Sick("a marker of another guest", [A], marked_for_another, ["wrong_marker"], [A]),
+    Sick("rights taken from under a guest", [A], rights_taken, ["rights_missing"], [A]),
+    Sick("a state that pciback did not follow", [A], state_not_followed, ["lost_event"], [A]),
+    Sick("a request to close, not answered", [A], close_unanswered, ["unanswered_close"], [A], paused=True),
+    Sick(
+        "xl detached from a paused guest",
+        [A, B],
+        detached_while_paused,
+        ["silent_guest", "rights_missing", "missing_marker"],
+        [A, B],
+        paused=True,
+    ),
+    Sick("an entry that lost its dev-N", [A, B], lost_entry, ["disordered_entries", "lost_entry"], [A, B]),
+    Sick("a guest closed its end", [A, B], closed_by_guest, ["closed_connection"], [A, B]),
+    Sick("compaction that stopped half-way", [A, B], half_compaction, ["disordered_entries", "left_rights"], [B]),
+    Sick("num_devs=0", [A], emptied, ["empty_connection", "left_rights"], []),
+    Sick("a removal met twice", [A, B], removal_met_twice, ["stuck_cycle"], [B]),
+    Sick("a closed connection, not removed", [A], close_unfinished, ["unfinished_close"], []),
+    Sick("a removal without compaction", [A, B], uncompacted, ["unfinished_removal"], [B]),
+    Sick("a device unbound under a guest", [A, E], acting(("unbind", E)), ["not_in_pciback"], [A]),
+]
+
+
+@pytest.fixture(scope="module")
+def lab(host: Host) -> Iterator[Ward]:
+    with ward(host, PARTS) as running:
+        yield running
+
+
+def names(findings: list[Mapping[str, object]]) -> list[object]:
+    return sorted({finding["fault"] for finding in findings})
+
+
+@pytest.mark.parametrize("sick", SICK, ids=[sick.name for sick in SICK])
+def test_a_fault_is_named_and_mended(lab: Ward, sick: Sick) -> None:
+    try:
+        is_named_and_mended(lab, sick)
+    except BaseException:
+        lab.renew()
+        raise
+
+
+def test_what_xl_leaves_of_a_dead_guest(lab: Ward) -> None:
+    """xl gives up on a connection that is not at rest."""
+    try:
+        assert not lab.modules.devices({"g1": [A]}).get("failed")
+        close_unfinished(lab)
+        lab.xl("destroy", "g1")
+        assert names(lab.modules.repair(check=True)["findings"]) == ["ghost_connection"]
+        assert not lab.modules.repair().get("failed")
+        assert lab.wrong({"g2": []}) == []
+    finally:
+        lab.renew()
+    assert not lab.modules.devices({"g1": [A]}).get("failed")
+    assert lab.wrong({"g1": [A]}) == []
+
+
+def is_named_and_mended(lab: Ward, sick: Sick) -> None:
+    begun = lab.modules.devices({"g1": sick.before})
+    assert not begun.get("failed"), begun["msg"]
+    sick.make(lab)
+    try:
+        prescribed = lab.modules.repair(check=True)
+        assert names(prescribed["findings"]) == sorted(sick.found)
+        repaired = lab.modules.repair(faults=sorted(sick.asked))
+    finally:
+        if sick.paused:
+            lab.xl("unpause", "g1")
+    assert bool(repaired.get("failed")) == bool(sick.awaited), repaired.get("msg")
+    assert names(repaired["left"]) == sorted(sick.awaited)
+
+    assert lab.wrong({"g1": sick.healed}) == []
+    again = lab.modules.repair()
+    assert (again["changed"], names(again["left"])) == (False, [])
