@@ -119,8 +119,8 @@ requirements:
   - jmespath on the target, if the catalogue has pools with V(select)
 notes:
   - Needs root in dom0.
-  - A device is refused if it is a bridge (check V(bridge)) or carries the connection of Ansible (V(connection)).
-    Nobody can overrule that.
+  - A device is refused if it is a bridge (check V(bridge)), carries the connection of Ansible (V(connection)) or does
+    not answer (V(dead)). Nobody can overrule that.
   - It is refused as well, unless its V(waive) in O(catalogue) gives a reason for that check, if it is a part of the
     mainboard (V(mainboard)), a disk on it is in use (V(disk)), a network interface on it is up and has an address,
     the default route or something above it (V(network)), it carries the console (V(console)), it has virtual

@@ -158,6 +158,11 @@ devices:
       description: Number of a virtual function among those of its physical function.
       type: int
       sample: 0
+    answers:
+      description:
+        - Whether it answers at all. One that does not is given to nobody, and a pool does not choose it.
+      type: bool
+      sample: true
     acs:
       description:
         - Whether access control services (ACS) of PCI Express keep it from reaching its neighbours past the IOMMU.

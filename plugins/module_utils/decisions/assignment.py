@@ -273,7 +273,9 @@ def free(situation: Situation, sbdf: Sbdf) -> bool:
     if sbdf in situation.holders:
         return False
     device = situation.host.devices[sbdf]
-    return device.in_pciback or not _may_leave(situation, device, Wish(), situation.with_host, False).refusals
+    if device.in_pciback:
+        return device.answers
+    return not _may_leave(situation, device, Wish(), situation.with_host, False).refusals
 
 
 def against(situation: Situation, sbdf: Sbdf) -> Verdict:

@@ -52,6 +52,7 @@ def _device(device: PciDevice, remembered: Remembered) -> Facts:
         "reset_methods": list(device.reset_methods),
         "message_interrupts": device.message_interrupts,
         "acs": device.acs.value,
+        "answers": device.answers,
         "physfn": _text(device.physfn),
         "vf_index": device.vf_index,
         "virtfns": [str(function) for function in device.virtfns],
@@ -71,7 +72,7 @@ def _assignment(situation: Situation, device: PciDevice) -> Facts:
     refusals = verdict.refusals if verdict is not None else ()
     return {
         "assignable": device.in_pciback,
-        "free": sbdf not in situation.holders and not refusals,
+        "free": sbdf not in situation.holders and not refusals and device.answers,
         "refusals": [
             {"check": one.check.value, "reason": f"{one.reason}.", "waivable": one.waivable} for one in refusals
         ],

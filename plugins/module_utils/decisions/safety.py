@@ -44,11 +44,12 @@ class Check(Enum):
     SHARED_INTERRUPT = "shared-interrupt"
     GROUP = "group"
     ACS = "acs"
+    DEAD = "dead"
     PERMISSIVE = "permissive"
 
 
 #: Nobody may overrule these; permissive has a declaration of its own.
-_NEVER = (Check.BRIDGE, Check.CONNECTION, Check.PERMISSIVE)
+_NEVER = (Check.BRIDGE, Check.CONNECTION, Check.DEAD, Check.PERMISSIVE)
 
 
 @dataclass(frozen=True)
@@ -154,6 +155,12 @@ def ties(
     stays silent as long as drivers use message interrupts, so there the device's own ability decides.
     """
     device, found = topology.devices[sbdf], Ties()
+    if not device.answers:
+        text = (
+            f"{sbdf} does not answer: its configuration space reads as all ones, as after a reset that hung or without"
+            " power; switch the host off and on, or replace the device"
+        )
+        found.refusals.append(Refusal(sbdf, Check.DEAD, text, waivable=False))
     for page, users in sorted(topology.sharing_page(sbdf).items()):
         others = [one for one in users if one in apart]
         if others:

@@ -220,6 +220,11 @@ def _release(outside: Outside, host: Host, step: Release, note: Note | None, und
     sysfs, sbdf = outside.sysfs, step.sbdf
     if step.reset_after and not sysfs.reset(sbdf):
         raise SysfsError(f"{sbdf} was with domain {step.reset_after} and cannot be reset; leave it with pciback")
+    if not sysfs.answers(sbdf):
+        raise SysfsError(
+            f"{sbdf} does not answer{' after its reset' if step.reset_after else ''} (its configuration space reads as"
+            " all ones) and stays with pciback, where nobody uses it; switch the host off and on, or replace the device"
+        )
     try:
         outside.hypervisor.deassign(DOMID_IO, sbdf)
         undo.add(lambda: outside.hypervisor.assign(DOMID_IO, sbdf, relaxed=True))

@@ -38,6 +38,10 @@ class ConfigSpace:
     def __init__(self, read: Callable[[int, int], bytes]) -> None:
         self._read = read
 
+    def answers(self) -> bool:
+        """Whether anybody is there: what nobody answers reads as all ones, and so does a part of a virtual function."""
+        return self._header.count(0xFF) < _HEADER
+
     def header_type(self) -> int:
         """0 for a device, 1 for a bridge; the multi-function bit is left out."""
         return (self._number(_HEADER_TYPE, 1) or 0) & ~_MULTI_FUNCTION

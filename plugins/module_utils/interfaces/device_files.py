@@ -79,6 +79,7 @@ def read_device(directory: str, sbdf: Sbdf, around: Surroundings) -> PciDevice:
             message_interrupts=config.has_message_interrupts(),
             consoles=(*(["the firmware's display"] if boot_vga else []), *around.consoles.get(sbdf, ())),
             permissive=sbdf in around.permissive,
+            answers=config.answers(),
             port_type=config.port_type(),
             acs=config.acs(),
             pciback_slots=around.pciback_slots.get(sbdf, None if around.pciback_slots_cut else 0),

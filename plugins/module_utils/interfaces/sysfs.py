@@ -14,13 +14,14 @@ import errno
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from ..model.host import ConfigFlags, PciDevice
 from ..model.usage import GuestDisk
 from ..values.address import AddressError, Sbdf
+from .config_space import ConfigSpace
 from .consoles import consoles
 from .device_files import (
     Surroundings,
@@ -146,15 +147,13 @@ class Sysfs:
 
     def config_flags(self, sbdf: Sbdf) -> ConfigFlags:
         """What a driver has switched on in the device, from dom0's view. Raises SysfsError if it is gone."""
-        try:
-            with open_config(str(self._directory(sbdf))) as config:
-                return config.flags()
-        except OSError as error:
-            raise SysfsError(
-                f"the configuration space of {sbdf} cannot be read ({error.strerror});"
-                " check that the device is still there and that we are root",
-                error.errno or 0,
-            ) from error
+        with self._config(sbdf) as config:
+            return config.flags()
+
+    def answers(self, sbdf: Sbdf) -> bool:
+        """Whether the device answers at all. Raises SysfsError if it is gone."""
+        with self._config(sbdf) as config:
+            return config.answers()
 
     # ---- what changes something
 
@@ -243,6 +242,18 @@ class Sysfs:
         self._write(self._directory(sbdf) / "driver_override", "\n", sbdf, "be freed of its driver_override")
 
     # ---- how
+
+    @contextlib.contextmanager
+    def _config(self, sbdf: Sbdf) -> Iterator[ConfigSpace]:
+        try:
+            with open_config(str(self._directory(sbdf))) as config:
+                yield config
+        except OSError as error:
+            raise SysfsError(
+                f"the configuration space of {sbdf} cannot be read ({error.strerror});"
+                " check that the device is still there and that we are root",
+                error.errno or 0,
+            ) from error
 
     def _directory(self, sbdf: Sbdf) -> Path:
         return self._bus / "devices" / str(sbdf)

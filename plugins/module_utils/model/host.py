@@ -98,7 +98,7 @@ class PciDevice:
     the firmware calls the slot, `label` the device. `parent` is the bridge above. `interrupt_pin` 0: it has no line;
     `message_interrupts`: it can do without one. `consoles` says how the host's console depends on it.
     `pciback_slots` is how often pciback's list names it, None where the list is cut. `port_type` is PCI Express' own
-    number for what it is, None for conventional PCI.
+    number for what it is, None for conventional PCI. `answers` is False for a device that is broken or without power.
     """
 
     sbdf: Sbdf
@@ -136,6 +136,7 @@ class PciDevice:
     pciback_slots: int | None = 0
     port_type: int | None = None
     acs: Acs = Acs.UNKNOWN
+    answers: bool = True
 
     @property
     def is_bridge(self) -> bool:

@@ -183,6 +183,19 @@ def test_a_disk_that_qemu_serves_to_a_guest_must_stay(server: Server) -> None:
     assert server.assign("scratch", catalogue=catalogue)["waived"][0]["check"] == "disk"
 
 
+def test_a_device_that_died_is_given_to_nobody_and_stays_with_pciback(server: Server) -> None:
+    server.assign(NIC)
+    config = (server.directory / "sys/bus/pci/devices" / NIC / "config").resolve()
+    config.write_bytes(b"\xff" * 4096)
+    facts = server.facts(NIC)
+    assert (facts["answers"], facts["free"], facts["assignable"]) == (False, False, True)
+    refused = server.run("domain_devices", domains={"g1": {"devices": [NIC]}})
+    assert refused["failed"] and "(dead: cannot be waived)" in refused["msg"]
+    back = server.assign(NIC, state="absent")
+    assert f"{NIC} does not answer" in back["msg"] and "all devices are where they were" in back["msg"]
+    assert server.driver(NIC) == "pciback"
+
+
 def test_a_faulty_waiver_is_refused(untouched: Server) -> None:
     for waive, words in ({"bridge": "I dare"}, "no check that can be waived"), ({"disk": ""}, "give its reason"):
         result = untouched.assign("x", catalogue={"x": {"address": "00:1c.0", "waive": waive}})

@@ -233,6 +233,12 @@ def test_a_switch_above_a_switch_counts() -> None:
     assert f"and port {P2} of it has no ACS" in str(refusal)
 
 
+def test_a_device_that_does_not_answer_is_refused_whoever_wants_it() -> None:
+    (refusal,) = ties(topology(A={"answers": False}, B={}), A, ()).refusals
+    assert (refusal.check, refusal.waivable) == (Check.DEAD, False)
+    assert "all ones" in str(refusal)
+
+
 def test_functions_of_one_card_without_acs_are_warned_about() -> None:
     first, second = (Sbdf.parse(f"0000:01:00.{number}") for number in (0, 1))
     endpoint = {"port_type": 0, "acs": Acs.ABSENT, "reset_methods": FLR}

@@ -63,6 +63,7 @@ class World:
         self.slots = {C}
         self.unprobed: set[Sbdf] = set()
         self.overrides: dict[Sbdf, str] = {}
+        self.dead: set[Sbdf] = set()
         self.quarantine = {C}
         self.lifted: set[Sbdf] = set()
         self.owners: dict[Sbdf, XenOwner] = {}
@@ -96,6 +97,9 @@ class World:
 
     def clear_driver_override(self, sbdf: Sbdf) -> None:
         self.overrides.pop(sbdf, None)
+
+    def answers(self, sbdf: Sbdf) -> bool:
+        return sbdf not in self.dead
 
     def unbind(self, sbdf: Sbdf) -> None:
         if self.drivers[sbdf] is not None:
@@ -353,6 +357,15 @@ def test_without_the_reset_it_stays_with_pciback(outcome: Exception | bool) -> N
     world = Resettable(outcome)
     before = world.state()
     with pytest.raises(AssignmentError, match=r"reset"):
+        run(world, Release(C, "nvme", NVME, "web01"))
+    assert world.state() == before
+
+
+def test_a_device_that_its_reset_has_killed_stays_with_pciback() -> None:
+    world = Resettable(True)
+    before = world.state()
+    world.dead = {C}
+    with pytest.raises(AssignmentError, match="does not answer after its reset"):
         run(world, Release(C, "nvme", NVME, "web01"))
     assert world.state() == before
 

@@ -273,6 +273,9 @@ def test_a_capability_list_that_runs_in_a_circle_ends(tree: Tree) -> None:
 
 def test_a_device_that_does_not_answer_has_nothing_switched_on(tree: Tree) -> None:
     tree.device(NIC, config=b"\xff" * 4096)
+    tree.device(PORT)
+    assert not Sysfs(tree.root).device(NIC).answers
+    assert Sysfs(tree.root).device(PORT).answers
     assert Sysfs(tree.root).device(NIC).config == ConfigFlags()
     assert Sysfs(tree.root).device(NIC).serial is None
 
