@@ -50,8 +50,8 @@ options:
   faults:
     description:
       - Only these faults are looked for and mended.
-      - V(never_connected) and V(sticky_permissive) may be as somebody wants it (a guest that still boots, a
-        device that needs it). They are reported always and mended only if named here.
+      - V(never_connected), V(sticky_permissive) and V(stale_configuration) may be as somebody wants it (a guest that
+        still boots, a device that needs it) or do no harm. They are reported always and mended only if named here.
     type: list
     elements: str
     default: []
@@ -71,12 +71,14 @@ options:
       - missed_connect
       - missing_marker
       - never_connected
+      - not_configured
       - not_in_pciback
       - refused_cycle
       - rights_missing
       - shared_device
       - silent_device_model
       - silent_guest
+      - stale_configuration
       - stale_record
       - sticky_permissive
       - stuck_cycle

@@ -5,13 +5,17 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
-from simulated import TWIN_0, TWIN_1, A, B, C, D, Host, marker
+from simulated import AMPLE, TWIN_0, TWIN_1, A, B, C, D, Host, marker
+
+from ansible_collections.xen.pci.plugins.module_utils.decisions.faults import Fault
 
 Break = Callable[[Host], object]
 
@@ -77,11 +81,15 @@ def refused_by_pciback(host: Host) -> None:
     host.inject("refuse-export", device=B, refuse=False)
 
 
-def until(host: Host, path: str, value: str) -> None:
-    deadline = time.monotonic() + 5
-    while host.nodes().get(path) != value:
-        assert time.monotonic() < deadline, f"{path} is {host.nodes().get(path)}, not {value}"
+def wait(done: Callable[[], bool], complaint: str) -> None:
+    deadline = time.monotonic() + AMPLE
+    while not done():
+        assert time.monotonic() < deadline, complaint
         time.sleep(0.01)
+
+
+def until(host: Host, path: str, value: str) -> None:
+    wait(lambda: host.nodes().get(path) == value, f"{path} is not {value}")
 
 
 def stale_and_stuck(host: Host) -> None:
@@ -142,6 +150,49 @@ def answered_late(host: Host) -> None:
     host.devices(1, g1=[A, B])
     wake(host)
     until(host, front(1, "state"), "7")
+
+
+def pulled_out(host: Host) -> None:
+    """The host's kernel loses a device: a card that fell off the bus, or sysfs' `remove`."""
+    directory = host.directory / "sys" / "bus" / "pci" / "devices" / A
+    (directory / "remove").write_text("1")
+    wait(lambda: not directory.exists(), "the device is still there")
+
+
+def unheard_end(host: Host) -> None:
+    """The connection vanishes while dom0's kernel hears nothing, as after a xenstored that lost its watches."""
+    host.inject("deaf", domain="0")
+    host.act(("remove", back(1, "")[:-1]), ("remove", front(1, "")[:-1]))
+    host.inject("deaf", domain="0", deaf=False)
+
+
+def leaked(host: Host) -> None:
+    """pciback holds a device for a connection that failed, so it refuses it to everybody."""
+    host.inject("refuse-export", device=B)
+    host.xl("pci-attach", "g1", B)
+    host.repair()
+
+
+def stored(host: Host, name: str) -> Path:
+    """libxl's stored configuration of a guest."""
+    domid = host.guest(name)["domid"]
+    return next((host.directory / "var" / "lib" / "xen").glob(f"userdata-d.{domid}.*.libxl-json"))
+
+
+def unconfigured(host: Host) -> None:
+    """Another toolstack attached it: xenstore has it, libxl's configuration does not."""
+    file = stored(host, "g1")
+    config = json.loads(file.read_text().rstrip("\0"))
+    config["pcidevs"] = [one for one in config["pcidevs"] if one["bus"] != 1]
+    file.write_text(json.dumps(config) + "\0")
+
+
+def unmarked(host: Host) -> None:
+    """The guest let A go, entry and marker were tidied away, but no right was taken: nothing names an owner."""
+    host.act(("write", back(1, "state-1"), "5"), ("write", back(1, "state"), "7"))
+    until(host, back(1, "state"), "4")
+    gone = [("remove", back(1, f"{kind}-1")) for kind in ("dev", "key", "state", "vdev", "opts")]
+    host.act(("write", back(1, "num_devs"), "1"), *gone, ("remove", marker(A)))
 
 
 SICK = [
@@ -242,6 +293,13 @@ SICK = [
         {"g1": []},
     ),
     Sick("an owner and nothing else", {"g1": [B]}, acting(("assign", "1", A)), {"unexplained_owner"}, {"g1": [B]}),
+    Sick(
+        "an owner, with windows and interrupt, that nothing names",
+        {"g1": [B, A]},
+        unmarked,
+        {"unexplained_owner", "stale_configuration"},
+        {"g1": [B]},
+    ),
     Sick("rights taken from under a guest", {"g1": [A]}, acting(("deassign", "1", A)), {"rights_missing"}, {"g1": [A]}),
     Sick("a marker lost", {"g1": [A]}, acting(("remove", marker(A))), {"missing_marker"}, {"g1": [A]}),
     Sick("a marker of another guest", {"g1": [A]}, acting(("write", marker(A), "2")), {"wrong_marker"}, {"g1": [A]}),
@@ -299,6 +357,31 @@ SICK = [
         left={"aer_failure"},
     ),
     Sick(
+        "a device that fell off the bus",
+        {"g1": [A, B]},
+        pulled_out,
+        {"device_gone"},
+        {"g1": [B]},
+    ),
+    Sick("dom0's kernel missed the end", {"g1": [A]}, unheard_end, {"stuck_kernel_device", "left_rights"}, {"g1": []}),
+    Sick(
+        "a device that pciback holds for nobody",
+        {"g1": [A]},
+        leaked,
+        {"leaked_hold"},
+        {"g1": [A]},
+        noted={"leaked_hold"},
+    ),
+    Sick("a device that libxl's configuration lost", {"g1": [A, B]}, unconfigured, {"not_configured"}, {"g1": [A, B]}),
+    Sick(
+        "a device that xl detached, still in libxl's configuration",
+        {"g1": [A, B]},
+        xl("pci-detach", "g1", B),
+        {"stale_configuration"},
+        {"g1": [A]},
+        asked={"stale_configuration"},
+    ),
+    Sick(
         "two guests sick at once",
         {"g1": [A, TWIN_0], "g2": [C, D]},
         in_turn(uncompacted, acting(("deassign", "2", D), ("remove", marker(C)))),
@@ -336,7 +419,7 @@ def test_a_fault_is_named_prescribed_and_mended(
     prescribed = host.repair(check=True)
     assert names(prescribed["findings"]) == set(sick.found)
     assert host.ask("trace")[len(before) :] == []
-    assert prescribed["changed"] or sick.left or sick.asked
+    assert prescribed["changed"] or sick.left or sick.asked or sick.noted
 
     repaired = host.repair(faults=sorted(sick.asked))
     record_property(
@@ -353,3 +436,23 @@ def test_a_fault_is_named_prescribed_and_mended(
         assert host.settled(sick.healed) == []
         again = host.repair()
         assert (again["changed"], names(again["left"])) == (False, set(sick.noted))
+
+
+def test_every_fault_has_a_scenario_and_every_recipe_a_success() -> None:
+    """A new fault needs one in which it is named; if something mends it, one in which it is; else one that says so."""
+    produced = {fault for sick in SICK for fault in sick.found}
+    mended = {fault for sick in SICK for fault in {*sick.found} - {*sick.left, *sick.noted}}
+    told = {fault for sick in SICK for fault in (*sick.left, *sick.noted)}
+    assert produced == {fault.code for fault in Fault}
+    assert {fault.code for fault in Fault if fault.recipe is not None} <= mended
+    assert {fault.code for fault in Fault if fault.recipe is None} <= told | mended
+
+
+def test_a_complaint_of_pciback_vanishes_with_the_next_change_that_succeeds(host: Host) -> None:
+    assert not host.devices(g1=[A]).get("failed")
+    leaked(host)
+    assert names(host.repair(check=True)["findings"]) == {"leaked_hold"}
+    host.inject("refuse-export", device=B, refuse=False)
+    assert host.devices(g1=[A, B])["changed"]
+    assert host.repair(check=True)["findings"] == []
+    assert host.settled({"g1": [A, B]}) == []

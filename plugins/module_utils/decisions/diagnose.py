@@ -90,6 +90,7 @@ def diagnose(signs: Signs) -> list[Finding]:
         *_connections(signs),
         *_without_domain(signs),
         *_markers(signs),
+        *_configurations(signs.host),
         *_owners(signs),
         *_devices(signs),
     ]
@@ -197,9 +198,14 @@ def _entries_against_host(host: Host, domain: Domain) -> Iterator[Finding]:
             yield _of(domain, Fault.NOT_IN_PCIBACK, f"the host has it with {driver}", (one,))
         elif _is_used_without_rights(host, domain, one):
             yield _of(domain, Fault.RIGHTS_MISSING, "Xen says that no guest owns it", (one,))
-        others = [other.name for other in host.domains.values() if other is not domain and one in other.devices]
+        others = _others_with(host, domain, one)
         if others:
             yield _of(domain, Fault.SHARED_DEVICE, f"{', '.join(others)} lists it as well", (one,))
+
+
+def _others_with(host: Host, domain: Domain, device: Sbdf) -> list[str]:
+    """Names of the other domains whose connections list a device, too."""
+    return [other.name for other in host.domains.values() if other is not domain and device in other.devices]
 
 
 def _is_used_without_rights(host: Host, domain: Domain, device: Sbdf) -> bool:
@@ -260,6 +266,24 @@ def _guest_still_runs(host: Host, domain: Domain, device: Sbdf) -> bool:
     facts = host.devices.get(device)
     owned = host.xen_owners.get(device) is XenOwner.GUEST and domain.device_model is None
     return owned and domain.backend is not None and facts is not None and facts.config.driver_is_active
+
+
+def _configurations(host: Host) -> Iterator[Finding]:
+    """What libxl would build the domain from anew. Only of PV guests: a stub domain has the devices of its guest.
+
+    While a connection changes, or an entry is lost, the two may differ, and other faults say so.
+    """
+    for domain in host.domains.values():
+        backend, stored = domain.backend, domain.configured
+        sound = backend is None or (backend.connected and not backend.problems())
+        if domain.kind is not DomainKind.PV or stored is None or not sound:
+            continue
+        lost = [one for one in domain.devices if one not in stored and not _others_with(host, domain, one)]
+        if lost:
+            yield _of(domain, Fault.NOT_CONFIGURED, "libxl's stored configuration does not list it", lost)
+        left = [one for one in stored if one not in domain.devices and host.markers.get(one) != domain.domid]
+        if left:
+            yield _of(domain, Fault.STALE_CONFIGURATION, "libxl's stored configuration still lists it", left)
 
 
 def _owners(signs: Signs) -> Iterator[Finding]:

@@ -31,6 +31,7 @@ class Recipe(Enum):
     UNMARK = "remove libxl's marker"
     UNBIND_KERNEL = "unbind dom0's kernel from the connection that is gone"
     QUARANTINE = "have Xen quarantine the device, and note it"
+    CONFIGURE = "have libxl's stored configuration list what the connection has"
     REBIND = "take the device from pciback and give it back, which clears the setting"
 
 
@@ -64,6 +65,12 @@ class Fault(Enum):
     DEAD_MARKER = "dead_marker", Recipe.UNMARK, "xl will never hand the device out again"
     WRONG_MARKER = "wrong_marker", Recipe.TAKE_RIGHTS, "the domain may have rights over another one's device"
     MISSING_MARKER = "missing_marker", Recipe.MARK, "xl would hand the device out again"
+    NOT_CONFIGURED = "not_configured", Recipe.CONFIGURE, "the guest would lose the device at its next reboot"
+    STALE_CONFIGURATION = (
+        "stale_configuration",
+        Recipe.CONFIGURE,
+        "xl pci-detach leaves it so, and libxl passes over it; name this fault in `faults` to have it tidied up",
+    )
     LEFT_RIGHTS = "left_rights", Recipe.TAKE_RIGHTS, "an attach or a detach was not finished"
     LOST_ENTRY = (
         "lost_entry",
@@ -117,7 +124,7 @@ class Fault(Enum):
     @property
     def on_request(self) -> bool:
         """May be as somebody wants it, so it is mended only when it is asked for by name."""
-        return self in (Fault.NEVER_CONNECTED, Fault.STICKY_PERMISSIVE)
+        return self in (Fault.NEVER_CONNECTED, Fault.STICKY_PERMISSIVE, Fault.STALE_CONFIGURATION)
 
     @property
     def is_suspicion(self) -> bool:

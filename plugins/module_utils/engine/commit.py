@@ -34,7 +34,8 @@ def commit(
 ) -> T:
     """Run `body` in a transaction, and have the configuration list `add` and no longer list `remove`.
 
-    In libxl's order: the configuration is on disk before the transaction is committed. Raises what `body` raises,
+    In libxl's order: the configuration is on disk before the transaction is committed. Both are looked at once `body`
+    has run, which may fill them in by what it finds. Raises what `body` raises,
     LockTimeout, and, if devices are to be added, ConfigError; the configuration then is as before.
     """
     with domain_locks(domain.domid, domain.uuid, _LOCK_SECONDS):

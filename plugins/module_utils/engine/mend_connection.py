@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The recipes for a connection: each brings both ends to rest, or the connection to its end.
 
-Only entries and states are mended here. Rights that are left over then are found by the next diagnosis,
-after the entries are out of the guest's reach.
+Only entries and states are mended here, and libxl's stored configuration with them. Rights that are left over then
+are found by the next diagnosis, after the entries are out of the guest's reach.
 """
 
 from __future__ import annotations
@@ -16,21 +16,20 @@ from typing import Any, Callable
 
 from ..decisions.diagnose import Finding, Signs
 from ..decisions.faults import Recipe
-from ..interfaces.libxl import domain_locks
 from ..interfaces.xenstore import Transaction
 from ..model import backend_changes as changes
 from ..model import backend_repair
 from ..model.backend import Backend, backend_path, error_path, frontend_path
 from ..model.backend_changes import Change
-from ..model.host import XenOwner
+from ..model.host import Domain, XenOwner
 from ..values.address import Sbdf
 from ..values.states import SubState, XenbusState
 from . import take_back
+from .commit import commit
 from .loop import NEXT_EVENT, Again, Clock, DeadlinePassed, Flow
 from .observe import read_backend
 from .outside import Outside
 
-_LOCK_SECONDS = 10.0
 _KERNEL_LOOK_AGAIN = 0.01
 #: pciback answers a write within milliseconds unless it resets devices; then it is looked at again anyway.
 _ANSWER_SECONDS = 2.0
@@ -53,22 +52,34 @@ class _Patient:
         self.finding = finding
         self.clock = clock
         self.domid = finding.whose
-        domain = signs.host.domains.get(self.domid)
-        self.name = domain.name if domain else ""
-        self.uuid = domain.uuid if domain else ""
+        self.domain = signs.host.domains.get(self.domid) or Domain(self.domid, "")
 
-    def commit(self, body: Callable[[Transaction, Backend], Collection[Change]]) -> bool:
-        """Apply what `body` makes of the connection as it is now, under libxl's locks; False: there is none."""
+    def commit(
+        self,
+        body: Callable[[Transaction, Backend], Collection[Change]],
+        listed: Collection[Sbdf] = (),
+        keep: Collection[Sbdf] = (),
+    ) -> None:
+        """Apply what `body` makes of the connection as it is now, if there is one, under libxl's locks.
 
-        def whole(transaction: Transaction) -> bool:
-            backend = read_backend(transaction, self.domid)
-            if backend is None:
-                return False
-            transaction.apply(body(transaction, backend))
-            return True
+        What the connection listed, or has `listed` before, and does not list then goes from libxl's configuration, too;
+        but not what is to be kept there.
+        """
+        gone: set[Sbdf] = set()
 
-        with domain_locks(self.domid, self.uuid, _LOCK_SECONDS):
-            return self.outside.store.transaction(whole)
+        def whole(transaction: Transaction) -> None:
+            before = read_backend(transaction, self.domid)
+            if before is not None:
+                transaction.apply(body(transaction, before))
+            after = read_backend(transaction, self.domid)
+            gone.clear()
+            gone.update({*listed, *(before.devices if before else ())} - {*keep, *(after.devices if after else ())})
+
+        commit(self.outside.store, self.domain, whole, remove=gone)
+
+    def forget_unlisted(self) -> None:
+        """Have libxl's configuration no longer list what the finding was about and the connection has lost."""
+        self.commit(lambda _transaction, _backend: (), listed=self.finding.devices)
 
     def ends(self) -> tuple[XenbusState, XenbusState]:
         return take_back.states_of(take_back.read_states(self.outside.store, self.domid))
@@ -107,6 +118,7 @@ def _withdraw_or_restart(patient: _Patient) -> Mending:
     """R1 and R3: what the engine does itself when its own cycle fails. Nothing is known of who began this one."""
     left = yield from take_back.reconfigure(patient.outside, patient.domid, ())
     yield from patient.rest(_ANSWER_SECONDS)
+    patient.forget_unlisted()
     return left.sentence if left is not None and left.rights_must_stay else None
 
 
@@ -150,13 +162,13 @@ def _nudge(patient: _Patient) -> Mending:
     return None
 
 
-def _dissolve(patient: _Patient) -> Mending:
+def _dissolve(patient: _Patient, keep: Collection[Sbdf] = ()) -> Mending:
     """Of a dead domain, of a finished close, or of a first connection that never came up."""
 
     def body(_transaction: Transaction, backend: Backend) -> Collection[Change]:
         return () if backend.connected else changes.dissolve(patient.domid)
 
-    patient.commit(body)
+    patient.commit(body, keep=keep)
     yield from patient.kernel_gone()
     return None
 
@@ -184,7 +196,7 @@ def _recreate(patient: _Patient) -> Mending:
         for one in patient.finding.devices
         if one in host.devices and host.devices[one].in_pciback and host.xen_owners.get(one) is not XenOwner.HOST
     ]
-    yield from _dissolve(patient)
+    yield from _dissolve(patient, keep=devices)
     pause = _GUEST_SECONDS
     for _try in range(_MOST_TRIES) if devices else ():
         yield Again(pause)
@@ -198,17 +210,17 @@ def _recreate(patient: _Patient) -> Mending:
         is_ready = patient.ends()[1] is XenbusState.CLOSED
         pause = 0.0 if is_ready else _SLOW_GUEST_SECONDS
         yield from take_back.create(patient.outside, patient.domid, devices)
-    return f"{patient.name} did not connect again in time" if devices else None
+    patient.forget_unlisted()
+    return f"{patient.domain.name} did not connect again in time" if devices else None
 
 
 def _create(patient: _Patient, devices: Collection[Sbdf]) -> None:
     def body(transaction: Transaction) -> None:
         if read_backend(transaction, patient.domid) is None:
             transaction.remove(error_path(patient.domid))
-            transaction.apply(changes.create(patient.domid, patient.name, list(devices)))
+            transaction.apply(changes.create(patient.domid, patient.domain.name, list(devices)))
 
-    with domain_locks(patient.domid, patient.uuid, _LOCK_SECONDS):
-        patient.outside.store.transaction(body)
+    commit(patient.outside.store, patient.domain, body, add=devices)
 
 
 def _forget_entries(patient: _Patient) -> Mending:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The recipes for single devices: rights, markers, pciback's hold. Each returns what was refused."""
+"""The recipes for single devices: rights, markers, configuration, pciback's hold. Each returns what was refused."""
 
 from __future__ import annotations
 
@@ -13,38 +13,49 @@ from ..decisions.diagnose import Finding, Signs
 from ..decisions.faults import Fault, Recipe
 from ..interfaces.hypervisor import HypervisorError
 from ..interfaces.libxl import holder_node
-from ..interfaces.notes import Note, write_note
+from ..interfaces.notes import Note, noted_rights, write_note
 from ..interfaces.sysfs import PCIBACK, SysfsError
 from ..interfaces.xen_backend import unbind_connection
-from ..model.host import DOMID_IO, Host, XenOwner
+from ..interfaces.xenstore import Transaction
+from ..model.host import DOMID_IO, Host, PciDevice, XenOwner
 from ..values.address import Sbdf
 from . import rights
+from .commit import commit, forget
+from .observe import read_backend
 from .outside import Outside
 
 Mender = Callable[[Outside, Signs, Finding], "list[str]"]
 
 
 def _take_rights(outside: Outside, signs: Signs, finding: Finding) -> list[str]:
-    """From the domain that the marker names. The marker goes last, and only once nothing is left."""
+    """From the domain that the marker names, and from its configuration. The marker goes last, once nothing is left."""
     host, domid = signs.host, finding.whose
     refused = []
     for one in finding.devices:
         device = host.devices.get(one)
-        problems = []
-        if device is not None:
+        if device is None or finding.fault is Fault.WRONG_MARKER:
+            device = device or _remembered(outside, one)
             keep_irq = device.irq in _lines_of(host, domid, one)
-            if finding.fault is Fault.WRONG_MARKER:
-                problems = rights.revoke_access(outside.hypervisor, domid, device, keep_irq)
-            else:
-                problems = _reset(outside, host, one)
-                problems += rights.revoke(outside.hypervisor, domid, device, keep_irq)
-            domain = host.domains.get(domid)
-            if domain is not None and domain.stub is not None:  # it has all but the device itself
-                problems += rights.revoke_access(outside.hypervisor, domain.stub.domid, device, keep_irq)
+            problems = rights.revoke_access(outside.hypervisor, domid, device, keep_irq)
+        else:
+            keep_irq = device.irq in _lines_of(host, domid, one)
+            problems = _reset(outside, host, one)
+            problems += rights.revoke(outside.hypervisor, domid, device, keep_irq)
+        domain = host.domains.get(domid)
+        if domain is not None and domain.stub is not None:  # it has all but the device itself
+            problems += rights.revoke_access(outside.hypervisor, domain.stub.domid, device, keep_irq)
         if not problems:
+            if domain is not None:
+                forget(domain, [one])
             outside.store.remove(holder_node(one))
         refused += problems
     return refused
+
+
+def _remembered(outside: Outside, device: Sbdf) -> PciDevice:
+    """A device that the host has no more, as far as rights over it go. Its owner lost it in Xen when the host did."""
+    irq, windows = noted_rights(outside.store, device)
+    return PciDevice(device, "", "", "", "", "", "", irq=irq, resources=windows)
 
 
 def _take_from_any(outside: Outside, signs: Signs, finding: Finding) -> list[str]:
@@ -59,7 +70,10 @@ def _take_from_any(outside: Outside, signs: Signs, finding: Finding) -> list[str
         for domid in host.domains:
             keep_irq = device.irq in _lines_of(host, domid, one)
             problems += rights.revoke_access(outside.hypervisor, domid, device, keep_irq)
-        if not problems and not any(_deassigned(outside, domid, one) for domid in host.domains):
+        owner = None if problems else next((domid for domid in host.domains if _deassigned(outside, domid, one)), None)
+        if owner is not None:
+            forget(host.domains[owner], [one])
+        elif not problems:
             problems.append(f"no domain of this host has {one}, though Xen says that a guest owns it")
         refused += problems
     return refused
@@ -93,6 +107,24 @@ def _unmark(outside: Outside, _signs: Signs, finding: Finding) -> list[str]:
     for one in finding.devices:
         if outside.store.read(holder_node(one)) == str(finding.domid):
             outside.store.remove(holder_node(one))
+    return []
+
+
+def _configure(outside: Outside, signs: Signs, finding: Finding) -> list[str]:
+    """By what the connection lists when it is done: a guest may have lost or got a device meanwhile."""
+    domain = signs.host.domains[finding.whose]
+    listed: set[Sbdf] = set()
+    gone: set[Sbdf] = set()
+
+    def sort(transaction: Transaction) -> None:
+        backend = read_backend(transaction, domain.domid)
+        present = set(backend.devices) if backend is not None else set()
+        listed.clear()
+        gone.clear()
+        for one in finding.devices:
+            (listed if one in present else gone).add(one)
+
+    commit(outside.store, domain, sort, add=listed, remove=gone)
     return []
 
 
@@ -142,6 +174,7 @@ MENDERS: Mapping[Recipe, Mender] = {
     Recipe.TAKE_FROM_ANY: _take_from_any,
     Recipe.MARK: _mark,
     Recipe.UNMARK: _unmark,
+    Recipe.CONFIGURE: _configure,
     Recipe.UNBIND_KERNEL: _unbind_kernel,
     Recipe.QUARANTINE: _quarantine,
     Recipe.REBIND: _rebind,

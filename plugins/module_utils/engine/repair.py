@@ -14,6 +14,7 @@ from ..decisions.diagnose import Finding, Signs, diagnose
 from ..decisions.faults import Fault, Recipe
 from ..interfaces.hypervisor import HypervisorError
 from ..interfaces.libxl import LockTimeout
+from ..interfaces.libxl_config import ConfigError
 from ..interfaces.sysfs import SysfsError
 from ..interfaces.xen_backend import kernel_connections
 from ..interfaces.xenstore import XenStoreError
@@ -59,7 +60,7 @@ UNDER_WAY = frozenset(
 )
 #: Each pass mends one thing of each connection; a bound against two toolstacks that undo each other's work.
 _MOST_PASSES = 40
-_FAILURES = (HypervisorError, SysfsError, XenStoreError, LockTimeout, DomainFailed, DeadlinePassed)
+_FAILURES = (HypervisorError, SysfsError, XenStoreError, LockTimeout, ConfigError, DomainFailed, DeadlinePassed)
 
 Key = tuple[Fault, "int | None", "tuple[Sbdf, ...]"]
 

@@ -4,7 +4,8 @@
 """What we note in xenstore about devices that pciback holds; like pciback's hold it ends with the boot.
 
 What nobody can read back: that Xen quarantines the device, what its own driver told of its identity, that a guest
-has had it, under which name it was declared, and the user's reasons for overruling a check.
+has had it, over which windows and line it was given rights, under which name the device was declared, and the user's
+reasons for overruling a check.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..model.backend_changes import Change, Remove, Write
-from ..model.host import PciDevice
+from ..model.host import PciDevice, Resource
 from ..values.address import Sbdf
 from ..values.identity import Remembered
 from .libxl import parse_marker_key
@@ -85,18 +86,30 @@ def write_note(store: XenStore, sbdf: Sbdf, note: Note) -> None:
 
 def note_guest(store: XenStore, devices: Sequence[PciDevice], guest: str) -> None:
     """Remember which domain gets these devices; what else is noted of the same device stays."""
-    products = {f"{_NOTES}/{one.sbdf.libxl_key}": f"{one.vendor}:{one.device}" for one in devices}
+    directories = {f"{_NOTES}/{one.sbdf.libxl_key}": one for one in devices}
 
     def remember(transaction: Transaction) -> None:
-        noted = transaction.read_all([f"{directory}/product" for directory in products])
+        noted = transaction.read_all([f"{directory}/product" for directory in directories])
         changes: list[Change] = []
-        for (directory, product), old in zip(products.items(), noted):
+        for (directory, device), old in zip(directories.items(), noted):
+            product = f"{device.vendor}:{device.device}"
             changes += [Remove(directory)] if old != product else []
             changes += [Write(f"{directory}/product", product), Write(f"{directory}/guest", guest)]
+            changes += [Write(f"{directory}/irq", str(device.irq)), Write(f"{directory}/windows", _written(device))]
         transaction.apply(changes)
 
-    if products:
+    if directories:
         store.transaction(remember)
+
+
+def noted_rights(store: XenStore, sbdf: Sbdf) -> tuple[int, tuple[Resource, ...]]:
+    """Interrupt line and windows that a device had when it was last given to a guest: all that is left to tell them of
+    a device that is gone. Line 0 and no windows if nothing is noted.
+    """
+    directory = f"{_NOTES}/{sbdf.libxl_key}"
+    irq, windows = store.read_all([f"{directory}/irq", f"{directory}/windows"])
+    numbers = [[int(number, 16) for number in word.split("-")] for word in (windows or "").split()]
+    return int(irq or "0"), tuple(Resource(*three) for three in numbers)
 
 
 def note_reason(store: XenStore, sbdf: Sbdf, check: str, reason: str) -> None:
@@ -114,6 +127,10 @@ def note_reason(store: XenStore, sbdf: Sbdf, check: str, reason: str) -> None:
 def drop_note(store: XenStore, sbdf: Sbdf) -> None:
     """Forget a device that the host has back."""
     store.remove(f"{_NOTES}/{sbdf.libxl_key}")
+
+
+def _written(device: PciDevice) -> str:
+    return " ".join(f"{one.start:x}-{one.end:x}-{one.flags:x}" for one in device.resources)
 
 
 def _reasons(text: str) -> dict[str, str]:

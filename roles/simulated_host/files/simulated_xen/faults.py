@@ -92,6 +92,12 @@ class Faults:
         self._kernel(domain).steps.release(step)
 
     @fault
+    async def deaf(self, domain: str, deaf: bool = True) -> None:
+        """A kernel hears of no change in xenstore, as after a xenstored that lost its watches (with `deaf` false: hears
+        again, but not of what it missed)."""
+        self._kernel(domain).deaf = deaf
+
+    @fault
     async def pause_at(self, domain: str, step: str, victim: str = "") -> None:
         """The guest (or `victim`) is paused the next time a kernel reaches a step."""
 

@@ -71,6 +71,7 @@ class Kernel:
         self.domid = domid
         self.steps = Steps()
         self.oops: str | None = None
+        self.deaf = False
         self.log = store.trace
         self._events: asyncio.Queue[tuple[Handler, str]] = asyncio.Queue()
         self._running = asyncio.Event()
@@ -102,7 +103,12 @@ class Kernel:
 
     def watch(self, path: str, handler: Handler) -> str:
         """Have a handler run in the xenwatch thread for every change of a path."""
-        return self.xs.watch(path, lambda changed: self._events.put_nowait((handler, changed)))
+
+        def heard(changed: str) -> None:
+            if not self.deaf:
+                self._events.put_nowait((handler, changed))
+
+        return self.xs.watch(path, heard)
 
     async def _xenwatch(self) -> None:
         while True:

@@ -52,12 +52,12 @@ def nodes(*devices: Sbdf, **changes: str | None) -> dict[str, str]:
 def host(connection: Mapping[str, str] | None, frontend: str = "4", **changes: Any) -> Host:
     """g1 with this connection; its devices are its own in every view."""
     backend = None if connection is None else Backend.from_nodes(1, connection, frontend)
-    kind = changes.pop("kind", DomainKind.PV)
+    kind, stored = changes.pop("kind", DomainKind.PV), changes.pop("stored", None)
     held = set(backend.devices) if backend else set()
     facts: dict[str, Any] = {
         "devices": {one: device(one) for one in (A, B)},
         "domains": {
-            1: Domain(1, "g1", "u-1", kind, backend),
+            1: Domain(1, "g1", "u-1", kind, backend, configured=stored),
             2: Domain(2, "g2", "u-2", DomainKind.PV, None),
         },
         "markers": dict.fromkeys(held, 1),
@@ -208,15 +208,40 @@ def test_views_that_disagree_name_the_fault(observed: Host, signs: dict[str, Any
     assert faults(observed, **signs) <= {fault, Fault.UNQUARANTINED}
 
 
+@pytest.mark.parametrize(
+    ("observed", "found"),
+    [
+        (host(nodes(A), stored=(A,)), set()),
+        (host(nodes(A), stored=()), {Fault.NOT_CONFIGURED}),
+        (host(nodes(A, B), stored=(B,)), {Fault.NOT_CONFIGURED}),
+        (host(nodes(A), stored=(A, B)), {Fault.STALE_CONFIGURATION}),
+        (host(None, stored=(B,)), {Fault.STALE_CONFIGURATION}),
+        (host(nodes(A), stored=(B,)), {Fault.NOT_CONFIGURED, Fault.STALE_CONFIGURATION}),
+        # The marker says more: the guest may have the device still.
+        (host(None, stored=(B,), markers={B: 1}), {Fault.LEFT_RIGHTS}),
+        (host(nodes(A), stored=(), kind=DomainKind.HVM), set()),
+        # While an attach goes on, the entry is not in the connection yet, or the connection not at rest.
+        (host(nodes(A, state="7"), "7", stored=(A, B)), {Fault.STUCK_CYCLE}),
+        (host(nodes(A, state_0="5"), stored=()), {Fault.UNFINISHED_REMOVAL}),
+    ],
+)
+def test_what_libxl_would_build_anew_is_compared_with_what_is(observed: Host, found: set[Fault]) -> None:
+    assert faults(observed) == found
+
+
 def test_a_device_in_two_connections_is_told_of_both() -> None:
-    one = host(nodes(A))
+    one = host(nodes(A), stored=())
     domain = one.domains[1]
     other = replace(domain, domid=2, name="g2")
     assert faults(replace(one, domains={1: domain, 2: other})) == {Fault.SHARED_DEVICE}
 
 
 def test_what_may_be_wanted_is_mended_on_request_only() -> None:
-    assert {fault for fault in Fault if fault.on_request} == {Fault.NEVER_CONNECTED, Fault.STICKY_PERMISSIVE}
+    assert {fault for fault in Fault if fault.on_request} == {
+        Fault.NEVER_CONNECTED,
+        Fault.STICKY_PERMISSIVE,
+        Fault.STALE_CONFIGURATION,
+    }
 
 
 def test_every_fault_has_a_recipe_or_says_what_a_person_can_do() -> None:

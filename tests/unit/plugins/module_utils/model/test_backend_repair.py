@@ -75,3 +75,15 @@ def test_the_first_stale_entry_goes_and_so_do_adds() -> None:
     after = Backend.from_nodes(1, applied(nodes, entries), "7")
     assert after.devices == (devices[0], devices[2])
     assert [entry.state for entry in after.entries] == [SubState.EXPORTED, SubState.TO_REMOVE]
+
+
+def test_of_two_entries_for_one_device_the_first_that_the_guest_has_stays() -> None:
+    one, other = Sbdf(0, 1, 0, 0), Sbdf(0, 2, 0, 0)
+    first, second = whole(1, one), whole(2, one)
+    del (entry := whole(0, one))["vdev-0"]  # begun, but the guest never got it there
+    first["vdev-1"], second["vdev-2"] = "0000:00:07.00", "0000:00:09.00"
+    nodes = {"state": "4", "num_devs": "4", **entry, **first, **second, **whole(3, other)}
+    after = Backend.from_nodes(1, applied(nodes, list(backend_repair.put_in_order(1, nodes))), "4")
+    assert after.devices == (one, other)
+    assert [str(entry.guest_address) for entry in after.entries] == ["0000:00:07.00", "0000:00:02.00"]
+    assert after.problems() == []
