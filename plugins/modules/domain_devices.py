@@ -321,7 +321,7 @@ from ansible_collections.xen.pci.plugins.module_utils.decisions.select import (
 )
 from ansible_collections.xen.pci.plugins.module_utils.decisions.splits import splits
 from ansible_collections.xen.pci.plugins.module_utils.engine.assignment import ask_groups, observe_situation
-from ansible_collections.xen.pci.plugins.module_utils.engine.audit import audit
+from ansible_collections.xen.pci.plugins.module_utils.engine.audit import audit, audit_repair
 from ansible_collections.xen.pci.plugins.module_utils.engine.converge import (
     Converged,
     Level,
@@ -428,7 +428,7 @@ def _run(module: AnsibleModule, outside: Outside) -> None:
     files = write_files(files, resolution.moved, failed, module.params["backup"])
     result["seconds"] = round(time.monotonic() - began, 3)
     result["repaired"] = repaired
-    for line in [*repaired, *audit(host, converged)]:
+    for line in audit(host, converged):
         module.log(line)
     changed = converged.changed or bool(repaired) or any(file.changed for file in files)
     result["diff"] = _observed_diff(converged, files)
@@ -453,6 +453,8 @@ def _repaired(module: AnsibleModule, outside: Outside, host: Host, desired: Sequ
         outcome = repair(outside, scope, module.params["timeout"])
     else:
         outcome = finish_unfinished(outside, host, scope, module.params["timeout"])
+    for line in audit_repair(outcome):
+        module.log(line)
     return [in_words(treatment.finding) for treatment in outcome.treatments if treatment.mended]
 
 

@@ -105,18 +105,19 @@ def watch(points: Points) -> None:
 
 
 def run(module: str, parameters: dict[str, Any], check: bool, points: Points) -> dict[str, Any]:
-    """What the module answers, as Ansible would get it, and the points that it passed."""
+    """What the module answers, as Ansible would get it, what it wrote to the log, and the points that it passed."""
     arguments = {**parameters, "_ansible_check_mode": check, "_ansible_diff": True}
     basic._ANSIBLE_ARGS = json.dumps({"ANSIBLE_MODULE_ARGS": arguments}).encode()
     basic._ANSIBLE_PROFILE = "legacy"
-    output = io.StringIO()
+    output, log = io.StringIO(), []
+    basic.AnsibleModule.log = lambda _self, message, log_args=None: log.append(message)  # type: ignore[method-assign]
     try:
         with redirect_stdout(output):
             MODULES[module].main()
     except SystemExit:
         pass
     answer: dict[str, Any] = json.loads(output.getvalue().splitlines()[-1])
-    return {**answer, "points": points.names}
+    return {**answer, "log": log, "points": points.names}
 
 
 def act(steps: list[list[Any]]) -> dict[str, Any]:

@@ -427,6 +427,9 @@ def test_a_fault_is_named_prescribed_and_mended(
         f"{', '.join(sorted(sick.found))}: " + ("; ".join(repaired["actions"]) or "nothing can be done from here"),
     )
     assert bool(repaired.get("failed")) == bool(sick.left), repaired.get("msg")
+    for treatment in repaired["treatments"]:
+        words = [treatment["fault"], *treatment["devices"], "mended: " + treatment["recipe"]]
+        assert any(all(word in line for word in words) for line in repaired["log"]), repaired["log"]
     assert names(repaired["left"]) == {*sick.left, *sick.noted}
     if sick.left:
         assert all(finding["advice"] in repaired["msg"] for finding in repaired["left"])

@@ -72,11 +72,15 @@ class Finding:
         return self.fault.advice
 
 
+def where(finding: Finding) -> str:
+    """The domain that it is about, or the host."""
+    return finding.domain or (f"domain {finding.domid}" if finding.domid is not None else "host")
+
+
 def title(finding: Finding) -> str:
     """Where it is and its name, such as `web01: silent_guest (0000:03:00.0)`."""
-    where = finding.domain or (f"domain {finding.domid}" if finding.domid is not None else "host")
     devices = f" ({', '.join(map(str, finding.devices))})" if finding.devices else ""
-    return f"{where}: {finding.fault.code}{devices}"
+    return f"{where(finding)}: {finding.fault.code}{devices}"
 
 
 def in_words(finding: Finding) -> str:

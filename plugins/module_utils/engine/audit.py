@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ..decisions.diagnose import where
 from ..model.host import Host
 from ..values.address import Sbdf
 from .converge import Converged
+from .repair import Repaired, Treatment
 from .report import DomainReport
 
 _POOL = "the pool"
@@ -26,6 +28,28 @@ def audit(host: Host, converged: Converged) -> Iterator[str]:
             yield f"{_who(host, one)} from {report.name} to {_POOL}: its connection does not list it any more"
         if report.error:
             yield f"{report.name} (domain {report.domid}) failed: {report.error}"
+
+
+def audit_repair(repaired: Repaired) -> Iterator[str]:
+    """What was done about each fault and what showed it, and which device changed hands by it."""
+    before, after = repaired.before, repaired.after
+    for one in repaired.treatments:
+        found, devices = one.finding, ", ".join(_who(before, device) for device in one.finding.devices)
+        what = f"{found.fault.code} of {devices}" if devices else found.fault.code
+        yield f"{where(found)}: {what}: {_outcome(one)}; it showed by: {found.evidence}"
+    concerned = {device for one in repaired.treatments for device in one.finding.devices}
+    for sbdf in sorted(concerned):
+        holders = [domain.name if (domain := host.holder_of(sbdf)) else _POOL for host in (before, after)]
+        if holders[0] != holders[1]:
+            owner = after.xen_owners.get(sbdf)
+            shown = f"Xen's owner is now {owner.value}" if owner is not None else "pciback does not hold it"
+            yield f"{_who(before, sbdf)} from {holders[0]} to {holders[1]} by a repair: {shown}"
+
+
+def _outcome(treatment: Treatment) -> str:
+    recipe = treatment.finding.recipe.value if treatment.finding.recipe else ""
+    problem = f" ({treatment.problem})" if treatment.problem else ""
+    return f"{'mended' if treatment.mended else 'not mended'}{problem}: {recipe}"
 
 
 def _who(host: Host, sbdf: Sbdf) -> str:

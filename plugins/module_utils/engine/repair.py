@@ -100,20 +100,20 @@ class Treatment:
 
 @dataclass(frozen=True)
 class Repaired:
-    """The faults found first, what was done, and the faults that are there afterwards."""
+    """The faults found first, what was done, and the faults that are there afterwards; the host as it was and is."""
 
     findings: tuple[Finding, ...]
     treatments: tuple[Treatment, ...]
     left: tuple[Finding, ...]
+    before: Host
+    after: Host
 
 
 def repair(outside: Outside, scope: Scope, timeout: float, settle: float = SETTLE_SECONDS) -> Repaired:
     """Mend everything within `scope`; each step's success is what a new diagnosis says."""
     deadline = time.monotonic() + timeout
     signs, findings = examine(outside, scope.covers, settle, timeout)
-    treatments = _mend_all(outside, signs, findings, scope.mends, deadline)
-    left = [one for one in diagnose(look(outside)) if scope.covers(one)] if treatments else findings
-    return Repaired(tuple(findings), _judged(treatments, left), tuple(left))
+    return _mended(outside, signs, findings, scope.covers, scope.mends, deadline)
 
 
 def finish_unfinished(outside: Outside, host: Host, scope: Scope, timeout: float) -> Repaired:
@@ -129,13 +129,26 @@ def finish_unfinished(outside: Outside, host: Host, scope: Scope, timeout: float
         return scope.covers(finding) and finding.fault in OUR_OWN
 
     if not any(map(matters, diagnose(Signs(host, kernel_connections(outside.sysfs.root))))):
-        return Repaired((), (), ())
+        return Repaired((), (), (), host, host)
     deadline = time.monotonic() + timeout
     signs, found = examine(outside, matters, SETTLE_SECONDS, timeout)
-    findings = [one for one in found if ours(one)]
-    treatments = _mend_all(outside, signs, findings, ours, deadline)
-    left = [one for one in diagnose(look(outside)) if ours(one)] if treatments else findings
-    return Repaired(tuple(findings), _judged(treatments, left), tuple(left))
+    return _mended(outside, signs, [one for one in found if ours(one)], ours, ours, deadline)
+
+
+def _mended(
+    outside: Outside,
+    signs: Signs,
+    findings: Sequence[Finding],
+    matters: Callable[[Finding], bool],
+    mends: Callable[[Finding], bool],
+    deadline: float,
+) -> Repaired:
+    treatments = _mend_all(outside, signs, findings, mends, deadline)
+    if not treatments:
+        return Repaired(tuple(findings), (), tuple(findings), signs.host, signs.host)
+    after = look(outside)
+    left = [one for one in diagnose(after) if matters(one)]
+    return Repaired(tuple(findings), _judged(treatments, left), tuple(left), signs.host, after.host)
 
 
 def _mend_all(

@@ -5,28 +5,32 @@
 
 from __future__ import annotations
 
+from ansible_collections.xen.pci.plugins.module_utils.decisions.diagnose import Finding
+from ansible_collections.xen.pci.plugins.module_utils.decisions.faults import Fault
 from ansible_collections.xen.pci.plugins.module_utils.decisions.plan import Plan
-from ansible_collections.xen.pci.plugins.module_utils.engine.audit import audit
+from ansible_collections.xen.pci.plugins.module_utils.engine.audit import audit, audit_repair
 from ansible_collections.xen.pci.plugins.module_utils.engine.converge import Converged
+from ansible_collections.xen.pci.plugins.module_utils.engine.repair import Repaired, Treatment
 from ansible_collections.xen.pci.plugins.module_utils.engine.report import DomainReport, Evidence
-from ansible_collections.xen.pci.plugins.module_utils.model.host import Host, PciDevice
+from ansible_collections.xen.pci.plugins.module_utils.model.backend import Backend
+from ansible_collections.xen.pci.plugins.module_utils.model.host import Domain, Host, PciDevice, XenOwner
 from ansible_collections.xen.pci.plugins.module_utils.values.address import GuestAddress, Sbdf
 from ansible_collections.xen.pci.plugins.module_utils.values.states import SubState
 
 A, B, C = (Sbdf(0, bus, 0, 0) for bus in (1, 2, 3))
 
 
+DEVICES = {one: PciDevice(one, "8086", "10d3", "8086", "0", "020000", "00", serial=f"s{one.bus}") for one in (A, B, C)}
+
+
 def test_each_device_has_its_line() -> None:
-    devices = {
-        one: PciDevice(one, "8086", "10d3", "8086", "0", "020000", "00", serial=f"s{one.bus}") for one in (A, B, C)
-    }
     evidence = Evidence(A, GuestAddress(0, 0, 1, 0), SubState.EXPORTED, owned_by_guest=True, active=False)
     reports = (
         DomainReport("g1", 1, before=(A, B), after=()),
         DomainReport("g2", 2, before=(), after=(A,), evidence=[evidence]),
         DomainReport("g3", 3, before=(C,), after=(C,), error="g3 did not answer"),
     )
-    lines = list(audit(Host(devices, {}), Converged(Plan((), ()), reports)))
+    lines = list(audit(Host(DEVICES, {}), Converged(Plan((), ()), reports)))
     assert [line.split(":  ")[0].split(" to ")[0] for line in lines[:2]] == [
         "0000:02:00.0 (8086:10d3, serial s2) from g1",
         "0000:01:00.0 (8086:10d3, serial s1) from g1",
@@ -34,3 +38,19 @@ def test_each_device_has_its_line() -> None:
     assert "to the pool" in lines[0]
     assert "to g2: domain 2" in lines[1] and "sub-state 3, at 0000:00:01.00, a guest owns it" in lines[1]
     assert lines[2:] == ["g3 (domain 3) failed: g3 did not answer"]
+
+
+def test_a_repair_tells_what_it_did_and_what_showed_it() -> None:
+    backend = Backend.from_nodes(1, {"state": "4", "num_devs": "1", "dev-0": str(A), "state-0": "5"}, "4")
+    before = Host(DEVICES, {1: Domain(1, "g1", backend=backend)}, xen_owners={A: XenOwner.GUEST})
+    after = Host(DEVICES, {1: Domain(1, "g1")}, xen_owners={A: XenOwner.HOST})
+    removal = Finding(Fault.UNFINISHED_REMOVAL, "state-0=5", 1, "g1", (A,))
+    marker = Finding(Fault.DEAD_MARKER, "domain 9 is dead", 9, "", (B,))
+    done = (Treatment(removal, mended=True), Treatment(marker, "xenstored refused"))
+    assert list(audit_repair(Repaired((removal, marker), done, (marker,), before, after))) == [
+        "g1: unfinished_removal of 0000:01:00.0 (8086:10d3, serial s1): "
+        "mended: drop the entries that nobody uses and close the gaps; it showed by: state-0=5",
+        "domain 9: dead_marker of 0000:02:00.0 (8086:10d3, serial s2): "
+        "not mended (xenstored refused): remove libxl's marker; it showed by: domain 9 is dead",
+        "0000:01:00.0 (8086:10d3, serial s1) from g1 to the pool by a repair: Xen's owner is now host",
+    ]
