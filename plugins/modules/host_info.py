@@ -331,6 +331,12 @@ domains:
       description: Last error of dom0's kernel with this connection, empty if there is none.
       type: str
       sample: ""
+    aer_state:
+      description:
+        - What pciback says of a PCI error (AER) that the guest could not handle, V(aerfail), empty if there was none.
+        - One of its devices is dead then. Which one it is stands in the log of dom0's kernel.
+      type: str
+      sample: ""
     devices:
       description: The devices of the connection.
       type: list
@@ -430,6 +436,7 @@ def _domain(domain: Domain) -> dict[str, Any]:
         "backend_state": _text(backend and backend.state),
         "frontend_state": _text(backend and backend.frontend_state),
         "error": backend.error if backend else "",
+        "aer_state": backend.aer_state if backend else "",
         "devices": [
             {
                 "address": _text(entry.device),

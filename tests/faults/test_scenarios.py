@@ -297,3 +297,28 @@ def test_xl_at_the_same_time(
     new: dict[str, list[str]] = {"g1": [A, B], "g2": [C]}
     with_it = {**new, guest: [*new[guest], device]}
     assert one_of(host, new, with_it) == []
+
+
+def test_a_pci_error_is_told_with_every_outcome_until_the_connection_ends(
+    host: Host, record_property: Callable[[str, object], None]
+) -> None:
+    record_property("scenario", "a PCI error that the guest could not handle")
+
+    def warnings(result: Mapping[str, Any]) -> str:
+        return " ".join(warning for domain in result["domains"] for warning in domain["warnings"])
+
+    assert warnings(host.devices(g1=[A], g2=[C])) == ""
+    host.inject("aer", domain="g1")
+    more = host.devices(g1=[A, B], g2=[C])
+    assert not more.get("failed")
+    assert "PCI error (AER) that g1 could not handle (aerState=aerfail)" in warnings(more)
+    assert "g2" not in warnings(more)
+    pause(True)(host)
+    fewer = host.devices(SHORT, g1=[A])
+    record_property("happened", fewer["msg"])
+    assert "paused or hung" in fewer["msg"]
+    assert "PCI error (AER) that g1 could not handle" in fewer["msg"]
+    pause(False)(host)
+    assert not host.devices(g1=[]).get("failed")
+    assert warnings(host.devices(g1=[A])) == ""
+    assert host.settled({"g1": [A], "g2": [C]}) == []

@@ -131,6 +131,8 @@ def _report(outside: Outside, step: DomainPlan, record: Record, outcome: Outcome
     entries = backend.entries if backend is not None else ()
     evidence = [_evidence(outside, entry.device, entry, model) for entry in entries if entry.device is not None]
     error = "" if outcome.error is None else _sentence(name, outcome.error)
+    error = error or _shortfall(step, after, evidence, level)
+    failure = _pci_failure(name, backend.aer_state) if backend is not None else ""
     return DomainReport(
         name=name,
         domid=domid,
@@ -139,9 +141,19 @@ def _report(outside: Outside, step: DomainPlan, record: Record, outcome: Outcome
         evidence=evidence,
         timeline=record.timeline,
         cycles=record.cycles,
-        warnings=record.warnings,
-        error=error or _shortfall(step, after, evidence, level),
+        warnings=[*record.warnings, *([failure] if failure and not error else [])],
+        error=f"{error}; {failure}" if error and failure else error,
         **({"backend_state": backend.state, "frontend_state": backend.frontend_state} if backend and not model else {}),
+    )
+
+
+def _pci_failure(name: str, aer_state: str) -> str:
+    """pciback says so once and never takes it back, and not of which device: its log does."""
+    if not aer_state:
+        return ""
+    return (
+        f"pciback reports a PCI error (AER) that {name} could not handle (aerState={aer_state[:32]}), so a device of "
+        "it may be dead: see dom0's kernel log for which, then detach that one or restart the guest"
     )
 
 
