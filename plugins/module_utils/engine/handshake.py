@@ -185,7 +185,8 @@ class Handshake(Change):
         # which our own transaction has emptied.
         reason = self.outside.store.read(error_path(self.domid))
         who = f"pciback gave up with {reason!r}" if reason else "the guest closed its end"
-        raise CycleFailed(f"{who} (backend {backend}, frontend {frontend})")
+        log = "dom0's kernel log" if reason else "the guest's kernel log"
+        raise CycleFailed(f"{who} (backend {backend}, frontend {frontend}; see {log})")
 
     def _check_exported(self, add: Collection[Sbdf]) -> None:
         if not add:
@@ -202,10 +203,12 @@ class Handshake(Change):
         left = yield from take_back.RECIPES[kind.value](self.outside, self.domid, add)
         if left is None:
             return
+        asked = take_back.asked(add, remove)
         if isinstance(failure, DeadlinePassed):
-            why = take_back.silence(self.name, kind.value, "backend {}, frontend {}".format(*states))
+            ends = "backend {}, frontend {}".format(*states)
+            why = take_back.silence(self.name, kind.value, f"{ends}; {asked}")
         else:
-            why = f"{self.name}: {failure}"
+            why = f"{self.name}: {failure}, {asked}"
         if left.guest_is_gone:
             self._forget_holder((*add, *remove))
         elif not left.rights_must_stay:

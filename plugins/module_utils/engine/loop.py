@@ -57,6 +57,9 @@ class Again:
     delay: float
 
 
+#: An event only says that it is time to look again, and a guest can cause as many as it likes.
+_MOST_KEPT = 100
+
 Request = Union[_NextEvent, Work, Until, Again]
 Flow = Generator[Request, Any, Any]
 
@@ -135,7 +138,7 @@ class _Loop:
             return
         if isinstance(running.request, _NextEvent):
             self._resume(event.token, event)
-        else:
+        elif len(running.events) < _MOST_KEPT:
             running.events.append(event)
 
     def _finish_work(self, done: _Done) -> None:

@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from ..values.address import GuestAddress, Sbdf
 from ..values.states import SubState, XenbusState
 
+#: A handshake has some ten moments and one for each device; a guest can make any number of them.
+_LONGEST_TIMELINE = 1000
+
 
 class DomainFailed(Exception):
     """A domain could not be brought to its plan; the text says which side failed and what is left."""
@@ -45,7 +48,9 @@ class Record:
     warnings: list[str] = field(default_factory=list)
 
     def note(self, node: str, value: str) -> None:
-        """Add a moment unless the node was last seen with this value."""
+        """Add a moment unless the node was last seen with this value; what flaps for ever is noted for a while."""
+        if len(self.timeline) >= _LONGEST_TIMELINE:
+            return
         last = next((moment.value for moment in reversed(self.timeline) if moment.node == node), None)
         if value != last:
             self.timeline.append(Moment(round(time.monotonic() - self.began, 3), node, value))

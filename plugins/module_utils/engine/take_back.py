@@ -188,6 +188,14 @@ def states_of(texts: Sequence[str | None]) -> tuple[XenbusState, XenbusState]:
     return parse_state(texts[0]), parse_state(texts[1])
 
 
+def asked(add: Sequence[Sbdf], remove: Sequence[Sbdf]) -> str:
+    """What a handshake was for, in words."""
+    wishes = [
+        f"{verb} {', '.join(map(str, devices))}" for verb, devices in (("add", add), ("remove", remove)) if devices
+    ]
+    return f"asked to {' and to '.join(wishes)}"
+
+
 def silence(name: str, kind: str, ends: str) -> str:
     """Why a handshake is not over, in words, when the time is."""
     if kind == "create":

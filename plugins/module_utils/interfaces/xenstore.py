@@ -17,6 +17,7 @@ import socket
 import struct
 import time
 import traceback
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -46,6 +47,8 @@ _ERRNO = {name: number for number, name in errno.errorcode.items()}
 #: A transaction meets a conflict at every write of somebody else in between; 50 commits against
 #: a writer every 2 ms took up to 132 tries in all, so this bound means a store gone wild.
 _TRANSACTION_TRIES = 200
+#: Events of one watch that wait to be looked at.
+_MOST_WAITING = 1000
 
 
 class XenStoreError(Exception):
@@ -99,6 +102,33 @@ class _Router(Router):  # type: ignore[misc]
             super().__call__()
         except Exception as error:  # noqa: BLE001 - whatever it was, no answer comes any more
             self.failure = error
+
+
+class _Events(queue.Queue):  # type: ignore[type-arg]
+    """What waits to be looked at. An event more of a path that waits already says nothing new, nor, once there are
+    many, one more of a watch: a guest may write faster than we look, for as long as it likes.
+    """
+
+    def _init(self, maxsize: int) -> None:
+        super()._init(maxsize)
+        self._waiting: Counter[Any] = Counter()
+
+    def _put(self, item: Any) -> None:
+        if isinstance(item, tuple):
+            _path, token = item
+            if self._waiting[item] or self._waiting[token] >= _MOST_WAITING:
+                return
+            self._waiting.update((item, token))
+        super()._put(item)
+
+    def _get(self) -> Any:
+        item = super()._get()
+        if isinstance(item, tuple):
+            for key in (item, item[1]):
+                self._waiting[key] -= 1
+                if not self._waiting[key]:
+                    del self._waiting[key]
+        return item
 
 
 class _Requests:
@@ -198,7 +228,7 @@ class XenStore(_Requests):
         super().__init__(self, 0)
         self.timeout = timeout
         #: Watch events arrive here; who waits for other things too may put them in as well.
-        self.events: queue.Queue[Any] = queue.Queue()
+        self.events: queue.Queue[Any] = _Events()
         self._watches: set[tuple[str, str]] = set()
         self._silent = ""
         self._router = _Router(_Connection(path, timeout))

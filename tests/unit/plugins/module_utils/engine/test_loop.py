@@ -101,6 +101,20 @@ def test_events_that_come_during_a_call_are_kept() -> None:
     assert value(run_all(store, busy=(flow(), ample()))["busy"]) == ["/1", "/2"]
 
 
+def test_a_call_during_which_a_guest_goes_wild_is_followed_by_a_bounded_number() -> None:
+    store = QueueStore(*[WatchEvent(f"/{number}", "busy") for number in range(5000)])
+    looks: list[int] = []
+
+    def flow() -> Flow:
+        yield Work(lambda: wait_until(store.events.empty))
+        while True:
+            yield NEXT_EVENT
+            looks.append(1)
+
+    run_all(store, busy=(flow(), Clock(time.monotonic() + 1)))
+    assert 1 <= len(looks) <= 100
+
+
 def wait_until(check: Any) -> None:
     deadline = time.monotonic() + AMPLE
     while not check():

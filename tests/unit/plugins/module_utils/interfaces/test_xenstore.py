@@ -425,6 +425,24 @@ def test_what_others_put_into_the_queue_comes_out_as_it_is(store: XenStore) -> N
     assert store.next_event(AMPLE) is thing
 
 
+def test_one_who_writes_faster_than_we_look_fills_no_memory(store: XenStore) -> None:
+    """Of one path, one event waits; of one watch, a bounded number, however many names somebody invents."""
+    store.watch("/a", "token")
+    store.watch("/b", "other")
+    drained(store)
+    for _round in range(5):
+        store.apply([Write("/a", str(number)) for number in range(100)])
+    assert drained(store) == [WatchEvent("/a", "token")]
+    for number in range(1500):
+        store.write(f"/a/{number}", "1")
+    store.write("/b", "1")
+    events = drained(store)
+    assert 100 < len(events) <= 1001
+    assert events[-1] == WatchEvent("/b", "other")
+    store.write("/a", "again")
+    assert drained(store) == [WatchEvent("/a", "token")]
+
+
 def test_closing_leaves_no_watch_no_thread_and_no_file(daemon: Daemon) -> None:
     def session() -> None:
         with XenStore.open(AMPLE) as store:
