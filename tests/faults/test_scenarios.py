@@ -241,6 +241,42 @@ def test_two_runs_at_once(
     assert one_of(host, {**race[0], **race[1]}, {**race[1], **race[0]}) == []
 
 
+#: Where each change is slow, in dom0's kernel, and the state of the backend then.
+SLOW = {"first device": ("2", "1"), "more": ("7", "7"), "fewer": ("7", "7"), "last device": ("6", "5")}
+
+
+@pytest.mark.parametrize("command", ["reboot", "shutdown", "save"])
+@pytest.mark.parametrize("change", SLOW)
+def test_xl_takes_the_guest_away_in_the_middle(
+    host: Host, change: str, command: str, record_property: Callable[[str, object], None]
+) -> None:
+    """A saved guest is as gone as one that migrated. What our run says was true when it said it; what xl leaves of a
+    guest that it could not empty (a connection, a marker) is mended, and the guest that comes back gets its devices.
+    """
+    record_property("scenario", f"{change}: xl {command} in the middle")
+    before, after = CHANGES[change]
+    step, state = SLOW[change]
+    assert not host.devices(**lists(before)).get("failed")
+    slow = inject("late", domain="0", step=f"backend:{step}", seconds=0.5)
+    words = (command, "g1", *([str(host.directory / "saved")] if command == "save" else []))
+    scenario = Scenario(
+        change, before, after, slow, lambda host: host.xl(*words), ("/local/domain/0/backend/pci/1/0/state", state)
+    )
+    slow(host)
+    helper = Meanwhile(host, scenario)
+    result = host.devices(SHORT, **lists(after))
+    helper.join()
+    record_property("happened", result.get("msg", "ok")[:150])
+    assert not result.get("failed") or "g1" in result["msg"]
+    inject("late", domain="0", step=f"backend:{step}", seconds=0)(host)
+    recover(host)
+    if command == "reboot":
+        finish(host, scenario, after)
+    else:
+        assert host.settled({}) == []
+    assert [one["fault"] for one in host.repair(check=True)["findings"] if one["fault"] != "leaked_hold"] == []
+
+
 def lists(state: State) -> dict[str, list[str]]:
     return {name: list(devices) for name, devices in state.items()}
 
