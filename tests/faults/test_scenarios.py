@@ -252,6 +252,7 @@ def test_xl_takes_the_guest_away_in_the_middle(
 ) -> None:
     """A saved guest is as gone as one that migrated. What our run says was true when it said it; what xl leaves of a
     guest that it could not empty (a connection, a marker) is mended, and the guest that comes back gets its devices.
+    xl itself may crash, since it reads a connection node by node while we change it: then the guest stays.
     """
     record_property("scenario", f"{change}: xl {command} in the middle")
     before, after = CHANGES[change]
@@ -270,10 +271,9 @@ def test_xl_takes_the_guest_away_in_the_middle(
     assert not result.get("failed") or "g1" in result["msg"]
     inject("late", domain="0", step=f"backend:{step}", seconds=0)(host)
     recover(host)
-    if command == "reboot":
+    if any(domain["name"] == "g1" for domain in host.ask("list")):
         finish(host, scenario, after)
-    else:
-        assert host.settled({}) == []
+    assert host.settled(only(after, {domain["name"] for domain in host.ask("list")})) == []
     assert [one["fault"] for one in host.repair(check=True)["findings"] if one["fault"] != "leaked_hold"] == []
 
 
