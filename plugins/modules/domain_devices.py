@@ -17,7 +17,7 @@ description:
   - All changes of a domain are made in one handshake with its guest, and those of different domains side by side.
     A device that moves from one domain to another is released by the first before the second gets it.
   - Success is what was observed afterwards, not what was asked for. See O(converge).
-  - Each device that changed hands, with its identity and the evidence, is a line in the system's log.
+  - Each device that changed hands, with its identity, the evidence and who was at work, is a line in the system's log.
   - Everything that can be wrong is checked before anything is touched. A change that a guest does not
     follow in time is taken back.
   - C(xl) sees the devices as its own. After a reboot of the guest it has those that it had before, no more and no less,
@@ -321,7 +321,7 @@ from ansible_collections.xen.pci.plugins.module_utils.decisions.select import (
 )
 from ansible_collections.xen.pci.plugins.module_utils.decisions.splits import splits
 from ansible_collections.xen.pci.plugins.module_utils.engine.assignment import ask_groups, observe_situation
-from ansible_collections.xen.pci.plugins.module_utils.engine.audit import audit, audit_repair
+from ansible_collections.xen.pci.plugins.module_utils.engine.audit import audit, audit_repair, record
 from ansible_collections.xen.pci.plugins.module_utils.engine.converge import (
     Converged,
     Level,
@@ -428,8 +428,7 @@ def _run(module: AnsibleModule, outside: Outside) -> None:
     files = write_files(files, resolution.moved, failed, module.params["backup"])
     result["seconds"] = round(time.monotonic() - began, 3)
     result["repaired"] = repaired
-    for line in audit(host, converged):
-        module.log(line)
+    record(module.log, audit(host, converged))
     changed = converged.changed or bool(repaired) or any(file.changed for file in files)
     result["diff"] = _observed_diff(converged, files)
     result["domains"] = [{**_reported(report), **_file(report.name, files)} for report in converged.reports]
@@ -453,8 +452,7 @@ def _repaired(module: AnsibleModule, outside: Outside, host: Host, desired: Sequ
         outcome = repair(outside, scope, module.params["timeout"])
     else:
         outcome = finish_unfinished(outside, host, scope, module.params["timeout"])
-    for line in audit_repair(outcome):
-        module.log(line)
+    record(module.log, audit_repair(outcome))
     return [in_words(treatment.finding) for treatment in outcome.treatments if treatment.mended]
 
 

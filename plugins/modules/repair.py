@@ -19,7 +19,8 @@ description:
     the same for O(settle) seconds, so that a change that is under way is not taken for one.
   - A fault is called mended when a new look does not find it any more, not because a step succeeded.
   - In check mode the faults are named with their recipes, and nothing is touched.
-  - What was done about each fault, with the identity of its devices and the evidence, is a line in the system's log.
+  - What was done about each fault, with the identity of its devices, the evidence and who was
+    at work, is a line in the system's log.
   - The task fails if a fault is left that needs attention. V(leaked_hold) is a suspicion and is reported only.
 requirements:
   - pyxs on the Xen host (Debian's package is C(python3-pyxs))
@@ -210,7 +211,7 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 from ansible_collections.xen.pci.plugins.module_utils.decisions.diagnose import Finding, in_words, title
 from ansible_collections.xen.pci.plugins.module_utils.decisions.faults import Fault
-from ansible_collections.xen.pci.plugins.module_utils.engine.audit import audit_repair
+from ansible_collections.xen.pci.plugins.module_utils.engine.audit import audit_repair, record
 from ansible_collections.xen.pci.plugins.module_utils.engine.examine import SETTLE_SECONDS, examine
 from ansible_collections.xen.pci.plugins.module_utils.engine.outside import Outside, open_outside
 from ansible_collections.xen.pci.plugins.module_utils.engine.repair import Repaired, Scope, Treatment, repair
@@ -269,8 +270,7 @@ def _prescribe(module: AnsibleModule, outside: Outside, scope: Scope) -> None:
 
 def _repair(module: AnsibleModule, outside: Outside, scope: Scope) -> None:
     repaired = repair(outside, scope, module.params["timeout"], module.params["settle"])
-    for line in audit_repair(repaired):
-        module.log(line)
+    record(module.log, audit_repair(repaired))
     result = {
         "changed": any(treatment.mended for treatment in repaired.treatments),
         "actions": [in_words(treatment.finding) for treatment in repaired.treatments],

@@ -358,3 +358,21 @@ def test_a_pci_error_is_told_with_every_outcome_until_the_connection_ends(
     assert not host.devices(g1=[]).get("failed")
     assert warnings(host.devices(g1=[A])) == ""
     assert host.settled({"g1": [A], "g2": [C]}) == []
+
+
+def test_every_change_is_a_line_in_the_log(host: Host, record_property: Callable[[str, object], None]) -> None:
+    record_property("scenario", "the log tells which device went where, and what shows it")
+
+    def lines(result: Mapping[str, Any]) -> list[str]:
+        return [line for line in result["log"] if "; by " in line]
+
+    (added,) = lines(host.devices(g1=[A]))
+    assert added.startswith(f"{A} (8086:10d3, serial ") and "from the pool to g1: domain 1, backend 4" in added
+    (moved,) = lines(host.devices(g1=[], g2=[A]))
+    assert "from g1 to g2: domain 2" in moved and "a guest owns it" in moved
+    assert lines(host.devices(g1=[], g2=[A])) == []
+    assert lines(host.devices(how={"check": True}, g1=[A], g2=[])) == []
+    pause(True)(host)
+    (failed,) = lines(host.devices(SHORT, g1=[B]))
+    assert "g1 (domain 1) failed: guest g1 did not connect in time" in failed
+    record_property("happened", moved)

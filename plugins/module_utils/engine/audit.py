@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Callable
 
 from ..decisions.diagnose import where
+from ..interfaces.actor import actor
 from ..model.host import Host
 from ..values.address import Sbdf
 from .converge import Converged
@@ -15,6 +17,13 @@ from .repair import Repaired, Treatment
 from .report import DomainReport
 
 _POOL = "the pool"
+
+
+def record(log: Callable[[str], None], lines: Iterable[str]) -> None:
+    """Write lines to the log, each with who was at work."""
+    who = actor()
+    for line in lines:
+        log(f"{line}; by {who}")
 
 
 def audit(host: Host, converged: Converged) -> Iterator[str]:
