@@ -86,6 +86,9 @@ def perform(host: Host, scenario: Scenario, record_property: Callable[[str, obje
     if outcome != "ok":
         assert all(word in result["msg"] for word in scenario.says), result["msg"]
         assert "Traceback" not in result["msg"] and result["msg"]
+    if outcome == "error" and "xenstored" not in result["msg"]:
+        asked = {device for state in (scenario.before, scenario.after) for one in state.values() for device in one}
+        assert any(device in result["msg"] for device in asked), result["msg"]
 
     scenario.calm(host)
     alive = {domain["name"] for domain in host.ask("list")}

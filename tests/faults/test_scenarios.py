@@ -10,11 +10,26 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
-from scenarios import Act, Scenario, State, both, declared, inject, nothing, one_of, perform
+from scenarios import (
+    SHORT,
+    Act,
+    Meanwhile,
+    Scenario,
+    State,
+    both,
+    declared,
+    finish,
+    inject,
+    nothing,
+    one_of,
+    only,
+    perform,
+    recover,
+)
 from simulated import TWIN_1, A, B, C, D, Host, answer, end
 
 

@@ -273,14 +273,14 @@ def _guest_still_runs(host: Host, domain: Domain, device: Sbdf) -> bool:
 
 
 def _configurations(host: Host) -> Iterator[Finding]:
-    """What libxl would build the domain from anew. Only of PV guests: a stub domain has the devices of its guest.
+    """What libxl would build a domain from anew. Only of PV guests; a stub domain's devices are those of its guest.
 
     While a connection changes, or an entry is lost, the two may differ, and other faults say so.
     """
     for domain in host.domains.values():
         backend, stored = domain.backend, domain.configured
         sound = backend is None or (backend.connected and not backend.problems())
-        if domain.kind is not DomainKind.PV or stored is None or not sound:
+        if domain.kind is not DomainKind.PV or domain.serves is not None or stored is None or not sound:
             continue
         lost = [one for one in domain.devices if one not in stored and not _others_with(host, domain, one)]
         if lost:

@@ -81,7 +81,7 @@ class Plugging(Change):
         except (NotDone, DeadlinePassed, *_FAILURES) as failure:
             left = yield from self._undo(begun, gone, isinstance(failure, Silent))
             why = "time was over before all was done" if isinstance(failure, DeadlinePassed) else str(failure)
-            raise DomainFailed(f"{self.name}: {why}; {left}") from failure
+            raise DomainFailed(f"{self.name}: {why}, {take_back.asked(add, remove)}; {left}") from failure
         yield from self._release(gone)
         forget(self.plan.domain, gone)
 
