@@ -80,7 +80,17 @@ class Hypervisor:
 
     def assign(self, domid: int, sbdf: Sbdf, relaxed: bool = False) -> None:
         """Give the device's DMA and interrupts to a domain; `relaxed` tolerates reserved memory."""
-        _check(self._calls.assign(domid, sbdf, relaxed), f"assign {sbdf} to domain {domid}")
+        try:
+            _check(self._calls.assign(domid, sbdf, relaxed), f"assign {sbdf} to domain {domid}")
+        except HypervisorError as error:
+            # The binding hides which of them it was, and Xen tells only its log what stands in the way.
+            if relaxed or error.code not in (errno.EPERM, errno.EINVAL):
+                raise
+            raise HypervisorError(
+                f"{error}; `xl dmesg` says more (where it tells of RMRR, firmware has reserved memory for this device"
+                " and others: it is not given to a guest without rdm_policy=relaxed in the domain's configuration)",
+                error.code,
+            ) from error
 
     def deassign(self, domid: int, sbdf: Sbdf) -> None:
         """Take the device from a domain; Xen puts it into quarantine."""

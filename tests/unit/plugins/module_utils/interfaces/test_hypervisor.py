@@ -283,6 +283,17 @@ def test_an_errno_of_the_library_comes_through(library: FakeLibrary) -> None:
     assert caught.value.code == errno.EBUSY
 
 
+def test_a_device_with_reserved_memory_is_refused_with_what_to_look_for(library: FakeLibrary) -> None:
+    library.errors = {"xc_assign_device": errno.EPERM}
+    with Hypervisor.open() as hypervisor:
+        with pytest.raises(HypervisorError, match=r"assign .*xl dmesg.*RMRR.*rdm_policy=relaxed") as caught:
+            hypervisor.assign(DOMID, DEVICE)
+        assert caught.value.code == errno.EPERM
+        with pytest.raises(HypervisorError) as plain:
+            hypervisor.assign(DOMID, DEVICE, relaxed=True)
+        assert "RMRR" not in str(plain.value)
+
+
 def test_an_interrupt_is_mapped_before_it_is_granted_and_revoked_although_it_cannot_be_unmapped(
     library: FakeLibrary,
 ) -> None:
