@@ -3,11 +3,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """An HVM guest on real Xen: devices come, go and move by the same declaration, and xl agrees.
 
-The tests go on from each other: the guest takes minutes to boot.
+The tests go on from each other: the guest takes a minute to boot. They are not among the others because they need a
+host of their own, see machine.py.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Iterator, Mapping
@@ -23,6 +25,18 @@ NIC, NVME, EDU = topology.NICS[0], topology.NVMES[0], topology.EDUS[0]
 PARTS = (NIC, NVME, EDU)
 H1, G1 = topology.HVM_GUEST, "g1"
 PATIENCE = 300
+
+
+@pytest.fixture(scope="module")
+def host(request: pytest.FixtureRequest) -> Iterator[Host]:
+    """A host that HVM guests can run on (`lab boot --hvm`): not that of the other tests."""
+    name = request.config.getoption("--lab-host")
+    if name:
+        yield Host.get(name)
+        return
+    booted = Host.boot(f"hvm-{os.getpid()}", hvm=True)
+    yield booted
+    booted.stop()
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +75,7 @@ def io_memory(host: Host, domid: int) -> str:
 def test_it_is_ready(host: Host, guest: Guest) -> None:
     facts = playbook.task(host, "xen.pci.host_info", {})
     [found] = [one for one in facts["domains"] if one["name"] == H1]
-    assert (found["type"], found["hotplug_ready"]) == ("hvm", "yes"), found
+    assert (found["kind"], found["hotplug_ready"]) == ("hvm", "yes"), found
 
 
 def test_a_device_comes_and_works(host: Host, guest: Guest) -> None:

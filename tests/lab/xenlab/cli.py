@@ -48,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     boot = command("boot", _boot, "start a host; returns when dom0 answers and the guests report")
     boot.add_argument("name", nargs="?", default=DEFAULT_NAME)
     boot.add_argument("--timeout", type=float, default=600, metavar="SECONDS")
+    boot.add_argument("--hvm", action="store_true", help="HVM guests are to run there, see start-guest")
     run = command("run", _run, "run a command in dom0")
     run.add_argument("name")
     run.add_argument("words", nargs="+", metavar="-- COMMAND")
@@ -81,7 +82,7 @@ def _build(_options: argparse.Namespace) -> int:
 
 def _boot(options: argparse.Namespace) -> int:
     began = time.monotonic()
-    host = Host.boot(options.name, timeout=options.timeout, say=say)
+    host = Host.boot(options.name, timeout=options.timeout, say=say, hvm=options.hvm)
     say(f"host {host.name} is ready after {time.monotonic() - began:.0f} s")
     print(host.ssh_command)
     return 0

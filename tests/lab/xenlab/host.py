@@ -34,8 +34,8 @@ class Host:
     directory: Path
 
     @classmethod
-    def boot(cls, name: str, *, timeout: float = 600, say: Callable[[str], None] = quiet) -> Host:
-        """Start a host and wait (seconds) until dom0 answers and all guests report."""
+    def boot(cls, name: str, *, timeout: float = 600, say: Callable[[str], None] = quiet, hvm: bool = False) -> Host:
+        """Start a host and wait (seconds) until dom0 answers and all guests report; `hvm`: HVM ones may be started."""
         machine_needs.require(machine_needs.RUN)
         host = cls(name, places.host(name))
         host._refuse_if_running()
@@ -49,7 +49,7 @@ class Host:
             ssh.configure(host.directory, port)
             host._state.write_text(json.dumps({"port": port, "started": time.time()}))
             try:
-                machine.start(host.directory, files, port)
+                machine.start(host.directory, files, port, hvm)
             except BaseException:
                 host._clean()
                 raise
@@ -112,8 +112,9 @@ class Host:
         return Guest(self, name)
 
     def start_guest(self, name: str, *, timeout: float = 600) -> Guest:
-        """Create a guest that does not start with the host, and wait (seconds) until its agent reports."""
-        self.run(["lab-guest-up", name, str(int(timeout))], timeout=timeout + 120)
+        """Create a guest that does not start with the host, unless it runs; wait (seconds) until its agent reports."""
+        if self.run(["xl", "domid", name], check=False).status:
+            self.run(["lab-guest-up", name, str(int(timeout))], timeout=timeout + 120)
         return self.guest(name)
 
     @property

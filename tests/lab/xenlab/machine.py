@@ -41,8 +41,11 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def start(directory: Path, image: Image, port: int) -> None:
-    """Start QEMU in the background, its files in `directory`. LabError with QEMU's own words if it does not start."""
+def start(directory: Path, image: Image, port: int, hvm: bool = False) -> None:
+    """Start QEMU in the background, its files in `directory`. LabError with QEMU's own words if it does not start.
+
+    `hvm`: HVM guests are to run there.
+    """
     command = [
         "qemu-system-x86_64",
         "-name",
@@ -50,7 +53,7 @@ def start(directory: Path, image: Image, port: int) -> None:
         "-daemonize",
         "-pidfile",
         str(directory / PID),
-        *_machine(directory),
+        *_machine(directory, hvm),
         *_boot(image),
         *_own_devices(image, port),
         *_devices(image),
@@ -92,10 +95,13 @@ def stop(directory: Path, patience: float = 10.0) -> None:
     raise LabError(f"QEMU, process {process}, does not end")
 
 
-def _machine(directory: Path) -> Iterator[str]:
+def _machine(directory: Path, hvm: bool) -> Iterator[str]:
     # One thread for both processors: with one each, QEMU 7.2 crashes when one of them remaps a BAR (a reset does)
     # while the other reads a device (memory_region_dispatch_read of a region that is gone). Boots as fast.
-    yield from ("-M", "q35", "-accel", "tcg,thread=single", "-cpu", CPU, "-smp", "2", "-m", MEMORY)
+    # But then the firmware of an HVM guest comes to a standstill while it waits for its device model in dom0, which
+    # with one thread each takes a minute for the whole boot.
+    threads = "multi" if hvm else "single"
+    yield from ("-M", "q35", "-accel", f"tcg,thread={threads}", "-cpu", CPU, "-smp", "2", "-m", MEMORY)
     yield from ("-nodefaults", "-display", "none", "-device", "intel-iommu,intremap=on")
     console = f"socket,id=console,path={directory / CONSOLE},server=on,wait=off,logfile={directory / SERIAL_LOG}"
     yield from ("-chardev", console, "-serial", "chardev:console")
