@@ -112,10 +112,10 @@ demo-test: $(READY) $(READY_DEMO) ## The demo, run to its end and interrupted
 unit: $(READY) ## Unit and property tests
 	$(VENV)/bin/python -m pytest -n auto --junitxml=$(RESULTS)/unit.xml tests/unit $(PYTEST_ARGS)
 
-# Most of a scenario is waiting, so there may be more of them at a time than processors.
+# Some scenarios wait, so there may be more of them at a time than processors.
 .PHONY: faults
 faults: $(READY) ## The fault suite on simulated hosts: a table of scenarios, what happened, verdict
-	$(VENV)/bin/python -m pytest -n 12 --junitxml=$(RESULTS)/faults.xml tests/faults $(PYTEST_ARGS)
+	$(VENV)/bin/python -m pytest -n 4 --junitxml=$(RESULTS)/faults.xml tests/faults $(PYTEST_ARGS)
 
 .PHONY: conformance
 conformance: ## The same tests against different implementations of one interface

@@ -4,8 +4,9 @@
 """Runs the real modules on a host, simulated or of the lab, each in a process that can be killed at any point.
 
 Started with the host's variables, it answers each line of JSON with a line of JSON. Every run is a fork,
-so nothing is imported twice. For a kill, the classes that reach outside are wrapped (here, not in the
-product): they count their calls, and the process kills itself at the call that was asked for.
+so nothing is imported twice. On a simulated host time is that of clock.py. For a kill, the classes that reach
+outside are wrapped (here, not in the product): they count their calls, and the process kills itself at the call
+that was asked for.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import functools
+import gc
 import importlib
 import io
 import itertools
@@ -25,6 +27,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
+from pathlib import Path
 from typing import Any
 
 from ansible.module_utils import basic
@@ -42,6 +45,8 @@ MODULES = {
 CHANGES = {Op.WRITE: "write", Op.RM: "rm", Op.MKDIR: "mkdir", Op.SET_PERMS: "perms", Op.TRANSACTION_END: "commit"}
 #: Seconds for a node to become what `act` waits for; under emulation a guest needs many.
 PATIENCE = 60.0
+#: Where a simulated host's xenstored is; empty on a real one.
+SIMULATED = os.environ.get("XENSTORED_PATH", "")
 HYPERCALLS = ("assign", "deassign", "ioports", "iomem", "irq", "map_pirq", "unmap_pirq")
 
 
@@ -74,7 +79,7 @@ class Points:
 
 
 def watch(points: Points) -> None:
-    """Wrap what reaches outside: xenstore requests, sysfs writes, hypercalls."""
+    """Wrap what reaches outside: xenstore requests, sysfs writes, hypercalls, files that take the place of others."""
     send = xenstore.XenStore._send
 
     def counted_send(store: Any, packets: Sequence[Any], slots: Sequence[Any]) -> None:
@@ -94,6 +99,12 @@ def watch(points: Points) -> None:
         points.around(f"sysfs {file.name} {sbdf}", lambda: write(self, file, text, sbdf, purpose))
 
     sysfs.Sysfs._write = counted_write  # type: ignore[method-assign]
+    replace = os.replace
+
+    def counted_replace(source: Any, target: Any) -> None:
+        points.around(f"file {target}", lambda: replace(source, target))
+
+    os.replace = counted_replace  # type: ignore[assignment]
     for way, name in itertools.product((hypervisor._Binding, hypervisor._Library), HYPERCALLS):
         real = getattr(way, name)
 
@@ -105,11 +116,11 @@ def watch(points: Points) -> None:
 
 
 def run(module: str, parameters: dict[str, Any], check: bool, points: Points) -> dict[str, Any]:
-    """What the module answers, as Ansible would get it, what it wrote to the log, and the points that it passed."""
+    """What the module answers, as Ansible would get it, its log, the points that it passed, the seconds it took."""
     arguments = {**parameters, "_ansible_check_mode": check, "_ansible_diff": True}
     basic._ANSIBLE_ARGS = json.dumps({"ANSIBLE_MODULE_ARGS": arguments}).encode()
     basic._ANSIBLE_PROFILE = "legacy"
-    output, log = io.StringIO(), []
+    output, log, began = io.StringIO(), [], time.monotonic()
     basic.AnsibleModule.log = lambda _self, message, log_args=None: log.append(message)  # type: ignore[method-assign]
     try:
         with redirect_stdout(output):
@@ -117,7 +128,7 @@ def run(module: str, parameters: dict[str, Any], check: bool, points: Points) ->
     except SystemExit:
         pass
     answer: dict[str, Any] = json.loads(output.getvalue().splitlines()[-1])
-    return {**answer, "log": log, "points": points.names}
+    return {**answer, "log": log, "points": points.names, "elapsed": time.monotonic() - began}
 
 
 def act(steps: list[list[Any]]) -> dict[str, Any]:
@@ -155,6 +166,13 @@ def _pause(domid: int) -> int:
 
 def serve() -> None:
     """Answer each request with the result of a fork, or with the signal that ended it."""
+    if SIMULATED:
+        from clock import Clock  # noqa: PLC0415 - it needs the simulator, which is not on the lab
+
+        Clock(Path(SIMULATED).parent.parent).install()
+        run("repair", {"settle": 0}, True, Points(None))  # what is imported at its first use is in every fork then
+    gc.collect()
+    gc.freeze()  # a fork's collector would copy all pages that it looks at
     print(json.dumps("ready"), flush=True)
     for line in sys.stdin:
         request = json.loads(line)

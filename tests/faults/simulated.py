@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from simulated_xen import daemon
 from simulated_xen.interpreter.xen.lowlevel._simulator import request
@@ -21,9 +21,11 @@ from simulated_xen.interpreter.xen.lowlevel._simulator import request
 A, B, C, D = (f"0000:{bus:02x}:00.0" for bus in (1, 2, 3, 4))
 TWIN_0, TWIN_1 = "0000:00:08.0", "0000:00:08.1"
 DEVICES = (A, B, C, D, TWIN_0, TWIN_1)
+#: An interface in use, and a disk that is mounted.
+OTHERS = ("0000:00:03.0", "0000:00:1f.2")
 QUARANTINE = 0x7FF1
 AMPLE = 15.0
-PROCESS = Path(__file__).with_name("module_process.py")
+HOSTS, MODULES = (Path(__file__).with_name(f"{what}_process.py") for what in ("host", "module"))
 _NO_IRQ = (0, 255)
 
 
@@ -63,16 +65,23 @@ class Rights:
             held.add(int(words[1])) if words[2] == "1" else held.discard(int(words[1]))
 
 
+def machine() -> dict[str, Any]:
+    """The small server without the devices that no scenario is about: each look at the host reads all."""
+    description: dict[str, Any] = json.loads((Path(daemon.__file__).parent / "machines/small-server.json").read_text())
+    kept = {*DEVICES, *OTHERS}
+    description["devices"] = [one for one in description["devices"] if f"0000:{one['at']}" in kept or "bus" in one]
+    return {**description, "hidden": list(DEVICES)}
+
+
 class Host:
     """A running simulated host: g1 and g2 take devices, g3 has no PCI frontend; six devices are pciback's."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._machine = directory.with_name(f"{directory.name}.json")
-        description = json.loads((Path(daemon.__file__).parent / "machines" / "small-server.json").read_text())
-        description["hidden"] = list(DEVICES)
-        self._machine.write_text(json.dumps(description))
+        self._machine.write_text(json.dumps(machine()))
         self.log = directory.with_name(f"{directory.name}.log")
+        self._hosts = process_of(HOSTS, {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
         self._process: subprocess.Popen[str] | None = None
         self._turn = threading.Lock()
         self.rights = Rights()
@@ -81,7 +90,10 @@ class Host:
 
     def start(self) -> None:
         """Boot it. Its devices are in quarantine, as `assignable_devices` leaves them."""
-        daemon.start(str(self._machine), self.directory)
+        run = daemon.prepare(self.directory)
+        (run.path / "trace").touch()
+        tell(self._hosts, [str(self._machine), str(run.path)])
+        daemon.await_ready(run, lambda: self._hosts.poll() is None)
         self.rights = Rights()
         if self._process is None:
             self._process = self.modules()
@@ -90,14 +102,7 @@ class Host:
     def modules(self) -> subprocess.Popen[str]:
         """A process that runs modules on this host; a second one can race with the first."""
         with self.log.open("a") as log:
-            process = subprocess.Popen(
-                [sys.executable, str(PROCESS)],
-                env=self.environment(),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-            )
+            process = process_of(MODULES, self.environment(), stderr=log)
         assert process.stdout is not None
         assert json.loads(process.stdout.readline()) == "ready"
         return process
@@ -117,8 +122,9 @@ class Host:
 
     def close(self) -> None:
         self.stop()
-        if self._process is not None:
-            end(self._process)
+        for process in (self._process, self._hosts):
+            if process is not None:
+                end(process)
 
     # -- what is done to it
 
@@ -277,11 +283,25 @@ def marker(device: str) -> str:
     return f"/libxl/pci/{device.replace(':', '-').replace('.', '-')}/domid"
 
 
+def process_of(program: Path, environment: Mapping[str, str], stderr: TextIO | None = None) -> subprocess.Popen[str]:
+    """Start a program that is told what to do line by line."""
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        [sys.executable, str(program)], env=environment, stdin=pipe, stdout=pipe, stderr=stderr, text=True
+    )
+
+
+def tell(process: subprocess.Popen[str], what: Any) -> None:
+    """Write a line to it."""
+    assert process.stdin is not None
+    process.stdin.write(json.dumps(what) + "\n")
+    process.stdin.flush()
+
+
 def answer(process: subprocess.Popen[str], module: str, parameters: Any, **how: Any) -> dict[str, Any]:
     """Have a process of `Host.modules` run a module."""
-    assert process.stdin is not None and process.stdout is not None
-    process.stdin.write(json.dumps({"module": module, "parameters": parameters, **how}) + "\n")
-    process.stdin.flush()
+    tell(process, {"module": module, "parameters": parameters, **how})
+    assert process.stdout is not None
     line = process.stdout.readline()
     assert line, "the process that runs modules has ended: see its standard error"
     result: dict[str, Any] = json.loads(line)

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable
 
 import pytest
@@ -33,14 +32,13 @@ def attached(host: Host) -> Host:
 
 def answers_in_words(host: Host, timeout: int = TIMEOUT) -> str:
     """The task ends in time, with success or a sentence of bounded length; so does a diagnosis."""
-    began = time.monotonic()
     result = host.devices(timeout, g1=[A, B])
     message: str = result.get("msg", "")
     assert len(message) < 1500 and "Traceback" not in message
     diagnosis = host.repair(check=True, settle=0.1)
     assert all(len(one["evidence"]) < 1000 for one in diagnosis["findings"])
     # Its own time, the time for taking back, and what a busy machine adds.
-    assert time.monotonic() - began < timeout + 60
+    assert result["elapsed"] < timeout + 60
     return message
 
 

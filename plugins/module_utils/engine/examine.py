@@ -18,6 +18,7 @@ from .outside import Outside
 #: Seconds for which a fault must have looked the same. xl takes a device's marker and rights first, resets
 #: it, and writes its entry last: for that long it looks like an attach that was never finished.
 SETTLE_SECONDS = 2.0
+#: Seconds to the next look, the first time; then twice as many each time, since a look reads the whole host.
 _LOOK_AGAIN = 0.1
 _ERRORS = "/local/domain/0/error/backend/pci"
 
@@ -41,13 +42,14 @@ def examine(
 ) -> tuple[Signs, list[Finding]]:
     """Look until the findings that matter are none, or the same for `settle` seconds; `timeout` bounds it all."""
     deadline = time.monotonic() + timeout
-    unchanged_since, last = time.monotonic(), None
+    unchanged_since, last, pause = time.monotonic(), None, _LOOK_AGAIN
     while True:
         signs = look(outside)
         findings = [one for one in diagnose(signs) if matters(one)]
         now = time.monotonic()
         if findings != last:
-            unchanged_since, last = now, findings
+            unchanged_since, last, pause = now, findings, _LOOK_AGAIN
         if not findings or now - unchanged_since >= settle or now >= deadline:
             return signs, findings
-        time.sleep(_LOOK_AGAIN)
+        time.sleep(min(pause, unchanged_since + settle - now, deadline - now))
+        pause *= 2

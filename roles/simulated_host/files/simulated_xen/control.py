@@ -42,6 +42,7 @@ class Control:
             "inject": self._inject,
             "load-pcifront": self._load_pcifront,
             "trace": self._trace,
+            "at-rest": self._at_rest,
             "stop": self._stop,
         }
 
@@ -131,6 +132,10 @@ class Control:
 
     async def _trace(self, start: int = 0) -> Any:
         return [str(entry) for entry in self._host.trace.entries[start:]]
+
+    async def _at_rest(self, clients: int = 0) -> bool:
+        await asyncio.sleep(0)  # who has just been woken takes his turn first
+        return not self._faults.others_run and self._host.at_rest(clients)
 
     async def _stop(self) -> None:
         self.stopped.set()

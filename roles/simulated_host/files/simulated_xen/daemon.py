@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Callable
 
 from .control import Control
 from .host.machine import Machine, load
@@ -77,15 +78,23 @@ def start(machine: str, directory: Path, companion: int | None = None) -> RunDir
     words += [] if companion is None else ["--while", str(companion)]
     with (run.path / "log").open("wb") as log:
         process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+    try:
+        await_ready(run, lambda: process.poll() is None)
+    except CannotStart:
+        process.kill()
+        raise
+    return run
+
+
+def await_ready(run: RunDirectory, lives: Callable[[], bool]) -> None:
+    """Wait until a host that is starting answers; CannotStart with what it says if it ends instead."""
     deadline = time.monotonic() + START_SECONDS
     while not (run.path / "pid").exists():
-        if process.poll() is not None:
+        if not lives():
             raise CannotStart((run.path / "log").read_text(encoding="utf-8").strip() or "The host ended at once.")
         if time.monotonic() > deadline:
-            process.kill()
             raise CannotStart(f"The host was not ready within {START_SECONDS:.0f} s; see {run.path / 'log'}.")
         time.sleep(0.005)
-    return run
 
 
 def stop(directory: Path) -> None:

@@ -34,6 +34,11 @@ class Faults:
         self._host = host
         self._others: list[asyncio.subprocess.Process] = []
 
+    @property
+    def others_run(self) -> bool:
+        """Whether a racing toolstack has not ended yet."""
+        return any(process.returncode is None for process in self._others)
+
     @classmethod
     def known(cls) -> dict[str, str]:
         """Names with what they do."""

@@ -126,6 +126,14 @@ class SimulatedHost:
         await self.kernel.stop()
         self.trace.close()
 
+    def at_rest(self, clients: int) -> bool:
+        """Whether nothing happens any more unless one of so many clients of xenstored does something."""
+        if not self.server.listening or self.server.frozen or len(self.server.connections) > clients:
+            return False
+        domains = self.domains.running.values()
+        sides = [self.kernel, *(domain.kernel for domain in domains), *(domain.model for domain in domains)]
+        return all(side is None or side.at_rest for side in sides)
+
     # -- what a guest reaches (domains.Surroundings) --------------------------------------------------
 
     def host_device(self, address: Address) -> Device | None:

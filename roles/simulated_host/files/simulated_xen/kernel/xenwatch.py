@@ -28,6 +28,7 @@ class Steps:
     """
 
     def __init__(self) -> None:
+        self.holding = False
         self._delays: dict[str, float] = {}
         self._held: dict[str, asyncio.Event] = {}
         self._actions: dict[str, Callable[[], Awaitable[None]]] = {}
@@ -57,7 +58,11 @@ class Steps:
             await action()
         held = self._held.get(step)
         if held is not None:
-            await held.wait()
+            self.holding = True
+            try:
+                await held.wait()
+            finally:
+                self.holding = False
         seconds = self._delays.get(step, 0.0)
         if seconds:
             await asyncio.sleep(seconds)
@@ -76,6 +81,7 @@ class Kernel:
         self._events: asyncio.Queue[tuple[Handler, str]] = asyncio.Queue()
         self._running = asyncio.Event()
         self._running.set()
+        self._handling = False
         self._thread: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -88,6 +94,13 @@ class Kernel:
         thread, self._thread = self._thread, None
         if thread is not None and thread is not asyncio.current_task():
             thread.cancel()
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether it does nothing by itself: it waits for an event, is held at a step, is paused or dead."""
+        if self._thread is None or self._thread.done() or self.steps.holding or not self._running.is_set():
+            return True
+        return not self._handling and self._events.empty()
 
     def pause(self, paused: bool) -> None:
         """Stop or go on running; events wait meanwhile."""
@@ -113,9 +126,11 @@ class Kernel:
     async def _xenwatch(self) -> None:
         while True:
             handler, path = await self._events.get()
+            self._handling = True
             await self._running.wait()
             try:
                 await handler(path)
+                self._handling = False
             except Oops as oops:
                 self.oops = str(oops)
                 self.log.note(f"D{self.domid}", "oops", "", str(oops))

@@ -56,6 +56,11 @@ class DeviceModel:
         self.keeps = False
         self.eject_delay = 0.0
 
+    @property
+    def at_rest(self) -> bool:
+        """Whether the guest is not about to eject a device."""
+        return self.paused or self.keeps or not any(one.leaving for one in self.plugged.values())
+
     def plug(self, name: str, address: Address, slot: int | None = None, function: int = 0) -> Plugged:
         """device_add: the device is on the bus at once, the guest takes it when it comes to it."""
         if name in self.plugged:

@@ -39,6 +39,8 @@ class Connection(asyncio.Protocol):
         self._server = server
         self._store = server.store
         self._buffer = b""
+        self._outgoing = bytearray()
+        self._collecting = False
         self._transport: asyncio.Transport | None = None
         self._caller = Caller(label, DOM0, self._send_event)
         self._handlers: dict[int, Callable[[Packet], bytes]] = {
@@ -80,7 +82,15 @@ class Connection(asyncio.Protocol):
         self.process()
 
     def process(self) -> None:
-        """Answer what has arrived, unless the server is frozen."""
+        """Answer what has arrived, all in one piece, unless the server is frozen."""
+        self._collecting = True
+        try:
+            self._process()
+        finally:
+            self._collecting = False
+            self._flush()
+
+    def _process(self) -> None:
         while self._transport is not None and not self._server.frozen:
             try:
                 packet, used = decode(self._buffer)
@@ -96,6 +106,7 @@ class Connection(asyncio.Protocol):
     def close(self) -> None:
         """Hang up."""
         if self._transport is not None:
+            self._flush()
             self._transport.abort()
             self._transport = None
 
@@ -121,8 +132,14 @@ class Connection(asyncio.Protocol):
             self._send_event(text(path), text(token))
 
     def _send(self, packet: Packet) -> None:
-        if self._transport is not None:
-            self._transport.write(packet.encode())
+        self._outgoing += packet.encode()
+        if not self._collecting:
+            self._flush()
+
+    def _flush(self) -> None:
+        outgoing, self._outgoing = self._outgoing, bytearray()
+        if outgoing and self._transport is not None:
+            self._transport.write(bytes(outgoing))
 
     def _send_event(self, path: str, token: str) -> None:
         payload = path.encode("latin-1") + b"\0" + token.encode("latin-1") + b"\0"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import threading
 from typing import Any
 
 #: The run directory, when this file lies in its python/xen/lowlevel.
@@ -18,16 +19,54 @@ class Refused(Exception):
     """The request makes no sense, or no simulator is there; the text says why."""
 
 
+class _Channels(threading.local):
+    """This thread's connections by process and run directory: a fork must not use those of its parent."""
+
+    def __init__(self) -> None:
+        self.open: dict[tuple[int, str], Any] = {}
+
+    def ask(self, directory: str, line: bytes) -> bytes:
+        """Send a line and return the answer; empty if the host went away."""
+        place = (os.getpid(), directory)
+        try:
+            known = self.open.get(place)
+            if known is not None:
+                answer = _exchange(known, line)
+                if answer:
+                    return answer
+            # Nothing is there yet, or the host that was there has gone; perhaps it is another one now.
+            self.open[place] = _connect(directory)
+            return _exchange(self.open[place], line)
+        except OSError:
+            self.open.pop(place, None)
+            raise
+
+
+def _connect(directory: str) -> Any:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.connect(os.path.join(directory, "control"))
+        return connection.makefile("rwb")
+
+
+def _exchange(stream: Any, line: bytes) -> bytes:
+    try:
+        stream.write(line)
+        stream.flush()
+        answer: bytes = stream.readline()
+    except ConnectionError:
+        return b""
+    return answer
+
+
+_channels = _Channels()
+
+
 def request(directory: str, do: str, **arguments: Any) -> Any:
     """Ask the host of a run directory and return its result; OSError for what Linux or Xen refuses."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        try:
-            connection.connect(os.path.join(directory, "control"))
-        except OSError as error:
-            raise Refused(f"no host runs in {directory} ({error.strerror}): start one") from None
-        connection.sendall(json.dumps({"do": do, **arguments}).encode() + b"\n")
-        with connection.makefile("rb") as stream:
-            line = stream.readline()
+    try:
+        line = _channels.ask(directory, json.dumps({"do": do, **arguments}).encode() + b"\n")
+    except OSError as error:
+        raise Refused(f"no host runs in {directory} ({error.strerror}): start one") from None
     if not line:
         raise Refused(f"the host in {directory} went away")
     answer = json.loads(line)
