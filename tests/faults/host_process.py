@@ -25,11 +25,11 @@ def run(machine: str, directory: Path) -> None:
         os.dup2(log, descriptor)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.setsid()
-    daemon.serve(machine, directory)
+    daemon.serve(machine, directory, os.getppid())
 
 
 def serve() -> None:
-    """Start what is asked for; hosts outlive this process."""
+    """Start what is asked for; hosts end with this process, which ends with the one that tells it what to do."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     for line in sys.stdin:
         machine, directory = json.loads(line)
