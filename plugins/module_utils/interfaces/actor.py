@@ -15,8 +15,9 @@ _LOGIN = Path("/proc/self/loginuid")
 _NOBODY = 0xFFFFFFFF
 
 
-def actor(environment: Mapping[str, str] = os.environ, login: Path = _LOGIN) -> str:
+def actor(environment: Mapping[str, str] | None = None, login: Path = _LOGIN) -> str:
     """The user that logged in, or else asked sudo, or else runs this; and from which address, if that is known."""
+    environment = os.environ if environment is None else environment
     user = _logged_in(login) or environment.get("SUDO_USER") or _name(os.geteuid())
     address = environment.get("SSH_CONNECTION", "").split()[:1]
     return f"{user} from {address[0]}" if address else user
