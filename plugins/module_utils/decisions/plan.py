@@ -88,6 +88,8 @@ def make_plan(host: Host, desired: Sequence[DesiredDomain]) -> Plan:
             if device not in doubled:  # said already, and who may have it is not known
                 conflicts += _device_conflicts(host, step.domain, device, leaving)
     plans = tuple(_with_dependencies(step, leaving, wanted) for step in steps)
+    by_handshake = {device for step in plans if step.domain.device_model is None for device in step.add}
+    conflicts += [one for step in plans for one in _kept_by_pciback(step, by_handshake)]
     return Plan(domains=plans, conflicts=tuple(dict.fromkeys(conflicts)))
 
 
@@ -197,6 +199,22 @@ def _device_model_conflicts(step: DomainPlan, model: DeviceModel) -> list[str]:
             "declare fewer devices"
         )
     return conflicts
+
+
+def _kept_by_pciback(step: DomainPlan, wanted: Collection[Sbdf]) -> list[str]:
+    """pciback exports the first device of an HVM guest when libxl makes the connection, and nobody tells it that the
+    device has gone: it holds it, and refuses it to a PV guest, until the connection is removed with the last device.
+    """
+    domain = step.domain
+    if domain.device_model is None or domain.backend is None or set(domain.devices) <= step.departing:
+        return []
+    exported = {entry.device for entry in domain.backend.entries if entry.exported}
+    return [
+        f"{device} cannot go from {domain.name} to a PV guest while {domain.name} has other devices, since pciback "
+        f"holds its first one until it has none; take all devices from {domain.name} in the same task, and give it the "
+        "others again in the next"
+        for device in sorted(step.departing & exported & set(wanted))
+    ]
 
 
 def _device_conflicts(host: Host, domain: Domain, address: Sbdf, leaving: Mapping[Sbdf, Domain]) -> list[str]:

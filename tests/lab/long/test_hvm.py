@@ -103,10 +103,13 @@ def test_one_goes(host: Host, guest: Guest) -> None:
 
 
 def test_one_moves_to_a_pv_guest_and_back(host: Host, guest: Guest) -> None:
-    have(host, h1=(EDU,), g1=(NIC,))
+    declared = {H1: {"devices": [EDU.bdf], "exclusive": True}, G1: {"devices": [NIC.bdf]}}
+    refused = playbook.task(host, "xen.pci.domain_devices", {"domains": declared, "timeout": PATIENCE})
+    assert "pciback holds its first one" in refused["conflicts"][0]
+    have(host, h1=(), g1=(NIC,))
     assert drivers(host.guest(G1)) == ["e1000e"]
     assert "e1000e" not in drivers(guest)
-    have(host, h1=(EDU, NIC), g1=())
+    have(host, h1=(NIC, EDU), g1=())
     assert drivers(host.guest(G1)) == []
 
 

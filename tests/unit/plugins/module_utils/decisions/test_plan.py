@@ -262,6 +262,11 @@ REFUSALS: Mapping[str, tuple[Host, list[DesiredDomain], Sequence[str]]] = {
         [wants("red", A, B)],
         ["red", "2 slots", "1 are free", "fewer"],
     ),
+    "HVM, its first device to a PV guest": (
+        host(emulated([A, B], [A, B]), guest("green", 2)),
+        [wants("red", B, exclusive=True), wants("green", A)],
+        [str(A), "from red to a PV guest", "take all devices from red"],
+    ),
     "a stub domain": (host(guest("red", 1, serves=7)), [wants("red", A)], ["red runs the device model of domain 7"]),
     "unknown kind": (
         host(guest("red", 1, kind=DomainKind.UNKNOWN)),
