@@ -1,0 +1,54 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What we attach comes back after a guest's reboot, what we detach does not, and a save has what is attached.
+
+One story, for its time's sake; tests/lab/long has more ways through it, and xl's own beside ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from life import (
+    NIC,
+    PARTS,
+    STORED,
+    assignable_parts,
+    by_us,
+    eventually,
+    from_inside,
+    from_outside,
+    listed,
+    reboot,
+    saved,
+    store_as_well,
+    stored,
+)
+from looks import attached_by_xl, drivers
+
+from xenlab import Host
+
+
+@pytest.fixture
+def assignable(host: Host) -> Iterator[Host]:
+    with assignable_parts(host):
+        yield host
+
+
+def test_two_reboots_and_a_save(assignable: Host) -> None:
+    host = assignable
+    by_us(host, *PARTS)
+    assert stored(host) == listed(host) == STORED
+    reboot(host, from_inside)
+    eventually(lambda: drivers(host.guest("g2")) == ["e1000e", "e1000e"])
+    assert attached_by_xl(host, "g2") == {part.bdf for part in PARTS}
+    by_us(host, NIC)
+    assert stored(host) == listed(host) == STORED[:1]
+    store_as_well(host, STORED[1])
+    assert listed(host) == STORED[:1], "libxl believes the connection where its own file says more"
+    reboot(host, from_outside)
+    eventually(lambda: drivers(host.guest("g2")) == ["e1000e"])
+    assert attached_by_xl(host, "g2") == {NIC.bdf}
+    assert saved(host) == STORED[:1]
