@@ -16,8 +16,8 @@ from ward import Ward, marker, ward
 
 from xenlab import Host, topology
 
-PARTS = (topology.NICS[0], topology.NICS[1], topology.EDUS[0])
-A, B, E = (part.bdf for part in PARTS)
+PARTS = (topology.NICS[0], topology.NICS[1], topology.EDUS[0], topology.RNG)
+A, B, E, R = (part.bdf for part in PARTS)
 OUTSIDE = topology.NICS[2].bdf
 QUARANTINE = 0x7FF1
 ENTRY = ("dev", "key", "state", "vdev", "opts")
@@ -240,6 +240,22 @@ def test_what_xl_leaves_of_a_dead_guest(lab: Ward) -> None:
         lab.renew()
     assert not lab.modules.devices({"g1": [A]}).get("failed")
     assert lab.wrong({"g1": [A]}) == []
+
+
+def test_a_pci_error_that_the_guest_cannot_handle(lab: Ward) -> None:
+    """All that pciback does is to say so, though dom0 calls the device recovered; it stays with the guest."""
+    try:
+        assert not lab.modules.devices({"g1": [R]}).get("failed")
+        lab.host.report_pci_error(topology.RNG, "COMP_TIME")
+        lab.act(("until", lab.back("aerState"), "aerfail"))
+        repaired = lab.modules.repair()
+        assert repaired["failed"] and names(repaired["left"]) == ["aer_failure"], repaired
+        assert not lab.modules.devices({"g1": []}).get("failed")
+        assert lab.wrong({"g1": []}) == []
+        assert lab.modules.repair(check=True)["findings"] == []
+    except BaseException:
+        lab.renew()
+        raise
 
 
 def is_named_and_mended(lab: Ward, sick: Sick) -> None:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from xenlab import image, logs, machine, machine_needs, places, ssh
+from xenlab import image, logs, machine, machine_needs, places, qmp, ssh, topology
 from xenlab.errors import LabError
 from xenlab.guests import Guest
 
@@ -171,6 +171,12 @@ class Host:
     def xen_log(self) -> logs.Log:
         """The hypervisor's log."""
         return logs.xen(self.console_lines())
+
+    def report_pci_error(self, device: topology.Rng, error: str) -> None:
+        """Have a device send a PCI Express error, as pcie_aer_inject_error of QEMU calls it (COMP_TIME, SDN, ...)."""
+        said = qmp.monitor(self.qmp_socket, f"pcie_aer_inject_error {device.name} {error}")
+        if not said.startswith("OK"):
+            raise LabError(f"host {self.name}: no PCI error: {said.strip()}")
 
     @property
     def _state(self) -> Path:

@@ -133,6 +133,8 @@ def _devices(image: Image) -> Iterator[str]:
                 yield from _nvme(device, image)
             case topology.Edu():
                 yield from ("-device", f"edu,{_place(device)}")
+            case topology.Rng():
+                yield from ("-device", f"virtio-rng-pci,id={device.name},aer=on,{_place(device)}")
 
 
 def _nic(nic: topology.Nic) -> Iterator[str]:

@@ -80,6 +80,11 @@ class Edu(Device):
 
 
 @dataclass(frozen=True)
+class Rng(Device):
+    """A source of random numbers. Unlike the NICs it reports PCI errors, and no guest has a driver for it."""
+
+
+@dataclass(frozen=True)
 class GuestPlan:
     """A guest that the host starts; its configuration is /etc/xen/NAME.cfg in dom0."""
 
@@ -115,8 +120,9 @@ NVMES = (
     Nvme("nvme2", "0000:00:0c.0", "nvme", serial="NV2"),
 )
 SRIOV_NVME = Nvme("nvme3", "0000:05:00.0", "nvme", port=RootPort(5), serial="NV3", vfs=4)
+RNG = Rng("rng1", "0000:06:00.0", "virtio-pci", port=RootPort(6))
 
-DEVICES: tuple[Device, ...] = (*NICS, *DUAL_NIC, *EDUS, *NVMES, SRIOV_NVME)
+DEVICES: tuple[Device, ...] = (*NICS, *DUAL_NIC, *EDUS, *NVMES, SRIOV_NVME, RNG)
 
 # The host's own: never to be given away.
 ROOT_DISK = "0000:00:02.0"
