@@ -36,10 +36,14 @@ class Pcifront(XenbusDevice):
         self.switch_state(State.INITIALISED)
 
     async def remove(self) -> None:
-        """The xenbus device has gone: all devices go, and Linux complains about its event channel."""
+        """The xenbus device has gone: all devices go, and Linux complains about its event channel.
+
+        It ends as Closed (xenbus_dev_remove), which shows if there is a new directory by then, as recorded on real Xen.
+        """
         self.unwatch_otherend()
         await self.kernel.remove_all()
         self.error(errno.EINVAL, f"freeing event channel {CHANNEL}")
+        self.switch_state(State.CLOSED)
 
     async def otherend_changed(self, state: State) -> None:
         if state == State.CONNECTED:
