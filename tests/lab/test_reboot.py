@@ -74,6 +74,15 @@ def test_after_a_reboot_pciback_has_them_before_their_drivers(host: Host) -> Non
     assert {held(host)[part.bdf] for part in KEPT} == {"both"}
 
 
+def test_what_they_told_before_the_reboot_is_remembered(host: Host) -> None:
+    catalogue = {"scratch": {"nvme_serial": NVME.serial}, "uplink": {"mac": NIC.mac}}
+    found = playbook.task(
+        host, "xen.pci.assignable_devices", {"devices": [*catalogue], "catalogue": catalogue}, options=["--check"]
+    )
+    assert {one["name"]: one["address"] for one in found["devices"]} == {"scratch": NVME.bdf, "uplink": NIC.bdf}
+    assert sum("of an earlier boot" in str(warning) for warning in found["warnings"]) == len(catalogue)
+
+
 def test_the_same_declaration_quarantines_them_again_and_then_changes_nothing(host: Host) -> None:
     task = {"devices": names(*KEPT), "persistent": True}
     done = playbook.task(host, "xen.pci.assignable_devices", task)
