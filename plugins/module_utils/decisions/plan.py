@@ -206,7 +206,7 @@ def _kept_by_pciback(step: DomainPlan, wanted: Collection[Sbdf]) -> list[str]:
     device has gone: it holds it, and refuses it to a PV guest, until the connection is removed with the last device.
     """
     domain = step.domain
-    if domain.device_model is None or domain.backend is None or set(domain.devices) <= step.departing:
+    if domain.device_model is None or domain.backend is None or set(domain.devices) <= set(step.remove):
         return []
     exported = {entry.device for entry in domain.backend.entries if entry.exported}
     return [

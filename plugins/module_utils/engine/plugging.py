@@ -57,10 +57,12 @@ class Plugging(Change):
 
     def _steps(self) -> Flow:
         plan = self.plan
-        # Another domain waits for these, perhaps one that we wait for: they go first.
-        yield from self._exchange((), [one for one in plan.remove if one in plan.departing])
+        # Another domain waits for some of these, perhaps one that we wait for: they go first. So do the others then,
+        # because pciback may hold what went until the last one has gone.
+        first = plan.remove if plan.departing else ()
+        yield from self._exchange((), first)
         yield from self._arrivals()
-        yield from self._exchange(plan.add, [one for one in plan.remove if one not in plan.departing])
+        yield from self._exchange(plan.add, [one for one in plan.remove if one not in first])
 
     def _exchange(self, add: Sequence[Sbdf], remove: Sequence[Sbdf]) -> Flow:
         """Take these out and put those in, one after the other; all, or none."""
