@@ -176,8 +176,11 @@ def _shortfall(step: DomainPlan, after: Sequence[Sbdf], evidence: Sequence[Evide
         return f"{name}: after the run it has {_list(after)}, not {_list(step.after)}; another toolstack interfered"
     weak = [one.device for one in evidence if not one.connected]
     if weak:
-        giver = "its device model" if weak and evidence[0].by_device_model else "pciback"
-        return f"{name}: {_list(weak)} stands in its connection, but {giver} or Xen have not really given it"
+        giver = "its device model" if evidence[0].by_device_model else "pciback"
+        return (
+            f"{name}: {_list(weak)} stands in its connection, but {giver} or Xen have not really given it; "
+            "run xen.pci.repair, and then again"
+        )
     inactive = [one.device for one in evidence if level is Level.ACTIVE and not one.active]
     if inactive:
         return f"{name}: the guest's driver has let go of {_list(inactive)} again"

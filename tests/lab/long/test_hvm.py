@@ -9,7 +9,6 @@ host of their own, see machine.py.
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from collections.abc import Iterator, Mapping
@@ -28,15 +27,8 @@ PATIENCE = 300
 
 
 @pytest.fixture(scope="module")
-def host(request: pytest.FixtureRequest) -> Iterator[Host]:
-    """A host that HVM guests can run on (`lab boot --hvm`): not that of the other tests."""
-    name = request.config.getoption("--lab-host")
-    if name:
-        yield Host.get(name)
-        return
-    booted = Host.boot(f"hvm-{os.getpid()}", hvm=True)
-    yield booted
-    booted.stop()
+def host(hvm_host: Host) -> Host:
+    return hvm_host
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from typing import Any
 import product
 
 from plays.stage import GUESTS, Stage
-from xenlab import Host
+from xenlab import Host, topology
 
 LOG = "/var/log/xen/xenstored-access.log"
 PLACE = "/root/plays"
@@ -43,6 +43,9 @@ class LabStage(Stage):
 
     def load_frontend(self, guest: str) -> None:
         self._host.guest(guest).run("modprobe xen-pcifront")
+
+    def start_hvm_guest(self) -> None:
+        self._host.start_guest(topology.HVM_GUEST)
 
     def _log(self) -> list[str]:
         return self._host.run(f"tail -c +{self._start + 1} {LOG}").lines

@@ -144,6 +144,22 @@ def paused_guest_by_xl(stage: Stage) -> None:
     stage.settle()
 
 
+def hvm_guest(stage: Stage) -> None:
+    """Devices of an HVM guest come one after the other, one of them goes, then the others."""
+    stage.declare(h1=[NIC1])
+    stage.declare(h1=[NIC1, NIC2, NIC3])
+    stage.declare(h1=[NIC1, NIC3])
+    stage.declare(h1=[])
+
+
+def hvm_guest_by_xl(stage: Stage) -> None:
+    """xl gives an HVM guest two devices and takes them away."""
+    stage.xl("pci-attach", "h1", NIC1)
+    stage.xl("pci-attach", "h1", NIC2)
+    stage.xl("pci-detach", "h1", NIC2)
+    stage.xl("pci-detach", "h1", NIC1)
+
+
 PLAYS: dict[str, Play] = {
     play.__name__: play
     for play in (
@@ -161,6 +177,15 @@ PLAYS: dict[str, Play] = {
         refused_by_pciback,
         destroyed_guest,
         paused_guest_by_xl,
+    )
+}
+
+#: Those of an HVM guest, which need a host of their own on the lab.
+HVM_PLAYS: dict[str, Play] = {
+    play.__name__: play
+    for play in (
+        hvm_guest,
+        hvm_guest_by_xl,
     )
 }
 

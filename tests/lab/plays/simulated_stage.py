@@ -54,6 +54,9 @@ class SimulatedStage(Stage):
     def load_frontend(self, guest: str) -> None:
         self.run(["simulated-xen", "domain", "load-pcifront", guest])
 
+    def start_hvm_guest(self) -> None:
+        self.run(["simulated-xen", "domain", "create", "h1", "type=hvm"])
+
     def _log(self) -> list[str]:
         return list(as_log((self._directory / "trace").read_text(encoding="utf-8").splitlines()[self._start :]))
 

@@ -53,9 +53,9 @@ class Stage(ABC):
         for device in devices:
             self.xl("pci-assignable-add", device)
 
-    def begin(self) -> None:
-        """Record from here on."""
-        for guest in GUESTS:
+    def begin(self, guests: Sequence[str] = GUESTS) -> None:
+        """Record from here on what concerns these guests."""
+        for guest in guests:
             self._know(guest)
         self._directions = []
         self._mark()
@@ -108,6 +108,10 @@ class Stage(ABC):
     @abstractmethod
     def load_frontend(self, guest: str) -> None:
         """modprobe xen-pcifront in a guest."""
+
+    @abstractmethod
+    def start_hvm_guest(self) -> None:
+        """Create h1, which does not run when the host starts."""
 
     def virtual_functions(self, device: str, count: int) -> None:
         """Have a device make so many virtual functions, which are offered to no driver as long as there are any.

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -389,6 +389,15 @@ def another_run(server: Server) -> Iterator[None]:
         other.communicate()
 
 
+def open_files(pid: int) -> set[str]:
+    """What a process has open; it may open and close others while we look."""
+    found = set()
+    for one in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            found.add(os.readlink(one))
+    return found
+
+
 @pytest.mark.parametrize(("module", "arguments"), CHANGES)
 def test_a_run_waits_for_another_and_gives_up_in_time(server: Server, module: str, arguments: dict[str, Any]) -> None:
     with another_run(server):
@@ -396,8 +405,8 @@ def test_a_run_waits_for_another_and_gives_up_in_time(server: Server, module: st
         late = server.run(module, timeout=0, **arguments)
         assert late["failed"] and "another run of xen.pci has been changing this host" in late["msg"]
         waiting = server.start(module, **arguments)
-        lock, opened = Path(server.environment["XENSTORED_PATH"]).parent.resolve(), Path(f"/proc/{waiting.pid}/fd")
-        while lock not in {one.resolve() for one in opened.iterdir()}:
+        lock = str(Path(server.environment["XENSTORED_PATH"]).parent.resolve())
+        while lock not in open_files(waiting.pid):
             assert waiting.poll() is None, "it ended although another run has the host"
         assert (server.driver(NIC), server.count(SRIOV)) == ("e1000e", 0)
     assert server.end(waiting)["changed"]
