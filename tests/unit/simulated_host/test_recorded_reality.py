@@ -4,7 +4,8 @@
 """The simulated host against traces that were recorded on real Xen: each step, its writer, its value.
 
 The product's plays are replayed (the toolstack's part as it was recorded, so that the product may change);
-those of xl are performed by the simulated xl.
+those of xl are performed by the simulated xl. An HVM guest's kernel writes nothing to xenstore, and libxl does most of
+the toolstack's part: its plays are performed as a whole.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import pytest
 
 from plays import recorded
 from plays.replay import replay
-from plays.scripts import BY_XL, DEVICES, PLAYS
+from plays.scripts import BY_XL, DEVICES, HVM_PLAYS, PLAYS
 from plays.simulated_stage import SimulatedStage
 from plays.trace import DOM0, difference
 
@@ -38,5 +39,16 @@ def test_xl_does_what_it_did_on_real_xen(play: str, short_path: Path) -> None:
     assert parted is None, parted
 
 
+@pytest.mark.parametrize("play", HVM_PLAYS)
+def test_devices_of_an_hvm_guest_go_as_they_did_on_real_xen(play: str, short_path: Path) -> None:
+    with SimulatedStage(short_path / "h") as stage:
+        stage.prepare(DEVICES)
+        stage.start_hvm_guest()
+        stage.begin(["h1"])
+        HVM_PLAYS[play](stage)
+        parted = difference(recorded.load(play), stage.trace())
+    assert parted is None, parted
+
+
 def test_every_recording_belongs_to_a_play() -> None:
-    assert {path.stem for path in recorded.DIRECTORY.glob("*.txt")} == set(PLAYS)
+    assert {path.stem for path in recorded.DIRECTORY.glob("*.txt")} == {*PLAYS, *HVM_PLAYS}
