@@ -348,7 +348,8 @@ def main() -> None:
     if module.params["persistent"] and module.params["state"] == "absent":
         module.fail_json(msg="A device that is given back to the host cannot be persistent; drop persistent.")
     try:
-        with open_outside() as outside, nullcontext() if module.check_mode else run_lock(module.params["timeout"]):
+        lock = nullcontext() if module.check_mode else run_lock(module.params["timeout"])
+        with open_outside() as outside, lock:
             _run(module, outside)
     except NeedsJmespath:
         module.fail_json(msg=missing_required_lib("jmespath"), exception=JMESPATH_IMPORT_ERROR)

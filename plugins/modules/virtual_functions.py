@@ -229,7 +229,8 @@ def main() -> None:
     if PYXS_IMPORT_ERROR is not None:
         module.fail_json(msg=missing_required_lib("pyxs"), exception=PYXS_IMPORT_ERROR)
     try:
-        with open_outside() as outside, nullcontext() if module.check_mode else run_lock(module.params["timeout"]):
+        lock = nullcontext() if module.check_mode else run_lock(module.params["timeout"])
+        with open_outside() as outside, lock:
             _run(module, outside)
     except _FAILURES as error:
         module.fail_json(msg=str(error))

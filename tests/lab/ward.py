@@ -77,10 +77,12 @@ def ward(host: Host, parts: Collection[topology.Device]) -> Iterator[Ward]:
         host.run(["xl", "pci-assignable-add", part.bdf])
     with modules(host) as running:
         running.repair()  # Xen's quarantine is noted also of what had no driver, which xl does not record
-        yield Ward(host, running, parts)
-        running.devices({"g1": [], "g2": []})
-    for part in parts:
-        host.run(["xl", "pci-assignable-remove", "-r", part.bdf])
+        try:
+            yield Ward(host, running, parts)
+        finally:
+            running.devices({"g1": [], "g2": []})
+            for part in parts:
+                host.run(["xl", "pci-assignable-remove", "-r", part.bdf])
 
 
 def marker(device: str) -> str:
