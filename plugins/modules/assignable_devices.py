@@ -265,7 +265,6 @@ devices:
 """
 
 from collections.abc import Mapping
-from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -305,7 +304,7 @@ from ansible_collections.xen.pci.plugins.module_utils.engine.outside import Outs
 from ansible_collections.xen.pci.plugins.module_utils.engine.persistence import apply_boot, observe_boot, with_modules
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.boot_config import BootConfigError
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.hypervisor import HypervisorError
-from ansible_collections.xen.pci.plugins.module_utils.interfaces.run_lock import RunLockError, run_lock
+from ansible_collections.xen.pci.plugins.module_utils.interfaces.run_lock import RunLockError, lock_unless
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.sysfs import SysfsError
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.xenstore import PYXS_IMPORT_ERROR, XenStoreError
 from ansible_collections.xen.pci.plugins.module_utils.values.address import AddressError, Sbdf
@@ -348,8 +347,7 @@ def main() -> None:
     if module.params["persistent"] and module.params["state"] == "absent":
         module.fail_json(msg="A device that is given back to the host cannot be persistent; drop persistent.")
     try:
-        lock = nullcontext() if module.check_mode else run_lock(module.params["timeout"])
-        with open_outside() as outside, lock:
+        with open_outside() as outside, lock_unless(module.check_mode, module.params["timeout"]):
             _run(module, outside)
     except NeedsJmespath:
         module.fail_json(msg=missing_required_lib("jmespath"), exception=JMESPATH_IMPORT_ERROR)

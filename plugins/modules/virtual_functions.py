@@ -160,7 +160,6 @@ physical_functions:
           sample: pciback
 """
 
-from contextlib import nullcontext
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
@@ -182,7 +181,7 @@ from ansible_collections.xen.pci.plugins.module_utils.engine.virtual_functions i
     observe_functions,
 )
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.hypervisor import HypervisorError
-from ansible_collections.xen.pci.plugins.module_utils.interfaces.run_lock import RunLockError, run_lock
+from ansible_collections.xen.pci.plugins.module_utils.interfaces.run_lock import RunLockError, lock_unless
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.sriov import SriovError
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.sysfs import SysfsError
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.xenstore import PYXS_IMPORT_ERROR, XenStoreError
@@ -229,8 +228,7 @@ def main() -> None:
     if PYXS_IMPORT_ERROR is not None:
         module.fail_json(msg=missing_required_lib("pyxs"), exception=PYXS_IMPORT_ERROR)
     try:
-        lock = nullcontext() if module.check_mode else run_lock(module.params["timeout"])
-        with open_outside() as outside, lock:
+        with open_outside() as outside, lock_unless(module.check_mode, module.params["timeout"]):
             _run(module, outside)
     except _FAILURES as error:
         module.fail_json(msg=str(error))

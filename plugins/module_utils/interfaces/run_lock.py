@@ -14,7 +14,7 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 _DEFAULT_SOCKET = "/var/run/xenstored/socket"  # as pyxs and libxenstore have it
@@ -23,6 +23,11 @@ _LOOK_AGAIN = 0.02  # flock has no time-out of its own
 
 class RunLockError(Exception):
     """Another run has held the lock for the whole time allowed, or there is nothing to lock."""
+
+
+def lock_unless(looking: bool, timeout: float) -> AbstractContextManager[None]:
+    """The lock (see run_lock), or nothing for a run that only looks."""
+    return nullcontext() if looking else run_lock(timeout)
 
 
 @contextmanager
