@@ -10,13 +10,15 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+import scenario_table
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 from simulated import Host
+
+pytest_terminal_summary = scenario_table.pytest_terminal_summary
 
 
 @pytest.fixture(scope="session")
@@ -37,21 +39,3 @@ def host(running: Host) -> Host:
     """A host just booted."""
     running.restart()
     return running
-
-
-def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """The table: scenario, what happened, verdict."""
-    rows = []
-    for outcome in ("passed", "failed", "error"):
-        for report in terminalreporter.getreports(outcome):
-            properties = dict(getattr(report, "user_properties", ()))
-            if getattr(report, "when", "call") == "call" and "scenario" in properties:
-                verdict = "as it must be" if outcome == "passed" else "WRONG"
-                rows.append((properties["scenario"], properties.get("happened", ""), verdict))
-    if rows:
-        width = max(len(row[0]) for row in rows)
-        terminalreporter.section("scenarios")
-        for scenario, happened, verdict in sorted(rows):
-            terminalreporter.write_line(f"{scenario:<{width}}  {verdict:<13}  {happened}")
-        good = sum(row[2] != "WRONG" for row in rows)
-        terminalreporter.write_line(f"{len(rows)} scenarios, {good} as they must be")

@@ -6,11 +6,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
+import scenario_table
 
 from xenlab import Host
+
+pytest_terminal_summary = scenario_table.pytest_terminal_summary
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -28,3 +31,10 @@ def host(request: pytest.FixtureRequest) -> Iterator[Host]:
     booted = Host.boot(f"pytest-{os.getpid()}")
     yield booted
     booted.stop()
+
+
+@pytest.fixture
+def happened(request: pytest.FixtureRequest, record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Puts the test into the table of scenarios; call it with what was seen."""
+    record_property("scenario", request.node.name.removeprefix("test_").replace("_", " "))
+    return lambda text: record_property("happened", text[:150])

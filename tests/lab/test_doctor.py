@@ -219,22 +219,24 @@ def names(findings: list[Mapping[str, object]]) -> list[object]:
 
 
 @pytest.mark.parametrize("sick", SICK, ids=[sick.name for sick in SICK])
-def test_a_fault_is_named_and_mended(lab: Ward, sick: Sick) -> None:
+def test_a_fault_is_named_and_mended(lab: Ward, sick: Sick, happened: Callable[[str], None]) -> None:
     try:
-        is_named_and_mended(lab, sick)
+        happened(is_named_and_mended(lab, sick))
     except BaseException:
         lab.renew()
         raise
 
 
-def test_what_xl_leaves_of_a_dead_guest(lab: Ward) -> None:
+def test_what_xl_leaves_of_a_dead_guest(lab: Ward, happened: Callable[[str], None]) -> None:
     """xl gives up on a connection that is not at rest."""
     try:
         assert not lab.modules.devices({"g1": [A]}).get("failed")
         close_unfinished(lab)
         lab.xl("destroy", "g1")
         assert names(lab.modules.repair(check=True)["findings"]) == ["ghost_connection"]
-        assert not lab.modules.repair().get("failed")
+        repaired = lab.modules.repair()
+        assert not repaired.get("failed")
+        happened("; ".join(repaired["actions"]))
         assert lab.wrong({"g2": []}) == []
     finally:
         lab.renew()
@@ -242,7 +244,7 @@ def test_what_xl_leaves_of_a_dead_guest(lab: Ward) -> None:
     assert lab.wrong({"g1": [A]}) == []
 
 
-def test_a_pci_error_that_the_guest_cannot_handle(lab: Ward) -> None:
+def test_a_pci_error_that_the_guest_cannot_handle(lab: Ward, happened: Callable[[str], None]) -> None:
     """All that pciback does is to say so, though dom0 calls the device recovered; it stays with the guest."""
     try:
         assert not lab.modules.devices({"g1": [R]}).get("failed")
@@ -250,6 +252,7 @@ def test_a_pci_error_that_the_guest_cannot_handle(lab: Ward) -> None:
         lab.act(("until", lab.back("aerState"), "aerfail"))
         repaired = lab.modules.repair()
         assert repaired["failed"] and names(repaired["left"]) == ["aer_failure"], repaired
+        happened(repaired["msg"])
         assert not lab.modules.devices({"g1": []}).get("failed")
         assert lab.wrong({"g1": []}) == []
         assert lab.modules.repair(check=True)["findings"] == []
@@ -258,7 +261,8 @@ def test_a_pci_error_that_the_guest_cannot_handle(lab: Ward) -> None:
         raise
 
 
-def is_named_and_mended(lab: Ward, sick: Sick) -> None:
+def is_named_and_mended(lab: Ward, sick: Sick) -> str:
+    """Make it and see it through; what was named and done."""
     begun = lab.modules.devices({"g1": sick.before})
     assert not begun.get("failed"), begun["msg"]
     sick.make(lab)
@@ -275,3 +279,4 @@ def is_named_and_mended(lab: Ward, sick: Sick) -> None:
     assert lab.wrong({"g1": sick.healed}) == []
     again = lab.modules.repair()
     assert (again["changed"], names(again["left"])) == (False, [])
+    return "; ".join(repaired["actions"]) or f"{', '.join(sick.found)}: nothing to do"

@@ -9,7 +9,7 @@ The fault suite does it at every place there is, on the simulator. What a place 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from ward import Ward, ward
@@ -45,15 +45,15 @@ def lab(host: Host) -> Iterator[Ward]:
 
 
 @pytest.mark.parametrize(("play", "place", "_when"), PLACES, ids=[f"{one[0]}: {one[2]}" for one in PLACES])
-def test_killed_and_run_again(lab: Ward, play: str, place: str, _when: str) -> None:
+def test_killed_and_run_again(lab: Ward, play: str, place: str, _when: str, happened: Callable[[str], None]) -> None:
     try:
-        is_finished_by_the_next_run(lab, play, place)
+        happened(is_finished_by_the_next_run(lab, play, place))
     except BaseException:
         lab.renew()
         raise
 
 
-def is_finished_by_the_next_run(lab: Ward, play: str, place: str) -> None:
+def is_finished_by_the_next_run(lab: Ward, play: str, place: str) -> str:
     before, after = ({"g1": devices} for devices in PLAYS[play])
     begun = lab.modules.devices(before)
     assert not begun.get("failed"), begun["msg"]
@@ -62,3 +62,4 @@ def is_finished_by_the_next_run(lab: Ward, play: str, place: str) -> None:
     assert not second.get("failed"), second["msg"]
     assert lab.wrong(after) == []
     assert lab.modules.repair(check=True)["findings"] == []
+    return f"killed {place}; the next run finished it, with {len(second.get('repaired', []))} repairs"

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -46,16 +46,21 @@ def can_have(lab: Ward, *devices: str) -> None:
     assert lab.modules.repair(check=True)["findings"] == []
 
 
-def test_two_runs_of_ours(lab: Ward, others: Modules) -> None:
+def said(result: Mapping[str, Any]) -> str:
+    return f"error: {result['msg']}" if result.get("failed") else "ok"
+
+
+def test_two_runs_of_ours(lab: Ward, others: Modules, happened: Callable[[str], None]) -> None:
     can_have(lab)
     adding(lab.modules, A)
     adding(others, E)
     results: list[dict[str, Any]] = [lab.modules.answer(), others.answer()]
     assert [result.get("msg") for result in results if result.get("failed")] == []
+    happened("both ok, one after the other")
     assert lab.wrong({"g1": [A, E]}) == []
 
 
-def test_xl_attaches_while_we_do(lab: Ward) -> None:
+def test_xl_attaches_while_we_do(lab: Ward, happened: Callable[[str], None]) -> None:
     """xl takes no lock for as long as it looks, so it may overwrite our entry: then we must say so."""
     can_have(lab, A)
     adding(lab.modules, E)
@@ -64,12 +69,13 @@ def test_xl_attaches_while_we_do(lab: Ward) -> None:
     listed = attached_by_xl(lab.host, "g1")
     assert A in listed
     assert result.get("failed") or E in listed
+    happened(said(result))
     repaired = lab.modules.repair()
     assert not repaired.get("failed"), repaired["msg"]
     can_have(lab, A, B, E)
 
 
-def test_the_guest_is_destroyed_while_it_answers(lab: Ward, others: Modules) -> None:
+def test_the_guest_is_destroyed_while_it_answers(lab: Ward, others: Modules, happened: Callable[[str], None]) -> None:
     can_have(lab, A)
     old = lab.g1
     others.ask("act", [("until", marker(B), str(old))])
@@ -78,13 +84,14 @@ def test_the_guest_is_destroyed_while_it_answers(lab: Ward, others: Modules) -> 
     lab.xl("destroy", "g1")
     result = lab.modules.answer()
     assert result.get("failed") or result["changed"]
+    happened(said(result))
     assert f"pci/{old}" not in lab.host.run("xenstore-ls -f /local/domain/0/backend", check=False).stdout
     assert lab.wrong({"g2": []}) == []
     lab.new_guest("g1")
     can_have(lab, A, B)
 
 
-def test_the_guest_reboots_while_it_answers(lab: Ward, others: Modules) -> None:
+def test_the_guest_reboots_while_it_answers(lab: Ward, others: Modules, happened: Callable[[str], None]) -> None:
     """libxl builds it anew with what is in its stored configuration by then."""
     can_have(lab, A)
     old = lab.g1
@@ -92,7 +99,7 @@ def test_the_guest_reboots_while_it_answers(lab: Ward, others: Modules) -> None:
     adding(lab.modules, E)
     others.answer()
     lab.xl("reboot", "g1")
-    lab.modules.answer()
+    happened(said(lab.modules.answer()))
     deadline = time.monotonic() + 240
     while lab.host.run("xl domid g1", check=False).stdout.strip() in ("", str(old)):
         assert time.monotonic() < deadline
