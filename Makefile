@@ -184,8 +184,7 @@ ifeq ($(PYTHON_NEWEST),)
 else
 integration-newest: mirror $(READY_NEWEST)
 	$(VENV_NEWEST)/bin/python tools/seed_ansible_test.py
-	version=$(call minor,$(VENV_NEWEST)); export PATH='$(ROOT)/$(VENV_NEWEST)/bin':$$PATH; \
-	cd $(MIRROR) && ansible-test integration --local --python "$$version" --color no --allow-root
+	$(VENV_NEWEST)/bin/python tools/integration.py $@ $(TARGETS)
 endif
 
 .PHONY: sanity-oldest
@@ -204,14 +203,9 @@ integration: ## ansible-test integration, all targets, side by side
 ifeq ($(TARGETS),)
 	@$(call skip,$@,there is nothing in tests/integration/targets)
 else
-# --local: what the modules need is in the environment already, and so the targets can run side by side.
 integration: mirror
 	$(VENV)/bin/python tools/seed_ansible_test.py
-	version=$(call minor,$(VENV)); status=0; mkdir -p $(MIRROR)/tests/output; \
-	(cd $(MIRROR) && printf '%s\n' $(TARGETS) | xargs -P "$$(nproc)" -I TARGET sh -c \
-		"ansible-test integration --local --python $$version --color no --allow-root TARGET >tests/output/TARGET.log 2>&1; \
-		status=\$$?; [ \$$status -eq 0 ] || cat tests/output/TARGET.log; echo TARGET: status \$$status; exit \$$status") || status=$$?; \
-	$(VENV)/bin/python tools/integration_report.py $(TARGETS); exit $$status
+	$(VENV)/bin/python tools/integration.py $@ $(TARGETS)
 endif
 
 .PHONY: molecule

@@ -106,7 +106,14 @@ def test_one_moves_to_a_pv_guest_and_back(host: Host, guest: Guest) -> None:
 
 
 def test_a_guest_that_does_not_let_go(host: Host, guest: Guest) -> None:
-    """It is paused, and ejects the device when it wakes up: libxl lists it still, and xl cannot detach it any more."""
+    """It is paused, and ejects the device when it wakes up: libxl lists it still, and xl cannot detach it any more.
+
+    A guest that is still taking the device in when it is paused may never eject it.
+    """
+    deadline = time.monotonic() + PATIENCE
+    while "e1000e" not in drivers(guest):
+        assert time.monotonic() < deadline
+        time.sleep(1)
     host.run(["xl", "pause", H1])
     declared = {H1: {"devices": [EDU.bdf], "exclusive": True}}
     failed = playbook.task(host, "xen.pci.domain_devices", {"domains": declared, "timeout": 5})
