@@ -13,11 +13,8 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import os
 import sys
 import tarfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -50,7 +47,7 @@ def main() -> None:
     options.add_argument("--rounds", type=int, default=5, help="rounds for each number of devices (default: 5)")
     options.add_argument("--counts", type=int, nargs="+", default=[1, 2, 4, 8])
     chosen = options.parse_args()
-    with _host(chosen.lab_host) as host:
+    with Host.borrowed(chosen.lab_host, "bench") as host:
         _install(host)
         print(
             f"median of {chosen.rounds} rounds; seconds inside dom0, under emulation: only the ratios mean something\n"
@@ -61,18 +58,6 @@ def main() -> None:
             _print(f"guest {'with' if drivers else 'without'} drivers for the devices", samples)
         host.guest(GUEST).run("modprobe -a e1000e nvme")
         print(f"starting Python and importing the engine: {_start_up(host):.2f} s, once per run of ours")
-
-
-@contextmanager
-def _host(name: str | None) -> Iterator[Host]:
-    if name:
-        yield Host.get(name)
-        return
-    host = Host.boot(f"bench-{os.getpid()}")
-    try:
-        yield host
-    finally:
-        host.stop()
 
 
 def _install(host: Host) -> None:

@@ -298,7 +298,7 @@ from ansible_collections.xen.pci.plugins.module_utils.engine.assignment import (
     ask_groups,
     observe_situation,
 )
-from ansible_collections.xen.pci.plugins.module_utils.engine.memory import remember
+from ansible_collections.xen.pci.plugins.module_utils.engine.known_devices import remember
 from ansible_collections.xen.pci.plugins.module_utils.engine.naming import read_catalogue, resolve_names, wishes
 from ansible_collections.xen.pci.plugins.module_utils.engine.outside import Outside, open_outside
 from ansible_collections.xen.pci.plugins.module_utils.engine.persistence import apply_boot, observe_boot, with_modules

@@ -216,7 +216,7 @@ from ansible_collections.xen.pci.plugins.module_utils.engine.examine import SETT
 from ansible_collections.xen.pci.plugins.module_utils.engine.outside import Outside, open_outside
 from ansible_collections.xen.pci.plugins.module_utils.engine.repair import Repaired, Scope, Treatment, repair
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.hypervisor import HypervisorError
-from ansible_collections.xen.pci.plugins.module_utils.interfaces.run_lock import RunLockError, run_lock
+from ansible_collections.xen.pci.plugins.module_utils.interfaces.run_lock import RunLockError, lock_unless
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.sysfs import SysfsError
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.xenstore import PYXS_IMPORT_ERROR, XenStoreError
 from ansible_collections.xen.pci.plugins.module_utils.values.address import AddressError, Sbdf
@@ -247,11 +247,8 @@ def main() -> None:
             devices=frozenset(Sbdf.parse(address) for address in module.params["devices"]),
             named=frozenset(fault for fault in Fault if fault.code in module.params["faults"]),
         )
-        with open_outside() as outside:
-            if module.check_mode:
-                _prescribe(module, outside, scope)
-            with run_lock(module.params["timeout"]):
-                _repair(module, outside, scope)
+        with open_outside() as outside, lock_unless(module.check_mode, module.params["timeout"]):
+            (_prescribe if module.check_mode else _repair)(module, outside, scope)
     except (XenStoreError, HypervisorError, SysfsError, AddressError, RunLockError) as error:
         module.fail_json(msg=str(error))
 

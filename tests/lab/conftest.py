@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -24,13 +23,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(scope="session")
 def host(request: pytest.FixtureRequest) -> Iterator[Host]:
     """A running host; its devices are with dom0's drivers when the session starts."""
-    name = request.config.getoption("--lab-host")
-    if name:
-        yield Host.get(name)
-        return
-    booted = Host.boot(f"pytest-{os.getpid()}")
-    yield booted
-    booted.stop()
+    with Host.borrowed(request.config.getoption("--lab-host"), "pytest") as running:
+        yield running
 
 
 @pytest.fixture

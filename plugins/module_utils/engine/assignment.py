@@ -31,7 +31,7 @@ from ..interfaces.xenstore import XenStore, XenStoreError
 from ..model.host import DOMID_IO, Host, XenOwner
 from ..values.address import Sbdf
 from ..values.identity import Remembered
-from .memory import with_memory
+from .known_devices import with_memory
 from .observe import observe
 from .outside import Outside
 

@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
-import tempfile
 import time
 from pathlib import Path
+
+from .whole_file import rewrite_whole
 
 #: What is no UTF-8 must come out as it went in.
 _ENCODING, _ERRORS = "utf-8", "surrogateescape"
@@ -41,25 +41,7 @@ def replace_domain_file(path: Path, text: str, backup: bool) -> str | None:
             stamp = time.strftime("%Y-%m-%d@%H:%M:%S~", time.localtime())
             copy = f"{path}.{os.getpid()}.{stamp}"
             shutil.copy2(target, copy)
-        _replace(target, text)
+        rewrite_whole(target, text.encode(_ENCODING, _ERRORS))
     except OSError as error:
         raise DomainFileError(f"{path} cannot be written ({error.strerror})") from error
     return copy
-
-
-def _replace(target: Path, text: str) -> None:
-    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(text.encode(_ENCODING, _ERRORS))
-            file.flush()
-            os.fsync(file.fileno())
-        before = target.stat()
-        os.chown(name, before.st_uid, before.st_gid)
-        shutil.copystat(target, name)
-        os.utime(name)
-        os.replace(name, target)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(name)
-        raise

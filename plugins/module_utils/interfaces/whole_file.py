@@ -7,20 +7,38 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import tempfile
 from pathlib import Path
+from typing import Callable
 
 
 def write_whole(target: Path, text: str, mode: int = 0o644) -> None:
     """Write a file, and the directories above it if need be. Raises OSError; then the file is as it was."""
     target.parent.mkdir(parents=True, exist_ok=True)
+    _replace(target, text.encode("utf-8"), lambda new: os.chmod(new, mode))
+
+
+def rewrite_whole(target: Path, content: bytes) -> None:
+    """Give a file other content; mode, owner and labels stay. Raises OSError; then the file is as it was."""
+
+    def dress(new: str) -> None:
+        before = target.stat()
+        os.chown(new, before.st_uid, before.st_gid)
+        shutil.copystat(target, new)
+        os.utime(new)
+
+    _replace(target, content, dress)
+
+
+def _replace(target: Path, content: bytes, dress: Callable[[str], None]) -> None:
     descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=".xen-pci-")
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, mode)
+        dress(name)
         os.replace(name, target)
     except BaseException:
         with contextlib.suppress(OSError):

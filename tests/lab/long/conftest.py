@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import pytest
@@ -16,10 +15,5 @@ from xenlab import Host
 @pytest.fixture(scope="session")
 def hvm_host(request: pytest.FixtureRequest) -> Iterator[Host]:
     """A host as `lab boot --hvm` makes it: not that of the other tests. With --lab-host, that one must be so."""
-    name = request.config.getoption("--lab-host")
-    if name:
-        yield Host.get(name)
-        return
-    booted = Host.boot(f"hvm-{os.getpid()}", hvm=True)
-    yield booted
-    booted.stop()
+    with Host.borrowed(request.config.getoption("--lab-host"), "hvm", hvm=True) as running:
+        yield running

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -73,6 +74,19 @@ class Host:
         if ready and not any(READY in line for line in host.console_lines()):
             raise LabError(f"host {name} is still booting; its console: {host.serial_log}")
         return host
+
+    @classmethod
+    @contextmanager
+    def borrowed(cls, name: str | None, purpose: str, *, hvm: bool = False) -> Iterator[Host]:
+        """The running host of that name, left running; without a name, one for this purpose, stopped afterwards."""
+        if name:
+            yield cls.get(name)
+            return
+        booted = cls.boot(f"{purpose}-{os.getpid()}", hvm=hvm)
+        try:
+            yield booted
+        finally:
+            booted.stop()
 
     @classmethod
     def all(cls) -> list[Host]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from ..decisions.memory import recall, worth_knowing
+from ..decisions.known_devices import recall, worth_knowing
 from ..interfaces.known_devices import read_known_devices, write_known_devices
 from ..interfaces.notes import Note
 from ..model.host import Host

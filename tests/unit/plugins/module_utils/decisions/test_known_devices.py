@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.xen.pci.plugins.module_utils.decisions.memory import recall, worth_knowing
+from ansible_collections.xen.pci.plugins.module_utils.decisions.known_devices import recall, worth_knowing
 from ansible_collections.xen.pci.plugins.module_utils.model.host import NetInterface, PciDevice
 from ansible_collections.xen.pci.plugins.module_utils.model.known_device import KnownDevice
 from ansible_collections.xen.pci.plugins.module_utils.values.address import Sbdf
