@@ -298,7 +298,6 @@ seconds:
 """
 
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -308,31 +307,35 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.xen.pci.plugins.module_utils.decisions.assignment import Situation
 from ansible_collections.xen.pci.plugins.module_utils.decisions.diagnose import in_words
-from ansible_collections.xen.pci.plugins.module_utils.decisions.plan import DesiredDomain, DomainPlan, Plan
+from ansible_collections.xen.pci.plugins.module_utils.decisions.plan import DesiredDomain
 from ansible_collections.xen.pci.plugins.module_utils.decisions.resolve import Resolution
 from ansible_collections.xen.pci.plugins.module_utils.decisions.select import (
     JMESPATH_IMPORT_ERROR,
     NeedsJmespath,
-    Share,
-    parse_request,
-    share_out,
-    taken_away,
 )
 from ansible_collections.xen.pci.plugins.module_utils.decisions.splits import splits
 from ansible_collections.xen.pci.plugins.module_utils.engine.assignment import ask_groups, observe_situation
 from ansible_collections.xen.pci.plugins.module_utils.engine.audit import audit, audit_repair, record
 from ansible_collections.xen.pci.plugins.module_utils.engine.converge import (
-    Converged,
     Level,
     Refused,
     converge,
     prepare,
 )
-from ansible_collections.xen.pci.plugins.module_utils.engine.domain_files import FileChange, plan_files, write_files
-from ansible_collections.xen.pci.plugins.module_utils.engine.naming import read_catalogue, resolve_names, wishes
+from ansible_collections.xen.pci.plugins.module_utils.engine.declaration import desired_domains
+from ansible_collections.xen.pci.plugins.module_utils.engine.domain_files import plan_files, write_files
+from ansible_collections.xen.pci.plugins.module_utils.engine.domain_results import (
+    config_file,
+    found,
+    observed_diff,
+    planned,
+    planned_actions,
+    planned_diff,
+    reported,
+)
+from ansible_collections.xen.pci.plugins.module_utils.engine.naming import read_catalogue, wishes
 from ansible_collections.xen.pci.plugins.module_utils.engine.outside import Outside, open_outside
 from ansible_collections.xen.pci.plugins.module_utils.engine.repair import Scope, finish_unfinished, repair
-from ansible_collections.xen.pci.plugins.module_utils.engine.report import DomainReport, Evidence
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.hypervisor import HypervisorError
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.notes import Note
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.run_lock import RunLockError, lock_unless
@@ -392,7 +395,7 @@ def _run(module: AnsibleModule, outside: Outside) -> None:
                 situation, notes = observe_situation(outside)
                 desired, resolution, names = _desired(module.params, catalogue, situation, notes)
         if not desired and resolution.missing:
-            module.exit_json(changed=False, actions=[], domains=[], **_found(resolution))
+            module.exit_json(changed=False, actions=[], domains=[], **found(resolution))
         plan = prepare(situation.host, desired)
         asked = ask_groups(outside, situation, [one for step in plan.domains for one in step.add])
         refused = splits(asked, plan, wishes(catalogue, names))
@@ -412,9 +415,13 @@ def _run(module: AnsibleModule, outside: Outside) -> None:
     for one in (*resolution.moved, *resolution.recalled):
         module.warn(f"{one}.")
     host = situation.host
-    result: dict[str, Any] = {"actions": _actions(plan, files), "diff": _diff(plan, files), **_found(resolution)}
+    result: dict[str, Any] = {
+        "actions": planned_actions(plan, files),
+        "diff": planned_diff(plan, files),
+        **found(resolution),
+    }
     if module.check_mode:
-        domains = [{**_planned(step), **_file(step.domain.name, files)} for step in plan.domains]
+        domains = [{**planned(step), **config_file(step.domain.name, files)} for step in plan.domains]
         module.exit_json(changed=bool(result["actions"]), domains=domains, **result)
     began = time.monotonic()
     converged = converge(outside, host, plan, Level(module.params["converge"]), module.params["timeout"])
@@ -424,14 +431,21 @@ def _run(module: AnsibleModule, outside: Outside) -> None:
     result["repaired"] = repaired
     record(module.log, audit(host, converged))
     changed = converged.changed or bool(repaired) or any(file.changed for file in files)
-    result["diff"] = _observed_diff(converged, files)
-    result["domains"] = [{**_reported(report), **_file(report.name, files)} for report in converged.reports]
+    result["diff"] = observed_diff(converged, files)
+    result["domains"] = [{**reported(report), **config_file(report.name, files)} for report in converged.reports]
     for warning in (warning for report in converged.reports for warning in report.warnings):
         module.warn(warning)
     errors = [*converged.errors, *[file.error for file in files if file.error]]
     if errors:
         module.fail_json(msg="; ".join(errors), changed=changed, **result)
     module.exit_json(changed=changed, **result)
+
+
+def _desired(
+    params: Mapping[str, Any], catalogue: Mapping[str, Entry], situation: Situation, notes: Mapping[Sbdf, Note]
+) -> tuple[list[DesiredDomain], Resolution, dict[Sbdf, str]]:
+    domains, problems = _validated(params["domains"])
+    return desired_domains(domains, problems, params["exclusive"], catalogue, situation, notes)
 
 
 def _repaired(module: AnsibleModule, outside: Outside, host: Host, desired: Sequence[DesiredDomain]) -> list[str]:
@@ -450,64 +464,6 @@ def _repaired(module: AnsibleModule, outside: Outside, host: Host, desired: Sequ
     return [in_words(treatment.finding) for treatment in outcome.treatments if treatment.mended]
 
 
-def _desired(
-    params: Mapping[str, Any], catalogue: Mapping[str, Entry], situation: Situation, notes: Mapping[Sbdf, Note]
-) -> tuple[list[DesiredDomain], Resolution, dict[Sbdf, str]]:
-    """The declaration with all names resolved, and the name of each device; raises IdentityError.
-
-    A domain all of whose devices are absent and need not be there is left alone.
-    """
-    domains, problems = _validated(params["domains"])
-    requests = {name: _requests(spec["devices"], catalogue, problems) for name, spec in domains.items()}
-    for name, asked in requests.items():
-        listed = Counter(one for one in asked if isinstance(one, str))
-        problems += [f"{one} is declared twice for {name}; list it once" for one, count in listed.items() if count > 1]
-    wanted = dict.fromkeys(one.pool if isinstance(one, Share) else one for asked in requests.values() for one in asked)
-    resolution = resolve_names(catalogue, situation, notes, wanted)
-    has = {domain.name: domain.devices for domain in situation.host.domains.values()}
-    present = {name: asked for name, asked in requests.items() if domains[name]["state"] == "present"}
-    given, shortages = share_out(present, resolution, has)
-    for name, asked in requests.items():
-        if name not in present:
-            given[name] = taken_away(asked, resolution, has.get(name, ()))
-    problems += [*resolution.problems, *([] if resolution.problems else shortages)]
-    if problems:
-        raise IdentityError(problems)
-    desired = [
-        DesiredDomain(
-            name=name,
-            devices=(*given[name], *_listed_again(requests[name], resolution)),
-            exclusive=params["exclusive"] if spec["exclusive"] is None else spec["exclusive"],
-            present=spec["state"] == "present",
-            config=spec["config"],
-        )
-        for name, spec in domains.items()
-    ]
-    skipped = [one for one in desired if requests[one.name] and not one.devices and not (one.exclusive and one.present)]
-    names = {sbdf: found for devices in given.values() for sbdf, found in devices.items()}
-    return [one for one in desired if one not in skipped], resolution, names
-
-
-def _listed_again(requests: Sequence[str | Share], resolution: Resolution) -> list[Sbdf]:
-    """Devices of names that are there more than once, which the plan refuses."""
-    names = [one for one in requests if isinstance(one, str)]
-    return list(resolution.expand(name for at, name in enumerate(names) if name in names[:at]))
-
-
-def _requests(devices: Sequence[Any], catalogue: Mapping[str, Entry], problems: list[str]) -> list[str | Share]:
-    requests = []
-    for one in devices:
-        try:
-            requests.append(parse_request(one, catalogue))
-        except IdentityError as error:
-            problems += error.problems
-    return requests
-
-
-def _found(resolution: Resolution) -> dict[str, list[str]]:
-    return {"moved": [str(move) for move in resolution.moved], "missing": list(resolution.missing)}
-
-
 def _validated(declared: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], list[str]]:
     domains, problems = {}, []
     for name, spec in declared.items():
@@ -519,97 +475,6 @@ def _validated(declared: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], 
         if not checked.error_messages:
             domains[str(name)] = checked.validated_parameters
     return domains, problems
-
-
-def _actions(plan: Plan, files: Sequence[FileChange]) -> list[str]:
-    actions = []
-    for step in plan.domains:
-        actions += [f"{step.domain.name}: remove {device}" for device in step.remove]
-        actions += [f"{step.domain.name}: add {device}" for device in step.add]
-    return actions + [f"{file.want.name}: write {file.path}" for file in files if file.changed]
-
-
-def _planned(step: DomainPlan) -> dict[str, Any]:
-    return {
-        "name": step.domain.name,
-        "domid": step.domain.domid,
-        "before": _texts(step.domain.devices),
-        "after": _texts(step.after),
-    }
-
-
-def _reported(report: DomainReport) -> dict[str, Any]:
-    return {
-        "name": report.name,
-        "domid": report.domid,
-        "before": _texts(report.before),
-        "after": _texts(report.after),
-        "backend_state": str(report.backend_state),
-        "frontend_state": str(report.frontend_state),
-        "devices": [_evidence(evidence) for evidence in report.evidence],
-        "cycles": [
-            {"added": _texts(cycle.added), "removed": _texts(cycle.removed), "seconds": cycle.seconds}
-            for cycle in report.cycles
-        ],
-        "timeline": [{"seconds": one.seconds, "node": one.node, "value": one.value} for one in report.timeline],
-        "warnings": list(report.warnings),
-        "error": report.error,
-    }
-
-
-def _evidence(evidence: Evidence) -> dict[str, Any]:
-    return {
-        "address": str(evidence.device),
-        "guest_address": str(evidence.guest_address or ""),
-        "sub_state": int(evidence.sub_state or 0),
-        "converged": "none" if not evidence.connected else "active" if evidence.active else "connected",
-    }
-
-
-def _file(name: str, files: Sequence[FileChange]) -> dict[str, Any]:
-    """What became of a domain's file, if it has one; its error stands beside those of its devices."""
-    for file in files:
-        if file.want.name == name:
-            told: dict[str, Any] = {"config": {"path": file.path, "changed": file.changed}}
-            if file.backup_file is not None:
-                told["config"]["backup_file"] = file.backup_file
-            return {**told, "error": file.error} if file.error else told
-    return {}
-
-
-def _diff(plan: Plan, files: Sequence[FileChange]) -> Any:
-    return _diffs({step.domain.name: (step.domain.devices, step.after) for step in plan.domains}, files)
-
-
-def _observed_diff(converged: Converged, files: Sequence[FileChange]) -> Any:
-    return _diffs({report.name: (report.before, report.after) for report in converged.reports}, files)
-
-
-def _diffs(domains: Mapping[str, tuple[Sequence[Sbdf], Sequence[Sbdf]]], files: Sequence[FileChange]) -> Any:
-    """The devices of all domains, and behind them, where there are any, the files that changed."""
-    devices = {
-        "before": {name: sorted(_texts(before)) for name, (before, _after) in domains.items()},
-        "after": {name: sorted(_texts(after)) for name, (_before, after) in domains.items()},
-    }
-    texts = [
-        {
-            "before_header": file.path,
-            "after_header": file.path,
-            "before": _printable(file.before),
-            "after": _printable(file.after),
-        }
-        for file in files
-        if file.changed
-    ]
-    return [devices, *texts] if texts else devices
-
-
-def _printable(text: str) -> str:
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-
-
-def _texts(devices: Sequence[object]) -> list[str]:
-    return [str(device) for device in devices]
 
 
 if __name__ == "__main__":
