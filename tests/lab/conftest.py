@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import scenario_table
+from life import assignable_parts
 
 from xenlab import Host
 
@@ -25,6 +26,13 @@ def host(request: pytest.FixtureRequest) -> Iterator[Host]:
     """A running host; its devices are with dom0's drivers when the session starts."""
     with Host.borrowed(request.config.getoption("--lab-host"), "pytest") as running:
         yield running
+
+
+@pytest.fixture
+def assignable(host: Host) -> Iterator[Host]:
+    """The host while the devices that guest g2 lives with are assignable, see life.py."""
+    with assignable_parts(host):
+        yield host
 
 
 @pytest.fixture

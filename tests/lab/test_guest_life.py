@@ -8,14 +8,10 @@ One story, for its time's sake; tests/lab/long has more ways through it, and xl'
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import pytest
 from life import (
     NIC,
     PARTS,
     STORED,
-    assignable_parts,
     by_us,
     eventually,
     from_inside,
@@ -29,12 +25,6 @@ from life import (
 from looks import attached_by_xl, drivers
 
 from xenlab import Host
-
-
-@pytest.fixture
-def assignable(host: Host) -> Iterator[Host]:
-    with assignable_parts(host):
-        yield host
 
 
 def test_two_reboots_and_a_save(assignable: Host) -> None:

@@ -75,12 +75,17 @@ def test_xl_attaches_while_we_do(lab: Ward, happened: Callable[[str], None]) -> 
     can_have(lab, A, B, E)
 
 
-def test_the_guest_is_destroyed_while_it_answers(lab: Ward, others: Modules, happened: Callable[[str], None]) -> None:
+def in_the_midst_of_adding(lab: Ward, others: Modules, device: str) -> int:
+    """g1, which has A, is about to get another device; returns its number."""
     can_have(lab, A)
-    old = lab.g1
-    others.ask("act", [("until", marker(B), str(old))])
-    adding(lab.modules, B)
+    others.ask("act", [("until", marker(device), str(lab.g1))])
+    adding(lab.modules, device)
     others.answer()
+    return lab.g1
+
+
+def test_the_guest_is_destroyed_while_it_answers(lab: Ward, others: Modules, happened: Callable[[str], None]) -> None:
+    old = in_the_midst_of_adding(lab, others, B)
     lab.xl("destroy", "g1")
     result = lab.modules.answer()
     assert result.get("failed") or result["changed"]
@@ -93,11 +98,7 @@ def test_the_guest_is_destroyed_while_it_answers(lab: Ward, others: Modules, hap
 
 def test_the_guest_reboots_while_it_answers(lab: Ward, others: Modules, happened: Callable[[str], None]) -> None:
     """libxl builds it anew with what is in its stored configuration by then."""
-    can_have(lab, A)
-    old = lab.g1
-    others.ask("act", [("until", marker(E), str(old))])
-    adding(lab.modules, E)
-    others.answer()
+    old = in_the_midst_of_adding(lab, others, E)
     lab.xl("reboot", "g1")
     happened(said(lab.modules.answer()))
     deadline = time.monotonic() + 240

@@ -8,7 +8,7 @@ xl builds a rebooted guest from libxl's stored configuration, so what is not in 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import playbook
@@ -18,7 +18,6 @@ from life import (
     PARTS,
     STORED,
     TWIN,
-    assignable_parts,
     by_us,
     by_xl,
     eventually,
@@ -32,12 +31,6 @@ from life import (
 from looks import attached_by_xl, drivers, traces_of
 
 from xenlab import Host, topology
-
-
-@pytest.fixture
-def assignable(host: Host) -> Iterator[Host]:
-    with assignable_parts(host):
-        yield host
 
 
 @pytest.mark.parametrize("attach", [by_us, by_xl])

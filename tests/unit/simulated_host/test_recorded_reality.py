@@ -10,6 +10,7 @@ the toolstack's part: its plays are performed as a whole.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from plays import recorded
 from plays.replay import replay
 from plays.scripts import BY_XL, DEVICES, HVM_PLAYS, PLAYS
 from plays.simulated_stage import SimulatedStage
+from plays.stage import GUESTS
 from plays.trace import DOM0, difference
 
 
@@ -33,10 +35,7 @@ def test_kernels_answer_as_they_did_on_real_xen(play: str, short_path: Path) -> 
 def test_xl_does_what_it_did_on_real_xen(play: str, short_path: Path) -> None:
     with SimulatedStage(short_path / "h") as stage:
         stage.prepare(DEVICES)
-        stage.begin()
-        PLAYS[play](stage)
-        parted = difference(recorded.load(play), stage.trace())
-    assert parted is None, parted
+        assert performed_otherwise(play, stage, GUESTS) is None
 
 
 @pytest.mark.parametrize("play", HVM_PLAYS)
@@ -44,10 +43,14 @@ def test_devices_of_an_hvm_guest_go_as_they_did_on_real_xen(play: str, short_pat
     with SimulatedStage(short_path / "h") as stage:
         stage.prepare(DEVICES)
         stage.start_hvm_guest()
-        stage.begin(["h1"])
-        HVM_PLAYS[play](stage)
-        parted = difference(recorded.load(play), stage.trace())
-    assert parted is None, parted
+        assert performed_otherwise(play, stage, ["h1"]) is None
+
+
+def performed_otherwise(play: str, stage: SimulatedStage, guests: Sequence[str]) -> str | None:
+    """Perform a play with these guests; where it parts from the recording."""
+    stage.begin(guests)
+    {**PLAYS, **HVM_PLAYS}[play](stage)
+    return difference(recorded.load(play), stage.trace())
 
 
 def test_every_recording_belongs_to_a_play() -> None:
