@@ -70,6 +70,8 @@ def virtual_functions(stage: Stage) -> None:
     stage.declare(g1=[NIC1, VFS[2]])
     stage.declare(g1=[VFS[0], VFS[2]])
     stage.declare(g1=[])
+    for function in (VFS[0], VFS[2]):  # the kernel keeps them all as long as pciback has one
+        stage.xl("pci-assignable-remove", function)
     stage.virtual_functions(SRIOV, 0)
 
 

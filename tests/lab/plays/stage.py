@@ -114,16 +114,18 @@ class Stage(ABC):
         """Create h1, which does not run when the host starts."""
 
     def virtual_functions(self, device: str, count: int) -> None:
-        """Have a device make so many virtual functions, which are offered to no driver as long as there are any.
+        """Have a device make so many virtual functions, which are not offered to any driver when they appear.
 
         nvme probes asynchronously and lets go of a disabled function some time later: whoever looks meanwhile
-        (xl notes the driver that it finds) sees the one or the other.
+        (xl notes the driver that it finds) sees the one or the other. Afterwards drivers may have them again, or
+        pciback could not.
         """
         code = (
             "import os, sys\n"
             "place = os.environ.get('SYSFS_PATH', '/sys') + '/bus/pci/devices/' + sys.argv[1]\n"
-            "open(place + '/sriov_drivers_autoprobe', 'w').write(str(int(sys.argv[2] == '0')))\n"
-            "open(place + '/sriov_numvfs', 'w').write(sys.argv[2])\n"
+            "for name, value in ('drivers_autoprobe', '0'), ('numvfs', sys.argv[2]), ('drivers_autoprobe', '1'):\n"
+            "    with open(f'{place}/sriov_{name}', 'w') as file:\n"
+            "        file.write(value)\n"
         )
         status, output = self.run([self.python, "-c", code, device, str(count)])
         if status:
