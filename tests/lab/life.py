@@ -62,23 +62,32 @@ def eventually(check: Callable[[], bool], seconds: float = 240) -> None:
         time.sleep(1)
 
 
+def stored_config(host: Host) -> str:
+    """Where libxl stores the configuration of the running g2.
+
+    By its uuid: a host that was rebooted still has the files of an earlier boot, and gives out the same domids again.
+    """
+    domid = host.guest("g2").domid
+    uuid = host.run(f"xenstore-read /local/domain/{domid}/vm").stdout.strip().rpartition("/")[2]
+    return f"/var/lib/xen/userdata-d.{domid}.{uuid}.libxl-json"
+
+
 def stored(host: Host) -> list[dict[str, Any]]:
     """Devices of g2 in libxl's stored configuration."""
-    text = host.run("cat /var/lib/xen/userdata-d.$(xl domid g2).*.libxl-json").stdout
+    text = host.run(["cat", stored_config(host)]).stdout
     assert text.endswith("}\n\0")
     return json.loads(text.rstrip("\0")).get("pcidevs", [])
 
 
 def store_as_well(host: Host, device: dict[str, Any]) -> None:
     """Add a device to libxl's stored configuration of g2 and nowhere else, as a toolstack does that dies then."""
-    program = """import glob, json, subprocess, sys
-domid = subprocess.check_output(["xl", "domid", "g2"], text=True).strip()
-[path] = glob.glob(f"/var/lib/xen/userdata-d.{domid}.*.libxl-json")
+    program = """import json, sys
+path, device = sys.argv[1:]
 config = json.loads(open(path).read().rstrip(chr(0)))
-config["pcidevs"].append(json.loads(sys.argv[1]))
+config["pcidevs"].append(json.loads(device))
 open(path, "w").write(json.dumps(config) + chr(10) + chr(0))
 """
-    host.run(["python3", "-c", program, json.dumps(device)])
+    host.run(["python3", "-c", program, stored_config(host), json.dumps(device)])
 
 
 def listed(host: Host) -> list[dict[str, Any]]:
