@@ -11,7 +11,7 @@ Each step is a generator for the event loop, so that many domains go side by sid
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from enum import Enum
 
 from ..interfaces.hypervisor import HypervisorError
@@ -19,7 +19,7 @@ from ..interfaces.libxl import holder_node
 from ..interfaces.notes import note_guest
 from ..interfaces.xenstore import Transaction
 from ..model import backend_changes as changes
-from ..model.backend import Backend, backend_path, error_path, frontend_path
+from ..model.backend import Backend, Entry, backend_path, error_path, frontend_path
 from ..model.backend_changes import Write
 from ..values.address import Sbdf
 from ..values.states import XenbusState
@@ -30,6 +30,7 @@ from .loop import NEXT_EVENT, Again, DeadlinePassed, Flow
 from .observe import read_backend
 from .report import Cycle, DomainFailed
 
+_AT_REST = (XenbusState.CONNECTED, XenbusState.CONNECTED)
 _FINISHED = (XenbusState.CLOSING, XenbusState.CLOSED)
 #: The kernel unregisters its device right after Closed and tells nobody.
 _KERNEL_LOOK_AGAIN = 0.01
@@ -67,6 +68,8 @@ class Handshake(Change):
 
     def _rest(self) -> Flow:
         """Wait until a cycle that somebody else has begun is over."""
+        if take_back.states_of(take_back.read_states(self.outside.store, self.domid)) == _AT_REST:
+            return  # the rest is looked at in the transaction that begins the cycle
         backend = read_backend(self.outside.store, self.domid)
         while backend is not None and not backend.connected:
             if backend.state in _FINISHED or backend.frontend_state in _FINISHED:
@@ -88,13 +91,13 @@ class Handshake(Change):
         try:
             if self.plan.domain.backend is None:
                 yield from self._await_kernel_gone()
-            kind = self._commit(add, remove)
+            kind, places = self._commit(add, remove)
         except Exception:
             self._withdraw_rights(add)
             raise
         began = time.monotonic()
         try:
-            yield from self._await(kind, add, remove)
+            yield from self._await(kind, add, places)
         except (DeadlinePassed, CycleFailed) as failure:
             yield from self._recover(kind, add, remove, failure)
         self.record.cycles.append(Cycle(tuple(add), tuple(remove), round(time.monotonic() - began, 3)))
@@ -126,21 +129,25 @@ class Handshake(Change):
             self._withdraw_rights(granted)
             raise
 
-    def _commit(self, add: Sequence[Sbdf], remove: Sequence[Sbdf]) -> Kind:
-        """Write the whole cycle in one transaction that also checks that nobody was faster."""
+    def _commit(self, add: Sequence[Sbdf], remove: Sequence[Sbdf]) -> tuple[Kind, dict[Sbdf, int]]:
+        """Write the whole cycle in one transaction that also checks that nobody was faster.
 
-        def body(transaction: Transaction) -> Kind:
+        Returns what kind of cycle it is, and the index of each of its devices.
+        """
+
+        def body(transaction: Transaction) -> tuple[Kind, dict[Sbdf, int]]:
             backend = read_backend(transaction, self.domid)
             self._check_unchanged(backend, add, remove)
+            places = changes.indexes(backend, add, remove)
             transaction.remove(error_path(self.domid))  # the kernel never clears it
             if backend is None:
                 transaction.apply(changes.create(self.domid, self.name, add))
-                return Kind.CREATE
+                return Kind.CREATE, places
             if not add and set(backend.devices) <= set(remove):
                 transaction.apply(changes.close(self.domid))
-                return Kind.CLOSE
+                return Kind.CLOSE, places
             transaction.apply(changes.reconfigure(backend, add, remove))
-            return Kind.RECONFIGURE
+            return Kind.RECONFIGURE, places
 
         return commit(self.outside.store, self.plan.domain, body, add=add)
 
@@ -152,12 +159,10 @@ class Handshake(Change):
                 f"{self.name}: another toolstack changed its PCI connection meanwhile, nothing was changed; run again"
             )
 
-    def _await(self, kind: Kind, add: Collection[Sbdf], remove: Collection[Sbdf]) -> Flow:
+    def _await(self, kind: Kind, add: Sequence[Sbdf], places: Mapping[Sbdf, int]) -> Flow:
         """Follow the two kernels until both are at rest again."""
         goal = XenbusState.CLOSED if kind is Kind.CLOSE else XenbusState.CONNECTED
-        backend = read_backend(self.outside.store, self.domid)
-        entries = backend.entries if backend is not None else ()
-        sub_states = [f"state-{entry.index}" for entry in entries if entry.device in add or entry.device in remove]
+        sub_states = [f"state-{index}" for index in sorted(places.values())]
         while True:
             ends = self._look(sub_states)
             if ends == (goal, goal):
@@ -165,7 +170,7 @@ class Handshake(Change):
             self._check_ends(kind, *ends)
             yield NEXT_EVENT
         if kind is not Kind.CLOSE:
-            self._check_exported(add)
+            self._check_exported({device: places[device] for device in add})
 
     def _look(self, sub_states: Sequence[str]) -> tuple[XenbusState, XenbusState]:
         """Read both ends and the devices of this cycle at once, and note what has changed."""
@@ -188,11 +193,13 @@ class Handshake(Change):
         log = "dom0's kernel log" if reason else "the guest's kernel log"
         raise CycleFailed(f"{who} (backend {backend}, frontend {frontend}; see {log})")
 
-    def _check_exported(self, add: Collection[Sbdf]) -> None:
-        if not add:
-            return
-        backend = read_backend(self.outside.store, self.domid)
-        missing = [one for one in add if not (backend and (entry := backend.entry_of(one)) and entry.exported)]
+    def _check_exported(self, places: Mapping[Sbdf, int]) -> None:
+        """By the nodes of these entries alone: in a large connection all of them take as long as the handshake."""
+        names = [f"{kind}-{index}" for index in places.values() for kind in ("dev", "state", "vdev")]
+        texts = self.outside.store.read_all([f"{backend_path(self.domid)}/{name}" for name in names])
+        nodes = {name: text for name, text in zip(names, texts) if text is not None}
+        entries = {device: Entry.from_nodes(index, nodes) for device, index in places.items()}
+        missing = [device for device, entry in entries.items() if not (entry.exported and entry.device == device)]
         if missing:
             raise CycleFailed(f"pciback finished without exporting {', '.join(map(str, missing))}")
 

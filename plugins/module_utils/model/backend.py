@@ -11,6 +11,7 @@ What a change writes is in `backend_changes.py`.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from ..values.address import AddressError, GuestAddress, Sbdf
@@ -45,6 +46,17 @@ class Entry:
     guest_address: GuestAddress | None
     nodes: tuple[tuple[str, str], ...] = ()
 
+    @classmethod
+    def from_nodes(cls, index: int, nodes: Mapping[str, str]) -> Entry:
+        """Pick the nodes of this index out of those of the directory."""
+        own = {kind: nodes[f"{kind}-{index}"] for kind in ENTRY_NODES if f"{kind}-{index}" in nodes}
+        device, guest_address = None, None
+        with suppress(AddressError):
+            device = Sbdf.parse(own.get("dev", ""))
+        with suppress(AddressError):
+            guest_address = GuestAddress.parse(own.get("vdev", ""))
+        return cls(index, device, parse_sub_state(own.get("state")), guest_address, tuple(own.items()))
+
     @property
     def exported(self) -> bool:
         """pciback has given the device to the guest and said where."""
@@ -73,7 +85,7 @@ class Backend:
         """Build from the children of the backend directory and the text of the frontend's state."""
         count_text = nodes.get("num_devs", "")
         count = int(count_text) if count_text.isdecimal() and len(count_text) <= 4 else 0
-        entries = tuple(_entry(index, nodes) for index in range(count))
+        entries = tuple(Entry.from_nodes(index, nodes) for index in range(count))
         stray = sorted(name for name in nodes if _index_of(name) >= count)
         return cls(
             domid=domid,
@@ -132,16 +144,3 @@ def _index_of(name: str) -> int:
     """Index of an entry's node, or -1 for any other node."""
     kind, separator, number = name.rpartition("-")
     return int(number) if separator and kind in ENTRY_NODES and number.isdecimal() else -1
-
-
-def _entry(index: int, nodes: Mapping[str, str]) -> Entry:
-    own = {kind: nodes[f"{kind}-{index}"] for kind in ENTRY_NODES if f"{kind}-{index}" in nodes}
-    try:
-        device = Sbdf.parse(own.get("dev", ""))
-    except AddressError:
-        device = None
-    try:
-        guest_address = GuestAddress.parse(own.get("vdev", ""))
-    except AddressError:
-        guest_address = None
-    return Entry(index, device, parse_sub_state(own.get("state")), guest_address, tuple(own.items()))

@@ -83,6 +83,13 @@ def reconfigure(backend: Backend, add: Sequence[Sbdf], remove: Collection[Sbdf])
     return changes
 
 
+def indexes(backend: Backend | None, add: Sequence[Sbdf], remove: Collection[Sbdf]) -> dict[Sbdf, int]:
+    """Where the devices of a cycle stand, from its begin to its compaction; `backend` is that of before."""
+    entries = backend.entries if backend is not None else ()
+    leaving = {entry.device: entry.index for entry in entries if entry.device is not None and entry.device in remove}
+    return {**leaving, **{device: index for index, device in enumerate(add, len(entries))}}
+
+
 def close(domid: int) -> list[Change]:
     """Ask for the end of the connection: online=0 makes pciback unregister after Closed."""
     back = backend_path(domid)
