@@ -264,29 +264,25 @@ devices:
       sample: e1000e
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 from ansible_collections.xen.pci.plugins.module_utils.decisions.assignment import (
-    PCIBACK,
     FinishRelease,
     Plan,
     Release,
     Situation,
-    Take,
     plan_absent,
     plan_present,
 )
 from ansible_collections.xen.pci.plugins.module_utils.decisions.persistence import (
     BootPlan,
-    Holding,
     Persistence,
     held_after_reboot,
 )
-from ansible_collections.xen.pci.plugins.module_utils.decisions.safety import Waived
 from ansible_collections.xen.pci.plugins.module_utils.decisions.select import (
     JMESPATH_IMPORT_ERROR,
     NeedsJmespath,
@@ -298,6 +294,7 @@ from ansible_collections.xen.pci.plugins.module_utils.engine.assignment import (
     ask_groups,
     observe_situation,
 )
+from ansible_collections.xen.pci.plugins.module_utils.engine.assignment_results import Standing, diff, overruled, told
 from ansible_collections.xen.pci.plugins.module_utils.engine.known_devices import remember
 from ansible_collections.xen.pci.plugins.module_utils.engine.naming import read_catalogue, resolve_names, wishes
 from ansible_collections.xen.pci.plugins.module_utils.engine.outside import Outside, open_outside
@@ -371,60 +368,26 @@ def _run(module: AnsibleModule, outside: Outside) -> None:
     problems = (*resolution.problems, *plan.refusals, *boot_plan.refusals)
     if problems:
         module.fail_json(msg=f"{' '.join(problems)} Nothing has been changed.", problems=list(problems))
-    told = (f"{one}." for one in (*resolution.moved, *resolution.recalled))
-    for warning in (*told, *plan.warnings):
+    for warning in (*(f"{one}." for one in (*resolution.moved, *resolution.recalled)), *plan.warnings):
         module.warn(warning)
-    affected = dict.fromkeys([*names, *(step.sbdf for step in plan.steps)])
+    affected = list(dict.fromkeys([*names, *(step.sbdf for step in plan.steps)]))
+    before = {sbdf: situation.host.devices[sbdf].driver for sbdf in affected}
     if module.check_mode:
-        after = {sbdf: _expected(situation, plan, sbdf) for sbdf in affected}
-        recorded = _expected_records(situation, plan)
-        quarantined = _expected_quarantine(situation, plan)
-        after_reboot = persistence.expected(boot, affected)
+        after = Standing.expected(situation, plan, affected, persistence.expected(boot, affected))
     else:
         apply(outside, situation.host, notes, plan.steps)
         _apply_boot(module, outside, boot_plan)
-        after_reboot = held_after_reboot(observe_boot(outside), affected)
-        seen, seen_notes = observe_situation(outside)
-        forgotten = remember(outside, seen.host, seen_notes)
-        if forgotten:
-            module.warn(forgotten)
-        after = {sbdf: seen.host.devices[sbdf].driver for sbdf in affected}
-        recorded, quarantined = dict(seen.host.driver_paths), seen.quarantined
-    before = {sbdf: situation.host.devices[sbdf].driver for sbdf in affected}
+        after = _see(module, outside, affected)
     result = {
         "changed": bool(plan.steps) or boot_plan.changes,
         "actions": [*map(str, plan.steps), *boot_plan.actions],
         "moved": [str(move) for move in resolution.moved],
         "missing": list(resolution.missing),
-        "waived": [_overruled(waived) for waived in plan.waived],
-        "devices": [
-            {
-                "address": str(sbdf),
-                "name": names.get(sbdf),
-                "driver_before": before[sbdf],
-                "driver_after": after[sbdf],
-                "quarantined": after[sbdf] == PCIBACK and sbdf in quarantined,
-                "held": Holding.of(after[sbdf] == PCIBACK, sbdf in after_reboot).value,
-                "recorded_driver": _last_part(recorded.get(sbdf)),
-            }
-            for sbdf in affected
-        ],
+        "waived": [overruled(waived) for waived in plan.waived],
+        "devices": told(before, after, names),
     }
     if module._diff:
-        drivers = {
-            "before": {str(sbdf): before[sbdf] or "no driver" for sbdf in affected},
-            "after": {str(sbdf): after[sbdf] or "no driver" for sbdf in affected},
-        }
-        files = [
-            {
-                "before_header": f"/{path}",
-                "after_header": f"/{path}",
-                "before": boot.files.get(path) or "",
-                "after": text or "",
-            }
-            for path, text in sorted(boot_plan.files.items())
-        ]
-        result["diff"] = [drivers, *files] if files else drivers
+        result["diff"] = diff(before, after, boot, boot_plan)
     module.exit_json(**result)
 
 
@@ -456,6 +419,16 @@ def _apply_boot(module: AnsibleModule, outside: Outside, plan: BootPlan) -> None
         module.fail_json(msg=f"The devices are where they shall be until the host reboots, but {error}.")
 
 
+def _see(module: AnsibleModule, outside: Outside, devices: Collection[Sbdf]) -> Standing:
+    """Where the devices stand after the run; what they tell now is remembered for the boots to come."""
+    after_reboot = held_after_reboot(observe_boot(outside), devices)
+    situation, notes = observe_situation(outside)
+    forgotten = remember(outside, situation.host, notes)
+    if forgotten:
+        module.warn(forgotten)
+    return Standing.seen(situation, devices, after_reboot)
+
+
 def _persistence(module: AnsibleModule, names: Mapping[Sbdf, str], plan: Plan) -> Persistence:
     """What the run wants of the next boot."""
     asked = frozenset(names)
@@ -463,40 +436,6 @@ def _persistence(module: AnsibleModule, names: Mapping[Sbdf, str], plan: Plan) -
         return Persistence(asked, released=asked)
     released = frozenset(step.sbdf for step in plan.steps if isinstance(step, (Release, FinishRelease)))
     return Persistence(asked, released, module.params["persistent"], module.params["exclusive"])
-
-
-def _overruled(waived: Waived) -> dict[str, str]:
-    refusal = waived.refusal
-    return {
-        "address": str(refusal.sbdf),
-        "check": refusal.check.value,
-        "reason": f"{refusal.reason}.",
-        "waiver": waived.why,
-    }
-
-
-def _expected(situation: Situation, plan: Plan, sbdf: Sbdf) -> str | None:
-    now = situation.host.devices[sbdf].driver
-    for step in plan.steps:
-        if step.sbdf == sbdf:
-            if isinstance(step, FinishRelease):
-                return step.driver or now
-            return step.driver if isinstance(step, Release) else PCIBACK
-    return now
-
-
-def _expected_records(situation: Situation, plan: Plan) -> dict[Sbdf, str]:
-    released = {step.sbdf for step in plan.steps if isinstance(step, (Release, FinishRelease))}
-    kept = {sbdf: path for sbdf, path in situation.host.driver_paths.items() if sbdf not in released}
-    return kept | {step.sbdf: step.driver for step in plan.steps if isinstance(step, Take) and step.driver}
-
-
-def _expected_quarantine(situation: Situation, plan: Plan) -> frozenset[Sbdf]:
-    return situation.quarantined | {step.sbdf for step in plan.steps if not isinstance(step, (Release, FinishRelease))}
-
-
-def _last_part(path: str | None) -> str | None:
-    return path.rpartition("/")[2] if path else None
 
 
 if __name__ == "__main__":

@@ -299,7 +299,7 @@ seconds:
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
@@ -307,7 +307,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.xen.pci.plugins.module_utils.decisions.assignment import Situation
 from ansible_collections.xen.pci.plugins.module_utils.decisions.diagnose import in_words
-from ansible_collections.xen.pci.plugins.module_utils.decisions.plan import DesiredDomain
+from ansible_collections.xen.pci.plugins.module_utils.decisions.plan import DesiredDomain, Plan
 from ansible_collections.xen.pci.plugins.module_utils.decisions.resolve import Resolution
 from ansible_collections.xen.pci.plugins.module_utils.decisions.select import (
     JMESPATH_IMPORT_ERROR,
@@ -323,7 +323,7 @@ from ansible_collections.xen.pci.plugins.module_utils.engine.converge import (
     prepare,
 )
 from ansible_collections.xen.pci.plugins.module_utils.engine.declaration import desired_domains
-from ansible_collections.xen.pci.plugins.module_utils.engine.domain_files import plan_files, write_files
+from ansible_collections.xen.pci.plugins.module_utils.engine.domain_files import FileChange, plan_files, write_files
 from ansible_collections.xen.pci.plugins.module_utils.engine.domain_results import (
     config_file,
     found,
@@ -380,65 +380,104 @@ def main() -> None:
         module.fail_json(msg=str(error))
 
 
+@dataclass(frozen=True)
+class _Decision:
+    """What is to be done, on which host, and what was mended before."""
+
+    host: Host
+    plan: Plan
+    files: list[FileChange]
+    resolution: Resolution
+    repaired: list[str]
+
+
 def _run(module: AnsibleModule, outside: Outside) -> None:
-    situation, notes = observe_situation(outside)
     repaired: list[str] = []
     try:
-        if module.check_mode:
-            bound = [Sbdf.parse(address) for address in module.params["assume_assignable"]]
-            situation = replace(situation, host=situation.host.assuming_bound(bound))
-        catalogue = read_catalogue(module.params["catalogue"])
-        desired, resolution, names = _desired(module.params, catalogue, situation, notes)
-        if not module.check_mode:
-            repaired = _repaired(module, outside, situation.host, desired)
-            if repaired:
-                situation, notes = observe_situation(outside)
-                desired, resolution, names = _desired(module.params, catalogue, situation, notes)
-        if not desired and resolution.missing:
-            module.exit_json(changed=False, actions=[], domains=[], **found(resolution))
-        plan = prepare(situation.host, desired)
-        asked = ask_groups(outside, situation, [one for step in plan.domains for one in step.add])
-        refused = splits(asked, plan, wishes(catalogue, names))
-        if refused:
-            raise IdentityError([str(refusal) for refusal in refused])
-        files = plan_files(desired, resolution.moved)
+        decision = _decide(module, outside, repaired)
     except (Refused, IdentityError) as refusal:
-        problems = refusal.conflicts if isinstance(refusal, Refused) else refusal.problems
-        before = f"Mended first: {'; '.join(repaired)}. " if repaired else ""
-        module.fail_json(
-            msg=f"{before}Nothing{' else' if repaired else ''} was changed: {'; '.join(problems)}",
-            conflicts=list(problems),
-            actions=[],
-            repaired=repaired,
-            changed=bool(repaired),
-        )
-    for one in (*resolution.moved, *resolution.recalled):
+        _refuse(module, refusal.conflicts if isinstance(refusal, Refused) else refusal.problems, repaired)
+        return
+    for one in (*decision.resolution.moved, *decision.resolution.recalled):
         module.warn(f"{one}.")
-    host = situation.host
-    result: dict[str, Any] = {
-        "actions": planned_actions(plan, files),
-        "diff": planned_diff(plan, files),
-        **found(resolution),
-    }
     if module.check_mode:
-        domains = [{**planned(step), **config_file(step.domain.name, files)} for step in plan.domains]
-        module.exit_json(changed=bool(result["actions"]), domains=domains, **result)
+        _foretell(module, decision)
+    else:
+        _apply(module, outside, decision)
+
+
+def _decide(module: AnsibleModule, outside: Outside, repaired: list[str]) -> _Decision:
+    """Observe, mend what stands in the way as far as asked, and plan; raises Refused and IdentityError.
+
+    What was mended is in `repaired` then, too.
+    """
+    situation, notes = observe_situation(outside)
+    if module.check_mode:
+        bound = [Sbdf.parse(address) for address in module.params["assume_assignable"]]
+        situation = replace(situation, host=situation.host.assuming_bound(bound))
+    catalogue = read_catalogue(module.params["catalogue"])
+    desired, resolution, names = _desired(module.params, catalogue, situation, notes)
+    if not module.check_mode:
+        repaired += _repaired(module, outside, situation.host, desired)
+        if repaired:
+            situation, notes = observe_situation(outside)
+            desired, resolution, names = _desired(module.params, catalogue, situation, notes)
+    if not desired and resolution.missing:
+        module.exit_json(changed=False, actions=[], domains=[], **found(resolution))
+    plan = prepare(situation.host, desired)
+    asked = ask_groups(outside, situation, [one for step in plan.domains for one in step.add])
+    refused = splits(asked, plan, wishes(catalogue, names))
+    if refused:
+        raise IdentityError([str(refusal) for refusal in refused])
+    return _Decision(situation.host, plan, plan_files(desired, resolution.moved), resolution, repaired)
+
+
+def _refuse(module: AnsibleModule, problems: Sequence[str], repaired: list[str]) -> None:
+    before = f"Mended first: {'; '.join(repaired)}. " if repaired else ""
+    module.fail_json(
+        msg=f"{before}Nothing{' else' if repaired else ''} was changed: {'; '.join(problems)}",
+        conflicts=list(problems),
+        actions=[],
+        repaired=repaired,
+        changed=bool(repaired),
+    )
+
+
+def _foretell(module: AnsibleModule, decision: _Decision) -> None:
+    plan, files = decision.plan, decision.files
+    actions = planned_actions(plan, files)
+    module.exit_json(
+        changed=bool(actions),
+        actions=actions,
+        diff=planned_diff(plan, files),
+        domains=[{**planned(step), **config_file(step.domain.name, files)} for step in plan.domains],
+        **found(decision.resolution),
+    )
+
+
+def _apply(module: AnsibleModule, outside: Outside, decision: _Decision) -> None:
+    plan, moved = decision.plan, decision.resolution.moved
     began = time.monotonic()
-    converged = converge(outside, host, plan, Level(module.params["converge"]), module.params["timeout"])
+    converged = converge(outside, decision.host, plan, Level(module.params["converge"]), module.params["timeout"])
     failed = [report.name for report in converged.reports if report.error]
-    files = write_files(files, resolution.moved, failed, module.params["backup"])
-    result["seconds"] = round(time.monotonic() - began, 3)
-    result["repaired"] = repaired
-    record(module.log, audit(host, converged))
-    changed = converged.changed or bool(repaired) or any(file.changed for file in files)
-    result["diff"] = observed_diff(converged, files)
-    result["domains"] = [{**reported(report), **config_file(report.name, files)} for report in converged.reports]
+    files = write_files(decision.files, moved, failed, module.params["backup"])
+    seconds = round(time.monotonic() - began, 3)
+    record(module.log, audit(decision.host, converged))
     for warning in (warning for report in converged.reports for warning in report.warnings):
         module.warn(warning)
+    result = {
+        "changed": converged.changed or bool(decision.repaired) or any(file.changed for file in files),
+        "actions": planned_actions(plan, decision.files),
+        "repaired": decision.repaired,
+        "diff": observed_diff(converged, files),
+        "domains": [{**reported(report), **config_file(report.name, files)} for report in converged.reports],
+        "seconds": seconds,
+        **found(decision.resolution),
+    }
     errors = [*converged.errors, *[file.error for file in files if file.error]]
     if errors:
-        module.fail_json(msg="; ".join(errors), changed=changed, **result)
-    module.exit_json(changed=changed, **result)
+        module.fail_json(msg="; ".join(errors), **result)
+    module.exit_json(**result)
 
 
 def _desired(
