@@ -96,6 +96,10 @@ clean: ## Remove everything that was generated, the environments included
 demo: $(READY_DEMO) ## Three simulated Xen hosts and the main job, in a minute; needs Python 3.11 or newer with pip
 	@cd tools && exec '$(ROOT)/$(VENV_DEMO)/bin/python' -m demo
 
+.PHONY: demo-picture
+demo-picture: $(READY) $(READY_DEMO) ## docs/demo.svg anew, from a run of the demo
+	$(VENV)/bin/python tools/demo_picture.py
+
 ##@ Tests that need neither root nor Xen
 
 .PHONY: test

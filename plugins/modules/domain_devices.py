@@ -97,8 +97,9 @@ options:
   repair:
     description:
       - What to do when the connections of the named domains, or the devices that they are to have, are in a bad state.
-      - V(never) refuses and names M(xen.pci.repair). Only what a run of this module left that was killed is finished
-        first in any case (entries of a removal, a closed connection, rights and markers without an entry).
+      - V(never) refuses with the name of the fault, also where nothing would have to be added or removed. Only what a
+        run of this module left that was killed is finished first in any case (entries of a removal, a closed
+        connection, rights and markers without an entry).
       - V(first) mends every fault of these domains and devices that M(xen.pci.repair) knows, as that module would.
     type: str
     choices: [never, first]
@@ -197,8 +198,8 @@ conflicts:
   type: list
   elements: str
 repaired:
-  description: Faults that were mended before anything else was done, in words.
-  returned: when not in check mode
+  description: Faults that were mended before anything else was done, in words; in check mode those that would be.
+  returned: always
   type: list
   elements: str
 domains:
@@ -306,7 +307,8 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.xen.pci.plugins.module_utils.decisions.assignment import Situation
-from ansible_collections.xen.pci.plugins.module_utils.decisions.diagnose import in_words
+from ansible_collections.xen.pci.plugins.module_utils.decisions.diagnose import Finding, in_words
+from ansible_collections.xen.pci.plugins.module_utils.decisions.obstacles import obstacles
 from ansible_collections.xen.pci.plugins.module_utils.decisions.plan import DesiredDomain, Plan
 from ansible_collections.xen.pci.plugins.module_utils.decisions.resolve import Resolution
 from ansible_collections.xen.pci.plugins.module_utils.decisions.select import (
@@ -335,7 +337,12 @@ from ansible_collections.xen.pci.plugins.module_utils.engine.domain_results impo
 )
 from ansible_collections.xen.pci.plugins.module_utils.engine.naming import read_catalogue, wishes
 from ansible_collections.xen.pci.plugins.module_utils.engine.outside import Outside, open_outside
-from ansible_collections.xen.pci.plugins.module_utils.engine.repair import Scope, finish_unfinished, repair
+from ansible_collections.xen.pci.plugins.module_utils.engine.repair import (
+    Scope,
+    finish_unfinished,
+    foresee,
+    repair,
+)
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.hypervisor import HypervisorError
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.notes import Note
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.run_lock import RunLockError, lock_unless
@@ -382,7 +389,7 @@ def main() -> None:
 
 @dataclass(frozen=True)
 class _Decision:
-    """What is to be done, on which host, and what was mended before."""
+    """What is to be done, on which host; and what was mended before, or in check mode would be."""
 
     host: Host
     plan: Plan
@@ -417,14 +424,17 @@ def _decide(module: AnsibleModule, outside: Outside, repaired: list[str]) -> _De
         situation = replace(situation, host=situation.host.assuming_bound(bound))
     catalogue = read_catalogue(module.params["catalogue"])
     desired, resolution, names = _desired(module.params, catalogue, situation, notes)
-    if not module.check_mode:
-        repaired += _repaired(module, outside, situation.host, desired)
-        if repaired:
-            situation, notes = observe_situation(outside)
-            desired, resolution, names = _desired(module.params, catalogue, situation, notes)
+    mended, faults = _first_aid(module, outside, situation.host, desired)
+    repaired += mended
+    if repaired and not module.check_mode:
+        situation, notes = observe_situation(outside)
+        desired, resolution, names = _desired(module.params, catalogue, situation, notes)
     if not desired and resolution.missing:
         module.exit_json(changed=False, actions=[], domains=[], **found(resolution))
     plan = prepare(situation.host, desired)
+    hindered = obstacles(faults, plan)
+    if hindered:
+        raise Refused(hindered)
     asked = ask_groups(outside, situation, [one for step in plan.domains for one in step.add])
     refused = splits(asked, plan, wishes(catalogue, names))
     if refused:
@@ -433,22 +443,22 @@ def _decide(module: AnsibleModule, outside: Outside, repaired: list[str]) -> _De
 
 
 def _refuse(module: AnsibleModule, problems: Sequence[str], repaired: list[str]) -> None:
-    before = f"Mended first: {'; '.join(repaired)}. " if repaired else ""
-    module.fail_json(
-        msg=f"{before}Nothing{' else' if repaired else ''} was changed: {'; '.join(problems)}",
-        conflicts=list(problems),
-        actions=[],
-        repaired=repaired,
-        changed=bool(repaired),
-    )
+    told = f"Nothing was changed: {'; '.join(problems)}"
+    if repaired and module.check_mode:
+        told = f"{told}; but a run would first mend this: {'; '.join(repaired)}"
+    elif repaired:
+        told = f"Mended first: {'; '.join(repaired)}. Nothing else was changed: {'; '.join(problems)}"
+    changed = bool(repaired) and not module.check_mode
+    module.fail_json(msg=told, conflicts=list(problems), actions=[], repaired=repaired, changed=changed)
 
 
 def _foretell(module: AnsibleModule, decision: _Decision) -> None:
     plan, files = decision.plan, decision.files
     actions = planned_actions(plan, files)
     module.exit_json(
-        changed=bool(actions),
+        changed=bool(actions or decision.repaired),
         actions=actions,
+        repaired=decision.repaired,
         diff=planned_diff(plan, files),
         domains=[{**planned(step), **config_file(step.domain.name, files)} for step in plan.domains],
         **found(decision.resolution),
@@ -487,20 +497,23 @@ def _desired(
     return desired_domains(domains, problems, params["exclusive"], catalogue, situation, notes)
 
 
-def _repaired(module: AnsibleModule, outside: Outside, host: Host, desired: Sequence[DesiredDomain]) -> list[str]:
-    """Mend what stands in the way, as far as asked; what was mended, in words."""
+def _first_aid(
+    module: AnsibleModule, outside: Outside, host: Host, desired: Sequence[DesiredDomain]
+) -> tuple[list[str], list[Finding]]:
+    """Mend what stands in the way, as far as asked: what was, or in check mode would be, mended; and what is left."""
+    if not desired:
+        return [], []
+    everything, timeout = module.params["repair"] == "first", module.params["timeout"]
     scope = Scope(
         domains=frozenset(want.name for want in desired),
         devices=frozenset(device for want in desired for device in want.devices),
     )
-    if not desired:
-        return []
-    if module.params["repair"] == "first":
-        outcome = repair(outside, scope, module.params["timeout"])
-    else:
-        outcome = finish_unfinished(outside, host, scope, module.params["timeout"])
+    if module.check_mode:
+        mended, left = foresee(outside, host, scope, everything)
+        return [in_words(finding) for finding in mended], left
+    outcome = repair(outside, scope, timeout) if everything else finish_unfinished(outside, host, scope, timeout)
     record(module.log, audit_repair(outcome))
-    return [in_words(treatment.finding) for treatment in outcome.treatments if treatment.mended]
+    return [in_words(one.finding) for one in outcome.treatments if one.mended], list(outcome.left)
 
 
 def _validated(declared: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], list[str]]:

@@ -25,9 +25,9 @@ STORED = [
 ]
 
 
-def by_us(host: Host, *parts: topology.Device) -> None:
-    """Declare exactly these devices for g2, and see it hold."""
-    declared = {"g2": {"devices": [part.bdf for part in parts], "exclusive": True}}
+def by_us(host: Host, *parts: topology.Device, guest: str = "g2") -> None:
+    """Declare exactly these devices for a guest, and see it hold."""
+    declared = {guest: {"devices": [part.bdf for part in parts], "exclusive": True}}
     result = playbook.task(host, "xen.pci.domain_devices", {"domains": declared, "converge": "active", "timeout": 300})
     assert not result["failed"], result["msg"]
 

@@ -36,6 +36,15 @@ def interface(guest: Guest, mac: str) -> str:
     return guest.run(f"grep -l {mac} /sys/class/net/*/address").stdout.split("/")[4]
 
 
+def nic_works(guest: Guest, nic: topology.Nic) -> bool:
+    """Whether the NIC's gateway answers the guest, and interrupts come; the NIC is up then."""
+    name = interface(guest, nic.mac)
+    guest.run(f"ip link set {name} up; udhcpc -q -n -i {name}", timeout=120)
+    before = guest.interrupts(name)
+    answered = guest.run(f"ping -c 3 -I {name} {nic.gateway}", check=False).status == 0
+    return answered and guest.interrupts(name) > before
+
+
 def read_block(guest: Guest, nvme: topology.Nvme, number: int) -> bytes:
     """A block of the NVMe with this serial, as the guest reads it."""
     disk = guest.run(f"grep -l {nvme.serial} /sys/class/nvme/nvme*/serial").stdout.split("/")[4]

@@ -3,11 +3,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What we attach comes back after a guest's reboot, what we detach does not, and a save has what is attached.
 
-One story, for its time's sake; tests/lab/long has more ways through it, and xl's own beside ours.
+And the guest beside it works on with its own device. One story, for its time's sake; tests/lab/long has more ways
+through it, and xl's own beside ours.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import pytest
 from life import (
     NIC,
     PARTS,
@@ -22,13 +26,28 @@ from life import (
     store_as_well,
     stored,
 )
-from looks import attached_by_xl, drivers
+from looks import attached_by_xl, drivers, nic_works
 
-from xenlab import Host
+from xenlab import Guest, Host, topology
+
+NEIGHBOURS = topology.NICS[1]
 
 
-def test_two_reboots_and_a_save(assignable: Host) -> None:
+@pytest.fixture
+def neighbour(host: Host) -> Iterator[Guest]:
+    """Guest g1 while it has a NIC of its own."""
+    host.run(["xl", "pci-assignable-add", NEIGHBOURS.bdf])
+    try:
+        by_us(host, NEIGHBOURS, guest="g1")
+        yield host.guest("g1")
+    finally:
+        by_us(host, guest="g1")
+        host.run(["xl", "pci-assignable-remove", "-r", NEIGHBOURS.bdf])
+
+
+def test_two_reboots_and_a_save(assignable: Host, neighbour: Guest) -> None:
     host = assignable
+    assert nic_works(neighbour, NEIGHBOURS)
     by_us(host, *PARTS)
     assert stored(host) == listed(host) == STORED
     reboot(host, from_inside)
@@ -42,3 +61,4 @@ def test_two_reboots_and_a_save(assignable: Host) -> None:
     eventually(lambda: drivers(host.guest("g2")) == ["e1000e"])
     assert attached_by_xl(host, "g2") == {NIC.bdf}
     assert saved(host) == STORED[:1]
+    assert nic_works(neighbour, NEIGHBOURS), "what happens to one guest's devices is nothing to another's"

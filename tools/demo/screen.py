@@ -20,7 +20,7 @@ class Screen:
 
     def __init__(self) -> None:
         self._watched = sys.stdout.isatty()
-        self._coloured = self._watched and "NO_COLOR" not in os.environ
+        self._coloured = (self._watched or "FORCE_COLOR" in os.environ) and "NO_COLOR" not in os.environ
         self._scene = 0
 
     def paint(self, text: str, colour: str) -> str:

@@ -14,6 +14,7 @@ from .play import PLAYBOOK, Device, Domain, Run, run
 from .screen import Screen
 
 _SILENCE = 2  # seconds that the scene with the silent guest waits for it
+_UPLINK_B = "0000:02:00.0"  # on cedar
 
 
 class StoryFailed(Exception):
@@ -37,6 +38,7 @@ class Story:
         self.second_run()
         self.move()
         self.mistakes()
+        self.silence()
         self.fault()
         self.end()
 
@@ -104,14 +106,14 @@ class Story:
         self._inventory.restore("alder", double[0])
         self._inventory.restore("birch", disk[0])
 
-    def fault(self) -> None:
-        """A guest that does not answer: an error in time, the state before; then the guest is back."""
+    def silence(self) -> None:
+        """A guest that does not answer: an error in time, the state before."""
         screen = self._screen
         screen.heading("A guest that does not answer: an error in time, and the state from before")
         screen.difference(
             self._inventory.name("cedar"), *self._inventory.add_line("cedar", "- uplink-b", below="- uplink-a")
         )
-        screen.command("xl pause fw01                # on cedar: the fault")
+        screen.command("xl pause fw01                # on cedar")
         self._hosts.control("cedar", "domain", "pause", "fw01")
         before = self._attached("cedar")
         failed = self._run("-e", f"xen_pci_timeout={_SILENCE}")
@@ -119,12 +121,29 @@ class Story:
         self._show(failed)
         self._list("cedar", "fw01")
         self._expect(self._attached("cedar") == before, failed)
-        screen.command("xl unpause fw01              # on cedar: the fault is over; the same run again")
+        screen.command("xl unpause fw01              # on cedar")
         self._hosts.control("cedar", "domain", "unpause", "fw01")
-        repaired = self._run()
-        self._expect(repaired.status == 0 and repaired.changed == 1, repaired)
-        self._show(repaired, only_changes=True)
-        self._expect(len(self._attached("cedar")) == len(before) + 1, repaired)
+
+    def fault(self) -> None:
+        """What xl leaves when pciback refuses a device: named by the next run, mended when asked."""
+        screen = self._screen
+        screen.heading("A fault that xl calls success: named, and mended")
+        screen.say("Somebody attaches the device by hand, dom0's kernel refuses it just then, and xl does not look:")
+        screen.command(f"xl pci-attach fw01 {_UPLINK_B}; echo $?          # on cedar")
+        self._hosts.control("cedar", "inject", "refuse-export", f"device={_UPLINK_B}")
+        self._hosts.xl("cedar", "pci-attach", "fw01", _UPLINK_B)
+        screen.line("  0")
+        self._list("cedar", "fw01")
+        self._hosts.control("cedar", "inject", "refuse-export", f"device={_UPLINK_B}", "refuse=false")
+        before = self._attached("cedar")
+        screen.say("The guest has nothing of it, and waits for dom0 for ever. No tool can give it a device any more:")
+        named = self._run()
+        self._expect("refused_cycle" in named.errors.get("cedar", "") and named.changed == 0, named)
+        self._show(named, only_changes=True)
+        mended = self._run("-e", "xen_pci_repair=first")
+        self._expect(mended.status == 0 and mended.changed == 1 and bool(mended.hosts["cedar"].mended), mended)
+        self._show(mended, only_changes=True)
+        self._expect(len(self._attached("cedar")) == len(before) + 1, mended)
 
     def end(self) -> None:
         """What to do next."""
@@ -162,7 +181,7 @@ class Story:
         for host, outcome in seen.hosts.items():
             for device in outcome.devices:
                 self._names[host, device.address] = device.name
-            if only_changes and not outcome.changed:
+            if only_changes and not outcome.changed and not outcome.error:
                 continue
             verdict, colour = ("changed", "yellow") if outcome.changed else ("ok, nothing to do", "green")
             if outcome.error:
@@ -171,6 +190,8 @@ class Story:
             for device in sorted(outcome.devices, key=attrgetter("name")):
                 if device.driver_before != device.driver_after:
                     self._screen.line(_taken(device))
+            for fault in outcome.mended:
+                self._screen.quote(f"mended: {fault}", "yellow")
             for domain in outcome.domains:
                 self._show_domain(host, domain)
             if outcome.error:

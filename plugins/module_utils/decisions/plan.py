@@ -148,16 +148,17 @@ def _domain_conflicts(host: Host, want: DesiredDomain, domain: Domain | None) ->
 
 
 def _connection_conflicts(host: Host, step: DomainPlan) -> list[str]:
-    if not step.changes:
-        return []
     name, conflicts = step.domain.name, []
     # The connection that an HVM guest has itself is no more than libxl's list of its devices.
     handshaking = step.domain.stub.backend if step.domain.stub else step.domain.backend
     if handshaking is not None and (step.domain.stub or step.domain.device_model is None):
+        # Also where nothing is to be changed: what stands in such a connection is not what the guest has.
         conflicts = [
             f"{name}: its PCI connection is not sound: {problem}; repair it (xen.pci.repair) before any change"
             for problem in handshaking.problems()
         ]
+    if not step.changes:
+        return conflicts
     if step.add and wrong_kind(step.domain) is None:  # said already
         conflicts += [one.remedy for one in reasons_against(step.domain) if one.verdict is Ready.NO]
     if step.domain.device_model is not None:

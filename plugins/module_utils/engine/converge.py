@@ -88,7 +88,7 @@ def converge(outside: Outside, host: Host, plan: Plan, level: Level, timeout: fl
 
 
 def _to_level(outside: Outside, change: Change, step: DomainPlan, level: Level) -> Flow:
-    if step.changes:
+    if step.changes or isinstance(change, Handshake):  # whose connection must come to rest in any case
         yield from change.flow()
     if level is Level.ACTIVE:
         yield from _await_drivers(outside, step)

@@ -12,6 +12,7 @@ from typing import Callable
 
 from ..decisions.diagnose import Finding, Signs, diagnose
 from ..decisions.faults import Fault, Recipe
+from ..decisions.obstacles import is_tolerable
 from ..interfaces.hypervisor import HypervisorError
 from ..interfaces.libxl import LockTimeout
 from ..interfaces.libxl_config import ConfigError
@@ -119,11 +120,12 @@ def repair(outside: Outside, scope: Scope, timeout: float, settle: float = SETTL
 def finish_unfinished(outside: Outside, host: Host, scope: Scope, timeout: float) -> Repaired:
     """Finish what a killed run of ours left within `scope`, and nothing else; `host` is what was seen just now.
 
-    A cycle under way is waited for until it is over or has not moved for a while.
+    A cycle under way is waited for until it is over or has not moved for a while. What is `left` forbids to call the
+    domains' devices as declared, or is a cycle that goes on.
     """
 
     def matters(finding: Finding) -> bool:
-        return scope.covers(finding) and (finding.fault in OUR_OWN or finding.fault in UNDER_WAY)
+        return scope.covers(finding) and (finding.fault in UNDER_WAY or not is_tolerable(finding.fault))
 
     def ours(finding: Finding) -> bool:
         return scope.covers(finding) and finding.fault in OUR_OWN
@@ -131,8 +133,18 @@ def finish_unfinished(outside: Outside, host: Host, scope: Scope, timeout: float
     if not any(map(matters, diagnose(Signs(host, kernel_connections(outside.sysfs.root))))):
         return Repaired((), (), (), host, host)
     deadline = time.monotonic() + timeout
-    signs, found = examine(outside, matters, SETTLE_SECONDS, timeout)
-    return _mended(outside, signs, [one for one in found if ours(one)], ours, ours, deadline)
+    signs, findings = examine(outside, matters, SETTLE_SECONDS, timeout)
+    return _mended(outside, signs, findings, matters, ours, deadline)
+
+
+def foresee(outside: Outside, host: Host, scope: Scope, everything: bool) -> tuple[list[Finding], list[Finding]]:
+    """What a run would mend before it does anything else, and what it would leave; by one look, `host`.
+
+    `everything`: all that has a recipe, as `repair` does; else what `finish_unfinished` does.
+    """
+    findings = [one for one in diagnose(Signs(host, kernel_connections(outside.sysfs.root))) if scope.covers(one)]
+    mended = [one for one in findings if (scope.mends(one) if everything else one.fault in OUR_OWN)]
+    return mended, [one for one in findings if one not in mended]
 
 
 def _mended(
