@@ -365,13 +365,17 @@ def test_what_stands_in_nobodys_way_is_no_conflict(before: Host) -> None:
     assert [step.add for step in plan.domains] == [(A,)]
 
 
-def test_a_domain_that_stays_as_it_is_may_be_in_any_shape() -> None:
-    before = host(
-        guest("red", 1, backend=connection(1, [A, B], state_0="5"), creation=Creation(passthrough="disabled"))
-    )
+def test_a_domain_that_keeps_what_it_has_need_not_be_able_to_take_more() -> None:
+    before = host(guest("red", 1, backend=connection(1, [A, B]), creation=Creation(passthrough="disabled")))
     plan = make_plan(before, [wants("red", A)])
     assert plan.conflicts == ()
     assert not plan.domains[0].changes
+
+
+def test_what_stands_in_an_unsound_connection_is_not_called_good_even_if_nothing_is_to_be_changed() -> None:
+    before = host(guest("red", 1, backend=connection(1, [A, B], state_0="5")))
+    [conflict] = make_plan(before, [wants("red", A)]).conflicts
+    assert conflict.startswith("red: its PCI connection is not sound: entry 0")
 
 
 def test_a_device_can_be_taken_from_a_domain_without_iommu_use() -> None:
