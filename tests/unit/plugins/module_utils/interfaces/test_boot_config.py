@@ -224,6 +224,9 @@ def test_which_modules_drive_a_device(tmp_path: Path) -> None:
 
 # ---- what the programs of a host make of our files
 
+#: Looked for before a test replaces the PATH.
+_MODPROBE_PROGRAM = shutil.which("modprobe", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd-analyze")
 def test_systemd_finds_no_fault_in_the_unit(machine: Machine, tmp_path: Path) -> None:
@@ -242,12 +245,12 @@ def test_systemd_finds_no_fault_in_the_unit(machine: Machine, tmp_path: Path) ->
     assert unit.name in done.stderr, "it would have told"
 
 
-@pytest.mark.skipif(shutil.which("modprobe") is None, reason="there is no modprobe")
+@pytest.mark.skipif(_MODPROBE_PROGRAM is None, reason="there is no modprobe")
 def test_modprobe_hears_our_options_and_what_waits_for_pciback(machine: Machine) -> None:
     facts = replace(machine.config.facts(MODULE), modules={A: (DriverModule("e1000e"),)})
     machine.config.apply(plan_boot(facts, {A}).files, ())
     read = subprocess.run(
-        ["modprobe", "--showconfig", "--config", str(machine.root / "etc/modprobe.d")],
+        [str(_MODPROBE_PROGRAM), "--showconfig", "--config", str(machine.root / "etc/modprobe.d")],
         capture_output=True,
         text=True,
         check=True,
