@@ -56,7 +56,8 @@ STEPS = {
     "both": ("g1 frontend:7", "0 backend:export", "g1 frontend:8"),
     "last device": ("g1 frontend:5", "0 backend:6"),
 }
-DISTURBANCES = {"pauses": "pause-at", "dies": "die-at", "reboots": "reboot-at"}
+DISTURBANCES = {"pauses": "pause-at", "dies": "die-at", "is made anew": "reboot-at"}
+ENDS = {"shuts down": "poweroff", "reboots": "reboot", "is reset": "reset"}
 
 
 def at_every_step() -> list[Scenario]:
@@ -75,6 +76,29 @@ def at_every_step() -> list[Scenario]:
                         calm=pause(False) if verb == "pauses" else nothing,
                         outcomes=("ok", "error"),
                         again=verb != "dies",
+                    )
+                )
+    return found
+
+
+def ends_by_itself() -> list[Scenario]:
+    """xl takes the devices then, and builds the guest anew if that is what it wants. On real Xen as well as here a guest
+    says goodbye only to a connection that is up, so the steps before and after that differ."""
+    found = []
+    for change, steps in STEPS.items():
+        before, after = CHANGES[change]
+        for step in steps:
+            who, _space, where = step.partition(" ")
+            for verb, how in ENDS.items():
+                found.append(
+                    Scenario(
+                        name=f"{change}: the guest {verb} at {where}",
+                        before=before,
+                        after=after,
+                        disturb=inject("end-at", domain=who, step=where, how=how, victim="g1"),
+                        calm=Host.rest,
+                        outcomes=("ok", "error"),
+                        again=how != "poweroff",
                     )
                 )
     return found
@@ -207,7 +231,7 @@ def refusals() -> list[Scenario]:
     ]  # fmt: skip
 
 
-SCENARIOS = [*at_every_step(), *slow_sides(), *store_troubles(), *refusals()]
+SCENARIOS = [*at_every_step(), *ends_by_itself(), *slow_sides(), *store_troubles(), *refusals()]
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=[scenario.name for scenario in SCENARIOS])
