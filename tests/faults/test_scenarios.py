@@ -82,8 +82,8 @@ def at_every_step() -> list[Scenario]:
 
 
 def ends_by_itself() -> list[Scenario]:
-    """xl takes the devices then, and builds the guest anew if that is what it wants. On real Xen as well as here a guest
-    says goodbye only to a connection that is up, so the steps before and after that differ."""
+    """Then xl takes the devices, and builds the guest anew if that reboots. A guest closes only what is connected, so
+    at some steps it goes without a word."""
     found = []
     for change, steps in STEPS.items():
         before, after = CHANGES[change]

@@ -46,7 +46,8 @@ class LabStage(Stage):
 
     def end_inside(self, guest: str, how: str) -> None:
         self._host.guest(guest).run("true", timeout=120)
-        command = {"reboot": "reboot", "reset": "echo b > /proc/sysrq-trigger"}[how]
+        # Its shell takes busybox' own reboot for the bare name, which has no init to tell.
+        command = {"reboot": "/sbin/reboot", "reset": "echo b > /proc/sysrq-trigger"}[how]
         self._host.guest(guest).run(command, timeout=5, check=False)  # nobody is left to answer
 
     def start_hvm_guest(self) -> None:
