@@ -55,6 +55,7 @@ class Stage(ABC):
 
     def begin(self, guests: Sequence[str] = GUESTS) -> None:
         """Record from here on what concerns these guests."""
+        self._names = {}
         for guest in guests:
             self._know(guest)
         self._directions = []
@@ -110,7 +111,7 @@ class Stage(ABC):
             self._direct(words[0], words[1])
 
     def _direct(self, action: str, guest: str) -> None:
-        event = Event(SCRIPT, action, home(self._lives(guest)[-1]))
+        event = Event(SCRIPT, action, home([guest, *self._lives(guest)][-1]))
         self._directions.append((len(from_log(self._log(), self._names)), event))
 
     def _lives(self, guest: str) -> list[str]:

@@ -54,6 +54,7 @@ class Config:
     pcifront: bool = True
     linux: str = "6.1"
     memory: int = 160
+    on_poweroff: str = "destroy"
     on_reboot: str = "restart"
     stubdomain: bool = False
     pci: list[str] = field(default_factory=list)
@@ -274,6 +275,7 @@ class Domains:
             },
             "b_info": build,
             "pcidevs": [],
+            "on_poweroff": config.on_poweroff,
             "on_reboot": config.on_reboot,
         }
         # libxl stores the terminating NUL with the text.
@@ -307,7 +309,9 @@ class Domains:
 
     @staticmethod
     def _devices(domain: Domain) -> dict[str, dict[str, str | None]]:
-        """What the guest sees by its own addresses."""
+        """What the guest sees by its own addresses; nothing once it runs no more."""
+        if domain.shutdown:
+            return {}
         if domain.model is not None:
             return {
                 f"0000:00:{one.slot:02x}.{one.function}": {

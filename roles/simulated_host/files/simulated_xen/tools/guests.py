@@ -77,8 +77,9 @@ def clean_up(domid: str, reason: str) -> int:
     libxl = Libxl(Path(os.environ["SIMULATED_XEN_DIR"]))
     try:
         number = libxl.domid(domid)
-        again = reason == "reboot" and libxl.config(number)["on_reboot"] == "restart"
-        (restart if again else destroy)(libxl, number)
+        action = libxl.config(number)[f"on_{reason}"]
+        if action != "preserve":
+            (restart if action == "restart" else destroy)(libxl, number)
     except (Failed, Refused, OSError) as error:  # somebody else destroyed it meanwhile
         complain(str(error))
         return 1

@@ -112,15 +112,13 @@ def read_config(path: str) -> dict[str, Any]:
     return settings
 
 
-PASSED_ON = ("name", "type", "memory", "on_reboot")
+PASSED_ON = ("name", "type", "memory", "on_poweroff", "on_reboot")
 
 
 def create(libxl: Libxl, words: list[str]) -> None:
     """xl create [-p] FILE"""
     settings = read_config(words[-1])
-    config: dict[str, Any] = {
-        name: settings[name] for name in ("name", "type", "memory", "on_reboot") if name in settings
-    }
+    config: dict[str, Any] = {name: settings[name] for name in PASSED_ON if name in settings}
     devices = [device(spec) for spec in settings.get("pci", [])]
     config["stubdomain"] = bool(settings.get("device_model_stubdomain_override", 0))
     config["pci"] = [str(address) for address, _settings in devices]
