@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import pytest
 from changes import CHANGES, SLOW, STEPS
-from scenarios import SHORT, Meanwhile, Scenario, finish, inject, lists, only, perform, recover
-from simulated import A, B, Host
+from scenarios import SHORT, Meanwhile, Scenario, finish, inject, lists, nothing, only, perform, recover
+from simulated import A, B, Host, marker
 
 ENDS = {"shuts down": "poweroff", "reboots": "reboot", "is reset": "reset"}
 
@@ -77,6 +77,33 @@ def test_xl_takes_the_guest_away_in_the_middle(
         finish(host, scenario, after)
     assert host.settled(only(after, {domain["name"] for domain in host.ask("list")})) == []
     assert [one["fault"] for one in host.repair(check=True)["findings"] if one["fault"] != "leaked_hold"] == []
+
+
+@pytest.mark.parametrize("stub", [False, True], ids=["", "stub domain"])
+@pytest.mark.parametrize("change", ["add", "remove"])
+@pytest.mark.parametrize(("verb", "how"), ENDS.items(), ids=ENDS)
+def test_an_hvm_guest_ends_by_itself(
+    host: Host, change: str, verb: str, how: str, stub: bool, record_property: Callable[[str, object], None]
+) -> None:
+    """It has nothing to close. While it is given a device, or just before it is asked to let one go."""
+    domid = host.ask("create", config={"name": "h1", "type": "hvm", "stubdomain": stub})["domid"]
+
+    def ends(host: Host) -> None:
+        host.ask("end", domain="h1", how=how)
+
+    adding = change == "add"
+    scenario = Scenario(
+        name=f"HVM{', stub domain' if stub else ''}, {change}: the guest {verb}",
+        before={"h1": [A] if adding else [A, B]},
+        after={"h1": [A, B] if adding else [A]},
+        disturb=nothing if adding else ends,
+        meanwhile=ends if adding else None,
+        when=(marker(B), str(domid)),
+        calm=Host.rest,
+        outcomes=("ok", "error", "refused"),
+        again=how != "poweroff",
+    )
+    perform(host, scenario, record_property)
 
 
 def test_a_guest_that_has_shut_down_and_is_kept(host: Host, record_property: Callable[[str, object], None]) -> None:
