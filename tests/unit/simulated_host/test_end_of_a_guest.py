@@ -116,6 +116,21 @@ def test_a_reset_says_nothing(play: Any) -> None:
     play(script)
 
 
+@pytest.mark.parametrize("first", ["poweroff", "reset"])
+def test_a_guest_ends_once(play: Any, first: str) -> None:
+    async def script(toolstack: Any) -> None:
+        guest = await connected(toolstack)
+        reasons: list[str] = []
+        guest.guest.on_end = reasons.append
+        for how in (first, "reset", "poweroff"):
+            await guest.guest.obey(how)
+            await toolstack.until(lambda: reasons != [])
+            await toolstack.settle()
+        assert len(reasons) == 1
+
+    play(script)
+
+
 @pytest.mark.parametrize("kind", ["hvm", "pvh"])
 def test_a_guest_without_pcifront_has_nothing_to_close(play: Any, kind: str) -> None:
     async def script(toolstack: Any) -> None:

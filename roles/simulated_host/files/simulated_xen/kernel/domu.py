@@ -22,10 +22,6 @@ REQUESTS = {"poweroff": "poweroff", "halt": "poweroff", "reboot": "reboot"}
 ENDS = ("poweroff", "reboot", "reset")
 
 
-def _nobody_minds(_reason: str) -> None:
-    """No toolstack."""
-
-
 class DomuKernel(Kernel):
     """`on_end`: Xen tells the toolstack why the domain has shut down (poweroff, reboot)."""
 
@@ -33,7 +29,8 @@ class DomuKernel(Kernel):
         super().__init__(store, domid)
         self.home = f"/local/domain/{domid}"
         self.shutting_down = False
-        self.on_end: Callable[[str], None] = _nobody_minds
+        self.ended = False
+        self.on_end: Callable[[str], None] = lambda _reason: None
         self._ending: asyncio.Task[None] | None = None
 
     def boot(self) -> None:
@@ -63,7 +60,7 @@ class DomuKernel(Kernel):
         """Somebody inside ends it, in one of the ways of ENDS."""
         if how == "reset":
             await self.end("reboot")
-        else:
+        elif not self.ended:
             self.shut_down(REQUESTS[how])
 
     def shut_down(self, how: str) -> None:
@@ -83,6 +80,9 @@ class DomuKernel(Kernel):
 
     async def end(self, reason: str) -> None:
         """Run no more, from one moment to the next."""
+        if self.ended:
+            return
+        self.ended = True
         self.log.note(f"D{self.domid}", "shutdown", "", reason)
         await self.stop()
         self.on_end(reason)
