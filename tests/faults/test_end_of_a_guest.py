@@ -32,6 +32,7 @@ def ends_by_itself() -> list[Scenario]:
                         disturb=inject("end-at", domain=who, step=where, how=how, victim="g1"),
                         calm=Host.rest,
                         outcomes=("ok", "error"),
+                        says=("guest",),
                         again=how != "poweroff",
                     )
                 )

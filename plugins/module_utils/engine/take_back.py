@@ -62,7 +62,7 @@ class _Step(Enum):
 
 _ENDINGS: dict[_Step, Left | None] = {
     _Step.DONE: None,
-    _Step.DEAD: Left("Xen has its devices back, and nothing is left behind", guest_is_gone=True),
+    _Step.DEAD: Left("Xen has its devices back, and nothing is left; run again if it comes back", guest_is_gone=True),
     _Step.GONE: Left("its connection is gone, the devices are free again"),
     _Step.WITHDRAWN: Left("the change was taken back, and the guest has the devices that it had before"),
     _Step.INCOMPLETE: Left(
