@@ -136,6 +136,10 @@ def declared(state: State) -> dict[str, Any]:
     return {name: {"devices": list(devices), "exclusive": True} for name, devices in state.items()}
 
 
+def lists(state: State) -> dict[str, list[str]]:
+    return {name: list(devices) for name, devices in state.items()}
+
+
 class Meanwhile:
     """Acts once a node has its value, beside the task."""
 

@@ -25,8 +25,11 @@ DEVICES = (A, B, C, D, TWIN_0, TWIN_1)
 OTHERS = ("0000:00:03.0", "0000:00:1f.2")
 QUARANTINE = 0x7FF1
 AMPLE = 15.0
+ALL = 1000
 HOSTS, MODULES = (Path(__file__).with_name(f"{what}_process.py") for what in ("host", "module"))
 _NO_IRQ = (0, 255)
+#: How long xl waits for a backend, whoever starts it.
+HASTE = {"SIMULATED_XL_WAIT": "0.3"}
 
 
 class Rights:
@@ -81,7 +84,7 @@ class Host:
         self._machine = directory.with_name(f"{directory.name}.json")
         self._machine.write_text(json.dumps(machine()))
         self.log = directory.with_name(f"{directory.name}.log")
-        self._hosts = process_of(HOSTS, {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+        self._hosts = process_of(HOSTS, {**os.environ, **HASTE, "PYTHONPATH": os.pathsep.join(sys.path)})
         self._process: subprocess.Popen[str] | None = None
         self._turn = threading.Lock()
         self.rights = Rights()
@@ -111,7 +114,7 @@ class Host:
         variables = daemon.RunDirectory(self.directory).environment()
         variables["PYTHONPATH"] = os.pathsep.join([variables["PYTHONPATH"], *sys.path])
         variables["PATH"] += os.pathsep + os.environ["PATH"]
-        return {**os.environ, **variables, "SIMULATED_XL_WAIT": "0.3"}
+        return {**os.environ, **variables, **HASTE}
 
     def stop(self) -> None:
         daemon.stop(self.directory)
@@ -171,6 +174,13 @@ class Host:
             "        store.write(sys.argv[1], value)\n"
         )
         return subprocess.Popen([sys.executable, "-c", program, node, values], env=self.environment(), text=True)
+
+    def rest(self) -> None:
+        """Wait until all kernels and all of xl have done what they will do by themselves."""
+        deadline = time.monotonic() + AMPLE
+        while not self.ask("at-rest", clients=ALL):
+            assert time.monotonic() < deadline, "the host does not come to rest"
+            time.sleep(0.01)
 
     # -- what is true
 

@@ -14,21 +14,19 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
+from changes import CHANGES, STEPS
 from scenarios import (
     SHORT,
     Act,
-    Meanwhile,
     Scenario,
     State,
     both,
     declared,
-    finish,
     inject,
+    lists,
     nothing,
     one_of,
-    only,
     perform,
-    recover,
 )
 from simulated import TWIN_1, A, B, C, D, Host, answer, end
 
@@ -41,22 +39,7 @@ def create(**config: Any) -> Act:
     return lambda host: host.ask("create", config={"name": "g4", **config})
 
 
-CHANGES: dict[str, tuple[State, State]] = {
-    "first device": ({"g1": []}, {"g1": [A]}),
-    "more": ({"g1": [A]}, {"g1": [A, B]}),
-    "fewer": ({"g1": [A, B]}, {"g1": [B]}),
-    "both": ({"g1": [A, B]}, {"g1": [B, C]}),
-    "last device": ({"g1": [A]}, {"g1": []}),
-}
-#: Where each change can be met, by who gets there: dom0's kernel or the guest's.
-STEPS = {
-    "first device": ("0 backend:2", "g1 frontend:1", "0 backend:export", "0 backend:3", "g1 frontend:4", "0 backend:4"),
-    "more": ("g1 frontend:7", "0 backend:7", "0 backend:export", "g1 frontend:8", "0 backend:4"),
-    "fewer": ("g1 frontend:7", "g1 guest:remove", "0 backend:7", "0 backend:reset", "g1 frontend:8", "0 backend:4"),
-    "both": ("g1 frontend:7", "0 backend:export", "g1 frontend:8"),
-    "last device": ("g1 frontend:5", "0 backend:6"),
-}
-DISTURBANCES = {"pauses": "pause-at", "dies": "die-at", "reboots": "reboot-at"}
+DISTURBANCES = {"pauses": "pause-at", "dies": "die-at", "is made anew": "reboot-at"}
 
 
 def at_every_step() -> list[Scenario]:
@@ -254,46 +237,6 @@ def test_two_runs_at_once(
     assert [results[number].get("msg", "") for number in (0, 1)] == ["", ""]
     record_property("happened", "both ok, one after the other")
     assert one_of(host, {**race[0], **race[1]}, {**race[1], **race[0]}) == []
-
-
-#: Where each change is slow, in dom0's kernel, and the state of the backend then.
-SLOW = {"first device": ("2", "1"), "more": ("7", "7"), "fewer": ("7", "7"), "last device": ("6", "5")}
-
-
-@pytest.mark.parametrize("command", ["reboot", "shutdown", "save"])
-@pytest.mark.parametrize("change", SLOW)
-def test_xl_takes_the_guest_away_in_the_middle(
-    host: Host, change: str, command: str, record_property: Callable[[str, object], None]
-) -> None:
-    """A saved guest is as gone as one that migrated. What our run says was true when it said it; what xl leaves of a
-    guest that it could not empty (a connection, a marker) is mended, and the guest that comes back gets its devices.
-    xl itself may crash, since it reads a connection node by node while we change it: then the guest stays.
-    """
-    record_property("scenario", f"{change}: xl {command} in the middle")
-    before, after = CHANGES[change]
-    step, state = SLOW[change]
-    assert not host.devices(**lists(before)).get("failed")
-    slow = inject("late", domain="0", step=f"backend:{step}", seconds=0.5)
-    words = (command, "g1", *([str(host.directory / "saved")] if command == "save" else []))
-    scenario = Scenario(
-        change, before, after, slow, lambda host: host.xl(*words), ("/local/domain/0/backend/pci/1/0/state", state)
-    )
-    slow(host)
-    helper = Meanwhile(host, scenario)
-    result = host.devices(SHORT, **lists(after))
-    helper.join()
-    record_property("happened", result.get("msg", "ok")[:150])
-    assert not result.get("failed") or "g1" in result["msg"]
-    inject("late", domain="0", step=f"backend:{step}", seconds=0)(host)
-    recover(host)
-    if any(domain["name"] == "g1" for domain in host.ask("list")):
-        finish(host, scenario, after)
-    assert host.settled(only(after, {domain["name"] for domain in host.ask("list")})) == []
-    assert [one["fault"] for one in host.repair(check=True)["findings"] if one["fault"] != "leaked_hold"] == []
-
-
-def lists(state: State) -> dict[str, list[str]]:
-    return {name: list(devices) for name, devices in state.items()}
 
 
 def test_a_second_run_gives_up_in_time(host: Host, record_property: Callable[[str, object], None]) -> None:

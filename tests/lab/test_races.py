@@ -96,6 +96,25 @@ def test_the_guest_is_destroyed_while_it_answers(lab: Ward, others: Modules, hap
     can_have(lab, A, B)
 
 
+def test_the_guest_shuts_down_while_it_answers(lab: Ward, others: Modules, happened: Callable[[str], None]) -> None:
+    """It closes its connection, if it has one by then, and xl waits in vain for each of its devices, 10 s each."""
+    old = in_the_midst_of_adding(lab, others, B)
+    lab.xl("shutdown", "g1")
+    result = lab.modules.answer()
+    assert result.get("failed") or result["changed"]
+    happened(said(result))
+    deadline = time.monotonic() + 240
+    while lab.host.run(["xl", "domid", "g1"], check=False).status == 0:
+        assert time.monotonic() < deadline
+        time.sleep(1)
+    repaired = lab.modules.repair()
+    assert not repaired.get("failed"), repaired["msg"]
+    assert f"pci/{old}" not in lab.host.run("xenstore-ls -f /local/domain/0/backend", check=False).stdout
+    assert lab.wrong({"g2": []}) == []
+    lab.new_guest("g1")
+    can_have(lab, A, B)
+
+
 def test_the_guest_reboots_while_it_answers(lab: Ward, others: Modules, happened: Callable[[str], None]) -> None:
     """libxl builds it anew with what is in its stored configuration by then."""
     old = in_the_midst_of_adding(lab, others, E)

@@ -15,6 +15,7 @@ from ..interfaces.hypervisor import HypervisorError
 from ..interfaces.libxl import LockTimeout, holder_node
 from ..interfaces.libxl_config import ConfigError
 from ..interfaces.sysfs import SysfsError
+from ..interfaces.xenstore import Transaction
 from ..model.backend_changes import Remove
 from ..model.host import PciDevice
 from ..values.address import Sbdf
@@ -130,8 +131,17 @@ class Change:
             raise DomainFailed(f"{self.name}: nothing was attached, but rights are left: {'; '.join(problems)}")
 
     def _forget_holder(self, devices: Sequence[Sbdf]) -> None:
-        """Remove libxl's markers of devices over which the domain has no rights any more."""
-        self.outside.store.apply([Remove(holder_node(device)) for device in devices])
+        """Remove libxl's markers of devices over which the domain has no rights any more.
+
+        Only those that still name it: xl may have given a device to the next one, which a guest that reboots is.
+        """
+
+        def body(transaction: Transaction) -> None:
+            nodes = [holder_node(device) for device in devices]
+            named = zip(nodes, transaction.read_all(nodes))
+            transaction.apply([Remove(node) for node, domid in named if domid == str(self.domid)])
+
+        self.outside.store.transaction(body)
 
     def _take_rights(self, devices: Sequence[Sbdf]) -> list[str]:
         self._held.difference_update(devices)

@@ -31,7 +31,6 @@ from .observe import read_backend
 from .report import Cycle, DomainFailed
 
 _AT_REST = (XenbusState.CONNECTED, XenbusState.CONNECTED)
-_FINISHED = (XenbusState.CLOSING, XenbusState.CLOSED)
 #: The kernel unregisters its device right after Closed and tells nobody.
 _KERNEL_LOOK_AGAIN = 0.01
 
@@ -72,7 +71,7 @@ class Handshake(Change):
             return  # the rest is looked at in the transaction that begins the cycle
         backend = read_backend(self.outside.store, self.domid)
         while backend is not None and not backend.connected:
-            if backend.state in _FINISHED or backend.frontend_state in _FINISHED:
+            if backend.state in take_back.CLOSING or backend.frontend_state in take_back.CLOSING:
                 raise DomainFailed(
                     f"{self.name}: its PCI connection is closed (backend {backend.state}, frontend "
                     f"{backend.frontend_state}), nothing was changed; repair it (xen.pci.repair) or restart the guest"
@@ -184,12 +183,12 @@ class Handshake(Change):
         return take_back.states_of(texts)
 
     def _check_ends(self, kind: Kind, backend: XenbusState, frontend: XenbusState) -> None:
-        if kind is Kind.CLOSE or (backend not in _FINISHED and frontend not in _FINISHED):
+        if kind is Kind.CLOSE or (backend not in take_back.CLOSING and frontend not in take_back.CLOSING):
             return
         # Each end follows the other into Closed at once; who began, the kernel's error node tells,
         # which our own transaction has emptied.
         reason = self.outside.store.read(error_path(self.domid))
-        who = f"pciback gave up with {reason!r}" if reason else "the guest closed its end"
+        who = f"pciback gave up with {reason!r}" if reason else "the guest closed its end, as one does that shuts down"
         log = "dom0's kernel log" if reason else "the guest's kernel log"
         raise CycleFailed(f"{who} (backend {backend}, frontend {frontend}; see {log})")
 

@@ -203,7 +203,7 @@ class Plugging(Change):
         """Take out what was put in, put in what was taken out; a sentence on what is left."""
         if self.outside.store.read(f"/local/domain/{self.domid}/name") is None:
             self._forget_holder([*begun, *gone])
-            return "the guest is gone; Xen has its devices back, and nothing is left behind"
+            return "the guest is gone; Xen has its devices back, and nothing is left; run again if it comes back"
         left = []
         for device in reversed(begun):
             self._mark(device)

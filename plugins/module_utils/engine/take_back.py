@@ -62,7 +62,7 @@ class _Step(Enum):
 
 _ENDINGS: dict[_Step, Left | None] = {
     _Step.DONE: None,
-    _Step.DEAD: Left("Xen has its devices back, and nothing is left behind", guest_is_gone=True),
+    _Step.DEAD: Left("Xen has its devices back, and nothing is left; run again if it comes back", guest_is_gone=True),
     _Step.GONE: Left("its connection is gone, the devices are free again"),
     _Step.WITHDRAWN: Left("the change was taken back, and the guest has the devices that it had before"),
     _Step.INCOMPLETE: Left(
@@ -71,6 +71,7 @@ _ENDINGS: dict[_Step, Left | None] = {
     ),
 }
 _ADDS_TAKEN_BACK = Left("nothing was added, what was to be removed is removed", removals_done=True)
+CLOSING = (XenbusState.CLOSING, XenbusState.CLOSED)
 _NOT_MOVED = (XenbusState.CONNECTED, XenbusState.INITIALISED)
 _BOTH_CONNECTED = (XenbusState.CONNECTED, XenbusState.CONNECTED)
 #: pciback gave the cycle up; or it was withdrawn, and the guest, which had read it before, answers now.
@@ -160,11 +161,16 @@ def _until_ended(outside: Outside, domid: int, look: Callable[[Transaction, Back
             yield NEXT_EVENT
         except DeadlinePassed:
             states = states_of(read_states(outside.store, domid))
-            return Left(
-                "the change could not be taken back (backend {}, frontend {}), so its devices keep their rights; "
-                "repair the connection or restart the guest".format(*states),
-                rights_must_stay=True,
-            )
+            return Left(_not_taken_back(*states), rights_must_stay=True)
+
+
+def _not_taken_back(backend: XenbusState, frontend: XenbusState) -> str:
+    """What is left, and what to do: xl takes the devices of a guest that has shut down, which takes it 10 s each."""
+    ends = f"(backend {backend}, frontend {frontend})"
+    advice = "repair the connection or restart the guest"
+    if frontend in CLOSING:
+        advice = f"if the guest shuts down, wait until xl has destroyed it, or else {advice}"
+    return f"the change could not be taken back {ends}, so its devices keep their rights; {advice}"
 
 
 RECIPES: dict[str, Callable[[Outside, int, Collection[Sbdf]], TakeBack]] = {
@@ -201,6 +207,6 @@ def silence(name: str, kind: str, ends: str) -> str:
     if kind == "create":
         return (
             f"guest {name} did not connect in time ({ends}): it has no PCI frontend that answers; "
-            "load xen-pcifront in the guest, or see whether it is paused or hung"
+            "load xen-pcifront in the guest, or see whether it is paused or hung, or shuts down"
         )
-    return f"guest {name} did not answer in time ({ends}): see whether it is paused or hung"
+    return f"guest {name} did not answer in time ({ends}): see whether it is paused or hung, or shuts down"

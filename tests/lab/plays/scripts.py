@@ -134,6 +134,44 @@ def destroyed_guest(stage: Stage) -> None:
     stage.settle()
 
 
+def shut_down_guest(stage: Stage) -> None:
+    """A guest with devices is asked to shut down and does so in good order; xl leaves the closed connection."""
+    for nic in (NIC1, NIC2):
+        stage.xl("pci-attach", "g2", nic)
+        stage.until("g2", 4, 4)
+    stage.xl("shutdown", "g2")
+    stage.until_gone("g2")
+    stage.settle()
+
+
+def rebooted_guest(stage: Stage) -> None:
+    """A guest with a device reboots in good order, first because it is asked to, then by itself; it comes back with it.
+
+    With one device: xl adds a second one while pciback exports the first, sometimes before and sometimes after it.
+    """
+    stage.xl("pci-attach", "g2", NIC1)
+    stage.until("g2", 4, 4)
+    stage.xl("reboot", "g2")
+    again = stage.reborn("g2")
+    stage.until(again, 4, 4)
+    stage.ends("g2", "reboot")
+    again = stage.reborn("g2")
+    stage.until(again, 4, 4)
+    stage.xl("pci-detach", "g2", NIC1)
+    stage.settle()
+
+
+def reset_guest(stage: Stage) -> None:
+    """A guest with a device reboots without a word, so that xl takes the device from a connection that looks alive."""
+    stage.xl("pci-attach", "g2", NIC1)
+    stage.until("g2", 4, 4)
+    stage.ends("g2", "reset")
+    again = stage.reborn("g2")
+    stage.until(again, 4, 4)
+    stage.xl("pci-detach", "g2", NIC1)
+    stage.settle()
+
+
 def paused_guest_by_xl(stage: Stage) -> None:
     """xl adds to a paused guest and says all is well; then it waits in vain, takes rights, and leaves entries."""
     stage.xl("pci-attach", "g2", NIC1)
@@ -178,6 +216,9 @@ PLAYS: dict[str, Play] = {
         paused_guest,
         refused_by_pciback,
         destroyed_guest,
+        shut_down_guest,
+        rebooted_guest,
+        reset_guest,
         paused_guest_by_xl,
     )
 }
@@ -192,4 +233,12 @@ HVM_PLAYS: dict[str, Play] = {
 }
 
 #: Those in which the product has no part.
-BY_XL = ("by_xl", "frontend_comes_late", "destroyed_guest", "paused_guest_by_xl")
+BY_XL = (
+    "by_xl",
+    "frontend_comes_late",
+    "destroyed_guest",
+    "shut_down_guest",
+    "rebooted_guest",
+    "reset_guest",
+    "paused_guest_by_xl",
+)

@@ -36,8 +36,9 @@ class SimulatedStage(Stage):
 
     def __enter__(self) -> SimulatedStage:
         words = [sys.executable, str(LAUNCHER), "start", "--dir", str(self._directory), "--json"]
-        answer = subprocess.run(words, check=True, capture_output=True, text=True)
-        self._environment = os.environ | json.loads(answer.stdout) | {"SIMULATED_XL_WAIT": "0.5"}
+        hasty = os.environ | {"SIMULATED_XL_WAIT": "0.5"}
+        answer = subprocess.run(words, env=hasty, check=True, capture_output=True, text=True)
+        self._environment = hasty | json.loads(answer.stdout)
         self._environment["PYTHONPATH"] += f"{os.pathsep}{COLLECTIONS}"
         return self
 
@@ -53,6 +54,9 @@ class SimulatedStage(Stage):
 
     def load_frontend(self, guest: str) -> None:
         self.run(["simulated-xen", "domain", "load-pcifront", guest])
+
+    def end_inside(self, guest: str, how: str) -> None:
+        self.run(["simulated-xen", "domain", how, guest])
 
     def start_hvm_guest(self) -> None:
         self.run(["simulated-xen", "domain", "create", "h1", "type=hvm"])

@@ -8,10 +8,10 @@ from __future__ import annotations
 import json
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from plays.trace import SCRIPT, Event, from_log, home
+from plays.trace import SCRIPT, Event, from_log, home, text
 
 GUESTS = ("g1", "g2", "g3")
 
@@ -55,6 +55,7 @@ class Stage(ABC):
 
     def begin(self, guests: Sequence[str] = GUESTS) -> None:
         """Record from here on what concerns these guests."""
+        self._names = {}
         for guest in guests:
             self._know(guest)
         self._directions = []
@@ -66,7 +67,11 @@ class Stage(ABC):
             self.xl("pci-assignable-remove", "-r", device)
 
     def _know(self, guest: str) -> None:
-        self._names[int(self.run(["xl", "domid", guest])[1])] = guest
+        self._names[self._number(guest) or 0] = guest
+
+    def _number(self, guest: str) -> int | None:
+        status, output = self.run(["xl", "domid", guest])
+        return int(output) if status == 0 else None
 
     def trace(self) -> list[Event]:
         """What happened since the play began, and what the script did to which guest when."""
@@ -103,7 +108,24 @@ class Stage(ABC):
         if bool(status) != fails:
             raise Failed(f"xl {' '.join(words)} ended with {status}: {output}")
         if words[0] in ("pause", "unpause", "destroy"):
-            self._directions.append((len(from_log(self._log(), self._names)), Event(SCRIPT, words[0], home(words[1]))))
+            self._direct(words[0], words[1])
+
+    def _direct(self, action: str, guest: str) -> None:
+        event = Event(SCRIPT, action, home([guest, *self._lives(guest)][-1]))
+        self._directions.append((len(from_log(self._log(), self._names)), event))
+
+    def _lives(self, guest: str) -> list[str]:
+        """The names in the trace of all domains that a guest has been."""
+        return [name for name in self._names.values() if name.partition(".")[0] == guest]
+
+    def ends(self, guest: str, how: str) -> None:
+        """Somebody in a guest ends it: `reboot` in good order, or `reset` without a word."""
+        self._direct(how, guest)
+        self.end_inside(guest, how)
+
+    @abstractmethod
+    def end_inside(self, guest: str, how: str) -> None:
+        """See `ends`."""
 
     @abstractmethod
     def load_frontend(self, guest: str) -> None:
@@ -133,10 +155,23 @@ class Stage(ABC):
 
     def until(self, guest: str, backend: int | None, frontend: int | None) -> None:
         """Wait until both ends of a guest's connection are in these states (None: there is none)."""
+        self._eventually(lambda: self.states(guest) == (backend, frontend), f"{guest}: {(backend, frontend)}")
+
+    def until_gone(self, guest: str) -> None:
+        """Wait until a guest is no domain any more."""
+        self._eventually(lambda: self._number(guest) is None, f"{guest} goes")
+
+    def reborn(self, guest: str) -> str:
+        """Wait until a guest is another domain, and return its name in the trace from here on."""
+        self._eventually(lambda: (self._number(guest) or 0) not in {0, *self._names}, f"{guest} comes back")
+        self._names[self._number(guest) or 0] = name = f"{guest}.{len(self._lives(guest)) + 1}"
+        return name
+
+    def _eventually(self, check: Callable[[], bool], what: str) -> None:
         deadline = time.monotonic() + self.patience
-        while (states := self.states(guest)) != (backend, frontend):
+        while not check():
             if time.monotonic() > deadline:
-                raise Failed(f"{guest}: states are {states}, not {(backend, frontend)}")
+                raise Failed(f"it did not happen: {what}; the trace:\n{text(self.trace()[-8:])}")
             time.sleep(self.patience / 1000)
 
     def states(self, guest: str) -> tuple[int | None, int | None]:

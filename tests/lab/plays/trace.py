@@ -24,7 +24,11 @@ CHANGES = ("write", "mkdir", "rm", "setperms")
 TOOLSTACK, DOM0, SCRIPT = "toolstack", "dom0", "script"
 
 _DOMAIN = re.compile(r"(?<=/local/domain/)(\d+)|(?<=/backend/pci/)(\d+)|(?<=/libxl/)(\d+)")
-_SCOPE = re.compile(r"/local/domain/0/(error/)?backend/pci\b|/local/domain/[^/]+/(error/)?device/pci\b|/libxl/pci\b")
+_SCOPE = re.compile(
+    r"/local/domain/0/(error/)?backend/pci\b"
+    r"|/local/domain/[^/]+/((error/)?device/pci|control/shutdown)\b"
+    r"|/libxl/pci\b"
+)
 _GUEST = re.compile(r"/backend/pci/([^/]+)/|/local/domain/(?!0/)([^/]+)/")
 _OWN_NUMBER = ("pci-op-ref", "event-channel")
 _CHANNEL = re.compile(r"(?<=event channel )\d+")
@@ -106,7 +110,7 @@ def _event(who: str, action: str, path: str, value: str, names: Mapping[int, str
 
 
 def _effective(events: Iterable[Event]) -> list[Event]:
-    """Those that concern PCI devices and changed something."""
+    """Those that concern PCI devices, or the end of a guest, and changed something."""
     there: set[str] = set()
     found = []
     for event in events:

@@ -47,8 +47,9 @@ def parser() -> argparse.ArgumentParser:
     inject = command("inject", "cause a fault; without a name: list all")
     inject.add_argument("fault", nargs="?")
     inject.add_argument("arguments", nargs="*", metavar="name=value")
-    domain = command("domain", "create, destroy, pause, unpause, list, load-pcifront")
-    domain.add_argument("act", choices=("create", "destroy", "pause", "unpause", "list", "load-pcifront"))
+    acts = ("create", "destroy", "pause", "unpause", "poweroff", "reboot", "reset", "list", "load-pcifront")
+    domain = command("domain", ", ".join(acts))
+    domain.add_argument("act", choices=acts)
     domain.add_argument("name", nargs="?")
     domain.add_argument("settings", nargs="*", metavar="name=value")
     return top
@@ -135,6 +136,8 @@ def _domain(options: argparse.Namespace, directory: Path) -> None:
         print(
             json.dumps(request(str(directory), "create", config={"name": options.name, **settings(options.settings)}))
         )
+    elif options.act in ("poweroff", "reboot", "reset"):
+        request(str(directory), "end", domain=options.name, how=options.act)
     elif options.act in ("pause", "unpause"):
         request(str(directory), "pause", domain=options.name, paused=options.act == "pause")
     else:
@@ -148,6 +151,10 @@ def main(arguments: list[str] | None = None) -> int:
         from .tools.xl import main as xl  # noqa: PLC0415 - likewise
 
         return xl(words[1:])
+    if words[:1] == ["xl-clean-up"]:
+        from .tools.guests import clean_up  # noqa: PLC0415 - likewise
+
+        return clean_up(*words[1:])
     options = parser().parse_args(words)
     try:
         run(options)

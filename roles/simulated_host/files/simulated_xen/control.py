@@ -36,6 +36,7 @@ class Control:
             "hypercall": self._hypercall,
             "create": self._create,
             "destroy": self._destroy,
+            "end": self._end,
             "pause": self._pause,
             "list": self._list,
             "devices": self._devices,
@@ -104,6 +105,9 @@ class Control:
     async def _destroy(self, domain: str) -> None:
         await self._host.domains.destroy(self._host.domains.find(domain))
 
+    async def _end(self, domain: str, how: str) -> None:
+        await self._host.domains.find(domain).guest.obey(how)
+
     async def _pause(self, domain: str, paused: bool) -> None:
         self._host.domains.pause(self._host.domains.find(domain), paused)
 
@@ -135,7 +139,7 @@ class Control:
 
     async def _at_rest(self, clients: int = 0) -> bool:
         await asyncio.sleep(0)  # who has just been woken takes his turn first
-        return not self._faults.others_run and self._host.at_rest(clients)
+        return self._host.at_rest(clients)
 
     async def _stop(self) -> None:
         self.stopped.set()

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Domains: what xl create, destroy, pause and reboot leave in xenstore, in Xen and in libxl's files."""
+"""Domains: what their creation, pause and end leave in xenstore, in Xen and in libxl's files."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from .host.device import Address, Device
 from .hypervisor import Hypervisor
+from .kernel.domu import DomuKernel
 from .kernel.guest import GuestKernel, Manner, Platform
 from .qemu.device_model import DeviceModel
 from .qemu.qmp import QmpServer
@@ -28,6 +29,9 @@ class Surroundings(Platform, Protocol):
 
     def host_device(self, address: Address) -> Device | None:
         """A device of the machine."""
+
+    def has_shut_down(self, domid: int, reason: str) -> None:
+        """Xen tells the toolstack of a domain that runs no more."""
 
 
 class NoSuchDomain(Exception):
@@ -50,6 +54,7 @@ class Config:
     pcifront: bool = True
     linux: str = "6.1"
     memory: int = 160
+    on_poweroff: str = "destroy"
     on_reboot: str = "restart"
     stubdomain: bool = False
     pci: list[str] = field(default_factory=list)
@@ -72,17 +77,23 @@ class Config:
 
 @dataclass
 class Domain:
-    """One running domain. `kernel` is there for PV guests only: others do not take part in the handshake.
-    `monitor`: the socket of its QEMU; `stub`: the domain that this QEMU runs in."""
+    """One domain. `monitor`: the socket of its QEMU; `stub`: the domain that this QEMU runs in; `shutdown`: why it runs
+    no more, which it does not until somebody destroys it."""
 
     domid: int
     uuid: str
     config: Config
-    kernel: GuestKernel | None = None
+    guest: DomuKernel
     model: DeviceModel | None = None
     monitor: QmpServer | None = None
     stub: Domain | None = None
     paused: bool = False
+    shutdown: str | None = None
+
+    @property
+    def kernel(self) -> GuestKernel | None:
+        """That of a PV guest: others do not take part in the handshake."""
+        return self.guest if isinstance(self.guest, GuestKernel) else None
 
     @property
     def home(self) -> str:
@@ -133,27 +144,25 @@ class Domains:
         if any(domain.config.name == config.name for domain in self.running.values()):
             raise BadDomain(f"there is a domain {config.name} already")
         domid, self._next = self._next, self._next + 1
-        domain = Domain(domid, str(uuid.uuid5(uuid.NAMESPACE_DNS, f"{config.name}.simulated.invalid")), config)
-        self.running[domid] = domain
+        identity = str(uuid.uuid5(uuid.NAMESPACE_DNS, f"{config.name}.simulated.invalid"))
+        domain = self.running[domid] = Domain(domid, identity, config, self._kernel(domid, config))
+        domain.guest.on_end = lambda reason: self._has_shut_down(domain, reason)
         self._hypervisor.create(domid, config.passthrough or bool(config.pci))
         self._write_store(domain)
         self._write_userdata(domain)
         self._store.introduce(domid)
         if config.type == "hvm":
             await self._start_qemu(domain)
-        if config.type == "pv":
-            self._boot(domain)
+        domain.guest.boot()
         if paused:
             self.pause(domain, True)
         return domain
 
-    def _boot(self, domain: Domain) -> GuestKernel:
-        major, _dot, minor = domain.config.linux.partition(".")
-        linux = (int(major), int(minor or "0"))
-        kernel = GuestKernel(self._store, domain.domid, self._platform, linux, domain.config.pcifront)
-        domain.kernel = kernel
-        kernel.boot()
-        return kernel
+    def _kernel(self, domid: int, config: Config) -> DomuKernel:
+        if config.type != "pv":
+            return DomuKernel(self._store, domid)
+        major, _dot, minor = config.linux.partition(".")
+        return GuestKernel(self._store, domid, self._platform, (int(major), int(minor or "0")), config.pcifront)
 
     async def _start_qemu(self, domain: Domain) -> None:
         """QEMU in dom0, or in a PV domain of its own that gets each device first and hands it on."""
@@ -180,14 +189,19 @@ class Domains:
         if domain is not None and domain.model is not None:
             domain.model.go_on()
 
+    def _has_shut_down(self, domain: Domain, reason: str) -> None:
+        domain.shutdown = reason
+        if domain.model is not None:
+            domain.model.paused = True  # nobody ejects a device any more
+        self._platform.has_shut_down(domain.domid, reason)
+
     async def destroy(self, domain: Domain) -> None:
         """The domain is gone, with its directories; backend directories are left to who made them."""
         self.running.pop(domain.domid, None)
         rights = self._hypervisor.domains.get(domain.domid)
         if rights is not None:
             rights.dying = True
-        if domain.kernel is not None:
-            await domain.kernel.stop()
+        await domain.guest.stop()
         if domain.monitor is not None:
             domain.monitor.stop()
         if domain.stub is not None:
@@ -205,14 +219,12 @@ class Domains:
         if domain.model is not None:
             domain.model.paused = paused
             domain.model.go_on()
-        if domain.kernel is not None:
-            domain.kernel.pause(paused)
+        domain.guest.pause(paused)
 
     async def stop_all(self) -> None:
         """The host goes down."""
         for domain in list(self.running.values()):
-            if domain.kernel is not None:
-                await domain.kernel.stop()
+            await domain.guest.stop()
             if domain.monitor is not None:
                 domain.monitor.stop()
 
@@ -263,6 +275,7 @@ class Domains:
             },
             "b_info": build,
             "pcidevs": [],
+            "on_poweroff": config.on_poweroff,
             "on_reboot": config.on_reboot,
         }
         # libxl stores the terminating NUL with the text.
@@ -286,6 +299,7 @@ class Domains:
                     "domid": domain.domid,
                     "uuid": domain.uuid,
                     "paused": domain.paused,
+                    "shutdown": domain.shutdown,
                     "oops": kernel.oops if kernel else None,
                     "stub": domain.stub.domid if domain.stub else None,
                     "devices": self._devices(domain),
@@ -295,7 +309,9 @@ class Domains:
 
     @staticmethod
     def _devices(domain: Domain) -> dict[str, dict[str, str | None]]:
-        """What the guest sees by its own addresses."""
+        """What the guest sees by its own addresses; nothing once it runs no more."""
+        if domain.shutdown:
+            return {}
         if domain.model is not None:
             return {
                 f"0000:00:{one.slot:02x}.{one.function}": {

@@ -8,10 +8,10 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable
-from subprocess import DEVNULL
 from typing import Any, Callable
 
 from .host.device import Address, Device
+from .kernel.domu import ENDS
 from .kernel.guest import GuestKernel, Manner
 from .kernel.xenwatch import Kernel
 from .simulated_host import SimulatedHost
@@ -32,12 +32,6 @@ class Faults:
 
     def __init__(self, host: SimulatedHost) -> None:
         self._host = host
-        self._others: list[asyncio.subprocess.Process] = []
-
-    @property
-    def others_run(self) -> bool:
-        """Whether a racing toolstack has not ended yet."""
-        return any(process.returncode is None for process in self._others)
 
     @classmethod
     def known(cls) -> dict[str, str]:
@@ -122,13 +116,27 @@ class Faults:
 
     @fault
     async def reboot_at(self, domain: str, step: str, victim: str = "") -> None:
-        """The guest (or `victim`) reboots the next time a kernel reaches a step: a new domain of the
-        same name, without devices."""
+        """The guest (or `victim`) is destroyed and created anew, without devices, the next time a kernel
+        reaches a step."""
 
         async def act() -> None:
             old = self._host.domains.find(victim or domain)
             await self._host.domains.destroy(old)
             await self._host.domains.create(old.config)
+
+        self._kernel(domain).steps.once(step, act)
+
+    @fault
+    async def end_at(self, domain: str, step: str, how: str, victim: str = "") -> None:
+        """The guest (or `victim`) begins to end by itself the next time a kernel reaches a step, and xl does what it
+        does then. How: poweroff, reboot (both in good order) or reset."""
+
+        if how not in ENDS:
+            raise BadFault(f"a guest ends by {', '.join(ENDS)}, not {how}")
+
+        async def act() -> None:
+            await self._host.domains.find(victim or domain).guest.obey(how)
+            await asyncio.sleep(0)  # it closes its devices before the kernel of this step goes on
 
         self._kernel(domain).steps.once(step, act)
 
@@ -146,8 +154,7 @@ class Faults:
         """Somebody else runs xl the next time a kernel reaches a step (a racing toolstack); it is not waited for."""
 
         async def act() -> None:
-            program = str(self._host.run.programs / "xl")
-            self._others.append(await asyncio.create_subprocess_exec(program, *command.split(), stderr=DEVNULL))
+            self._host.xl.start("xl", *command.split())
 
         self._kernel(domain).steps.once(step, act)
 

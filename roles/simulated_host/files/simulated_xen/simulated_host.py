@@ -22,6 +22,7 @@ from .kernel.dom0 import Dom0Kernel
 from .store.server import Server
 from .store.store import Store
 from .store.trace import Trace
+from .xl_processes import XlProcesses
 
 INTERPRETER = Path(__file__).resolve().parent / "interpreter"
 
@@ -101,6 +102,7 @@ class SimulatedHost:
         self.hypervisor = Hypervisor(self.bus.devices, machine.iommu, machine.xen, self.trace.note)
         self.kernel = Dom0Kernel(self.store, machine, self.pciback, self.sysfs, self.files)
         self.domains = Domains(self.store, self.hypervisor, self, run.libxl, run.qemu)
+        self.xl = XlProcesses(run.path)
 
     async def start(self) -> None:
         """Boot dom0 and the machine's domains, then let clients in."""
@@ -120,6 +122,7 @@ class SimulatedHost:
 
     async def stop(self) -> None:
         """Shut down; files stay where they are."""
+        self.xl.stop()
         await self.server.stop()
         self.writers.stop()
         await self.domains.stop_all()
@@ -128,17 +131,21 @@ class SimulatedHost:
 
     def at_rest(self, clients: int) -> bool:
         """Whether nothing happens any more unless one of so many clients of xenstored does something."""
-        if not self.server.listening or self.server.frozen or len(self.server.connections) > clients:
+        if not self.server.listening or self.server.frozen or len(self.server.connections) > clients or self.xl.running:
             return False
         domains = self.domains.running.values()
-        sides = [self.kernel, *(domain.kernel for domain in domains), *(domain.model for domain in domains)]
+        sides = [self.kernel, *(domain.guest for domain in domains), *(domain.model for domain in domains)]
         return all(side is None or side.at_rest for side in sides)
 
-    # -- what a guest reaches (domains.Surroundings) --------------------------------------------------
+    # -- what guests reach (domains.Surroundings) --------------------------------------------------
 
     def host_device(self, address: Address) -> Device | None:
         """A device of the machine."""
         return self.bus.devices.get(address)
+
+    def has_shut_down(self, domid: int, reason: str) -> None:
+        """Wake the process that xl has left behind for a guest."""
+        self.xl.start("xl-clean-up", str(domid), reason)
 
     def seen_by(self, domid: int) -> dict[Address, Device]:
         """Devices that answer to a guest's configuration accesses."""

@@ -12,9 +12,10 @@ from typing import Protocol
 from ..host.device import Address, Device
 from ..store.store import Store
 from ..store.wire import StoreError
+from .domu import DomuKernel
 from .pcifront import Pcifront
 from .xenbus import State
-from .xenwatch import Kernel, Oops
+from .xenwatch import Oops
 
 
 class Platform(Protocol):
@@ -51,7 +52,7 @@ class Seen:
     driver: str | None = None
 
 
-class GuestKernel(Kernel):
+class GuestKernel(DomuKernel):
     """The kernel of a PV guest. `manners` is by host address, with "*" for all others."""
 
     def __init__(self, store: Store, domid: int, platform: Platform, linux: tuple[int, int], pcifront: bool) -> None:
@@ -62,12 +63,11 @@ class GuestKernel(Kernel):
         self.devices: dict[Address, Seen] = {}
         self.frontends: dict[str, Pcifront | None] = {}
         self._platform = platform
-        self._home = f"/local/domain/{domid}"
 
     def boot(self) -> None:
         """Start, with the watch by which the bus finds its devices."""
-        self.start()
-        self.watch(f"{self._home}/device", self._bus_changed)
+        super().boot()
+        self.watch(f"{self.home}/device", self._bus_changed)
 
     def load_pcifront(self) -> None:
         """modprobe xen-pcifront: devices that were waiting for a driver get it."""
@@ -75,6 +75,12 @@ class GuestKernel(Kernel):
         for node, frontend in list(self.frontends.items()):
             if frontend is None:
                 self._events.put_nowait((self._attach, node))
+
+    async def shut_devices_down(self) -> None:
+        """The bus does it for one device after the other."""
+        for frontend in list(self.frontends.values()):
+            if frontend is not None:
+                await frontend.shut_down()
 
     # -- the device bus ------------------------------------------------------------------------------
 
@@ -87,10 +93,10 @@ class GuestKernel(Kernel):
                     await self.step("frontend:unregister")
                     await frontend.remove()
             return
-        parts = path[len(self._home) + 1 :].split("/")
+        parts = path[len(self.home) + 1 :].split("/")
         if len(parts) < 3 or parts[1] != "pci":
             return
-        node = f"{self._home}/{'/'.join(parts[:3])}"
+        node = f"{self.home}/{'/'.join(parts[:3])}"
         if node in self.frontends or self.xs.number(f"{node}/state") != State.INITIALISING:
             return
         self.frontends[node] = None
@@ -109,7 +115,7 @@ class GuestKernel(Kernel):
             await frontend.probe()
         except StoreError as refused:
             # xenbus_dev_probe: the device stays on the bus, without a driver.
-            frontend.error(refused.number, f"xenbus_dev_probe on {node[len(self._home) + 1 :]}")
+            frontend.error(refused.number, f"xenbus_dev_probe on {node[len(self.home) + 1 :]}")
             self.frontends[node] = None
         else:
             frontend.watch_otherend()

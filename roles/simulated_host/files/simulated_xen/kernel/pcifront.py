@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import errno
 from typing import TYPE_CHECKING
 
@@ -17,12 +19,18 @@ if TYPE_CHECKING:
     from .guest import GuestKernel
 
 GRANT, CHANNEL = 8, 8
+#: How long a guest that shuts down waits for a backend (xenbus_dev_shutdown).
+SHUTDOWN_SECONDS = 5.0
 
 
 class Pcifront(XenbusDevice):
     """The frontend of one guest."""
 
     kernel: GuestKernel
+
+    def __init__(self, kernel: GuestKernel, node: str, otherend: str) -> None:
+        super().__init__(kernel, node, otherend)
+        self._down = asyncio.Event()
 
     async def probe(self) -> None:
         """Publish the shared page and go to 3 at once; StoreError if the directory has gone meanwhile."""
@@ -45,8 +53,21 @@ class Pcifront(XenbusDevice):
         self.error(errno.EINVAL, f"freeing event channel {CHANNEL}")
         self.switch_state(State.CLOSED)
 
+    async def shut_down(self) -> None:
+        """The guest shuts down (xenbus_dev_shutdown): only what is connected is closed, and its devices stay."""
+        if self.cached != State.CONNECTED:
+            return
+        self.switch_state(State.CLOSING)
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._down.wait(), SHUTDOWN_SECONDS)
+
     async def otherend_changed(self, state: State) -> None:
-        if state == State.CONNECTED:
+        if self.kernel.shutting_down:
+            # Nothing of the backend counts any more but its own Closing (xenbus_otherend_changed).
+            if state == State.CLOSING:
+                self.switch_state(State.CLOSED)
+                self._down.set()
+        elif state == State.CONNECTED:
             await self.kernel.step("frontend:4")
             await self._connect(State.INITIALISED)
         elif state == State.RECONFIGURING:

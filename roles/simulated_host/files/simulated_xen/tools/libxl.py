@@ -12,7 +12,6 @@ import errno
 import os
 import time
 from collections.abc import Iterator
-from typing import Any
 
 from ..host.device import Address
 from .qmp_client import Failed
@@ -355,38 +354,11 @@ class Libxl(Toolstack):
         for path in (self.frontend(domid), f"/libxl/{domid}/device/pci/0", self.backend(domid)):
             self.xs.remove_and_prune(path)
 
-    # -- domains -------------------------------------------------------------------------------------
-
-    def destroy(self, domid: int) -> None:
-        """Force all devices out, then the domain; a backend that could not be emptied stays behind."""
+    def detach_all(self, domid: int) -> None:
+        """Force all devices out of a domain that is to be destroyed."""
         stub = self.stub_domain(domid)
         for owner in (domid, *([stub] if stub is not None else [])):
             for address in list(self.attached(owner).values()):
                 self._revoke(domid, address)
                 self._leave(owner, address)
                 self.xs.remove(f"{self.marker(address)}/domid")
-        self.ask("destroy", domain=str(domid))
-
-    def save(self, domid: int) -> dict[str, Any]:
-        """What a saved guest is made again from. Devices are not in it, and do not hinder it."""
-        return self.config(domid) | {"pci": []}
-
-    def migrate(self, domid: int, target: Libxl) -> None:
-        """Live migration: Xen tracks no writes of a guest that has a device, so it refuses."""
-        if self.attached(domid):
-            raise Failed("xc: error: Failed to enable logdirty: 22,0,22: Internal error\nMigration failed")
-        saved = self.save(domid)
-        target.ask("create", config=saved)
-        self.destroy(domid)
-
-    def reboot(self, domid: int) -> int:
-        """on_reboot=restart: a new domain from the stored configuration, with the devices that are in
-        both the configuration and xenstore; the new domain id."""
-        config = self.config(domid)
-        listed = {str(address) for address in self.attached(domid).values()}
-        devices = [device for device in self.remembered(domid) if device in listed]
-        self.destroy(domid)
-        created = int(self.ask("create", config=config)["domid"])
-        for number, device in enumerate(devices):
-            self.attach(created, Address.parse(device), starting=number > 0)
-        return created

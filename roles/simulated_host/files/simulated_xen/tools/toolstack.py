@@ -131,6 +131,7 @@ class Toolstack:
             "pcifront",
             "linux",
             "memory",
+            "on_poweroff",
             "on_reboot",
             "stubdomain",
             "pci",

@@ -15,6 +15,7 @@ from typing import Any
 
 from ..host.device import Address
 from ..interpreter.xen.lowlevel._simulator import Refused
+from . import guests
 from .libxl import Libxl
 from .qmp_client import Failed
 from .toolstack import complain
@@ -46,7 +47,7 @@ def listing(libxl: Libxl, words: list[str]) -> None:
         libxl.domid(str(wanted))
     for domain in libxl.ask("list"):
         if wanted in (None, domain["name"], str(domain["domid"])):
-            state = "--p---" if domain["paused"] else "-b----"
+            state = "--p---" if domain["paused"] else "---s--" if domain["shutdown"] else "-b----"
             print(f"{domain['name']:<40} {domain['domid']:>5} {domain['memory']:>5} {1:>5}     {state:<8} {1.0:>8.1f}")
 
 
@@ -111,46 +112,48 @@ def read_config(path: str) -> dict[str, Any]:
     return settings
 
 
-PASSED_ON = ("name", "type", "memory", "on_reboot")
+PASSED_ON = ("name", "type", "memory", "on_poweroff", "on_reboot")
 
 
 def create(libxl: Libxl, words: list[str]) -> None:
     """xl create [-p] FILE"""
     settings = read_config(words[-1])
-    config: dict[str, Any] = {
-        name: settings[name] for name in ("name", "type", "memory", "on_reboot") if name in settings
-    }
+    config: dict[str, Any] = {name: settings[name] for name in PASSED_ON if name in settings}
     devices = [device(spec) for spec in settings.get("pci", [])]
     config["stubdomain"] = bool(settings.get("device_model_stubdomain_override", 0))
     config["pci"] = [str(address) for address, _settings in devices]
     config["passthrough"] = settings.get("passthrough", "disabled") not in ("disabled", 0)
     config["e820_host"] = bool(settings.get("e820_host", devices))
     print(f"Parsing config from {words[-1]}")
-    domid = int(libxl.ask("create", config=config, paused="-p" in words)["domid"])
-    try:
-        for number, (address, options) in enumerate(devices):
-            libxl.attach(domid, address, options.get("permissive") == "1", starting=number > 0)
-    except Failed:
-        libxl.destroy(domid)
-        raise
+    permissive = [(address, options.get("permissive") == "1") for address, options in devices]
+    guests.create(libxl, config, permissive, paused="-p" in words)
 
 
 def destroy(libxl: Libxl, words: list[str]) -> None:
     """xl destroy DOMAIN"""
-    libxl.destroy(libxl.domid(words[0]))
+    guests.destroy(libxl, libxl.domid(words[0]))
+
+
+def shutdown(libxl: Libxl, words: list[str]) -> None:
+    """xl shutdown DOMAIN"""
+    domid = libxl.domid(words[0])
+    print(f"Shutting down domain {domid}")
+    guests.ask(libxl, domid, "poweroff")
 
 
 def reboot(libxl: Libxl, words: list[str]) -> None:
     """xl reboot DOMAIN"""
-    libxl.reboot(libxl.domid(words[-1]))
+    domid = libxl.domid(words[0])
+    print(f"Rebooting domain {domid}")
+    guests.ask(libxl, domid, "reboot")
 
 
 def save(libxl: Libxl, words: list[str]) -> None:
     """xl save [-c] DOMAIN FILE"""
     domid = libxl.domid(words[-2])
-    Path(words[-1]).write_text(json.dumps(libxl.save(domid)), encoding="utf-8")
+    Path(words[-1]).write_text(json.dumps(guests.save(libxl, domid)), encoding="utf-8")
     if words[0] != "-c":
-        libxl.destroy(domid)
+        guests.destroy(libxl, domid)
 
 
 def restore(libxl: Libxl, words: list[str]) -> None:
@@ -162,7 +165,7 @@ def migrate(libxl: Libxl, words: list[str]) -> None:
     """xl migrate DOMAIN HOST, where HOST is the run directory of another simulated host"""
     target = Libxl(Path(words[-1]))
     try:
-        libxl.migrate(libxl.domid(words[-2]), target)
+        guests.migrate(libxl, libxl.domid(words[-2]), target)
     finally:
         target.xs.close()
 
@@ -194,7 +197,7 @@ COMMANDS: dict[str, tuple[Callable[[Libxl, list[str]], None], int]] = {
     "pci-assignable-remove": (assignable_remove, 1),
     "create": (create, 1),
     "destroy": (destroy, 1),
-    "shutdown": (destroy, 1),
+    "shutdown": (shutdown, 1),
     "reboot": (reboot, 1),
     "save": (save, 2),
     "restore": (restore, 1),
