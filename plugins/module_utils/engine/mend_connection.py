@@ -188,7 +188,7 @@ def _close(patient: _Patient) -> Mending:
 
 
 def _end_unseen(patient: _Patient) -> Mending:
-    """dom0's kernel, and often the guest, go on with what xenstore has lost, as after a removal of backend/pci as a whole.
+    """dom0's kernel and often the guest go on with what xenstore has lost, such as all of backend/pci.
 
     The kernel looks after a device only at an event of its own directory (xenbus_dev_changed), so there must be one.
     To unbind its driver would leave the device on the bus, in the way of any other, and the guest with its devices.
