@@ -134,8 +134,8 @@ def run(module: str, parameters: dict[str, Any], check: bool, points: Points) ->
 def act(steps: list[list[Any]]) -> dict[str, Any]:
     """Somebody else's hands: xenstore (write, remove), Xen (assign, deassign) and sysfs (unbind, bind, permissive).
 
-    `until PATH VALUE` waits for a node; `pause_at PATH VALUE DOMID` then pauses the guest before it gets further,
-    on real Xen only.
+    `until PATH VALUE` waits for a node, `until_unused DEVICE` for its driver in a guest to have let it go, and
+    `pause DOMID` then stops a guest before it gets further, on real Xen only.
     """
     with open_outside() as outside:
         for what, *words in steps:
@@ -143,20 +143,23 @@ def act(steps: list[list[Any]]) -> dict[str, Any]:
                 getattr(outside.store, what)(*words)
             elif what in ("assign", "deassign"):
                 getattr(outside.hypervisor, what)(int(words[0]), Sbdf.parse(words[1]))
-            elif what in ("until", "pause_at"):
-                _until(outside.store, words[0], words[1])
-                if what == "pause_at":
-                    hypervisor._check(_pause(int(words[2])), f"pause domain {words[2]}")
+            elif what == "until":
+                _until(functools.partial(outside.store.read, words[0]), words[1], words[0])
+            elif what == "until_unused":
+                flags = functools.partial(outside.sysfs.config_flags, Sbdf.parse(words[0]))
+                _until(lambda flags=flags: flags().driver_is_active, False, f"use of {words[0]}")
+            elif what == "pause":
+                hypervisor._check(_pause(int(words[0])), f"pause domain {words[0]}")
             else:
                 getattr(outside.sysfs, what)(Sbdf.parse(words[0]), *words[1:])
     return {}
 
 
-def _until(store: xenstore.XenStore, path: str, value: str) -> None:
+def _until(look: Callable[[], object], value: object, name: str) -> None:
     deadline = time.monotonic() + PATIENCE
-    while (now := store.read(path)) != value:
+    while (now := look()) != value:
         if time.monotonic() > deadline:
-            raise TimeoutError(f"{path} is {now}, not {value}")
+            raise TimeoutError(f"{name} is {now}, not {value}")
 
 
 def _pause(domid: int) -> int:

@@ -164,6 +164,19 @@ def pulled_out(host: Host) -> None:
     wait(lambda: not directory.exists(), "the device is still there")
 
 
+def torn_down(host: Host) -> None:
+    """Somebody tidied up in xenstore: neither kernel looks at that, and the guest goes on with its devices."""
+    host.act(("remove", back(1, "").rpartition("/1/")[0]))
+
+
+def unbound(host: Host) -> None:
+    """And then tried to have dom0's kernel let go: its device stays on the bus."""
+    torn_down(host)
+    driver = host.directory / "sys" / "bus" / "xen-backend" / "drivers" / "xen-pciback"
+    (driver / "unbind").write_text("pci-1-0")
+    wait(lambda: not (driver / "pci-1-0").exists(), "pciback still has it")
+
+
 def unheard_end(host: Host) -> None:
     """The connection vanishes while dom0's kernel hears nothing, as after a xenstored that lost its watches."""
     host.inject("deaf", domain="0")
@@ -368,7 +381,9 @@ SICK = [
         {"device_gone"},
         {"g1": [B]},
     ),
-    Sick("dom0's kernel missed the end", {"g1": [A]}, unheard_end, {"stuck_kernel_device", "left_rights"}, {"g1": []}),
+    Sick("dom0's kernel missed the end", {"g1": [A]}, unheard_end, {"stuck_kernel_device"}, {"g1": []}),
+    Sick("connections removed under both kernels", {"g1": [A, B]}, torn_down, {"stuck_kernel_device"}, {"g1": []}),
+    Sick("and dom0's then unbound", {"g1": [A]}, unbound, {"stuck_kernel_device"}, {"g1": []}),
     Sick(
         "a device that pciback holds for nobody",
         {"g1": [A]},

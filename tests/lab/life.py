@@ -1,7 +1,7 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The life of guest g2 with two devices: attached by us or by xl, rebooted, saved, and what libxl has stored of it."""
+"""The life of guest g2 with two devices: attached by us or by xl, rebooted, saved; what libxl has stored of a guest."""
 
 from __future__ import annotations
 
@@ -62,37 +62,33 @@ def eventually(check: Callable[[], bool], seconds: float = 240) -> None:
         time.sleep(1)
 
 
-def stored_config(host: Host) -> str:
-    """Where libxl stores the configuration of the running g2.
+def stored_config(host: Host, guest: str) -> str:
+    """Where libxl stores the configuration of a running guest.
 
     By its uuid: a host that was rebooted still has the files of an earlier boot, and gives out the same domids again.
     """
-    domid = host.guest("g2").domid
+    domid = host.guest(guest).domid
     uuid = host.run(f"xenstore-read /local/domain/{domid}/vm").stdout.strip().rpartition("/")[2]
     return f"/var/lib/xen/userdata-d.{domid}.{uuid}.libxl-json"
 
 
-def stored(host: Host) -> list[dict[str, Any]]:
-    """Devices of g2 in libxl's stored configuration."""
-    text = host.run(["cat", stored_config(host)]).stdout
+def stored(host: Host, guest: str = "g2") -> list[dict[str, Any]]:
+    """Devices of a guest in libxl's stored configuration."""
+    text = host.run(["cat", stored_config(host, guest)]).stdout
     assert text.endswith("}\n\0")
     return json.loads(text.rstrip("\0")).get("pcidevs", [])
 
 
-def store_as_well(host: Host, device: dict[str, Any]) -> None:
-    """Add a device to libxl's stored configuration of g2 and nowhere else, as a toolstack does that dies then."""
-    program = """import json, sys
-path, device = sys.argv[1:]
-config = json.loads(open(path).read().rstrip(chr(0)))
-config["pcidevs"].append(json.loads(device))
-open(path, "w").write(json.dumps(config) + chr(10) + chr(0))
-"""
-    host.run(["python3", "-c", program, stored_config(host), json.dumps(device)])
+def store(host: Host, devices: list[dict[str, Any]], guest: str = "g2") -> None:
+    """Have libxl's stored configuration list these, and nothing else know of it, as if a toolstack had died then."""
+    path = stored_config(host, guest)
+    config = json.loads(host.run(["cat", path]).stdout.rstrip("\0"))
+    host.run(["tee", path], stdin=json.dumps({**config, "pcidevs": devices}) + "\n\0")
 
 
-def listed(host: Host) -> list[dict[str, Any]]:
-    """Devices of g2 in what xl shows of its configuration."""
-    [shown] = json.loads(host.run(["xl", "list", "-l", "g2"]).stdout)
+def listed(host: Host, guest: str = "g2") -> list[dict[str, Any]]:
+    """Devices of a guest in what xl shows of its configuration, from which it builds the guest anew at a reboot."""
+    [shown] = json.loads(host.run(["xl", "list", "-l", guest]).stdout)
     return shown["config"].get("pcidevs", [])
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 import pytest
+from life import listed, store, stored
 from ward import Ward, marker, ward
 
 from xenlab import Host, topology
@@ -30,7 +31,8 @@ Break = Callable[[Ward], object]
 class Sick:
     """A bad state. `found`: the faults named at first; `healed`: what g1 has in the end.
 
-    `asked`: the faults to name for repair; `paused`: g1 is woken up afterwards, and does by itself what is `awaited`.
+    `asked`: the faults to name for repair; `after`: what is done when that is over, whatever came of it; g1 that wakes
+    up may do by itself what is `awaited`.
     """
 
     name: str
@@ -40,14 +42,14 @@ class Sick:
     healed: Collection[str]
     asked: Collection[str] = ()
     awaited: Collection[str] = ()
-    paused: bool = False
+    after: Break | None = None
 
 
-def entry(lab: Ward, index: int, device: str, state: str = "1") -> list[tuple[object, ...]]:
+def entry(lab: Ward, index: int, device: str, state: str = "1", domid: int | None = None) -> list[tuple[object, ...]]:
     return [
-        *[("write", lab.back(f"{kind}-{index}"), device) for kind in ("dev", "key")],
-        ("write", lab.back(f"state-{index}"), state),
-        ("write", lab.back("num_devs"), str(index + 1)),
+        *[("write", lab.back(f"{kind}-{index}", domid), device) for kind in ("dev", "key")],
+        ("write", lab.back(f"state-{index}", domid), state),
+        ("write", lab.back("num_devs", domid), str(index + 1)),
     ]
 
 
@@ -66,6 +68,10 @@ def removal_met_twice(lab: Ward) -> None:
     """A removal that nobody compacted, and another change on top of it."""
     uncompacted(lab)
     lab.act(("write", lab.back("state"), "7"), ("until", lab.front("state"), "7"))
+
+
+def unpause(lab: Ward) -> None:
+    lab.xl("unpause", "g1")
 
 
 def attached_while_paused(lab: Ward) -> None:
@@ -89,7 +95,8 @@ def marked_for_another(lab: Ward) -> None:
 
 def missed_connect(lab: Ward) -> None:
     """The guest sleeps when dom0 connects, and an impatient toolstack asks for the next change."""
-    lab.modules.ask("act", [("pause_at", lab.front("state"), "3", lab.g1), ("until", lab.back("state"), "4")])
+    steps = ("until", lab.front("state"), "3"), ("pause", lab.g1), ("until", lab.back("state"), "4")
+    lab.modules.ask("act", steps)
     lab.xl("pci-attach", "g1", A)
     lab.modules.answer()
     lab.xl("pci-attach", "g1", E)
@@ -155,6 +162,38 @@ def quarantine_lost(lab: Ward) -> None:
     lab.act(("remove", "/tool/xen-pci"), ("deassign", QUARANTINE, E))
 
 
+def answered_late(lab: Ward) -> None:
+    """A toolstack takes its request back without a look at the guest, which has let go of one device of two by then."""
+    begin = [("write", lab.back(f"state-{index}"), "5") for index in (0, 1)]
+    undo = [("write", lab.back(f"state-{index}"), "3") for index in (0, 1)]
+    request, withdrawal = (("write", lab.back("state"), state) for state in "74")
+    lab.act(*begin, request, ("until_unused", A), withdrawal, *undo, ("until", lab.front("state"), "7"))
+
+
+def unconfigured(lab: Ward) -> None:
+    """Another toolstack attached B: xenstore has it, libxl's configuration does not."""
+    store(lab.host, stored(lab.host, "g1")[:1], "g1")
+
+
+def detached_by_xl(lab: Ward) -> None:
+    lab.xl("pci-detach", "g1", B)
+
+
+def pulled_out(lab: Ward) -> None:
+    """dom0's kernel loses it, as a card that fell off the bus."""
+    lab.host.run(f"echo 1 > /sys/bus/pci/devices/{A}/remove")
+
+
+def plugged_in(lab: Ward) -> None:
+    lab.host.run("echo 1 > /sys/bus/pci/rescan")
+    lab.host.run(["xl", "pci-assignable-add", A])
+
+
+def tidied_up(lab: Ward) -> None:
+    """By a person, in xenstore: no kernel looks at what is above its own directory."""
+    lab.act(("remove", "/local/domain/0/backend/pci"))
+
+
 #: In an order in which A is the first entry wherever it matters: entries are numbered as they come.
 SICK = [
     Sick("no bad state", [], lambda lab: None, [], []),
@@ -179,23 +218,29 @@ SICK = [
         asked=["never_connected", "left_rights"],
     ),
     Sick(
-        "dom0's Connected was missed", [], missed_connect, ["missed_connect"], [A], awaited=["lost_event"], paused=True
+        "dom0's Connected was missed",
+        [],
+        missed_connect,
+        ["missed_connect"],
+        [A],
+        awaited=["lost_event"],
+        after=unpause,
     ),
     Sick("a change that pciback refused", [A], refused_by_pciback, ["refused_cycle", "not_in_pciback"], [A]),
-    Sick("xl attached to a paused guest", [A], attached_while_paused, ["silent_guest"], [A], paused=True),
+    Sick("xl attached to a paused guest", [A], attached_while_paused, ["silent_guest"], [A], after=unpause),
     Sick("an entry that pciback never saw", [A], unseen_entry, ["unexported_entry", "missing_marker"], [A]),
     Sick("a marker lost", [A], acting(("remove", marker(A))), ["missing_marker"], [A]),
     Sick("a marker of another guest", [A], marked_for_another, ["wrong_marker"], [A]),
     Sick("rights taken from under a guest", [A], rights_taken, ["rights_missing"], [A]),
     Sick("a state that pciback did not follow", [A], state_not_followed, ["lost_event"], [A]),
-    Sick("a request to close, not answered", [A], close_unanswered, ["unanswered_close"], [A], paused=True),
+    Sick("a request to close, not answered", [A], close_unanswered, ["unanswered_close"], [A], after=unpause),
     Sick(
         "xl detached from a paused guest",
         [A, B],
         detached_while_paused,
         ["silent_guest", "rights_missing", "missing_marker"],
         [A, B],
-        paused=True,
+        after=unpause,
     ),
     Sick("an entry that lost its dev-N", [A, B], lost_entry, ["disordered_entries", "lost_entry"], [A, B]),
     Sick("a guest closed its end", [A, B], closed_by_guest, ["closed_connection"], [A, B]),
@@ -204,6 +249,18 @@ SICK = [
     Sick("a removal met twice", [A, B], removal_met_twice, ["stuck_cycle"], [B]),
     Sick("a closed connection, not removed", [A], close_unfinished, ["unfinished_close"], []),
     Sick("a removal without compaction", [A, B], uncompacted, ["unfinished_removal"], [B]),
+    Sick("an answer to what had been taken back", [A, B], answered_late, ["late_answer"], [A, B]),
+    Sick("a device that libxl's configuration lost", [A, B], unconfigured, ["not_configured"], [A, B]),
+    Sick(
+        "a device that xl detached",
+        [A, B],
+        detached_by_xl,
+        ["stale_configuration"],
+        [A],
+        asked=["stale_configuration"],
+    ),
+    Sick("a device that fell off the bus", [A, B], pulled_out, ["device_gone"], [B], after=plugged_in),
+    Sick("a connection that xenstore lost", [A], tidied_up, ["stuck_kernel_device"], []),
     Sick("a device unbound under a guest", [A, E], acting(("unbind", E)), ["not_in_pciback"], [A]),
 ]
 
@@ -244,6 +301,52 @@ def test_what_xl_leaves_of_a_dead_guest(lab: Ward, happened: Callable[[str], Non
     assert lab.wrong({"g1": [A]}) == []
 
 
+def test_a_device_in_two_connections(lab: Ward, happened: Callable[[str], None]) -> None:
+    """Only one guest really has it, and pciback gives up without a word when it shall take it from the other."""
+    try:
+        assert not lab.modules.devices({"g1": [A], "g2": [B]}).get("failed")
+        listed_as_well = *entry(lab, 1, A, "3", lab.g2), ("write", lab.back("vdev-1", lab.g2), "0000:00:01.00")
+        lab.act(*listed_as_well)
+        assert names(lab.modules.repair(check=True)["findings"]) == ["shared_device"]
+        repaired = lab.modules.repair()
+        assert repaired["failed"] and names(repaired["left"]) == ["shared_device"], repaired
+        happened(repaired["msg"])
+        assert lab.modules.devices({"g2": [B]}, timeout=10).get("failed")
+        repaired = lab.modules.repair()
+        assert not repaired.get("failed"), repaired["msg"]
+        assert lab.wrong({"g1": [A], "g2": [B]}) == []
+        assert lab.modules.repair(check=True)["findings"] == []
+        assert not lab.modules.devices({"g2": []}).get("failed")
+    except BaseException:
+        lab.renew("g1", "g2")
+        raise
+
+
+def test_a_device_that_pciback_holds_for_nobody(lab: Ward, happened: Callable[[str], None]) -> None:
+    """For g1, as far as xenstore and Xen go, and so refuses it to g2. This hold ends with what has it."""
+    try:
+        assert not lab.modules.devices({"g1": [E]}).get("failed")
+        tidied_up(lab)
+        lab.act(("deassign", lab.g1, E), ("remove", marker(E)))
+        store(lab.host, [], "g1")
+        lab.xl("pci-attach", "g2", A)
+        lab.act(("until", lab.front("state", lab.g2), "4"), ("until", lab.back("state", lab.g2), "4"))
+        lab.xl("pci-attach", "g2", E)
+        lab.act(("until", lab.back("state", lab.g2), "5"))
+        lab.modules.repair(domains=["g2"])
+        assert names(lab.modules.repair(check=True)["findings"]) == ["leaked_hold", "stuck_kernel_device"]
+        repaired = lab.modules.repair()
+        assert not repaired.get("failed") and names(repaired["left"]) == ["leaked_hold"], repaired
+        happened("; ".join(repaired["actions"]))
+        assert not lab.modules.devices({"g2": [A, E]}).get("failed")
+        assert lab.wrong({"g1": [], "g2": [A, E]}) == []
+        assert lab.modules.repair(check=True)["findings"] == []
+        assert not lab.modules.devices({"g2": []}).get("failed")
+    except BaseException:
+        lab.renew("g1", "g2")
+        raise
+
+
 def test_a_pci_error_that_the_guest_cannot_handle(lab: Ward, happened: Callable[[str], None]) -> None:
     """All that pciback does is to say so, though dom0 calls the device recovered; it stays with the guest."""
     try:
@@ -271,12 +374,13 @@ def is_named_and_mended(lab: Ward, sick: Sick) -> str:
         assert names(prescribed["findings"]) == sorted(sick.found)
         repaired = lab.modules.repair(faults=sorted(sick.asked))
     finally:
-        if sick.paused:
-            lab.xl("unpause", "g1")
+        if sick.after is not None:
+            sick.after(lab)
     assert bool(repaired.get("failed")) == bool(sick.awaited), repaired.get("msg")
     assert names(repaired["left"]) == sorted(sick.awaited)
 
     assert lab.wrong({"g1": sick.healed}) == []
+    assert len(listed(lab.host, "g1")) == len(sick.healed)
     again = lab.modules.repair()
     assert (again["changed"], names(again["left"])) == (False, [])
     return "; ".join(repaired["actions"]) or f"{', '.join(sick.found)}: nothing to do"

@@ -23,7 +23,7 @@ from life import (
     listed,
     reboot,
     saved,
-    store_as_well,
+    store,
     stored,
 )
 from looks import attached_by_xl, drivers, nic_works
@@ -55,7 +55,7 @@ def test_two_reboots_and_a_save(assignable: Host, neighbour: Guest) -> None:
     assert attached_by_xl(host, "g2") == {part.bdf for part in PARTS}
     by_us(host, NIC)
     assert stored(host) == listed(host) == STORED[:1]
-    store_as_well(host, STORED[1])
+    store(host, STORED)
     assert listed(host) == STORED[:1], "libxl believes the connection where its own file says more"
     reboot(host, from_outside)
     eventually(lambda: drivers(host.guest("g2")) == ["e1000e"])

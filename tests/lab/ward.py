@@ -63,9 +63,10 @@ class Ward:
         self.host.guest(name).run("true", timeout=120)
         self.know()
 
-    def renew(self) -> None:
-        """Whatever a test has left of g1: it is made anew, and nothing is left of the old one."""
-        self.new_guest("g1")
+    def renew(self, *guests: str) -> None:
+        """Whatever a test has left of these guests (g1 if not told): made anew, and nothing is left of the old ones."""
+        for name in guests or ("g1",):
+            self.new_guest(name)
         self.modules.repair(faults=["sticky_permissive", "never_connected", "left_rights"])
         self.modules.repair()
 

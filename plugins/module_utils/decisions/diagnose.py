@@ -107,7 +107,9 @@ def _connections(signs: Signs) -> Iterator[Finding]:
             yield from _entries_against_host(signs.host, domain)
         if domain.backend is None:
             if domain.name and domain.domid in signs.kernel_connections:
-                yield _of(domain, Fault.STUCK_KERNEL_DEVICE, "its connection is gone from xenstore, not from dom0")
+                marked = sorted(one for one, domid in signs.host.markers.items() if domid == domain.domid)
+                says = "its connection is gone from xenstore, not from dom0's kernel"
+                yield _of(domain, Fault.STUCK_KERNEL_DEVICE, says, marked)
             continue
         if domain.kind is DomainKind.PV:  # of an HVM guest, the states say nothing: its device model does it all
             yield from _cycle(domain, domain.backend)
@@ -253,6 +255,8 @@ def _markers(signs: Signs) -> Iterator[Finding]:
                 says = f"libxl's marker gives it to domain {domid}, which does not exist"
                 yield Finding(Fault.DEAD_MARKER, says, domid, devices=(one,))
         elif holder is None:
+            if domain.backend is None and domid in signs.kernel_connections:
+                continue  # told already: the guest may have it still, and its rights must not go first
             if domain.device_model is not None and not domain.device_model.lacks([one]):
                 continue  # told already: the guest has it, or nobody knows
             owner = host.xen_owners.get(one, XenOwner.UNKNOWN)

@@ -29,7 +29,7 @@ class Recipe(Enum):
     TAKE_FROM_ANY = "take the device from whichever domain Xen says owns it"
     MARK = "write libxl's marker"
     UNMARK = "remove libxl's marker"
-    UNBIND_KERNEL = "unbind dom0's kernel from the connection that is gone"
+    END_UNSEEN = "write the lost connection again as an empty one, close that with the guest, then remove it"
     QUARANTINE = "have Xen quarantine the device, and note it"
     CONFIGURE = "have libxl's stored configuration list what the connection has"
     REBIND = "take the device from pciback and give it back, which clears the setting"
@@ -59,7 +59,7 @@ class Fault(Enum):
     GHOST_CONNECTION = "ghost_connection", Recipe.DISSOLVE, "its domain is gone"
     STUCK_KERNEL_DEVICE = (
         "stuck_kernel_device",
-        Recipe.UNBIND_KERNEL,
+        Recipe.END_UNSEEN,
         "while it is there, dom0 ignores a new connection",
     )
     DEAD_MARKER = "dead_marker", Recipe.UNMARK, "xl will never hand the device out again"
@@ -97,7 +97,12 @@ class Fault(Enum):
         "its devices can neither be seen nor changed; see whether its QEMU runs and who else talks to it, or restart "
         "the guest",
     )
-    SHARED_DEVICE = "shared_device", None, "detach it from all but one of the domains, at once"
+    SHARED_DEVICE = (
+        "shared_device",
+        None,
+        "detach it from all but one of the domains, at once; only one really has it, and a detach from another gets "
+        "stuck (stuck_cycle), so repair then",
+    )
     UNQUARANTINED = "unquarantined", Recipe.QUARANTINE, "its DMA is not confined while nobody has it"
     STICKY_PERMISSIVE = (
         "sticky_permissive",

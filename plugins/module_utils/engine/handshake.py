@@ -247,5 +247,5 @@ class Handshake(Change):
         except DeadlinePassed:
             raise DomainFailed(
                 f"{self.name}: dom0's kernel still holds the device pci-{self.domid}-0 of its closed connection; "
-                "unbind it from pciback in /sys/bus/xen-backend"
+                "see xen.pci.repair"
             ) from None

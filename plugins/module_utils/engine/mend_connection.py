@@ -38,7 +38,6 @@ _ANSWER_SECONDS = 2.0
 _GUEST_SECONDS = 2.0
 _SLOW_GUEST_SECONDS = 10.0
 _MOST_TRIES = 3
-_BOTH_CLOSED = (XenbusState.CLOSED, XenbusState.CLOSED)
 
 Mending = Generator[Any, Any, "str | None"]
 
@@ -179,13 +178,29 @@ def _close(patient: _Patient) -> Mending:
 
     patient.commit(body)
     try:
-        while patient.ends() != _BOTH_CLOSED:
+        while patient.ends()[1] is not XenbusState.CLOSED:
             yield NEXT_EVENT
     except DeadlinePassed:
         patient.clock.extend(take_back.GRACE_SECONDS)
         yield from take_back.close(patient.outside, patient.domid, ())
         return "the guest did not close its end in time; see whether it is paused or hung"
     return (yield from _dissolve(patient))
+
+
+def _end_unseen(patient: _Patient) -> Mending:
+    """dom0's kernel and often the guest go on with what xenstore has lost, such as all of backend/pci.
+
+    The kernel looks after a device only at an event of its own directory (xenbus_dev_changed), so there must be one.
+    To unbind its driver would leave the device on the bus, in the way of any other, and the guest with its devices.
+    """
+
+    def body(transaction: Transaction) -> None:
+        if read_backend(transaction, patient.domid) is None:
+            transaction.apply(changes.restore_empty(patient.domid, patient.domain.name))
+
+    commit(patient.outside.store, patient.domain, body)
+    guest_has_it = patient.ends() == (XenbusState.CONNECTED, XenbusState.CONNECTED)
+    return (yield from (_close(patient) if guest_has_it else _dissolve(patient)))
 
 
 def _recreate(patient: _Patient) -> Mending:
@@ -270,6 +285,7 @@ FLOWS: Mapping[Recipe, Callable[[_Patient], Mending]] = {
     Recipe.NUDGE: _nudge,
     Recipe.DISSOLVE: _dissolve,
     Recipe.CLOSE: _close,
+    Recipe.END_UNSEEN: _end_unseen,
     Recipe.RECREATE: _recreate,
     Recipe.FORGET_ENTRIES: _forget_entries,
     Recipe.PUT_IN_ORDER: _put_in_order,

@@ -15,7 +15,6 @@ from ..interfaces.hypervisor import HypervisorError
 from ..interfaces.libxl import holder_node
 from ..interfaces.notes import Note, noted_rights, write_note
 from ..interfaces.sysfs import PCIBACK, SysfsError
-from ..interfaces.xen_backend import unbind_connection
 from ..interfaces.xenstore import Transaction
 from ..model.host import DOMID_IO, Host, PciDevice, XenOwner
 from ..values.address import Sbdf
@@ -128,11 +127,6 @@ def _configure(outside: Outside, signs: Signs, finding: Finding) -> list[str]:
     return []
 
 
-def _unbind_kernel(outside: Outside, _signs: Signs, finding: Finding) -> list[str]:
-    unbind_connection(outside.sysfs.root, finding.whose)
-    return []
-
-
 def _quarantine(outside: Outside, signs: Signs, finding: Finding) -> list[str]:
     for one in finding.devices:
         outside.hypervisor.assign(DOMID_IO, one, relaxed=True)
@@ -175,7 +169,6 @@ MENDERS: Mapping[Recipe, Mender] = {
     Recipe.MARK: _mark,
     Recipe.UNMARK: _unmark,
     Recipe.CONFIGURE: _configure,
-    Recipe.UNBIND_KERNEL: _unbind_kernel,
     Recipe.QUARANTINE: _quarantine,
     Recipe.REBIND: _rebind,
 }

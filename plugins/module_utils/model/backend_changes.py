@@ -50,14 +50,7 @@ Change = Union[Write, Directory, Remove]
 def create(domid: int, name: str, devices: Sequence[Sbdf]) -> list[Change]:
     """The first devices of a domain: both directories, complete, both ends at Initialising."""
     back, front = backend_path(domid), frontend_path(domid)
-    changes: list[Change] = [
-        Directory(back, ("n0", f"r{domid}")),
-        Write(f"{back}/frontend", front),
-        Write(f"{back}/frontend-id", str(domid)),
-        Write(f"{back}/online", "1"),
-        Write(f"{back}/domain", name),
-    ]
-    changes += _new_entries(domid, 0, devices)
+    changes = _new_backend(domid, name) + _new_entries(domid, 0, devices)
     changes += [
         _state(back, XenbusState.INITIALISING),
         Directory(front, (f"n{domid}", "r0")),
@@ -100,6 +93,11 @@ def reopen(domid: int) -> list[Change]:
     """Take `close` back before the guest has answered it."""
     back = backend_path(domid)
     return [Write(f"{back}/online", "1"), _state(back, XenbusState.CONNECTED)]
+
+
+def restore_empty(domid: int, name: str) -> list[Change]:
+    """The backend's directory of a connection that xenstore has lost, at rest and without entries: it can be closed."""
+    return [*_new_backend(domid, name), *_new_entries(domid, 0, ()), _state(backend_path(domid), XenbusState.CONNECTED)]
 
 
 def dissolve(domid: int) -> list[Change]:
@@ -146,6 +144,17 @@ def restart_failed(backend: Backend, add: Collection[Sbdf]) -> list[Change]:
         *[_sub_state(back, index, SubState.TO_REMOVE) for index, entry in enumerate(stay) if entry.device in add],
         _state(back, XenbusState.RECONFIGURING),
         _state(front, XenbusState.RECONFIGURING),
+    ]
+
+
+def _new_backend(domid: int, name: str) -> list[Change]:
+    back = backend_path(domid)
+    return [
+        Directory(back, ("n0", f"r{domid}")),
+        Write(f"{back}/frontend", frontend_path(domid)),
+        Write(f"{back}/frontend-id", str(domid)),
+        Write(f"{back}/online", "1"),
+        Write(f"{back}/domain", name),
     ]
 
 

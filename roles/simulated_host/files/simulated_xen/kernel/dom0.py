@@ -26,9 +26,10 @@ DRIVER = f"{BUS}/drivers/xen-pciback"
 
 
 class _Registered(PcibackDevice):
-    """A backend that can ask its bus to take it away."""
+    """A backend that can ask its bus to take it away. `bound`: to pciback; without a driver it stays on the bus."""
 
     owner: Dom0Kernel
+    bound = True
 
     async def unregister(self) -> None:
         await self.owner.unregister(self.node)
@@ -57,12 +58,14 @@ class Dom0Kernel(Kernel):
         self.watch(f"{HOME}/backend", self._bus_changed)
 
     async def _bus_changed(self, path: str) -> None:
-        """Linux' xenbus_dev_changed on the backend bus: a path below backend/pci/<domid>/0 changed."""
+        """Linux' xenbus_dev_changed on the backend bus: a path below backend changed; backend/pci is not looked at."""
+        parts = path[len(HOME) + 1 :].split("/")
+        if len(parts) < 3:
+            return
         if not self.xs.exists(path):
             for node in [node for node in self.backends if node == path or node.startswith(f"{path}/")]:
                 await self.unregister(node)
             return
-        parts = path[len(HOME) + 1 :].split("/")
         if len(parts) < 4 or parts[1] != "pci":
             return
         node = f"{HOME}/{'/'.join(parts[:4])}"
@@ -108,11 +111,19 @@ class Dom0Kernel(Kernel):
         if backend is None:
             return
         await self.step("backend:unregister")
-        await backend.remove()
+        await self._unbind_driver(node)
         del self.backends[node]
         self._files.unlink(f"{BUS}/devices/{self._name(node)}")
-        self._files.unlink(f"{DRIVER}/{self._name(node)}")
         self._files.remove_tree(self._directory(node))
+
+    async def _unbind_driver(self, node: str) -> None:
+        """The driver lets go; its device stays on the bus."""
+        backend = self.backends[node]
+        if backend.bound:
+            backend.bound = False
+            await backend.remove()
+            self._files.unlink(f"{DRIVER}/{self._name(node)}")
+            self._files.unlink(f"{self._directory(node)}/driver")
 
     def _taken(self, domid: int, device: Device) -> None:
         """A device that a guest has was unbound from pciback: it leaves the guest's bus without a word."""
@@ -121,9 +132,9 @@ class Dom0Kernel(Kernel):
             backend.bus.remove(device)
 
     def _unbind(self, text: str) -> None:
-        for node in self.backends:
-            if self._name(node) == text:
-                self._events.put_nowait((self.unregister, node))
+        for node, backend in self.backends.items():
+            if self._name(node) == text and backend.bound:
+                self._events.put_nowait((self._unbind_driver, node))
                 return
         raise refuse(errno.ENODEV)
 
