@@ -13,20 +13,23 @@ from xenlab import kernel, machine
 if TYPE_CHECKING:
     from xenlab.host import Host
 
-# rw: update-grub says ro, which some start-up scripts of the distribution would change and the lab's do not.
 DEFAULTS = f"""GRUB_DISTRIBUTOR=Debian
 GRUB_DEFAULT="Debian GNU/Linux, with Xen hypervisor"
 GRUB_TIMEOUT=0
 GRUB_TERMINAL=serial
 GRUB_SERIAL_COMMAND="serial --unit=0 --speed=115200"
-GRUB_CMDLINE_LINUX="{machine.DOM0_OPTIONS} rw"
+GRUB_CMDLINE_LINUX="{machine.DOM0_OPTIONS}"
 GRUB_CMDLINE_XEN="{machine.XEN_OPTIONS}"
 """
+
+# Like Debian's, this kernel gets an initramfs; the lab's finds the disk with any kernel.
+INITRAMFS = "cd /boot && for kernel in vmlinuz-*-pciback; do cp lab/initrd initrd.img-${kernel#vmlinuz-}; done"
 
 
 def install(host: Host, say: Callable[[str], None], timeout: float) -> None:
     """Install that kernel and GRUB's tools in dom0, and boot it."""
     host.unpack(kernel.build(say))
+    host.run(INITRAMFS)
     say(f"host {host.name} gets its kernel and GRUB's tools, and reboots")
     host.run("apt-get update -qq && apt-get install -qq --no-install-recommends grub2-common", timeout=timeout)
     host.run("cat > /etc/default/grub", stdin=DEFAULTS)
