@@ -22,16 +22,17 @@ GRUB_CMDLINE_LINUX="{machine.DOM0_OPTIONS}"
 GRUB_CMDLINE_XEN="{machine.XEN_OPTIONS}"
 """
 
-# Like Debian's, this kernel gets an initramfs; the lab's finds the disk with any kernel.
+# Like Debian's, this kernel gets an initramfs; the lab's finds the disk with any kernel. Not before all packages are
+# installed: a trigger of theirs would make it anew.
 INITRAMFS = "cd /boot && for kernel in vmlinuz-*-pciback; do cp lab/initrd initrd.img-${kernel#vmlinuz-}; done"
 
 
 def install(host: Host, say: Callable[[str], None], timeout: float) -> None:
     """Install that kernel and GRUB's tools in dom0, and boot it."""
     host.unpack(kernel.build(say))
-    host.run(INITRAMFS)
     say(f"host {host.name} gets its kernel and GRUB's tools, and reboots")
     host.run("apt-get update -qq && apt-get install -qq --no-install-recommends grub2-common", timeout=timeout)
+    host.run(INITRAMFS)
     host.run("cat > /etc/default/grub", stdin=DEFAULTS)
     host.run("mkdir -p /boot/grub && update-grub", timeout=timeout)
     host.reboot(timeout=timeout)
