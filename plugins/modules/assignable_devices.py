@@ -125,8 +125,9 @@ notes:
     mainboard (V(mainboard)), a disk on it is in use (V(disk)), a network interface on it is up and has an address,
     the default route or something above it (V(network)), it carries the console (V(console)), it has virtual
     functions (V(virtual-functions)), it shares a page of memory or an interrupt line with a device that stays
-    (V(shared-page), V(shared-interrupt)), Xen says that it belongs together with one that stays (V(group)), or a switch
-    without ACS lets one reach the other (V(acs)).
+    (V(shared-page), V(shared-interrupt)), Xen says that it belongs together with one that stays (V(group)), a switch
+    without ACS lets one reach the other (V(acs)), or firmware keeps it and others at the same memory
+    (V(reserved-memory)).
     With O(require_reset) also if it cannot be reset (V(no-reset)).
   - A shared interrupt line is only warned about if the device has MSI or MSI-X, which keep the line silent.
   - Without O(persistent=true), devices are held until the host reboots. After a reboot run the play again in any

@@ -171,6 +171,13 @@ devices:
       type: str
       choices: ["on", "off", absent, unknown]
       sample: "on"
+    reserved_memory:
+      description:
+        - Memory that firmware keeps it at (RMRR in ACPI's table DMAR, which Intel's IOMMUs come with), first and last
+          byte. What others share is among RV(devices[].refusals).
+      type: list
+      elements: str
+      sample: ["0x7b800000-0x7bffffff"]
     physfn:
       description: Physical function of a virtual function.
       type: str

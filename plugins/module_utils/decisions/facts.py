@@ -52,6 +52,7 @@ def _device(device: PciDevice, remembered: Remembered) -> Facts:
         "reset_methods": list(device.reset_methods),
         "message_interrupts": device.message_interrupts,
         "acs": device.acs.value,
+        "reserved_memory": [str(region) for region in device.reserved_memory],
         "answers": device.answers,
         "physfn": _text(device.physfn),
         "vf_index": device.vf_index,

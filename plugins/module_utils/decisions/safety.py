@@ -44,6 +44,7 @@ class Check(Enum):
     SHARED_INTERRUPT = "shared-interrupt"
     GROUP = "group"
     ACS = "acs"
+    RESERVED_MEMORY = "reserved-memory"
     DEAD = "dead"
     PERMISSIVE = "permissive"
 
@@ -179,6 +180,7 @@ def ties(
         )
         found.refusals.append(Refusal(sbdf, Check.GROUP, text))
     _way_past_iommu(topology, sbdf, apart, found)
+    _reserved_memory_tie(device, found)
     if not device.reset_methods:
         _reset_tie(topology, device, require_reset, found)
     return found
@@ -254,6 +256,23 @@ def _way_past_iommu(topology: Topology, sbdf: Sbdf, apart: Collection[Sbdf], fou
             " itself keeps one from reaching the other past the IOMMU"
         )
         found.warnings.append(Refusal(sbdf, Check.ACS, text))
+
+
+def _reserved_memory_tie(device: PciDevice, found: Ties) -> None:
+    """Xen keeps such regions within reach of the device, whoever owns it, and refuses those that several share unless
+    the guest's configuration relaxes that (intel_iommu_assign_device)."""
+    for region in device.reserved_memory:
+        kept = f"firmware keeps {device.sbdf} at memory {region} (RMRR)"
+        others = ", ".join(region.others_than(device.path))
+        if others:
+            text = (
+                f"{kept}, and {others} too: one can reach the other through it, and Xen gives it to a guest only with"
+                " rdm_policy=relaxed in the guest's configuration"
+            )
+            found.refusals.append(Refusal(device.sbdf, Check.RESERVED_MEMORY, text))
+        else:
+            text = f"{kept} and may go on using it there, whoever has it; the firmware's settings may end that"
+            found.warnings.append(Refusal(device.sbdf, Check.RESERVED_MEMORY, text))
 
 
 def _reset_tie(topology: Topology, device: PciDevice, required: bool, found: Ties) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from ..model.host import BlockUse, NetInterface, PciDevice, Resource
 from ..values.address import AddressError, Sbdf
+from ..values.reserved_memory import ReservedMemory
 from .config_space import ConfigSpace
 
 _VIRTFN = re.compile(r"virtfn(\d+)")
@@ -39,12 +40,14 @@ class Surroundings:
     pciback_slots: Mapping[Sbdf, int] = field(default_factory=dict)
     pciback_slots_cut: bool = False
     permissive: frozenset[Sbdf] = frozenset()
+    reserved_memory: tuple[ReservedMemory, ...] = ()
 
 
 def read_device(directory: str, sbdf: Sbdf, around: Surroundings) -> PciDevice:
     """One function from its real directory (links resolved). Raises OSError if it is gone or we may not read it."""
     names = set(os.listdir(directory))
     way = _way(directory)
+    path = "/".join([directory.split("/")[-len(way) - 1].removeprefix("pci"), *(_place(one) for one in way)])
     boot_vga = "boot_vga" in names and read_text(f"{directory}/boot_vga") == "1"
     with open_config(directory) as config:
         return PciDevice(
@@ -71,7 +74,7 @@ def read_device(directory: str, sbdf: Sbdf, around: Surroundings) -> PciDevice:
             config=config.flags(),
             net=tuple(around.nets.get(sbdf, ())),
             block=tuple(around.blocks.get(sbdf, ())),
-            path="/".join([directory.split("/")[-len(way) - 1].removeprefix("pci"), *(_place(one) for one in way)]),
+            path=path,
             slot=around.slot_names.get(sbdf.host_slot),
             label=(read_text(f"{directory}/label") or None) if "label" in names else None,
             parent=way[-2] if len(way) > 1 else None,
@@ -83,6 +86,7 @@ def read_device(directory: str, sbdf: Sbdf, around: Surroundings) -> PciDevice:
             port_type=config.port_type(),
             acs=config.acs(),
             pciback_slots=around.pciback_slots.get(sbdf, None if around.pciback_slots_cut else 0),
+            reserved_memory=tuple(one for one in around.reserved_memory if one.concerns(path)),
         )
 
 

@@ -34,6 +34,7 @@ from .device_files import (
     virtual_functions,
 )
 from .disk_usage import BlockGraph
+from .firmware_tables import reserved_memory
 from .network_usage import NetGraph
 
 PCIBACK = "pciback"
@@ -274,6 +275,7 @@ class Sysfs:
             pciback_slots=slots,
             pciback_slots_cut=sum(slots.values()) >= _PAGE_OF_ADDRESSES,
             permissive=frozenset(self._listed_by_pciback("permissive")),
+            reserved_memory=reserved_memory(self.root),
         )
 
     def _slot_names(self) -> dict[tuple[int, int, int], str]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from ..values.address import Sbdf
+from ..values.reserved_memory import ReservedMemory
 from .backend import Backend
 from .device_model import DeviceModel
 from .domain_config import Creation
@@ -99,6 +100,7 @@ class PciDevice:
     `message_interrupts`: it can do without one. `consoles` says how the host's console depends on it.
     `pciback_slots` is how often pciback's list names it, None where the list is cut. `port_type` is PCI Express' own
     number for what it is, None for conventional PCI. `answers` is False for a device that is broken or without power.
+    `reserved_memory` is what firmware keeps it at.
     """
 
     sbdf: Sbdf
@@ -137,6 +139,7 @@ class PciDevice:
     port_type: int | None = None
     acs: Acs = Acs.UNKNOWN
     answers: bool = True
+    reserved_memory: tuple[ReservedMemory, ...] = ()
 
     @property
     def is_bridge(self) -> bool:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Gives the tests of HVM guests a host on which these can run."""
+"""Gives tests a host that is not that of the others: one for HVM guests, one whose kernel has pciback built in."""
 
 from __future__ import annotations
 
@@ -14,6 +14,13 @@ from xenlab import Host
 
 @pytest.fixture(scope="session")
 def hvm_host(request: pytest.FixtureRequest) -> Iterator[Host]:
-    """A host as `lab boot --hvm` makes it: not that of the other tests. With --lab-host, that one must be so."""
+    """A host as `lab boot --hvm` makes it. With --lab-host, that one must be so."""
     with Host.borrowed(request.config.getoption("--lab-host"), "hvm", hvm=True) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def built_in_host(request: pytest.FixtureRequest) -> Iterator[Host]:
+    """A host as `lab boot --pciback-built-in` makes it. With --lab-host, that one must be so."""
+    with Host.borrowed(request.config.getoption("--lab-host"), "built-in", pciback_built_in=True) as running:
         yield running

@@ -49,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     boot.add_argument("name", nargs="?", default=DEFAULT_NAME)
     boot.add_argument("--timeout", type=float, default=600, metavar="SECONDS")
     boot.add_argument("--hvm", action="store_true", help="HVM guests are to run there, see start-guest")
+    boot.add_argument("--pciback-built-in", action="store_true", help="into the kernel of dom0, which GRUB boots")
     run = command("run", _run, "run a command in dom0")
     run.add_argument("name")
     run.add_argument("words", nargs="+", metavar="-- COMMAND")
@@ -82,7 +83,13 @@ def _build(_options: argparse.Namespace) -> int:
 
 def _boot(options: argparse.Namespace) -> int:
     began = time.monotonic()
-    host = Host.boot(options.name, timeout=options.timeout, say=say, hvm=options.hvm)
+    host = Host.boot(
+        options.name,
+        timeout=options.timeout,
+        say=say,
+        hvm=options.hvm,
+        pciback_built_in=options.pciback_built_in,
+    )
     say(f"host {host.name} is ready after {time.monotonic() - began:.0f} s")
     print(host.ssh_command)
     return 0

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from xenlab import image, logs, machine, machine_needs, places, qmp, ssh, topology
+from xenlab import built_in, image, logs, machine, machine_needs, places, qmp, ssh, topology
 from xenlab.errors import LabError
 from xenlab.guests import Guest
 
@@ -35,9 +35,20 @@ class Host:
     directory: Path
 
     @classmethod
-    def boot(cls, name: str, *, timeout: float = 600, say: Callable[[str], None] = quiet, hvm: bool = False) -> Host:
-        """Start a host and wait (seconds) until dom0 answers and all guests report; `hvm`: HVM ones may be started."""
-        machine_needs.require(machine_needs.RUN)
+    def boot(
+        cls,
+        name: str,
+        *,
+        timeout: float = 600,
+        say: Callable[[str], None] = quiet,
+        hvm: bool = False,
+        pciback_built_in: bool = False,
+    ) -> Host:
+        """Start a host and wait (seconds) until dom0 answers and all guests report.
+
+        `hvm`: HVM ones may be started. `pciback_built_in`: into dom0's kernel, and GRUB boots it.
+        """
+        machine_needs.require(machine_needs.RUN | (machine_needs.RUN_GRUB if pciback_built_in else {}))
         host = cls(name, places.host(name))
         host._refuse_if_running()
         files = image.build(say)
@@ -50,13 +61,15 @@ class Host:
             ssh.configure(host.directory, port)
             host._state.write_text(json.dumps({"port": port, "started": time.time()}))
             try:
-                machine.start(host.directory, files, port, hvm)
+                machine.start(host.directory, files, port, hvm, grub=pciback_built_in)
             except BaseException:
                 host._clean()
                 raise
         say(f"host {name} boots; its console: {host.serial_log}")
         try:
             host._wait_until_ready(time.monotonic() + timeout)
+            if pciback_built_in:
+                built_in.install(host, say, timeout)
         except BaseException:
             # What it wrote last tells why: keep that, and nothing else.
             last = [line for line in host.console_lines() if line.strip()][-25:]
@@ -77,12 +90,14 @@ class Host:
 
     @classmethod
     @contextmanager
-    def borrowed(cls, name: str | None, purpose: str, *, hvm: bool = False) -> Iterator[Host]:
+    def borrowed(
+        cls, name: str | None, purpose: str, *, hvm: bool = False, pciback_built_in: bool = False
+    ) -> Iterator[Host]:
         """The running host of that name, left running; without a name, one for this purpose, stopped afterwards."""
         if name:
             yield cls.get(name)
             return
-        booted = cls.boot(f"{purpose}-{os.getpid()}", hvm=hvm)
+        booted = cls.boot(f"{purpose}-{os.getpid()}", hvm=hvm, pciback_built_in=pciback_built_in)
         try:
             yield booted
         finally:
@@ -120,6 +135,10 @@ class Host:
     ) -> ssh.Result:
         """Run a command in dom0 (text: for its shell; words: quoted); CommandFailed on any status but 0 if `check`."""
         return ssh.run(self.directory, words, timeout=timeout, check=check, stdin=stdin)
+
+    def unpack(self, tarball: Path, directory: str = "/", *, timeout: float = 600) -> None:
+        """Unpack a compressed tarball of this machine in dom0."""
+        ssh.send(self.directory, tarball, ["tar", "--extract", "--gzip", "--directory", directory], timeout=timeout)
 
     def guest(self, name: str) -> Guest:
         """The guest of that name."""

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import io
 import os
@@ -13,12 +12,12 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from xenlab import apt, disks, machine_needs, places
+from xenlab.build_lock import only_builder
 from xenlab.errors import LabError
 from xenlab.topology import NVMES, SRIOV_NVME
 
@@ -73,7 +72,7 @@ def build(say: Callable[[str], None]) -> Image:
     cache = places.cache()
     cache.mkdir(parents=True, exist_ok=True)
     wanted = cache / digest()
-    with _only_builder(cache / "lock", say):
+    with only_builder(cache / "lock", say):
         if wanted.is_dir():
             os.utime(wanted)  # the last use
             return Image(wanted)
@@ -205,14 +204,3 @@ def _add(tar: tarfile.TarFile, name: str, content: bytes, mode: int) -> None:
     entry = tarfile.TarInfo(name)
     entry.mode, entry.size = mode, len(content)
     tar.addfile(entry, io.BytesIO(content))
-
-
-@contextmanager
-def _only_builder(lock: Path, say: Callable[[str], None]) -> Iterator[None]:
-    with lock.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say("waiting for another build")
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield

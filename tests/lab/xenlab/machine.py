@@ -14,7 +14,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from xenlab import topology
+from xenlab import boot_loader, topology
 from xenlab.errors import LabError
 from xenlab.image import Image
 
@@ -41,10 +41,10 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def start(directory: Path, image: Image, port: int, hvm: bool = False) -> None:
+def start(directory: Path, image: Image, port: int, hvm: bool = False, grub: bool = False) -> None:
     """Start QEMU in the background, its files in `directory`. LabError with QEMU's own words if it does not start.
 
-    `hvm`: HVM guests are to run there.
+    `hvm`: HVM guests are to run there. `grub`: what boots is up to the disk.
     """
     command = [
         "qemu-system-x86_64",
@@ -54,7 +54,7 @@ def start(directory: Path, image: Image, port: int, hvm: bool = False) -> None:
         "-pidfile",
         str(directory / PID),
         *_machine(directory, hvm),
-        *_boot(image),
+        *(_boot_by_grub(directory) if grub else _boot(image)),
         *_own_devices(image, port),
         *_devices(image),
     ]
@@ -112,6 +112,10 @@ def _boot(image: Image) -> Iterator[str]:
     # Multiboot: the hypervisor is QEMU's "kernel", its modules are the "initrd", commas in between.
     modules = f"{image.kernel} {DOM0_OPTIONS},{image.initrd}"
     yield from ("-kernel", str(image.xen), "-append", XEN_OPTIONS, "-initrd", modules)
+
+
+def _boot_by_grub(directory: Path) -> Iterator[str]:
+    yield from ("-kernel", str(boot_loader.make(directory, XEN_OPTIONS, DOM0_OPTIONS)))
 
 
 def _own_devices(image: Image, port: int) -> Iterator[str]:

@@ -14,12 +14,21 @@ from xenlab.errors import LabError
 
 LAB = Path(__file__).resolve().parent.parent
 RECIPE = LAB / "image"
+KERNEL_CONFIG = LAB / "kernel" / "config"
 
 
 def cache() -> Path:
     """Images: kept, and safe to delete."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "xen-pci-lab"
+    return _caches() / "xen-pci-lab"
+
+
+def kernels() -> Path:
+    """Kernels that the lab built itself: kept, and safe to delete."""
+    return _caches() / "xen-pci-lab-kernels"
+
+
+def _caches() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 
 
 def hosts() -> Path:

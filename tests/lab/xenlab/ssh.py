@@ -89,6 +89,18 @@ def run(
     return Result(done.returncode, done.stdout, done.stderr)
 
 
+def send(directory: Path, file: Path, words: str | Sequence[str], *, timeout: float) -> None:
+    """Run a command in dom0 that reads this file as its input."""
+    text = shell_words(words)
+    with file.open("rb") as content:
+        done = subprocess.run(
+            [*command(directory), text], stdin=content, capture_output=True, timeout=timeout, check=False
+        )
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip()
+        raise CommandFailed(f"host {directory.name}: `{text}` ended with {done.returncode}: {said}")
+
+
 def interact(directory: Path, words: str | Sequence[str]) -> int:
     """Run a command in dom0 with the caller's own input and output; its exit status."""
     return subprocess.run([*command(directory), shell_words(words)], check=False).returncode

@@ -239,6 +239,22 @@ def test_what_a_switch_without_acs_ties_goes_together_or_with_a_reason(server: S
     assert not server.run("domain_devices", domains=only, catalogue=catalogue).get("failed")
 
 
+def test_memory_that_firmware_keeps_devices_at_is_told_and_refused_if_shared(server: Server) -> None:
+    own, shared = "7b800000-7bffffff", "e0000-effff"
+    server.boot(
+        **{NVME[5:]: {"reserved": [own]}, NIC[5:]: {"reserved": [shared]}, OTHER_NIC[5:]: {"reserved": [shared]}}
+    )
+    taken = server.assign(NVME)
+    assert not taken.get("failed"), taken
+    assert f"firmware keeps {NVME} at memory 0x7b800000-0x7bffffff" in str(taken["warnings"])
+    refused = server.assign(NIC)
+    assert refused["failed"] and "(reserved-memory: may be waived)" in refused["msg"]
+    facts = server.facts(NIC)
+    assert facts["reserved_memory"] == ["0xe0000-0xeffff"] and not facts["free"]
+    catalogue = {"uplink": {"address": NIC, "waive": {"reserved-memory": "the guest has rdm_policy=relaxed"}}}
+    assert not server.assign("uplink", catalogue=catalogue).get("failed")
+
+
 def test_functions_of_one_card_without_acs_cause_one_warning(server: Server) -> None:
     result = server.assign("0000:00:08.0")
     assert [str(one) for one in result["warnings"] if "without ACS only the card itself keeps" in str(one)]

@@ -83,6 +83,7 @@ class Facts:
     mounted: str = ""
     up: bool = False
     boot_vga: bool = False
+    reserved: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(eq=False)

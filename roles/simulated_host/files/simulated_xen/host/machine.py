@@ -22,7 +22,10 @@ from .device import Address, Apertures, Device, Facts, serial_bytes, serial_from
 from .models import MODELS
 
 SHIPPED = Path(__file__).resolve().parent.parent / "machines"
-_DEVICE_KEYS = {"at", "model", "bus", "numvfs", "numa", "mac", "serial", "name", "mounted", "up", "boot_vga", "segment"}
+_DEVICE_KEYS = {
+    *("at", "model", "bus", "numvfs", "numa", "mac", "serial", "name", "mounted", "up", "boot_vga", "segment"),
+    "reserved",
+}
 _MACHINE_KEYS = {"name", "linux", "xen", "iommu", "hidden", "passthrough", "cpus_per_node", "devices", "domains"}
 
 
@@ -123,6 +126,7 @@ def _device(machine: Machine, address: Address, entry: dict[str, Any], multifunc
         mounted=str(entry.get("mounted", "")),
         up=bool(entry.get("up", False)),
         boot_vga=bool(entry.get("boot_vga", False)),
+        reserved=tuple(_region(text) for text in entry.get("reserved", ())),
     )
     number = serial_from_mac(facts.mac) if facts.mac else ""
     capabilities = config_space.Capabilities(
@@ -147,6 +151,12 @@ def _device(machine: Machine, address: Address, entry: dict[str, Any], multifunc
         irq=16 + (address.bus * 4 + address.slot + address.function) % 8 if not model.bridge else 0,
         resets=list(model.resets),
     )
+
+
+def _region(text: str) -> tuple[int, int]:
+    """``7b800000-7bffffff``, the first and the last byte."""
+    first, _dash, last = text.partition("-")
+    return int(first, 16), int(last, 16)
 
 
 def _vf_layout(address: Address, total: int, vf_model: str) -> Any:

@@ -9,6 +9,7 @@ import errno
 import os
 from typing import Callable
 
+from . import firmware
 from .bus import PCIBACK, PciBus, refuse
 from .device import Address, Device
 from .files import READ_ONLY, READ_WRITE, WRITE_ONLY, Files
@@ -115,7 +116,9 @@ class Sysfs:
         for node in nodes:
             texts[f"devices/system/node/node{node}/cpulist"] = self._cpulist(node)
         texts["devices/system/node/online"] = f"0-{nodes[-1]}" if nodes[-1] else "0"
-        for path, value in texts.items():
+        regions = firmware.reserved(self._bus.devices.values())
+        contents: dict[str, str | bytes] = {**texts, f"firmware/acpi/tables/{firmware.NAME}": firmware.table(regions)}
+        for path, value in contents.items():
             self._files.directory(os.path.dirname(path))
             self._files.attribute(path, value)
 

@@ -33,6 +33,7 @@ from ansible_collections.xen.pci.plugins.module_utils.model.topology import Topo
 from ansible_collections.xen.pci.plugins.module_utils.model.usage import NetworkUse
 from ansible_collections.xen.pci.plugins.module_utils.values.address import Sbdf
 from ansible_collections.xen.pci.plugins.module_utils.values.catalogue import parse_catalogue
+from ansible_collections.xen.pci.plugins.module_utils.values.reserved_memory import ReservedMemory
 
 ROUTED = NetworkUse(
     networks={"eth7": ("10.0.7.0/24",)}, default_route=frozenset({"xenbr0"}), connection=frozenset({"eth1"})
@@ -237,6 +238,22 @@ def test_a_device_that_does_not_answer_is_refused_whoever_wants_it() -> None:
     (refusal,) = ties(topology(A={"answers": False}, B={}), A, ()).refusals
     assert (refusal.check, refusal.waivable) == (Check.DEAD, False)
     assert "all ones" in str(refusal)
+
+
+def test_reserved_memory_is_warned_about_and_refused_if_others_share_it() -> None:
+    way = "0000:00/1c.0/00.0"
+    own, shared = (
+        ReservedMemory(0x7B800000, 0x7BFFFFFF, (way,)),
+        ReservedMemory(0xE0000, 0xEFFFF, (way, "0000:00/14.0")),
+    )
+    alone = ties(topology(A={"path": way, "reserved_memory": (own,)}), A, ())
+    assert alone.refusals == []
+    assert [one.check for one in alone.warnings] == [Check.RESERVED_MEMORY]
+    assert f"firmware keeps {A} at memory 0x7b800000-0x7bffffff" in alone.warnings[0].reason
+    both = ties(topology(A={"path": way, "reserved_memory": (own, shared)}), A, ())
+    assert [one.check for one in both.refusals] == [Check.RESERVED_MEMORY]
+    assert "0xe0000-0xeffff (RMRR), and 0000:00/14.0 too" in str(both.refusals[0])
+    assert judge(both.refusals, {"reserved-memory": "firmware no longer uses it"}, both.warnings).warnings == ()
 
 
 def test_functions_of_one_card_without_acs_are_warned_about() -> None:

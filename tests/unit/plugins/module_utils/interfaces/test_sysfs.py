@@ -15,6 +15,8 @@ import pytest
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.sysfs import Sysfs, SysfsError
 from ansible_collections.xen.pci.plugins.module_utils.model.host import Acs, ConfigFlags, Resource
 from ansible_collections.xen.pci.plugins.module_utils.values.address import Sbdf
+from ansible_collections.xen.pci.plugins.module_utils.values.reserved_memory import ReservedMemory
+from simulated_xen.host.firmware import Reserved, table
 
 NIC = Sbdf.parse("0000:03:00.0")
 PORT = Sbdf.parse("0000:00:02.0")
@@ -103,6 +105,18 @@ def test_a_device_is_read_with_all_its_facts(tree: Tree) -> None:
     assert [window.is_io_ports for window in device.resources] == [False, True]
     assert (device.interrupt_pin, device.message_interrupts) == (1, True)
     assert (device.path, device.slot, device.label, device.parent) == ("0000:00/00.0", None, None, None)
+
+
+@pytest.mark.parametrize("name", ["DMAR", "RMAD", "XMAR"])
+def test_reserved_memory_is_that_of_the_functions_on_its_way(tree: Tree, name: str) -> None:
+    tree.device(PORT)
+    tree.device(NIC, under=f"{PORT}/")
+    file = tree.root / "firmware/acpi/tables" / name
+    file.parent.mkdir(parents=True)
+    file.write_bytes(table([Reserved(0xE0000, 0xEFFFF, [(0, [(2, 0), (0, 0)])])]))
+    devices = Sysfs(tree.root).devices()
+    assert devices[NIC].reserved_memory == (ReservedMemory(0xE0000, 0xEFFFF, ("0000:00/02.0/00.0",)),)
+    assert devices[PORT].reserved_memory == ()
 
 
 def test_virtual_functions_and_their_parent_point_to_each_other(tree: Tree) -> None:
