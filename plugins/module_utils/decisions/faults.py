@@ -51,7 +51,11 @@ class Fault(Enum):
     )
     UNFINISHED_CLOSE = "unfinished_close", Recipe.DISSOLVE, "a closed connection was never removed"
     UNANSWERED_CLOSE = "unanswered_close", Recipe.REOPEN, "the guest does not answer; see whether it is paused or hung"
-    CLOSED_CONNECTION = "closed_connection", Recipe.RECREATE, "the guest or pciback has closed the connection"
+    CLOSED_CONNECTION = (
+        "closed_connection",
+        Recipe.RECREATE,
+        "the guest or pciback has closed the connection; a guest does so when it shuts down, too",
+    )
     UNFINISHED_REMOVAL = "unfinished_removal", Recipe.FORGET_ENTRIES, "the guest has let go, the entries were left"
     UNEXPORTED_ENTRY = "unexported_entry", Recipe.FORGET_ENTRIES, "pciback never saw the entry"
     DISORDERED_ENTRIES = "disordered_entries", Recipe.PUT_IN_ORDER, "xl crashes on holes, pciback fails on them"
