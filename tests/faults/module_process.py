@@ -134,10 +134,12 @@ def run(module: str, parameters: dict[str, Any], check: bool, points: Points) ->
 def act(steps: list[list[Any]]) -> dict[str, Any]:
     """Somebody else's hands: xenstore (write, remove), Xen (assign, deassign) and sysfs (unbind, bind, permissive).
 
-    `until PATH VALUE` waits for a node, `until_unused DEVICE` for its driver in a guest to have let it go, and
-    `pause DOMID` then stops a guest before it gets further, on real Xen only.
+    `until PATH VALUE` waits for a node, `until_touched DEVICE` for a guest's driver to switch
+    something in its configuration space, and `pause DOMID` stops a guest before it gets further, on real Xen only.
     """
     with open_outside() as outside:
+        flags = outside.sysfs.config_flags
+        before = {words[0]: flags(Sbdf.parse(words[0])) for what, *words in steps if what == "until_touched"}
         for what, *words in steps:
             if what in ("write", "remove"):
                 getattr(outside.store, what)(*words)
@@ -145,9 +147,8 @@ def act(steps: list[list[Any]]) -> dict[str, Any]:
                 getattr(outside.hypervisor, what)(int(words[0]), Sbdf.parse(words[1]))
             elif what == "until":
                 _until(functools.partial(outside.store.read, words[0]), words[1], words[0])
-            elif what == "until_unused":
-                flags = functools.partial(outside.sysfs.config_flags, Sbdf.parse(words[0]))
-                _until(lambda flags=flags: flags().driver_is_active, False, f"use of {words[0]}")
+            elif what == "until_touched":
+                _until(lambda name=words[0]: flags(Sbdf.parse(name)) != before[name], True, f"touch of {words[0]}")
             elif what == "pause":
                 hypervisor._check(_pause(int(words[0])), f"pause domain {words[0]}")
             else:

@@ -163,11 +163,14 @@ def quarantine_lost(lab: Ward) -> None:
 
 
 def answered_late(lab: Ward) -> None:
-    """A toolstack takes its request back without a look at the guest, which has let go of one device of two by then."""
+    """A toolstack takes its request back without a look at the guest, whose driver is letting go of the device by then.
+
+    The driver of an idle NIC wakes it up for that, that of a busy one switches it off: either shows.
+    """
     begin = [("write", lab.back(f"state-{index}"), "5") for index in (0, 1)]
     undo = [("write", lab.back(f"state-{index}"), "3") for index in (0, 1)]
     request, withdrawal = (("write", lab.back("state"), state) for state in "74")
-    lab.act(*begin, request, ("until_unused", A), withdrawal, *undo, ("until", lab.front("state"), "7"))
+    lab.act(*begin, request, ("until_touched", A), withdrawal, *undo, ("until", lab.front("state"), "7"))
 
 
 def unconfigured(lab: Ward) -> None:
@@ -339,12 +342,11 @@ def test_a_device_that_pciback_holds_for_nobody(lab: Ward, happened: Callable[[s
         assert not repaired.get("failed") and names(repaired["left"]) == ["leaked_hold"], repaired
         happened("; ".join(repaired["actions"]))
         assert not lab.modules.devices({"g2": [A, E]}).get("failed")
-        assert lab.wrong({"g1": [], "g2": [A, E]}) == []
+        assert lab.wrong({"g2": [A, E]}) == []
         assert lab.modules.repair(check=True)["findings"] == []
         assert not lab.modules.devices({"g2": []}).get("failed")
-    except BaseException:
+    finally:  # what g1 may map of the device, nothing tells any more
         lab.renew("g1", "g2")
-        raise
 
 
 def test_a_pci_error_that_the_guest_cannot_handle(lab: Ward, happened: Callable[[str], None]) -> None:
