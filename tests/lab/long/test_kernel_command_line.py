@@ -65,7 +65,7 @@ def test_grubs_entries_for_xen_carry_the_option(built_in_host: Host) -> None:
 
 def test_after_a_reboot_pciback_has_them_before_their_drivers(built_in_host: Host) -> None:
     host = built_in_host
-    host.reboot()
+    host.reboot(timeout=1200)
     assert OPTION in host.run("cat /proc/cmdline").stdout
     for part in KEPT:
         assert driver_in_dom0(host, part.bdf) == "pciback"
@@ -101,7 +101,7 @@ def test_release_takes_the_option_away(built_in_host: Host) -> None:
 
 def test_after_another_reboot_they_are_the_hosts(built_in_host: Host) -> None:
     host = built_in_host
-    host.reboot()
+    host.reboot(timeout=1200)
     assert "hide=" not in host.run("cat /proc/cmdline").stdout
     for part in (*KEPT, *OTHERS):
         assert driver_in_dom0(host, part.bdf) == part.driver
