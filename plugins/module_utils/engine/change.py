@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..decisions.plan import DomainPlan
 from ..interfaces.hypervisor import HypervisorError
@@ -148,12 +148,17 @@ class Change:
         lines_in_use = self._lines_in_use()
         problems, free = [], []
         for address in reversed(devices):
-            refused = self._revoke(self._devices[address], lines_in_use) if address in self._devices else []
+            refused = self._revoke(self._released(address), lines_in_use) if address in self._devices else []
             problems += refused
             if not refused:  # the marker is all that shows later where rights are left
                 free.append(address)
         self._forget_holder(free)
         return problems
+
+    def _released(self, address: Sbdf) -> PciDevice:
+        """A device that its guest has let go: if a message interrupt hid its line, that shows again."""
+        device = self._devices[address]
+        return device if device.irq else replace(device, irq=self.outside.sysfs.interrupt_line(address))
 
     def _revoke(self, device: PciDevice, lines_in_use: set[int]) -> list[str]:
         keep_irq, stub = device.irq in lines_in_use, self.plan.domain.stub

@@ -12,6 +12,7 @@ from ..interfaces.guest_disks import disks_of_guests
 from ..interfaces.hypervisor import Hypervisor
 from ..interfaces.libxl import MARKERS, parse_marker_key
 from ..interfaces.libxl_config import ConfigError, read_config
+from ..interfaces.notes import noted_rights
 from ..interfaces.qmp import bus_of
 from ..interfaces.sysfs import Sysfs
 from ..interfaces.xenstore import Transaction, XenStore
@@ -28,7 +29,7 @@ _QEMU = "qemu_xen"
 
 def observe(store: XenStore, sysfs: Sysfs, hypervisor: Hypervisor) -> Host:
     """All devices and domains of this host. Raises the errors of the three sources."""
-    devices = sysfs.devices(disks_of_guests(store))
+    devices = _with_lines(store, sysfs.devices(disks_of_guests(store)))
     domids = _numbers(store.list("/local/domain")) - {0}
     connections = _numbers(store.list(_BACKENDS))
     backends = {domid: backend for domid in connections if (backend := read_backend(store, domid)) is not None}
@@ -47,6 +48,14 @@ def observe(store: XenStore, sysfs: Sysfs, hypervisor: Hypervisor) -> Host:
         xen_owners=owners,
         kernel=sysfs.kernel(),
     )
+
+
+def _with_lines(store: XenStore, devices: Mapping[Sbdf, PciDevice]) -> dict[Sbdf, PciDevice]:
+    """The devices; where a guest uses message interrupts, with the line that was noted when it got the device."""
+    return {
+        sbdf: replace(device, irq=noted_rights(store, sbdf)[0]) if device.in_pciback and not device.irq else device
+        for sbdf, device in devices.items()
+    }
 
 
 def read_backend(requests: XenStore | Transaction, domid: int) -> Backend | None:

@@ -61,7 +61,7 @@ def read_device(directory: str, sbdf: Sbdf, around: Surroundings) -> PciDevice:
             modalias=read_text(f"{directory}/modalias") or "",
             driver=link_name(f"{directory}/driver") if "driver" in names else None,
             numa_node=_integer(f"{directory}/numa_node", -1),
-            irq=_integer(f"{directory}/irq", 0),
+            irq=interrupt_line(directory),
             header_type=config.header_type(),
             serial=config.serial_number(),
             nvme_serial=_nvme_serial(directory) if "nvme" in names else None,
@@ -88,6 +88,15 @@ def read_device(directory: str, sbdf: Sbdf, around: Surroundings) -> PciDevice:
             pciback_slots=around.pciback_slots.get(sbdf, None if around.pciback_slots_cut else 0),
             reserved_memory=tuple(one for one in around.reserved_memory if one.concerns(path)),
         )
+
+
+def interrupt_line(directory: str) -> int:
+    """The function's interrupt line; 0 if it has none, or if Linux shows the number of its message interrupt instead.
+
+    It does so while the function uses MSI (irq_show in drivers/pci/pci-sysfs.c), also for a guest.
+    """
+    shown = _integer(f"{directory}/irq", 0)
+    return 0 if os.path.exists(f"{directory}/msi_irqs/{shown}") else shown
 
 
 @contextlib.contextmanager

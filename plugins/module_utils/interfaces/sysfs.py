@@ -25,6 +25,7 @@ from .config_space import ConfigSpace
 from .consoles import consoles
 from .device_files import (
     Surroundings,
+    interrupt_line,
     link_name,
     link_target,
     list_names,
@@ -150,6 +151,10 @@ class Sysfs:
         """What a driver has switched on in the device, from dom0's view. Raises SysfsError if it is gone."""
         with self._config(sbdf) as config:
             return config.flags()
+
+    def interrupt_line(self, sbdf: Sbdf) -> int:
+        """Its interrupt line as it can be told now, else 0."""
+        return interrupt_line(str(self._directory(sbdf)))
 
     def answers(self, sbdf: Sbdf) -> bool:
         """Whether the device answers at all. Raises SysfsError if it is gone."""

@@ -74,6 +74,16 @@ def tree(tmp_path: Path) -> Tree:
     return Tree(tmp_path)
 
 
+def test_the_number_of_a_message_interrupt_is_not_taken_for_the_line(tree: Tree) -> None:
+    path = tree.device(NIC, irq="68")
+    tree.write(f"{path}/msi_irqs/68", "msi")
+    sysfs = Sysfs(tree.root)
+    assert sysfs.devices()[NIC].irq == sysfs.interrupt_line(NIC) == 0
+    # With MSI-X Linux goes on to show the line; without either there is no such directory.
+    tree.write(f"{path}/irq", "17")
+    assert sysfs.devices()[NIC].irq == sysfs.interrupt_line(NIC) == 17
+
+
 def test_a_device_is_read_with_all_its_facts(tree: Tree) -> None:
     windows = "\n".join(
         ["0x00000000fe000000 0x00000000fe01ffff 0x0000000000040200"]
