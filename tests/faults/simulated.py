@@ -21,6 +21,8 @@ from simulated_xen.interpreter.xen.lowlevel._simulator import request
 A, B, C, D = (f"0000:{bus:02x}:00.0" for bus in (1, 2, 3, 4))
 TWIN_0, TWIN_1 = "0000:00:08.0", "0000:00:08.1"
 DEVICES = (A, B, C, D, TWIN_0, TWIN_1)
+#: Its driver uses MSI, not MSI-X.
+SOUND = "0000:00:1b.0"
 #: An interface in use, and a disk that is mounted.
 OTHERS = ("0000:00:03.0", "0000:00:1f.2")
 QUARANTINE = 0x7FF1
@@ -73,11 +75,12 @@ def machine() -> dict[str, Any]:
     description: dict[str, Any] = json.loads((Path(daemon.__file__).parent / "machines/small-server.json").read_text())
     kept = {*DEVICES, *OTHERS}
     description["devices"] = [one for one in description["devices"] if f"0000:{one['at']}" in kept or "bus" in one]
-    return {**description, "hidden": list(DEVICES)}
+    description["devices"].append({"at": SOUND.removeprefix("0000:"), "model": "hd-audio"})
+    return {**description, "hidden": [*DEVICES, SOUND]}
 
 
 class Host:
-    """A running simulated host: g1 and g2 take devices, g3 has no PCI frontend; six devices are pciback's."""
+    """A running simulated host: g1 and g2 take devices, g3 has no PCI frontend; seven devices are pciback's."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -264,7 +267,8 @@ class Host:
     def _windows(self, devices: Collection[str]) -> tuple[set[int], set[int], set[int]]:
         frames: set[int] = set()
         ports: set[int] = set()
-        irqs: set[int] = set()
+        lines = self.ask("devices") if devices else {}
+        irqs = {lines[device]["irq"] for device in devices} - set(_NO_IRQ)
         for device in devices:
             directory = self.directory / "sys" / "bus" / "pci" / "devices" / device
             for line in (directory / "resource").read_text().splitlines()[:7]:
@@ -273,9 +277,6 @@ class Host:
                     ports.update(range(start, last + 1))
                 elif start:
                     frames.update(range(start >> 12, (last >> 12) + 1))
-            irq = int((directory / "irq").read_text())
-            if irq not in _NO_IRQ:
-                irqs.add(irq)
         return frames, ports, irqs
 
     def settled(self, expected: Mapping[str, Collection[str]], within: float = AMPLE) -> list[str]:

@@ -28,7 +28,7 @@ from scenarios import (
     one_of,
     perform,
 )
-from simulated import TWIN_1, A, B, C, D, Host, answer, end
+from simulated import SOUND, TWIN_1, A, B, C, D, Host, answer, end
 
 
 def pause(paused: bool) -> Act:
@@ -334,3 +334,24 @@ def test_every_change_is_a_line_in_the_log(host: Host, record_property: Callable
     (failed,) = lines(host.devices(SHORT, g1=[B]))
     assert "g1 (domain 1) failed: guest g1 did not connect in time" in failed
     record_property("happened", moved)
+
+
+@pytest.mark.parametrize("by", ["us", "xl"])
+def test_the_line_of_a_device_that_uses_msi_is_given_and_taken(
+    host: Host, by: str, record_property: Callable[[str, object], None]
+) -> None:
+    """While a guest uses it, sysfs shows the number of the message in place of the line."""
+    record_property("scenario", f"a device that uses MSI, attached by {by}")
+    line = host.ask("devices")[SOUND]["irq"]
+    if by == "us":
+        assert not host.devices(g1=[SOUND]).get("failed")
+    else:
+        host.xl("pci-attach", "g1", SOUND)
+    assert host.settled({"g1": [SOUND]}) == []
+    assert host.rights.irqs[host.guest("g1")["domid"]] == {line}
+    shown = (host.directory / "sys" / "bus" / "pci" / "devices" / SOUND / "irq").read_text()
+    assert int(shown) != line
+    done = host.devices(g1=[])
+    record_property("happened", f"error: {done['msg'][:150]}" if done.get("failed") else "ok")
+    assert not done.get("failed"), done["msg"]
+    assert host.settled({}) == [], "the right to the line as well"

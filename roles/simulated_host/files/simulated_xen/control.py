@@ -126,6 +126,7 @@ class Control:
                 "model": device.model_name,
                 "driver": device.driver,
                 "owner": self._host.hypervisor.owner(device.address),
+                "irq": device.irq,
                 "resets": device.reset_count,
             }
             for device in self._host.bus.devices.values()

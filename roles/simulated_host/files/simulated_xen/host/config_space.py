@@ -1,7 +1,7 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PCI configuration space as bytes: header, PM, MSI-X and PCIe capabilities, serial number, SR-IOV, ACS."""
+"""PCI configuration space as bytes: header, PM, MSI, MSI-X and PCIe capabilities, serial number, SR-IOV, ACS."""
 
 from __future__ import annotations
 
@@ -21,8 +21,11 @@ COMMAND_INTX_OFF = 0x0400
 PM = 0x40
 MSIX = 0x50
 PCIE = 0x60
+MSI = 0x90
 MSIX_CONTROL = MSIX + 2
 MSIX_ENABLE = 0x8000
+MSI_CONTROL = MSI + 2
+MSI_ENABLE = 0x0001
 
 AER = 0x100
 SERIAL = 0x140
@@ -61,6 +64,7 @@ class Capabilities:
 
     flr: bool = True
     msix_vectors: int = 0
+    msi: bool = False
     serial: bytes | None = None
     vfs: Sequence[int] | None = None
     port_type: int = 0
@@ -88,7 +92,9 @@ def build(
     if capabilities.msix_vectors:
         _capability(space, MSIX, 0x11, PCIE)
         struct.pack_into("<HII", space, MSIX_CONTROL, capabilities.msix_vectors - 1, 3, 0x2003)
-    _capability(space, PCIE, 0x10, 0)
+    _capability(space, PCIE, 0x10, MSI if capabilities.msi else 0)
+    if capabilities.msi:
+        _capability(space, MSI, 0x05, 0)
     struct.pack_into("<HI", space, PCIE + 2, 2 | capabilities.port_type << 4, (1 << 28) if capabilities.flr else 0)
     _extended(space, capabilities)
     return space

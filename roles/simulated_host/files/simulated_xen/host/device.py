@@ -58,6 +58,10 @@ class Address:
         return f"{self.segment:04x}:{self.bus:02x}:{self.slot:02x}.{self.function}"
 
 
+#: Message interrupts have numbers beyond those of all lines.
+_FIRST_MESSAGE = 64
+
+
 @dataclass(frozen=True)
 class Region:
     """One line of the resource file; `flags` as in Linux' ioport.h."""
@@ -116,13 +120,21 @@ class Device:
         """The COMMAND register."""
         return int(struct.unpack_from("<H", self.config, config_space.COMMAND)[0])
 
+    @property
+    def message(self) -> int | None:
+        """Number of its message interrupt while it uses MSI (not MSI-X)."""
+        used = self.model.msi and self.config[config_space.MSI_CONTROL] & config_space.MSI_ENABLE
+        return _FIRST_MESSAGE + self.address.bus * 256 + self.address.devfn if used else None
+
     def driver_took_it(self, interrupts: bool = True) -> None:
-        """A driver enables memory, bus mastering and, where it gets MSI-X, its vectors instead of INTx."""
+        """A driver enables memory, bus mastering and, where it gets MSI or MSI-X, that instead of INTx."""
         command = config_space.COMMAND_IO | config_space.COMMAND_MEMORY | config_space.COMMAND_SERR
         command |= config_space.COMMAND_MASTER
         if self.model.msix_vectors and interrupts:
             command |= config_space.COMMAND_INTX_OFF
             self._msix(True)
+        if self.model.msi and interrupts:
+            self.config[config_space.MSI_CONTROL] |= config_space.MSI_ENABLE
         struct.pack_into("<H", self.config, config_space.COMMAND, command)
 
     def driver_left_it(self) -> None:
@@ -130,6 +142,8 @@ class Device:
         command = config_space.COMMAND_IO | config_space.COMMAND_MEMORY | config_space.COMMAND_SERR
         struct.pack_into("<H", self.config, config_space.COMMAND, command)
         self._msix(False)
+        if self.model.msi:
+            self.config[config_space.MSI_CONTROL] &= ~config_space.MSI_ENABLE
 
     def _msix(self, on: bool) -> None:
         if self.model.msix_vectors:

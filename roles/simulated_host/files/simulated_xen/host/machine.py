@@ -132,6 +132,7 @@ def _device(machine: Machine, address: Address, entry: dict[str, Any], multifunc
     capabilities = config_space.Capabilities(
         flr="flr" in model.resets,
         msix_vectors=model.msix_vectors,
+        msi=model.msi,
         serial=serial_bytes(number) if number else None,
         vfs=_vf_layout(address, model.total_vfs, model.vf_model),
         port_type=model.port_type,

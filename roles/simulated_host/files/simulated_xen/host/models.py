@@ -13,7 +13,7 @@ from .config_space import Bar, Identity
 @dataclass(frozen=True)
 class Model:
     """One kind of function. `driver` is what dom0 binds; `child` what that driver creates below it
-    (net, nvme, ata or nothing); `resets` the kernel's reset methods, best first."""
+    (net, nvme, ata or nothing); `resets` the kernel's reset methods, best first; `msi`: its drivers use MSI."""
 
     identity: Identity
     driver: str | None = None
@@ -26,6 +26,7 @@ class Model:
     bridge: bool = False
     acs: bool = False
     port_type: int = 0
+    msi: bool = False
 
 
 K = 1024
@@ -101,6 +102,9 @@ MODELS: dict[str, Model] = {
         Identity(0x1B36, 0x0010, 0x010802, 2, 0x1AF4, 0x1100), "nvme", "", (Bar(16 * K, "mem64"),), 3, ("flr",)
     ),
     "edu": Model(Identity(0x1234, 0x11E8, 0x00FF00, 0x10, 0x1AF4, 0x1100), None, bars=(Bar(1 * M),), resets=("pm",)),
+    "hd-audio": Model(
+        Identity(0x8086, 0x293E, 0x040300, 3), "snd_hda_intel", bars=(Bar(16 * K, "mem64"),), resets=("flr",), msi=True
+    ),
     "gpu": Model(
         Identity(0x10DE, 0x1EB8, 0x030200, 0xA1, 0x10DE, 0x12A2),
         "nouveau",

@@ -233,10 +233,20 @@ class Sysfs:
             self._pciback_files()
 
     def config(self, device: Device) -> None:
-        """Show a device's configuration space as it is now."""
+        """Show a device's configuration space as it is now, and its interrupt."""
         base = self._paths.get(device.address)
         if base is not None:
             self._files.patch(f"{base}/config", bytes(device.config))
+            if device.model.msi:
+                self._interrupt(device, base)
+
+    def _interrupt(self, device: Device, base: str) -> None:
+        """Linux shows the number of the message in place of the line (irq_show in drivers/pci/pci-sysfs.c)."""
+        self._files.remove_tree(f"{base}/msi_irqs")
+        if device.message is not None:
+            self._files.directory(f"{base}/msi_irqs")
+            self._files.attribute(f"{base}/msi_irqs/{device.message}", "msi")
+        self._files.attribute(f"{base}/irq", str(device.irq if device.message is None else device.message))
 
     def _virtual_functions(self, device: Device, base: str) -> None:
         if not device.model.total_vfs:
