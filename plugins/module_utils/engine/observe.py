@@ -51,11 +51,9 @@ def observe(store: XenStore, sysfs: Sysfs, hypervisor: Hypervisor) -> Host:
 
 
 def _with_lines(store: XenStore, devices: Mapping[Sbdf, PciDevice]) -> dict[Sbdf, PciDevice]:
-    """The devices; where a guest uses message interrupts, with the line that was noted when it got the device."""
-    return {
-        sbdf: replace(device, irq=noted_rights(store, sbdf)[0]) if device.in_pciback and not device.irq else device
-        for sbdf, device in devices.items()
-    }
+    """The devices; where a guest's MSI hides the interrupt line, with that noted when it got the device."""
+    hidden = (one for one in devices.values() if one.in_pciback and one.config.msi and not one.irq)
+    return {**devices, **{one.sbdf: replace(one, irq=noted_rights(store, one.sbdf)[0]) for one in hidden}}
 
 
 def read_backend(requests: XenStore | Transaction, domid: int) -> Backend | None:
