@@ -242,12 +242,16 @@ def test_systemd_finds_no_fault_in_the_unit(machine: Machine, tmp_path: Path) ->
     assert unit.name in done.stderr, "it would have told"
 
 
-@pytest.mark.skipif(shutil.which("modprobe") is None, reason="there is no modprobe")
+# By its path: it is in sbin, which the tests' PATH does not have.
+MODPROBE_PROGRAM = shutil.which("modprobe")
+
+
+@pytest.mark.skipif(MODPROBE_PROGRAM is None, reason="there is no modprobe")
 def test_modprobe_hears_our_options_and_what_waits_for_pciback(machine: Machine) -> None:
     facts = replace(machine.config.facts(MODULE), modules={A: (DriverModule("e1000e"),)})
     machine.config.apply(plan_boot(facts, {A}).files, ())
     read = subprocess.run(
-        ["modprobe", "--showconfig", "--config", str(machine.root / "etc/modprobe.d")],
+        [str(MODPROBE_PROGRAM), "--showconfig", "--config", str(machine.root / "etc/modprobe.d")],
         capture_output=True,
         text=True,
         check=True,
