@@ -192,6 +192,11 @@ def plugged_in(lab: Ward) -> None:
     lab.host.run(["xl", "pci-assignable-add", A])
 
 
+def bound_again(lab: Ward) -> None:
+    """It is still on pciback's list and in quarantine."""
+    lab.host.run(f"echo {E} > /sys/bus/pci/drivers/pciback/bind")
+
+
 def tidied_up(lab: Ward) -> None:
     """By a person, in xenstore: no kernel looks at what is above its own directory."""
     lab.act(("remove", "/local/domain/0/backend/pci"))
@@ -264,7 +269,7 @@ SICK = [
     ),
     Sick("a device that fell off the bus", [A, B], pulled_out, ["device_gone"], [B], after=plugged_in),
     Sick("a connection that xenstore lost", [A], tidied_up, ["stuck_kernel_device"], []),
-    Sick("a device unbound under a guest", [A, E], acting(("unbind", E)), ["not_in_pciback"], [A]),
+    Sick("a device unbound under a guest", [A, E], acting(("unbind", E)), ["not_in_pciback"], [A], after=bound_again),
 ]
 
 
