@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from scenarios import State
 from simulated import A, B, C
 
@@ -25,3 +27,11 @@ STEPS = {
 }
 #: Where each change is slow, in dom0's kernel, and the state of the backend then.
 SLOW = {"first device": ("2", "1"), "more": ("7", "7"), "fewer": ("7", "7"), "last device": ("6", "5")}
+
+
+def each_step() -> Iterator[tuple[str, str, str]]:
+    """Every change with every place at which it can be met: who gets there, and the step."""
+    for change, steps in STEPS.items():
+        for step in steps:
+            who, _space, where = step.partition(" ")
+            yield change, who, where

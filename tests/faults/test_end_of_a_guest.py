@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from changes import CHANGES, SLOW, STEPS
+from changes import CHANGES, SLOW, each_step
 from scenarios import SHORT, Meanwhile, Scenario, finish, inject, lists, nothing, only, perform, recover
 from simulated import A, B, Host, marker
 
@@ -19,23 +19,21 @@ def ends_by_itself() -> list[Scenario]:
     """Then xl takes the devices, and builds the guest anew if that reboots. A guest closes only what is connected, so
     at some steps it goes without a word."""
     found = []
-    for change, steps in STEPS.items():
+    for change, who, where in each_step():
         before, after = CHANGES[change]
-        for step in steps:
-            who, _space, where = step.partition(" ")
-            for verb, how in ENDS.items():
-                found.append(
-                    Scenario(
-                        name=f"{change}: the guest {verb} at {where}",
-                        before=before,
-                        after=after,
-                        disturb=inject("end-at", domain=who, step=where, how=how, victim="g1"),
-                        calm=Host.rest,
-                        outcomes=("ok", "error"),
-                        says=("guest",),
-                        again=how != "poweroff",
-                    )
+        for verb, how in ENDS.items():
+            found.append(
+                Scenario(
+                    name=f"{change}: the guest {verb} at {where}",
+                    before=before,
+                    after=after,
+                    disturb=inject("end-at", domain=who, step=where, how=how, victim="g1"),
+                    calm=Host.rest,
+                    outcomes=("ok", "error"),
+                    says=("guest",),
+                    again=how != "poweroff",
                 )
+            )
     return found
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
-from changes import CHANGES, STEPS
+from changes import CHANGES, STEPS, each_step
 from scenarios import (
     SHORT,
     Act,
@@ -44,22 +44,20 @@ DISTURBANCES = {"pauses": "pause-at", "dies": "die-at", "is made anew": "reboot-
 
 def at_every_step() -> list[Scenario]:
     found = []
-    for change, steps in STEPS.items():
+    for change, who, where in each_step():
         before, after = CHANGES[change]
-        for step in steps:
-            who, _space, where = step.partition(" ")
-            for verb, fault in DISTURBANCES.items():
-                found.append(
-                    Scenario(
-                        name=f"{change}: the guest {verb} at {where}",
-                        before=before,
-                        after=after,
-                        disturb=inject(fault, domain=who, step=where, victim="g1"),
-                        calm=pause(False) if verb == "pauses" else nothing,
-                        outcomes=("ok", "error"),
-                        again=verb != "dies",
-                    )
+        for verb, fault in DISTURBANCES.items():
+            found.append(
+                Scenario(
+                    name=f"{change}: the guest {verb} at {where}",
+                    before=before,
+                    after=after,
+                    disturb=inject(fault, domain=who, step=where, victim="g1"),
+                    calm=pause(False) if verb == "pauses" else nothing,
+                    outcomes=("ok", "error"),
+                    again=verb != "dies",
                 )
+            )
     return found
 
 

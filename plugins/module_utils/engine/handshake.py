@@ -30,7 +30,6 @@ from .loop import NEXT_EVENT, Again, DeadlinePassed, Flow
 from .observe import read_backend
 from .report import Cycle, DomainFailed
 
-_AT_REST = (XenbusState.CONNECTED, XenbusState.CONNECTED)
 #: The kernel unregisters its device right after Closed and tells nobody.
 _KERNEL_LOOK_AGAIN = 0.01
 
@@ -67,7 +66,7 @@ class Handshake(Change):
 
     def _rest(self) -> Flow:
         """Wait until a cycle that somebody else has begun is over."""
-        if take_back.states_of(take_back.read_states(self.outside.store, self.domid)) == _AT_REST:
+        if take_back.states_of(take_back.read_states(self.outside.store, self.domid)) == take_back.BOTH_CONNECTED:
             return  # the rest is looked at in the transaction that begins the cycle
         backend = read_backend(self.outside.store, self.domid)
         while backend is not None and not backend.connected:

@@ -130,7 +130,7 @@ def finish_unfinished(outside: Outside, host: Host, scope: Scope, timeout: float
     def ours(finding: Finding) -> bool:
         return scope.covers(finding) and finding.fault in OUR_OWN
 
-    if not any(map(matters, diagnose(Signs(host, kernel_connections(outside.sysfs.root))))):
+    if not any(map(matters, _at_first_sight(outside, host))):
         return Repaired((), (), (), host, host)
     deadline = time.monotonic() + timeout
     signs, findings = examine(outside, matters, SETTLE_SECONDS, timeout)
@@ -142,9 +142,14 @@ def foresee(outside: Outside, host: Host, scope: Scope, everything: bool) -> tup
 
     `everything`: all that has a recipe, as `repair` does; else what `finish_unfinished` does.
     """
-    findings = [one for one in diagnose(Signs(host, kernel_connections(outside.sysfs.root))) if scope.covers(one)]
+    findings = [one for one in _at_first_sight(outside, host) if scope.covers(one)]
     mended = [one for one in findings if (scope.mends(one) if everything else one.fault in OUR_OWN)]
     return mended, [one for one in findings if one not in mended]
+
+
+def _at_first_sight(outside: Outside, host: Host) -> list[Finding]:
+    """What is wrong with a host that was observed just now, read no further."""
+    return diagnose(Signs(host, kernel_connections(outside.sysfs.root)))
 
 
 def _mended(

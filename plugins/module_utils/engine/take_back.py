@@ -73,7 +73,7 @@ _ENDINGS: dict[_Step, Left | None] = {
 _ADDS_TAKEN_BACK = Left("nothing was added, what was to be removed is removed", removals_done=True)
 CLOSING = (XenbusState.CLOSING, XenbusState.CLOSED)
 _NOT_MOVED = (XenbusState.CONNECTED, XenbusState.INITIALISED)
-_BOTH_CONNECTED = (XenbusState.CONNECTED, XenbusState.CONNECTED)
+BOTH_CONNECTED = (XenbusState.CONNECTED, XenbusState.CONNECTED)
 #: pciback gave the cycle up; or it was withdrawn, and the guest, which had read it before, answers now.
 _ANSWERED_IN_VAIN = (
     (XenbusState.CLOSING, XenbusState.RECONFIGURING),
@@ -110,7 +110,7 @@ def reconfigure(outside: Outside, domid: int, add: Collection[Sbdf]) -> TakeBack
 
     def look(transaction: Transaction, backend: Backend) -> _Step:
         ends = backend.state, backend.frontend_state
-        if ends == _BOTH_CONNECTED:
+        if ends == BOTH_CONNECTED:
             exported = {entry.device for entry in backend.entries if entry.exported}
             return _Step.DONE if exported.issuperset(add) else _Step.INCOMPLETE
         if backend.state is XenbusState.RECONFIGURING and backend.frontend_state in _NOT_MOVED:

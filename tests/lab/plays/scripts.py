@@ -144,6 +144,15 @@ def shut_down_guest(stage: Stage) -> None:
     stage.settle()
 
 
+def _ends_and_comes_back(stage: Stage, how: str) -> None:
+    """g2 has its device again once xl has built it anew; then it gives it away."""
+    stage.ends("g2", how)
+    again = stage.reborn("g2")
+    stage.until(again, 4, 4)
+    stage.xl("pci-detach", "g2", NIC1)
+    stage.settle()
+
+
 def rebooted_guest(stage: Stage) -> None:
     """A guest with a device reboots in good order, first because it is asked to, then by itself; it comes back with it.
 
@@ -154,22 +163,14 @@ def rebooted_guest(stage: Stage) -> None:
     stage.xl("reboot", "g2")
     again = stage.reborn("g2")
     stage.until(again, 4, 4)
-    stage.ends("g2", "reboot")
-    again = stage.reborn("g2")
-    stage.until(again, 4, 4)
-    stage.xl("pci-detach", "g2", NIC1)
-    stage.settle()
+    _ends_and_comes_back(stage, "reboot")
 
 
 def reset_guest(stage: Stage) -> None:
     """A guest with a device reboots without a word, so that xl takes the device from a connection that looks alive."""
     stage.xl("pci-attach", "g2", NIC1)
     stage.until("g2", 4, 4)
-    stage.ends("g2", "reset")
-    again = stage.reborn("g2")
-    stage.until(again, 4, 4)
-    stage.xl("pci-detach", "g2", NIC1)
-    stage.settle()
+    _ends_and_comes_back(stage, "reset")
 
 
 def paused_guest_by_xl(stage: Stage) -> None:
