@@ -77,7 +77,7 @@ def converge(outside: Outside, host: Host, plan: Plan, level: Level, timeout: fl
         clock, record = Clock(time.monotonic() + timeout), Record()
         way = Handshake if step.domain.device_model is None else Plugging
         change = way(outside, step, host.devices, ledger, clock, record)
-        flows[change.token] = (_to_level(outside, change, step, level), clock)
+        flows[change.token] = (_to_level(outside, change, level), clock)
         records[change.token] = record
     outcomes = run(outside.store, flows)
     reports = [
@@ -87,11 +87,10 @@ def converge(outside: Outside, host: Host, plan: Plan, level: Level, timeout: fl
     return Converged(plan, tuple(reports))
 
 
-def _to_level(outside: Outside, change: Change, step: DomainPlan, level: Level) -> Flow:
-    if step.changes or isinstance(change, Handshake):  # whose connection must come to rest in any case
-        yield from change.flow()
+def _to_level(outside: Outside, change: Change, level: Level) -> Flow:
+    yield from change.flow()
     if level is Level.ACTIVE:
-        yield from _await_drivers(outside, step)
+        yield from _await_drivers(outside, change.plan)
 
 
 def _await_drivers(outside: Outside, step: DomainPlan) -> Flow:

@@ -57,12 +57,14 @@ class Plugging(Change):
 
     def _steps(self) -> Flow:
         plan = self.plan
-        # Another domain waits for some of these, perhaps one that we wait for: they go first. So do the others then,
-        # because pciback may hold what went until the last one has gone.
-        first = plan.remove if plan.departing else ()
-        yield from self._exchange((), first)
+        if plan.departing:
+            # Another domain waits for some of these, perhaps one that we wait for: they go first. So do the others
+            # then, because pciback may hold what went until the last one has gone.
+            yield from self._exchange((), plan.remove)
         yield from self._arrivals()
-        yield from self._exchange(plan.add, [one for one in plan.remove if one not in first])
+        remove = () if plan.departing else plan.remove
+        if plan.add or remove:
+            yield from self._exchange(plan.add, remove)
 
     def _exchange(self, add: Sequence[Sbdf], remove: Sequence[Sbdf]) -> Flow:
         """Take these out and put those in, one after the other; all, or none."""

@@ -54,6 +54,12 @@ def have(host: Host, level: str = "connected", **domains: tuple[topology.Device,
     return result
 
 
+def found_by_the_doctor(host: Host) -> list[str]:
+    """Names of the guest's faults, except what xl leaves of each device that it detaches."""
+    result = playbook.task(host, "xen.pci.repair", {"domains": [H1]}, options=["--check"])
+    return [one["fault"] for one in result["findings"] if one["fault"] != "stale_configuration"]
+
+
 def io_memory(host: Host, domid: int) -> str:
     """What Xen lets a domain map of devices, in its own words (debug key q)."""
     host.run("xl dmesg -c > /dev/null; xl debug-keys q; sleep 1")
@@ -128,6 +134,42 @@ def test_a_guest_that_does_not_let_go(host: Host, guest: Guest) -> None:
     assert host.run(["xl", "pci-detach", H1, NIC.bdf], check=False).status != 0
     result = have(host, h1=(EDU,))
     assert any("stale_record" in one for one in result["repaired"])
+
+
+def test_a_device_that_xl_has_no_record_of(host: Host, guest: Guest) -> None:
+    """The guest's QEMU has it, and xl was killed before it wrote that down: the guest ejects it."""
+    have(host, "active", h1=(EDU, NIC))
+    backend, key = f"/local/domain/0/backend/pci/{guest.domid}/0", NIC.bdf.replace(":", "-").replace(".", "-")
+    entry = " ".join(f"{backend}/{node}-1" for node in ("dev", "key", "opts", "state", "vdev", "vdevfn"))
+    host.run(f"for node in {entry} /libxl/pci/{key}/domid; do xenstore-rm $node 2> /dev/null; done", check=False)
+    host.run(["xenstore-write", f"{backend}/num_devs", "1"])
+    assert attached_by_xl(host, H1) == {EDU.bdf}
+    assert "e1000e" in drivers(guest)
+    assert found_by_the_doctor(host) == ["unlisted_device"]
+    assert "e1000e" in drivers(guest), "check mode has touched it"
+    repaired = playbook.task(host, "xen.pci.repair", {"domains": [H1], "timeout": PATIENCE})
+    assert not repaired["failed"], repaired["msg"]
+    assert found_by_the_doctor(host) == []
+    assert "e1000e" not in drivers(guest)
+    assert attached_by_xl(host, H1) == {EDU.bdf}
+    assert traces_of(host, [NIC]) == []
+
+
+def test_a_device_model_that_does_not_answer(host: Host, guest: Guest) -> None:
+    """Nobody knows what the guest has then, so nothing is declared good; it is again when QEMU runs on."""
+    qemu = host.run(["xenstore-read", f"/local/domain/{guest.domid}/image/device-model-pid"]).stdout.strip()
+    declared = {H1: {"devices": [EDU.bdf], "exclusive": True}}
+    host.run(["kill", "-STOP", qemu])
+    try:
+        assert found_by_the_doctor(host) == ["silent_device_model"]
+        refused = playbook.task(host, "xen.pci.domain_devices", {"domains": declared, "timeout": 5})
+        assert refused["failed"]
+        assert "silent_device_model" in str(refused), refused
+    finally:
+        host.run(["kill", "-CONT", qemu])
+    assert found_by_the_doctor(host) == []
+    again = have(host, h1=(EDU,))
+    assert (again["changed"], again["actions"]) == (False, [])
 
 
 def test_all_go_and_nothing_is_left(host: Host, guest: Guest) -> None:
