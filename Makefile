@@ -228,7 +228,7 @@ lab-tests: $(READY)
 		--ignore=tests/lab/long tests/lab $(PYTEST_ARGS)
 
 .PHONY: test-lab-long
-test-lab-long: $(READY) ## HVM guests, other ways to boot, and what takes many reboots of guests; not part of test-lab
+test-lab-long: $(READY) ## HVM guests, a full bus, other ways to boot, many reboots of guests; not part of test-lab
 	$(VENV)/bin/python -m pytest tests/lab/long $(PYTEST_ARGS)
 
 .PHONY: lab

@@ -70,22 +70,26 @@ class Rights:
             held.add(int(words[1])) if words[2] == "1" else held.discard(int(words[1]))
 
 
-def machine() -> dict[str, Any]:
-    """The small server without the devices that no scenario is about: each look at the host reads all."""
+def machine(more: Collection[str] = ()) -> dict[str, Any]:
+    """The small server without the devices that no scenario is about: each look at the host reads all.
+
+    With `more` at these addresses, simple ones.
+    """
     description: dict[str, Any] = json.loads((Path(daemon.__file__).parent / "machines/small-server.json").read_text())
     kept = {*DEVICES, *OTHERS}
     description["devices"] = [one for one in description["devices"] if f"0000:{one['at']}" in kept or "bus" in one]
     description["devices"].append({"at": SOUND.removeprefix("0000:"), "model": "hd-audio"})
-    return {**description, "hidden": [*DEVICES, SOUND]}
+    description["devices"] += [{"at": address.removeprefix("0000:"), "model": "edu"} for address in more]
+    return {**description, "hidden": [*DEVICES, SOUND, *more]}
 
 
 class Host:
-    """A running simulated host: g1 and g2 take devices, g3 has no PCI frontend; seven devices are pciback's."""
+    """A running simulated host: g1 and g2 take devices, g3 has no PCI frontend; pciback has seven devices, or more."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, more: Collection[str] = ()) -> None:
         self.directory = directory
         self._machine = directory.with_name(f"{directory.name}.json")
-        self._machine.write_text(json.dumps(machine()))
+        self._machine.write_text(json.dumps(machine(more)))
         self.log = directory.with_name(f"{directory.name}.log")
         self._hosts = process_of(HOSTS, {**os.environ, **HASTE, "PYTHONPATH": os.pathsep.join(sys.path)})
         self._process: subprocess.Popen[str] | None = None

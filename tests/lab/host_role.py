@@ -20,7 +20,7 @@ DECLARED: Mapping[str, Any] = {
         "scratch": {"class": "0108", "nvme_serial": NVME.serial},
         "vf": {"pf": PF.bdf, "vf": 0},
     },
-    "xen_pci_virtual_functions": [{"pf": PF.bdf, "count": PF.vfs, "drivers_autoprobe": False}],
+    "xen_pci_virtual_functions": [{"pf": PF.bdf, "count": topology.SOME_VFS, "drivers_autoprobe": False}],
 }
 DEVICES_TASK = "xen.pci.host : Have pciback hold the devices"
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
+from life import eventually
 from looks import attached_by_xl
 from product import Modules, modules
 from ward import Ward, marker, ward
@@ -84,29 +85,9 @@ def in_the_midst_of_adding(lab: Ward, others: Modules, device: str) -> int:
     return lab.g1
 
 
-def test_the_guest_is_destroyed_while_it_answers(lab: Ward, others: Modules, happened: Callable[[str], None]) -> None:
-    old = in_the_midst_of_adding(lab, others, B)
-    lab.xl("destroy", "g1")
-    result = lab.modules.answer()
-    assert result.get("failed") or result["changed"]
-    happened(said(result))
-    assert f"pci/{old}" not in lab.host.run("xenstore-ls -f /local/domain/0/backend", check=False).stdout
-    assert lab.wrong({"g2": []}) == []
-    lab.new_guest("g1")
-    can_have(lab, A, B)
-
-
-def test_the_guest_shuts_down_while_it_answers(lab: Ward, others: Modules, happened: Callable[[str], None]) -> None:
-    """It closes its connection, if it has one by then, and xl waits in vain for each of its devices, 10 s each."""
-    old = in_the_midst_of_adding(lab, others, B)
-    lab.xl("shutdown", "g1")
-    result = lab.modules.answer()
-    assert result.get("failed") or result["changed"]
-    happened(said(result))
-    deadline = time.monotonic() + 240
-    while lab.host.run(["xl", "domid", "g1"], check=False).status == 0:
-        assert time.monotonic() < deadline
-        time.sleep(1)
+def is_over(lab: Ward, old: int) -> None:
+    """xl has ended g1, and nothing is left of it; a new one can have its devices, and one more."""
+    eventually(lambda: lab.host.run(["xl", "domid", "g1"], check=False).status != 0)
     repaired = lab.modules.repair()
     assert not repaired.get("failed"), repaired["msg"]
     assert f"pci/{old}" not in lab.host.run("xenstore-ls -f /local/domain/0/backend", check=False).stdout
@@ -115,15 +96,49 @@ def test_the_guest_shuts_down_while_it_answers(lab: Ward, others: Modules, happe
     can_have(lab, A, B)
 
 
+def test_the_guest_is_destroyed_while_it_answers(lab: Ward, others: Modules, happened: Callable[[str], None]) -> None:
+    old = in_the_midst_of_adding(lab, others, B)
+    lab.xl("destroy", "g1")
+    result = lab.modules.answer()
+    assert result.get("failed") or result["changed"]
+    happened(said(result))
+    is_over(lab, old)
+
+
+def test_the_guest_is_told_to_shut_down_while_it_answers(
+    lab: Ward, others: Modules, happened: Callable[[str], None]
+) -> None:
+    """It answers first; then it closes its connection, and xl waits in vain for each of its devices, 10 s each."""
+    old = in_the_midst_of_adding(lab, others, B)
+    lab.xl("shutdown", "g1")
+    result = lab.modules.answer()
+    assert result.get("failed") or result["changed"]
+    happened(said(result))
+    is_over(lab, old)
+
+
+def test_the_guest_shuts_down_and_answers_at_once(lab: Ward, others: Modules, happened: Callable[[str], None]) -> None:
+    """It is paused until both are due: the change, and what it has begun itself."""
+    can_have(lab, A)
+    old = lab.g1
+    lab.host.guest("g1").run("(sleep 2; poweroff -f) > /dev/null 2>&1 &")
+    lab.xl("pause", "g1")
+    adding(lab.modules, B)
+    others.run("act", [("until", lab.back("state"), "7")])
+    time.sleep(2)
+    lab.xl("unpause", "g1")
+    result = lab.modules.answer()
+    assert result.get("failed") or result["changed"]
+    happened(said(result))
+    is_over(lab, old)
+
+
 def test_the_guest_reboots_while_it_answers(lab: Ward, others: Modules, happened: Callable[[str], None]) -> None:
     """libxl builds it anew with what is in its stored configuration by then."""
     old = in_the_midst_of_adding(lab, others, E)
     lab.xl("reboot", "g1")
     happened(said(lab.modules.answer()))
-    deadline = time.monotonic() + 240
-    while lab.host.run("xl domid g1", check=False).stdout.strip() in ("", str(old)):
-        assert time.monotonic() < deadline
-        time.sleep(1)
+    eventually(lambda: lab.host.run("xl domid g1", check=False).stdout.strip() not in ("", str(old)))
     lab.host.guest("g1").run("true", timeout=240)
     lab.know()
     repaired = lab.modules.repair()

@@ -17,7 +17,7 @@ from looks import attached_by_xl, driver_in_dom0
 
 from xenlab import Host, topology
 
-PF = topology.SRIOV_NVME
+PF, VFS = topology.SRIOV_NVME, topology.SOME_VFS
 CATALOGUE = {PF.name: {"class": "0108", "nvme_serial": PF.serial}}
 #: The second virtual function, by what it is.
 SECOND = {**CATALOGUE, "second": {"pf": PF.name, "vf": 1}}
@@ -48,20 +48,20 @@ def _clean(host: Host) -> Iterator[None]:
     functions(host, 0)
 
 
-def test_all_functions_come_and_the_physical_one_stays(host: Host) -> None:
-    planned = functions(host, PF.vfs, "--check", "--diff")
+def test_functions_come_and_the_physical_one_stays(host: Host) -> None:
+    planned = functions(host, VFS, "--check", "--diff")
     assert planned["changed"]
     assert number(host) == "0"
-    done = functions(host, PF.vfs)
+    done = functions(host, VFS)
     assert done["actions"] == planned["actions"]
-    assert number(host) == str(PF.vfs)
+    assert number(host) == str(VFS)
     (physical,) = done["physical_functions"]
-    assert [one["driver"] for one in physical["vfs"]] == [None] * PF.vfs
+    assert [one["driver"] for one in physical["vfs"]] == [None] * VFS
     for one in physical["vfs"]:
         link = host.run(f"readlink /sys/bus/pci/devices/{PF.bdf}/virtfn{one['index']}").stdout.strip()
         assert link.endswith(one["address"])
     assert driver_in_dom0(host, PF.bdf) == PF.driver
-    assert not functions(host, PF.vfs)["changed"]
+    assert not functions(host, VFS)["changed"]
 
 
 def test_one_goes_to_a_guest(host: Host) -> None:
@@ -79,8 +79,8 @@ def test_no_number_changes_while_it_is_out(host: Host) -> None:
         refused = functions(host, count)
         assert refused["failed"]
         assert "is with domain g1" in refused["msg"]
-        assert number(host) == str(PF.vfs)
-    assert not functions(host, PF.vfs)["changed"]
+        assert number(host) == str(VFS)
+    assert not functions(host, VFS)["changed"]
 
 
 def test_nor_while_pciback_has_it(host: Host) -> None:
@@ -88,11 +88,11 @@ def test_nor_while_pciback_has_it(host: Host) -> None:
     assert attached_by_xl(host, "g1") == set()
     refused = functions(host, 0)
     assert "is with pciback; release it first" in refused["msg"]
-    assert number(host) == str(PF.vfs)
+    assert number(host) == str(VFS)
 
 
 def test_a_driver_without_network_has_no_settings(host: Host) -> None:
-    refused = functions(host, PF.vfs, vfs=[{"index": 0, "vlan": 20}])
+    refused = functions(host, VFS, vfs=[{"index": 0, "vlan": 20}])
     assert "(nvme) has no network interface" in refused["msg"]
 
 

@@ -232,6 +232,11 @@ def plan_absent(situation: Situation, unwanted: Collection[Sbdf], wishes: Mappin
         held = situation.holders.get(sbdf)
         if held is not None:
             reasons.append(f"{sbdf} cannot be released because {held}; detach it there first.")
+        if device.lost_hold:
+            reasons.append(
+                f"{sbdf} cannot be released because pciback holds it for nobody since a change that it refused "
+                f"({device.lost_hold[:200]!r}): taking it away then may crash dom0; restart dom0 first."
+            )
         driver = posixpath.basename(record) if record and (device.in_pciback or device.driver is None) else None
         if driver is not None and driver not in situation.drivers:
             reasons.append(
@@ -308,7 +313,7 @@ def _upkeep(situation: Situation, device: PciDevice, wish: Wish, held: str | Non
     """What a device that pciback holds still lacks."""
     if held is None and device.sbdf not in situation.quarantined:
         yield Quarantine(device.sbdf, wish)
-    if held is None and device.permissive and not wish.permissive:
+    if held is None and device.permissive and not wish.permissive and not device.lost_hold:
         yield Rebind(device.sbdf)
     if wish.permissive and not device.permissive:
         yield MakePermissive(device.sbdf, wish.permissive)

@@ -314,11 +314,11 @@ def _devices(signs: Signs) -> Iterator[Finding]:
             continue
         if one not in signs.quarantined:
             yield Finding(Fault.UNQUARANTINED, "nothing shows that Xen quarantines it", devices=(one,))
-        if device.permissive:
+        if device.permissive and not device.lost_hold:  # which nobody can take from pciback to clear it
             says = "pciback still lets its next user write all of its configuration space"
             yield Finding(Fault.STICKY_PERMISSIVE, says, devices=(one,))
-        complaint = next((text for text in signs.kernel_errors.values() if _names(text, one)), None)
-        if complaint is not None:
+        complaint = device.lost_hold or next((text for text in signs.kernel_errors.values() if _names(text, one)), "")
+        if complaint:
             says = f"nobody has it, and yet pciback said {complaint[:200]!r}"
             yield Finding(Fault.LEAKED_HOLD, says, devices=(one,))
 

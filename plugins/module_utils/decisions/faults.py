@@ -117,7 +117,7 @@ class Fault(Enum):
         "leaked_hold",
         None,
         "pciback may hold it for a connection that failed; do not unbind it, and give it out again only after dom0 has "
-        "been restarted; the complaint vanishes with the next change that succeeds",
+        "been restarted; a complaint of a device in use vanishes with the next change that succeeds",
     )
     AER_FAILURE = (
         "aer_failure",

@@ -219,17 +219,8 @@ def _kept_by_pciback(step: DomainPlan, wanted: Collection[Sbdf]) -> list[str]:
 
 
 def _device_conflicts(host: Host, domain: Domain, address: Sbdf, leaving: Mapping[Sbdf, Domain]) -> list[str]:
-    device = host.devices.get(address)
-    if device is None:
-        return [f"{address} (for {domain.name}) does not exist on this host"]
-    if device.is_bridge:
-        return [f"{address} (for {domain.name}) is a bridge; devices behind it can be given away, the bridge cannot"]
-    if not device.in_pciback:
-        bound = f"bound to {device.driver}" if device.driver else "bound to no driver"
-        return [
-            f"{address} (for {domain.name}) is not assignable: on the host it is {bound}, not to pciback; "
-            "give it to xen.pci.assignable_devices first"
-        ]
+    if unfit := _unfit(host.devices.get(address)):
+        return [f"{address} (for {domain.name}) {unfit}"]
     if address in leaving:
         return []
     holder = host.holder_of(address)
@@ -239,6 +230,25 @@ def _device_conflicts(host: Host, domain: Domain, address: Sbdf, leaving: Mappin
             f"to move it, declare {holder.name} without it (exclusive: true) or state: absent in the same task"
         ]
     return _unexplained_owner(host, domain, address)
+
+
+def _unfit(device: PciDevice | None) -> str:
+    """Why a device can come to no guest, in words; empty if it can."""
+    if device is None:
+        return "does not exist on this host"
+    if device.is_bridge:
+        return "is a bridge; devices behind it can be given away, the bridge cannot"
+    if not device.in_pciback:
+        bound = f"bound to {device.driver}" if device.driver else "bound to no driver"
+        return (
+            f"is not assignable: on the host it is {bound}, not to pciback; give it to xen.pci.assignable_devices first"
+        )
+    if device.lost_hold:
+        return (
+            f"is held by pciback for nobody since a change that it refused ({device.lost_hold[:200]!r}); "
+            "it comes to no guest until dom0 has been restarted"
+        )
+    return ""
 
 
 def _unexplained_owner(host: Host, domain: Domain, address: Sbdf) -> list[str]:

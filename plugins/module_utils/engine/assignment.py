@@ -25,7 +25,7 @@ from ..decisions.assignment import (
 from ..interfaces.hypervisor import HypervisorError
 from ..interfaces.libxl import driver_node
 from ..interfaces.network_usage import NetGraph, connection_addresses
-from ..interfaces.notes import Note, drop_note, note_reason, read_notes, write_note
+from ..interfaces.notes import Note, drop_lost_hold, drop_note, note_reason, read_notes, write_note
 from ..interfaces.sysfs import SysfsError
 from ..interfaces.xenstore import XenStore, XenStoreError
 from ..model.host import DOMID_IO, Host, XenOwner
@@ -152,6 +152,7 @@ def _take(outside: Outside, host: Host, step: Take, undo: _Undo) -> None:
         sysfs.unbind(sbdf)
         undo.add(lambda: _write_record(outside, sbdf, step.record))
         _write_record(outside, sbdf, f"/sys/bus/pci/drivers/{driver}")
+    drop_lost_hold(outside.store, sbdf)
     if sysfs.add_slot(sbdf):
         undo.add(lambda: sysfs.remove_slot(sbdf))
     if sysfs.needs_driver_override(sbdf):

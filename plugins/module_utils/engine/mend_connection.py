@@ -16,6 +16,7 @@ from typing import Any, Callable
 
 from ..decisions.diagnose import Finding, Signs
 from ..decisions.faults import Recipe
+from ..interfaces.notes import note_lost_hold
 from ..interfaces.xenstore import Transaction
 from ..model import backend_changes as changes
 from ..model import backend_repair
@@ -69,6 +70,7 @@ class _Patient:
         def whole(transaction: Transaction) -> None:
             before = read_backend(transaction, self.domid)
             if before is not None:
+                note_lost_hold(transaction, before)
                 transaction.apply(body(transaction, before))
             after = read_backend(transaction, self.domid)
             gone.clear()

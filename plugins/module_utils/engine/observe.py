@@ -12,7 +12,7 @@ from ..interfaces.guest_disks import disks_of_guests
 from ..interfaces.hypervisor import Hypervisor
 from ..interfaces.libxl import MARKERS, parse_marker_key
 from ..interfaces.libxl_config import ConfigError, read_config
-from ..interfaces.notes import noted_rights
+from ..interfaces.notes import noted_lost_holds, noted_rights
 from ..interfaces.qmp import bus_of
 from ..interfaces.sysfs import Sysfs
 from ..interfaces.xenstore import Transaction, XenStore
@@ -29,7 +29,7 @@ _QEMU = "qemu_xen"
 
 def observe(store: XenStore, sysfs: Sysfs, hypervisor: Hypervisor) -> Host:
     """All devices and domains of this host. Raises the errors of the three sources."""
-    devices = _with_lines(store, sysfs.devices(disks_of_guests(store)))
+    devices = _with_notes(store, sysfs.devices(disks_of_guests(store)))
     domids = _numbers(store.list("/local/domain")) - {0}
     connections = _numbers(store.list(_BACKENDS))
     backends = {domid: backend for domid in connections if (backend := read_backend(store, domid)) is not None}
@@ -50,10 +50,15 @@ def observe(store: XenStore, sysfs: Sysfs, hypervisor: Hypervisor) -> Host:
     )
 
 
-def _with_lines(store: XenStore, devices: Mapping[Sbdf, PciDevice]) -> dict[Sbdf, PciDevice]:
-    """The devices; where a guest's MSI hides the interrupt line, with that noted when it got the device."""
+def _with_notes(store: XenStore, devices: Mapping[Sbdf, PciDevice]) -> dict[Sbdf, PciDevice]:
+    """The devices with what only our notes tell of those in pciback's hands: whether it holds one for nobody, and where
+    a guest's MSI hides the interrupt line, which one that is.
+    """
+    lost = {one: said for one, said in noted_lost_holds(store).items() if one in devices and devices[one].in_pciback}
+    known = {**devices, **{one: replace(devices[one], lost_hold=said) for one, said in lost.items()}}
     hidden = (one for one in devices.values() if one.in_pciback and one.config.msi and not one.irq)
-    return {**devices, **{one.sbdf: replace(one, irq=noted_rights(store, one.sbdf)[0]) for one in hidden}}
+    lines = {one.sbdf: replace(known[one.sbdf], irq=noted_rights(store, one.sbdf)[0]) for one in hidden}
+    return {**known, **lines}
 
 
 def read_backend(requests: XenStore | Transaction, domid: int) -> Backend | None:

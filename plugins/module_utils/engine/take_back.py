@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Callable, Optional
 
+from ..interfaces.notes import note_lost_hold
 from ..interfaces.xenstore import Transaction, XenStore
 from ..model import backend_changes as changes
 from ..model.backend import Backend, backend_path, frontend_path
@@ -89,7 +90,7 @@ def create(outside: Outside, domid: int, _add: Collection[Sbdf]) -> TakeBack:
         backend = read_backend(transaction, domid)
         if backend is not None and backend.connected and all(entry.exported for entry in backend.entries):
             return _Step.DONE
-        transaction.apply(changes.dissolve(domid))
+        _forget(transaction, domid, backend)
         return _Step.WITHDRAWN if _lives(transaction, domid) else _Step.DEAD
 
     step = outside.store.transaction(look)
@@ -143,11 +144,14 @@ def _until_ended(outside: Outside, domid: int, look: Callable[[Transaction, Back
     """Look at the connection, and again whenever it changes, until it has come to an end."""
 
     def body(transaction: Transaction) -> _Step:
-        if not _lives(transaction, domid):
-            transaction.apply(changes.dissolve(domid))
-            return _Step.DEAD
         backend = read_backend(transaction, domid)
-        return _Step.GONE if backend is None else look(transaction, backend)
+        if not _lives(transaction, domid):
+            _forget(transaction, domid, backend)
+            return _Step.DEAD
+        if backend is None:
+            return _Step.GONE
+        note_lost_hold(transaction, backend)
+        return look(transaction, backend)
 
     restarted = False
     while True:
@@ -178,6 +182,13 @@ RECIPES: dict[str, Callable[[Outside, int, Collection[Sbdf]], TakeBack]] = {
     "reconfigure": reconfigure,
     "close": close,
 }
+
+
+def _forget(transaction: Transaction, domid: int, backend: Backend | None) -> None:
+    """Remove a connection as a whole."""
+    if backend is not None:
+        note_lost_hold(transaction, backend)
+    transaction.apply(changes.dissolve(domid))
 
 
 def _lives(transaction: Transaction, domid: int) -> bool:

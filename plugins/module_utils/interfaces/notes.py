@@ -4,8 +4,8 @@
 """What we note in xenstore about devices that pciback holds; like pciback's hold it ends with the boot.
 
 What nobody can read back: that Xen quarantines the device, what its own driver told of its identity, that a guest
-has had it, over which windows and line it was given rights, under which name the device was declared, and the user's
-reasons for overruling a check.
+has had it, over which windows and line it was given rights, under which name the device was declared, the user's
+reasons for overruling a check, and that pciback keeps it for nobody.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from ..model.backend import Backend
 from ..model.backend_changes import Change, Remove, Write
 from ..model.host import PciDevice, Resource
 from ..values.address import Sbdf
@@ -22,6 +23,8 @@ from .libxl import parse_marker_key
 from .xenstore import Transaction, XenStore
 
 _NOTES = "/tool/xen-pci/devices"
+#: Apart from the notes, since what is noted of a device is replaced as a whole; this stays until dom0 restarts.
+_LOST_HOLDS = "/tool/xen-pci/lost-holds"
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,24 @@ def note_reason(store: XenStore, sbdf: Sbdf, check: str, reason: str) -> None:
             transaction.write(f"{directory}/reasons", json.dumps({**reasons, check: reason}))
 
     store.transaction(remember)
+
+
+def note_lost_hold(transaction: Transaction, backend: Backend) -> None:
+    """Remember the device that pciback now holds for nobody, if there is one: once its entry goes, nothing tells it."""
+    if backend.lost_hold is not None:
+        transaction.write(f"{_LOST_HOLDS}/{backend.lost_hold.libxl_key}", backend.error)
+
+
+def noted_lost_holds(store: XenStore) -> dict[Sbdf, str]:
+    """Devices that pciback holds for nobody, as far as it was noted, and what it said then."""
+    keys = {key: sbdf for key in store.list(_LOST_HOLDS) if (sbdf := parse_marker_key(key)) is not None}
+    said = store.read_all([f"{_LOST_HOLDS}/{key}" for key in keys])
+    return {sbdf: text for sbdf, text in zip(keys.values(), said) if text}
+
+
+def drop_lost_hold(store: XenStore, sbdf: Sbdf) -> None:
+    """Forget it: pciback has let go of the device and takes it anew."""
+    store.remove(f"{_LOST_HOLDS}/{sbdf.libxl_key}")
 
 
 def drop_note(store: XenStore, sbdf: Sbdf) -> None:

@@ -19,6 +19,8 @@ from ..values.states import SubState, XenbusState, parse_state, parse_sub_state
 
 #: Nodes of one entry. `key-N` must exist: libxl reads it without a check when it compacts.
 ENTRY_NODES = ("state", "key", "dev", "vdev", "opts", "vdevfn", "name")
+_GIVEN_UP = (XenbusState.CLOSING, XenbusState.CLOSED)
+_BUS_COMPLAINT = " virtual PCI bus"
 
 
 def backend_path(domid: int) -> str:
@@ -103,6 +105,17 @@ class Backend:
     def connected(self) -> bool:
         """Both ends are at rest in Connected; only then may a cycle begin."""
         return self.state is self.frontend_state is XenbusState.CONNECTED
+
+    @property
+    def lost_hold(self) -> Sbdf | None:
+        """A device that pciback has taken and could not put on its virtual bus: it holds that one for nobody then.
+
+        The first entry that it has not exported, when its last word was a complaint of that bus
+        (xen_pcibk_export_device forgets to put the device back; __xen_pcibk_add_pci_dev in vpci.c has the words).
+        """
+        if self.state not in _GIVEN_UP or not self.error.endswith(_BUS_COMPLAINT):
+            return None
+        return next((entry.device for entry in self.entries if entry.state is SubState.TO_ADD), None)
 
     @property
     def devices(self) -> tuple[Sbdf, ...]:

@@ -100,7 +100,8 @@ class PciDevice:
     `message_interrupts`: it can do without one. `consoles` says how the host's console depends on it.
     `pciback_slots` is how often pciback's list names it, None where the list is cut. `port_type` is PCI Express' own
     number for what it is, None for conventional PCI. `answers` is False for a device that is broken or without power.
-    `reserved_memory` is what firmware keeps it at.
+    `reserved_memory` is what firmware keeps it at. `lost_hold`: what pciback said when it kept the device for nobody,
+    which only a restart of dom0 ends; empty if it has not.
     """
 
     sbdf: Sbdf
@@ -140,6 +141,7 @@ class PciDevice:
     acs: Acs = Acs.UNKNOWN
     answers: bool = True
     reserved_memory: tuple[ReservedMemory, ...] = ()
+    lost_hold: str = ""
 
     @property
     def is_bridge(self) -> bool:

@@ -151,9 +151,12 @@ def _nvme(nvme: topology.Nvme, image: Image) -> Iterator[str]:
     if not nvme.vfs:
         yield from ("-device", f"nvme,serial={nvme.serial},drive={nvme.name},{_place(nvme)}")
         return
-    # Virtual functions need a subsystem, and queues and vectors to share out: two queues and one vector for each.
+    # Virtual functions need a subsystem, and queues and vectors to share out: two queues and one vector for each,
+    # and what the physical function keeps.
     yield from ("-device", f"nvme-subsys,id={nvme.name}-subsystem,nqn={nvme.serial}")
-    shares = f"sriov_max_vfs={nvme.vfs},sriov_vq_flexible={2 * nvme.vfs},sriov_vi_flexible={nvme.vfs}"
+    queues, vectors = 2 * nvme.vfs, nvme.vfs
+    shares = f"sriov_max_vfs={nvme.vfs},sriov_vq_flexible={queues},sriov_vi_flexible={vectors}"
+    shares += f",max_ioqpairs={queues + 2},msix_qsize={vectors + 2}"
     place = f"subsys={nvme.name}-subsystem,{_place(nvme)}"
     yield from ("-device", f"nvme,id={nvme.name}-controller,serial={nvme.serial},{shares},{place}")
     yield from ("-device", f"nvme-ns,drive={nvme.name},bus={nvme.name}-controller")

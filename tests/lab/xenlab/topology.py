@@ -119,7 +119,10 @@ NVMES = (
     Nvme("nvme1", "0000:00:0b.0", "nvme", serial="NV1"),
     Nvme("nvme2", "0000:00:0c.0", "nvme", serial="NV2"),
 )
-SRIOV_NVME = Nvme("nvme3", "0000:05:00.0", "nvme", port=RootPort(5), serial="NV3", vfs=4)
+# Its last two are functions 0 and 1 of device 15: one of each kind in each device fills 31 slots of a virtual PCI bus.
+SRIOV_NVME = Nvme("nvme3", "0000:05:00.0", "nvme", port=RootPort(5), serial="NV3", vfs=121)
+#: As many of its functions as tests make that do not need more.
+SOME_VFS = 4
 RNG = Rng("rng1", "0000:06:00.0", "virtio-pci", port=RootPort(6))
 
 DEVICES: tuple[Device, ...] = (*NICS, *DUAL_NIC, *EDUS, *NVMES, SRIOV_NVME, RNG)

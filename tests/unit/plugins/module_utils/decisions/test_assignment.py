@@ -95,6 +95,13 @@ def test_release_goes_to_the_recorded_driver_or_to_whatever_fits() -> None:
     assert plan_absent(now, [A, B, C]).steps == (Release(A, "e1000e", E1000E), Release(B, None, None))
 
 
+def test_what_pciback_holds_for_nobody_is_never_taken_from_it() -> None:
+    now = situation(device(A, "pciback", lost_hold="12 No more space", permissive=True), quarantined=(A,))
+    (reason,) = plan_absent(now, [A]).refusals
+    assert f"{A} cannot be released" in reason and "12 No more space" in reason
+    assert plan_present(now, [A]).steps == (), "nor to clear its permissive flag"
+
+
 def test_release_wants_the_recorded_driver_loaded() -> None:
     now = situation(device(A, "pciback"), driver_paths={A: "/sys/bus/pci/drivers/ixgbe"})
     (reason,) = plan_absent(now, [A]).refusals

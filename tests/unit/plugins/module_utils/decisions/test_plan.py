@@ -295,6 +295,11 @@ REFUSALS: Mapping[str, tuple[Host, list[DesiredDomain], Sequence[str]]] = {
         [str(A), "bridge", "behind it"],
     ),
     "bridge by its header": (host(RED, devices=[function(A, header_type=1)]), [wants("red", A)], [str(A), "bridge"]),
+    "held by pciback for nobody": (
+        host(RED, devices=[function(A, lost_hold="12 No more space on root virtual PCI bus")]),
+        [wants("red", A)],
+        [str(A), "held by pciback for nobody", "12 No more space", "until dom0 has been restarted"],
+    ),
     "bridge by what is behind": (
         host(RED, devices=[function(A, children=(B,))]),
         [wants("red", A)],

@@ -98,6 +98,22 @@ def test_each_way_of_being_unsound_is_told(changed: dict[str, str | None], words
         assert any(word in problem for problem in problems), (word, problems)
 
 
+@pytest.mark.parametrize(
+    ("state", "error", "lost"),
+    [
+        ("5", "12 No more space on root virtual PCI bus", SECOND),
+        ("6", "12 Error adding entry to virtual PCI bus", SECOND),
+        ("5", "22 Couldn't locate PCI device (0000:04:00.1)! perhaps already in-use?", None),
+        ("7", "12 No more space on root virtual PCI bus", None),
+        ("5", "", None),
+    ],
+)
+def test_what_pciback_took_and_could_not_place_it_holds_for_nobody(state: str, error: str, lost: Sbdf | None) -> None:
+    nodes = {**SOUND, "state": state, "state-1": "1"}
+    assert Backend.from_nodes(7, nodes, "7", error).lost_hold == lost
+    assert Backend.from_nodes(7, {**nodes, "state-1": "3"}, "7", error).lost_hold is None
+
+
 def test_an_add_under_way_is_no_problem() -> None:
     assert read(frontend="4", state="7", state_1="1", vdev_1=None).problems() == []
 
