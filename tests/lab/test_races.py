@@ -133,6 +133,16 @@ def test_the_guest_shuts_down_and_answers_at_once(lab: Ward, others: Modules, ha
     is_over(lab, old)
 
 
+def test_the_guest_is_saved_while_it_answers(lab: Ward, others: Modules, happened: Callable[[str], None]) -> None:
+    """A saved guest is as gone as one that has migrated."""
+    old = in_the_midst_of_adding(lab, others, B)
+    lab.host.run("xl save g1 /root/g1.save; rm -f /root/g1.save", timeout=300)
+    result = lab.modules.answer()
+    assert result.get("failed") or result["changed"]
+    happened(said(result))
+    is_over(lab, old)
+
+
 def test_the_guest_reboots_while_it_answers(lab: Ward, others: Modules, happened: Callable[[str], None]) -> None:
     """libxl builds it anew with what is in its stored configuration by then."""
     old = in_the_midst_of_adding(lab, others, E)
