@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import json
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -335,6 +336,46 @@ def test_a_silent_device_model_is_named_and_has_no_recipe(plain: Host) -> None:
     plain.inject("qemu-silent", domain="h1", silent=False)
     assert (repaired["failed"], [one["fault"] for one in repaired["findings"]]) == (True, ["silent_device_model"])
     assert plain.settled({"h1": [A]}) == []
+
+
+def test_a_device_that_fell_off_the_bus_leaves_no_right(plain: Host) -> None:
+    assert not plain.devices(h1=[A, B]).get("failed")
+    plain.pull_out(A)
+    assert not plain.repair().get("failed")
+    assert plain.settled({"h1": [B]}) == []
+    plain.pull_out(B)
+    assert not plain.devices(h1=[]).get("failed")
+    assert plain.settled({"h1": []}) == []
+
+
+def test_a_device_that_went_to_another_guest_is_not_among_those_of_before(plain: Host) -> None:
+    assert not plain.devices(g1=[A], h1=[B]).get("failed")
+    plain.inject("broken", device=A)
+    failed = plain.devices(g1=[B], h1=[A])
+    assert f"the guest has the devices that it had before; but {B} had gone already" in failed["msg"]
+
+
+def test_what_libxl_lists_after_the_guest_let_it_go_is_not_called_as_before(stubbed: Host) -> None:
+    """pciback does not have it any more, so the stub domain cannot let it go, which is for the doctor."""
+    assert not stubbed.devices(h1=[A]).get("failed")
+    stubbed.act(("unbind", A))
+    failed = stubbed.devices(timeout=3, h1=[])
+    assert "could not be put back" in failed["msg"] and "before" not in failed["msg"]
+    for _try in range(2):
+        repaired = stubbed.repair()
+    assert not repaired.get("failed"), repaired["msg"]
+    assert stubbed.settled({"h1": []}) == []
+
+
+def test_what_is_out_when_qemu_falls_silent_is_told(plain: Host) -> None:
+    assert not plain.devices(h1=[A, B]).get("failed")
+    socket_file = plain.directory / "run" / f"qmp-libxl-{plain.guest('h1')['domid']}"
+    plain.inject("eject-late", domain="h1", seconds=0.5)
+    remover = threading.Timer(0.2, socket_file.unlink)
+    remover.start()
+    failed = plain.devices(h1=[B])
+    remover.join()
+    assert f"whether the guest has {A} is not known" in failed["msg"]
 
 
 # ---- killed in the middle

@@ -56,6 +56,12 @@ def _with_lines(store: XenStore, devices: Mapping[Sbdf, PciDevice]) -> dict[Sbdf
     return {**devices, **{one.sbdf: replace(one, irq=noted_rights(store, one.sbdf)[0]) for one in hidden}}
 
 
+def remembered(store: XenStore, device: Sbdf) -> PciDevice:
+    """A device that the host has no more, as far as rights over it go. Its owner lost it in Xen when the host did."""
+    irq, windows = noted_rights(store, device)
+    return PciDevice(device, "", "", "", "", "", "", irq=irq, resources=windows)
+
+
 def read_backend(requests: XenStore | Transaction, domid: int) -> Backend | None:
     """A domain's connection as it is now, or None if there is none."""
     nodes = requests.children(backend_path(domid))
