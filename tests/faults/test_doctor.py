@@ -503,3 +503,19 @@ def test_a_device_that_fell_off_the_bus_hides_nothing_of_the_others(host: Host) 
     assert any(f"{C} " in line and "from g2 to the pool" in line for line in done["log"])
     assert not host.repair().get("failed")
     assert host.settled({"g1": [B], "g2": []}) == []
+
+
+def test_a_connection_that_does_not_come_back_is_not_mended(host: Host) -> None:
+    """The fault is gone and everything is tidy, but the guest has lost its devices."""
+    assert not host.devices(g1=[A, B]).get("failed")
+    closed_by_guest(host)
+    pause(host)
+    repaired = host.repair(timeout=300)
+    assert repaired["failed"] and "g1 did not connect again in time and has lost them" in repaired["msg"]
+    assert {one["fault"]: one["mended"] for one in repaired["treatments"]} == {
+        "closed_connection": False,
+        "left_rights": True,
+    }
+    wake(host)
+    assert not host.devices(g1=[A, B]).get("failed")
+    assert host.settled({"g1": [A, B]}) == []

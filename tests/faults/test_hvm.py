@@ -378,6 +378,20 @@ def test_what_is_out_when_qemu_falls_silent_is_told(plain: Host) -> None:
     assert f"whether the guest has {A} is not known" in failed["msg"]
 
 
+def test_the_faults_of_a_stub_domain_are_among_those_of_its_guest(stubbed: Host) -> None:
+    """A stub domain that is stuck keeps its guest from any change, so who asks for the guest's faults means it, too."""
+    assert not stubbed.devices(h1=[A]).get("failed")
+    pause(True, "h1-dm")(stubbed)
+    stubbed.xl("pci-attach", "h1", B)
+    prescribed = stubbed.repair(check=True, domains=["h1"])
+    assert {"silent_guest"} <= {one["fault"] for one in prescribed["findings"] if one["domain"] == "h1-dm"}
+    assert stubbed.repair(check=True, domains=["g1"])["findings"] == []
+    repaired = stubbed.repair(domains=["h1"])
+    assert not repaired.get("failed"), repaired["msg"]
+    pause(False, "h1-dm")(stubbed)
+    assert stubbed.settled({"h1": [A]}) == []
+
+
 # ---- killed in the middle
 
 

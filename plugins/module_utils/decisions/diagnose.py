@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..model.backend import Backend
 from ..model.device_model import qemu_name
@@ -39,13 +39,17 @@ class Signs:
 
 @dataclass(frozen=True)
 class Finding:
-    """One fault, where it is, and what shows it. Without a recipe, `advice` says what a person can do."""
+    """One fault, where it is, and what shows it. Without a recipe, `advice` says what a person can do.
+
+    `serves`: the guest's name, if the domain is one that runs a device model.
+    """
 
     fault: Fault
     evidence: str
     domid: int | None = None
     domain: str = ""
     devices: tuple[Sbdf, ...] = ()
+    serves: str = ""
 
     @property
     def recipe(self) -> Recipe | None:
@@ -90,7 +94,7 @@ def in_words(finding: Finding) -> str:
 
 def diagnose(signs: Signs) -> list[Finding]:
     """All faults of a host, connections first: rights are mended only where no connection is in the way."""
-    return [
+    findings = [
         *_connections(signs),
         *_without_domain(signs),
         *_markers(signs),
@@ -98,6 +102,8 @@ def diagnose(signs: Signs) -> list[Finding]:
         *_owners(signs),
         *_devices(signs),
     ]
+    guests = {one.stub.domid: one.name for one in signs.host.domains.values() if one.stub is not None}
+    return [replace(one, serves=guests[one.domid]) if one.domid in guests else one for one in findings]
 
 
 def _connections(signs: Signs) -> Iterator[Finding]:
