@@ -19,7 +19,7 @@ from dataclasses import replace
 
 import pytest
 from scenarios import Act, Scenario, State, both, inject, nothing, perform
-from simulated import TWIN_0, TWIN_1, A, B, C, Host, marker
+from simulated import OTHERS, TWIN_0, TWIN_1, A, B, C, Host, marker
 
 CHANGES: dict[str, tuple[State, State]] = {
     "first device": ({"h1": []}, {"h1": [A]}),
@@ -390,6 +390,19 @@ def test_the_faults_of_a_stub_domain_are_among_those_of_its_guest(stubbed: Host)
     assert not repaired.get("failed"), repaired["msg"]
     pause(False, "h1-dm")(stubbed)
     assert stubbed.settled({"h1": [A]}) == []
+
+
+@pytest.mark.parametrize("device", [B, OTHERS[0], OTHERS[1]], ids=["another guest's", "an interface", "a disk"])
+def test_a_device_model_that_lies_gets_nobody_elses_device_reset(plain: Host, device: str) -> None:
+    """Its name for a device is its word only; the disk is the host's own."""
+    assert not plain.devices(g1=[B]).get("failed")
+    name = f"pci-pt-{device[5:7]}_{device[8:10]}.{device[11]}"
+    qmp(plain, "device_add", driver="xen-pci-passthrough", id=name, hostaddr=C)
+    before = len(plain.ask("trace"))
+    repaired, refused = plain.repair(), plain.devices(h1=[A])
+    assert [(one["fault"], one["devices"]) for one in repaired["left"]] == [("unlisted_device", [])]
+    assert repaired["failed"] and refused["failed"] and name in refused["msg"]
+    assert [line for line in plain.ask("trace", start=before) if "reset" in line or device in line] == []
 
 
 # ---- killed in the middle

@@ -135,11 +135,17 @@ def _device_model(host: Host, domain: Domain) -> Iterator[Finding]:
     for one in () if changing else model.lacks(domain.devices):  # the cycle that is under way comes first
         yield _of(domain, Fault.STALE_RECORD, "libxl lists it, but the device model does not have it", (one,))
     for name in model.unexpected(domain.devices):
-        called = [one for one in host.devices if qemu_name(one) == name]
+        called = [one for one in host.devices if qemu_name(one) == name and _may_be_its(host, domain, one)]
         # The name lacks the segment.
         owned = [one for one in called if host.xen_owners.get(one) is XenOwner.GUEST]
         says = f"its device model has {name}, which libxl does not list"
         yield _of(domain, Fault.UNLISTED_DEVICE, says, owned or called)
+
+
+def _may_be_its(host: Host, domain: Domain, device: Sbdf) -> bool:
+    """A device model may lie: what it names would be reset, which what others use must not be, the host's own least."""
+    marked = host.markers.get(device, domain.domid) == domain.domid
+    return host.devices[device].in_pciback and host.holder_of(device) is None and marked
 
 
 def _cycle(domain: Domain, backend: Backend) -> Iterator[Finding]:

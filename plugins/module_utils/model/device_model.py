@@ -72,6 +72,7 @@ def read_bus(answer: Any) -> DeviceModel:
     """The device model's state from what `query-pci` returned. Raises DeviceModelError for what is no such answer."""
     plugged: dict[str, Plugged] = {}
     used: set[int] = set()
+    places: set[tuple[int, int]] = set()  # libxl plugs into the first bus only
     try:
         for device in [device for bus in answer for device in bus["devices"]]:
             name, slot, function = device["qdev_id"], device["slot"], device["function"]
@@ -80,8 +81,9 @@ def read_bus(answer: Any) -> DeviceModel:
                 raise ValueError(name)
             used.add(slot)
             if name.startswith(_PASSED_THROUGH):
-                if not _NAME.fullmatch(name):
+                if not _NAME.fullmatch(name) or device["bus"] != 0 or (slot, function) in places:
                     raise ValueError(name)
+                places.add((slot, function))
                 mapped = any(region["address"] not in _NOT_MAPPED for region in device["regions"])
                 plugged[name] = Plugged(GuestAddress(0, device["bus"], slot, function), mapped)
     except (TypeError, KeyError, ValueError, AttributeError) as error:
