@@ -21,7 +21,8 @@ description:
   - In check mode the faults are named with their recipes, and nothing is touched.
   - What was done about each fault, with the identity of its devices, the evidence and who was
     at work, is a line in the system's log.
-  - The task fails if a fault is left that needs attention. V(leaked_hold) is a suspicion and is reported only.
+  - The task fails if a fault is left that needs attention, or if mending one has cost a guest its devices.
+    V(leaked_hold) is a suspicion and is reported only.
 requirements:
   - pyxs on the Xen host (Debian's package is C(python3-pyxs))
   - Xen's Python binding C(xen.lowlevel.xc), or the C(libxenctrl) of the running Xen
@@ -38,7 +39,7 @@ attributes:
 options:
   domains:
     description:
-      - Names of the domains whose faults are to be mended.
+      - Names of the domains whose faults are to be mended, and those of the stub domains that serve them.
       - If neither O(domains) nor O(devices) is given, all faults of the host are, also those of domains that are gone.
     type: list
     elements: str
@@ -195,7 +196,7 @@ treatments:
       type: str
       returned: success
     mended:
-      description: Whether a new look at the host did not find the fault any more.
+      description: Whether a new look at the host did not find the fault any more, and the guest has kept its devices.
       type: bool
       returned: success
 left:
@@ -277,6 +278,7 @@ def _repair(module: AnsibleModule, outside: Outside, scope: Scope) -> None:
         "diff": {"before": _lines(repaired.findings), "after": _lines(repaired.left)},
     }
     pressing = [one for one in repaired.left if scope.mends(one) or not (one.recipe or one.fault.is_suspicion)]
+    pressing += [one.finding for one in repaired.treatments if one.cost_devices]
     if pressing:
         module.fail_json(msg=_message(pressing, repaired), **result)
     module.exit_json(**result)

@@ -171,6 +171,15 @@ class Host:
         """Somebody else changes xenstore, Xen or sysfs: see `act` of the process."""
         self.run("act", steps)
 
+    def pull_out(self, device: str) -> None:
+        """The host's kernel loses a device: a card that fell off the bus, or sysfs' `remove`."""
+        directory = self.directory / "sys" / "bus" / "pci" / "devices" / device
+        (directory / "remove").write_text("1")
+        deadline = time.monotonic() + AMPLE
+        while directory.exists():
+            assert time.monotonic() < deadline, "the device is still there"
+            time.sleep(0.01)
+
     def flap(self, node: str, values: str) -> subprocess.Popen[str]:
         """A process that writes one value after the other to a node until it is killed."""
         program = (

@@ -157,13 +157,6 @@ def answered_late(host: Host) -> None:
     until(host, front(1, "state"), "7")
 
 
-def pulled_out(host: Host) -> None:
-    """The host's kernel loses a device: a card that fell off the bus, or sysfs' `remove`."""
-    directory = host.directory / "sys" / "bus" / "pci" / "devices" / A
-    (directory / "remove").write_text("1")
-    wait(lambda: not directory.exists(), "the device is still there")
-
-
 def torn_down(host: Host) -> None:
     """Somebody tidied up in xenstore: neither kernel looks at that, and the guest goes on with its devices."""
     host.act(("remove", back(1, "").rpartition("/1/")[0]))
@@ -377,7 +370,7 @@ SICK = [
     Sick(
         "a device that fell off the bus",
         {"g1": [A, B]},
-        pulled_out,
+        lambda host: host.pull_out(A),
         {"device_gone"},
         {"g1": [B]},
     ),
@@ -497,4 +490,32 @@ def test_a_complaint_of_pciback_vanishes_with_the_next_change_that_succeeds(host
     host.inject("refuse-export", device=B, refuse=False)
     assert host.devices(g1=[A, B])["changed"]
     assert host.repair(check=True)["findings"] == []
+    assert host.settled({"g1": [A, B]}) == []
+
+
+def test_a_device_that_fell_off_the_bus_hides_nothing_of_the_others(host: Host) -> None:
+    """Its guest cannot let it go in a cycle; the other domain of the task can, and is told of."""
+    assert not host.devices(g1=[A, B], g2=[C]).get("failed")
+    host.pull_out(A)
+    done = host.devices(timeout=LONG_ENOUGH, g1=[B], g2=[])
+    assert done["failed"] and done["msg"].startswith("guest g1 did not answer in time")
+    assert {one["name"]: bool(one["error"]) for one in done["domains"]} == {"g1": True, "g2": False}
+    assert any(f"{C} " in line and "from g2 to the pool" in line for line in done["log"])
+    assert not host.repair().get("failed")
+    assert host.settled({"g1": [B], "g2": []}) == []
+
+
+def test_a_connection_that_does_not_come_back_is_not_mended(host: Host) -> None:
+    """The fault is gone and everything is tidy, but the guest has lost its devices."""
+    assert not host.devices(g1=[A, B]).get("failed")
+    closed_by_guest(host)
+    pause(host)
+    repaired = host.repair(timeout=300)
+    assert repaired["failed"] and "g1 did not connect again in time and has lost them" in repaired["msg"]
+    assert {one["fault"]: one["mended"] for one in repaired["treatments"]} == {
+        "closed_connection": False,
+        "left_rights": True,
+    }
+    wake(host)
+    assert not host.devices(g1=[A, B]).get("failed")
     assert host.settled({"g1": [A, B]}) == []

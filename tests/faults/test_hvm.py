@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import json
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from dataclasses import replace
 
 import pytest
 from scenarios import Act, Scenario, State, both, inject, nothing, perform
-from simulated import TWIN_0, TWIN_1, A, B, C, Host, marker
+from simulated import OTHERS, TWIN_0, TWIN_1, A, B, C, Host, marker
 
 CHANGES: dict[str, tuple[State, State]] = {
     "first device": ({"h1": []}, {"h1": [A]}),
@@ -335,6 +336,73 @@ def test_a_silent_device_model_is_named_and_has_no_recipe(plain: Host) -> None:
     plain.inject("qemu-silent", domain="h1", silent=False)
     assert (repaired["failed"], [one["fault"] for one in repaired["findings"]]) == (True, ["silent_device_model"])
     assert plain.settled({"h1": [A]}) == []
+
+
+def test_a_device_that_fell_off_the_bus_leaves_no_right(plain: Host) -> None:
+    assert not plain.devices(h1=[A, B]).get("failed")
+    plain.pull_out(A)
+    assert not plain.repair().get("failed")
+    assert plain.settled({"h1": [B]}) == []
+    plain.pull_out(B)
+    assert not plain.devices(h1=[]).get("failed")
+    assert plain.settled({"h1": []}) == []
+
+
+def test_a_device_that_went_to_another_guest_is_not_among_those_of_before(plain: Host) -> None:
+    assert not plain.devices(g1=[A], h1=[B]).get("failed")
+    plain.inject("broken", device=A)
+    failed = plain.devices(g1=[B], h1=[A])
+    assert f"the guest has the devices that it had before; but {B} had gone already" in failed["msg"]
+
+
+def test_what_libxl_lists_after_the_guest_let_it_go_is_not_called_as_before(stubbed: Host) -> None:
+    """pciback does not have it any more, so the stub domain cannot let it go, which is for the doctor."""
+    assert not stubbed.devices(h1=[A]).get("failed")
+    stubbed.act(("unbind", A))
+    failed = stubbed.devices(timeout=3, h1=[])
+    assert "could not be put back" in failed["msg"] and "before" not in failed["msg"]
+    for _try in range(2):
+        repaired = stubbed.repair()
+    assert not repaired.get("failed"), repaired["msg"]
+    assert stubbed.settled({"h1": []}) == []
+
+
+def test_what_is_out_when_qemu_falls_silent_is_told(plain: Host) -> None:
+    assert not plain.devices(h1=[A, B]).get("failed")
+    socket_file = plain.directory / "run" / f"qmp-libxl-{plain.guest('h1')['domid']}"
+    plain.inject("eject-late", domain="h1", seconds=0.5)
+    remover = threading.Timer(0.2, socket_file.unlink)
+    remover.start()
+    failed = plain.devices(h1=[B])
+    remover.join()
+    assert f"whether the guest has {A} is not known" in failed["msg"]
+
+
+def test_the_faults_of_a_stub_domain_are_among_those_of_its_guest(stubbed: Host) -> None:
+    """A stub domain that is stuck keeps its guest from any change, so who asks for the guest's faults means it, too."""
+    assert not stubbed.devices(h1=[A]).get("failed")
+    pause(True, "h1-dm")(stubbed)
+    stubbed.xl("pci-attach", "h1", B)
+    prescribed = stubbed.repair(check=True, domains=["h1"])
+    assert {"silent_guest"} <= {one["fault"] for one in prescribed["findings"] if one["domain"] == "h1-dm"}
+    assert stubbed.repair(check=True, domains=["g1"])["findings"] == []
+    repaired = stubbed.repair(domains=["h1"])
+    assert not repaired.get("failed"), repaired["msg"]
+    pause(False, "h1-dm")(stubbed)
+    assert stubbed.settled({"h1": [A]}) == []
+
+
+@pytest.mark.parametrize("device", [B, OTHERS[0], OTHERS[1]], ids=["another guest's", "an interface", "a disk"])
+def test_a_device_model_that_lies_gets_nobody_elses_device_reset(plain: Host, device: str) -> None:
+    """Its name for a device is its word only; the disk is the host's own."""
+    assert not plain.devices(g1=[B]).get("failed")
+    name = f"pci-pt-{device[5:7]}_{device[8:10]}.{device[11]}"
+    qmp(plain, "device_add", driver="xen-pci-passthrough", id=name, hostaddr=C)
+    before = len(plain.ask("trace"))
+    repaired, refused = plain.repair(), plain.devices(h1=[A])
+    assert [(one["fault"], one["devices"]) for one in repaired["left"]] == [("unlisted_device", [])]
+    assert repaired["failed"] and refused["failed"] and name in refused["msg"]
+    assert [line for line in plain.ask("trace", start=before) if "reset" in line or device in line] == []
 
 
 # ---- killed in the middle

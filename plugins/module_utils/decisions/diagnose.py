@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..model.backend import Backend
 from ..model.device_model import qemu_name
@@ -39,13 +39,17 @@ class Signs:
 
 @dataclass(frozen=True)
 class Finding:
-    """One fault, where it is, and what shows it. Without a recipe, `advice` says what a person can do."""
+    """One fault, where it is, and what shows it. Without a recipe, `advice` says what a person can do.
+
+    `serves`: the guest's name, if the domain is one that runs a device model.
+    """
 
     fault: Fault
     evidence: str
     domid: int | None = None
     domain: str = ""
     devices: tuple[Sbdf, ...] = ()
+    serves: str = ""
 
     @property
     def recipe(self) -> Recipe | None:
@@ -90,7 +94,7 @@ def in_words(finding: Finding) -> str:
 
 def diagnose(signs: Signs) -> list[Finding]:
     """All faults of a host, connections first: rights are mended only where no connection is in the way."""
-    return [
+    findings = [
         *_connections(signs),
         *_without_domain(signs),
         *_markers(signs),
@@ -98,6 +102,8 @@ def diagnose(signs: Signs) -> list[Finding]:
         *_owners(signs),
         *_devices(signs),
     ]
+    guests = {one.stub.domid: one.name for one in signs.host.domains.values() if one.stub is not None}
+    return [replace(one, serves=guests[one.domid]) if one.domid in guests else one for one in findings]
 
 
 def _connections(signs: Signs) -> Iterator[Finding]:
@@ -129,11 +135,17 @@ def _device_model(host: Host, domain: Domain) -> Iterator[Finding]:
     for one in () if changing else model.lacks(domain.devices):  # the cycle that is under way comes first
         yield _of(domain, Fault.STALE_RECORD, "libxl lists it, but the device model does not have it", (one,))
     for name in model.unexpected(domain.devices):
-        called = [one for one in host.devices if qemu_name(one) == name]
+        called = [one for one in host.devices if qemu_name(one) == name and _may_be_its(host, domain, one)]
         # The name lacks the segment.
         owned = [one for one in called if host.xen_owners.get(one) is XenOwner.GUEST]
         says = f"its device model has {name}, which libxl does not list"
         yield _of(domain, Fault.UNLISTED_DEVICE, says, owned or called)
+
+
+def _may_be_its(host: Host, domain: Domain, device: Sbdf) -> bool:
+    """A device model may lie: what it names would be reset, which what others use must not be, the host's own least."""
+    marked = host.markers.get(device, domain.domid) == domain.domid
+    return host.devices[device].in_pciback and host.holder_of(device) is None and marked
 
 
 def _cycle(domain: Domain, backend: Backend) -> Iterator[Finding]:

@@ -21,6 +21,7 @@ from ..model.host import PciDevice
 from ..values.address import Sbdf
 from . import rights
 from .loop import Clock, DeadlinePassed, Flow, Until, Work
+from .observe import remembered
 from .outside import Outside
 from .report import DomainFailed, Record
 
@@ -68,7 +69,9 @@ class Change:
         except Exception as error:
             self._ledger.withheld.update(self.plan.departing - self._ledger.released)
             if isinstance(error, (SysfsError, HypervisorError, LockTimeout, ConfigError)):
-                raise DomainFailed(f"{self.name}: {error}") from error
+                raise DomainFailed(f"{self.name}: {error}{self._given()}") from error
+            if isinstance(error, DomainFailed):
+                raise DomainFailed(f"{error}{self._given()}") from error
             raise
         finally:
             for path in paths:
@@ -81,6 +84,11 @@ class Change:
 
     def _steps(self) -> Flow:
         raise NotImplementedError
+
+    def _given(self) -> str:
+        """What went to other domains before the step that failed, which does not come back."""
+        given = sorted(self.plan.departing & self._ledger.released)
+        return f"; but {', '.join(map(str, given))} had gone already, for another domain" if given else ""
 
     def _arrivals(self) -> Flow:
         """Wait until the other domains have given up what moves here."""
@@ -148,21 +156,25 @@ class Change:
         lines_in_use = self._lines_in_use()
         problems, free = [], []
         for address in reversed(devices):
-            refused = self._revoke(self._released(address), lines_in_use) if address in self._devices else []
+            refused = self._revoke(address, lines_in_use)
             problems += refused
             if not refused:  # the marker is all that shows later where rights are left
                 free.append(address)
         self._forget_holder(free)
         return problems
 
-    def _released(self, address: Sbdf) -> PciDevice:
-        """A device that its guest has let go: if a message interrupt hid its line, that shows again."""
-        device = self._devices[address]
-        return device if device.irq else replace(device, irq=self.outside.sysfs.interrupt_line(address))
+    def _facts(self, address: Sbdf) -> PciDevice:
+        """The device; one that the host has no more is as it was when the guest got it."""
+        return self._devices.get(address) or remembered(self.outside.store, address)
 
-    def _revoke(self, device: PciDevice, lines_in_use: set[int]) -> list[str]:
-        keep_irq, stub = device.irq in lines_in_use, self.plan.domain.stub
-        refused = rights.revoke(self.outside.hypervisor, self.domid, device, keep_irq)
+    def _revoke(self, address: Sbdf, lines_in_use: set[int]) -> list[str]:
+        device, stub = self._facts(address), self.plan.domain.stub
+        if not device.irq:  # its guest has let it go: if a message interrupt hid its line, that shows again
+            device = replace(device, irq=self.outside.sysfs.interrupt_line(address))
+        keep_irq = device.irq in lines_in_use
+        # Xen lost a device when the host did, and so did its owner.
+        take = rights.revoke if address in self._devices else rights.revoke_access
+        refused = take(self.outside.hypervisor, self.domid, device, keep_irq)
         if stub is not None:  # it has all but the device itself
             refused += rights.revoke_access(self.outside.hypervisor, stub.domid, device, keep_irq)
         return refused

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from ..decisions.plan import DesiredDomain, DomainPlan, Plan, make_plan
+from ..interfaces.sysfs import SysfsError
 from ..model.backend import Entry
 from ..model.device_model import DeviceModel
 from ..model.host import Host, XenOwner
@@ -118,7 +119,10 @@ def _model(step: DomainPlan) -> DeviceModel | None:
 def _is_active(outside: Outside, device: Sbdf, model: DeviceModel | None) -> bool:
     """Whether a driver in the guest has enabled the device; QEMU keeps the host's registers to itself."""
     if model is None:
-        return outside.sysfs.config_flags(device).driver_is_active
+        try:
+            return outside.sysfs.config_flags(device).driver_is_active
+        except SysfsError:  # it has gone from the host, which is no reason to tell nothing of all the others
+            return False
     plugged = model.has(device)
     return plugged is not None and plugged.enabled
 

@@ -228,7 +228,9 @@ def _recreate(patient: _Patient) -> Mending:
         pause = 0.0 if is_ready else _SLOW_GUEST_SECONDS
         yield from take_back.create(patient.outside, patient.domid, devices)
     patient.forget_unlisted()
-    return f"{patient.domain.name} did not connect again in time" if devices else None
+    if not devices:
+        return None
+    return f"{patient.domain.name} did not connect again in time and has lost them; give it them anew once it answers"
 
 
 def _create(patient: _Patient, devices: Collection[Sbdf]) -> None:

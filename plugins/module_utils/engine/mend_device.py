@@ -13,14 +13,14 @@ from ..decisions.diagnose import Finding, Signs
 from ..decisions.faults import Fault, Recipe
 from ..interfaces.hypervisor import HypervisorError
 from ..interfaces.libxl import holder_node
-from ..interfaces.notes import Note, noted_rights, write_note
+from ..interfaces.notes import Note, write_note
 from ..interfaces.sysfs import PCIBACK, SysfsError
 from ..interfaces.xenstore import Transaction
-from ..model.host import DOMID_IO, Host, PciDevice, XenOwner
+from ..model.host import DOMID_IO, Host, XenOwner
 from ..values.address import Sbdf
 from . import rights
 from .commit import commit, forget
-from .observe import read_backend
+from .observe import read_backend, remembered
 from .outside import Outside
 
 Mender = Callable[[Outside, Signs, Finding], "list[str]"]
@@ -33,7 +33,7 @@ def _take_rights(outside: Outside, signs: Signs, finding: Finding) -> list[str]:
     for one in finding.devices:
         device = host.devices.get(one)
         if device is None or finding.fault is Fault.WRONG_MARKER:
-            device = device or _remembered(outside, one)
+            device = device or remembered(outside.store, one)
             keep_irq = device.irq in _lines_of(host, domid, one)
             problems = rights.revoke_access(outside.hypervisor, domid, device, keep_irq)
         else:
@@ -49,12 +49,6 @@ def _take_rights(outside: Outside, signs: Signs, finding: Finding) -> list[str]:
             outside.store.remove(holder_node(one))
         refused += problems
     return refused
-
-
-def _remembered(outside: Outside, device: Sbdf) -> PciDevice:
-    """A device that the host has no more, as far as rights over it go. Its owner lost it in Xen when the host did."""
-    irq, windows = noted_rights(outside.store, device)
-    return PciDevice(device, "", "", "", "", "", "", irq=irq, resources=windows)
 
 
 def _take_from_any(outside: Outside, signs: Signs, finding: Finding) -> list[str]:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from ..interfaces.guest_disks import disks_of_guests
@@ -36,7 +37,8 @@ def observe(store: XenStore, sysfs: Sysfs, hypervisor: Hypervisor) -> Host:
     markers, driver_paths = _markers(store)
     owners = _owners(hypervisor, [sbdf for sbdf, device in devices.items() if device.in_pciback])
     free = _free_device(hypervisor, devices, owners)
-    domains = _with_stubs(store, [_domain(store, domid, backends.get(domid)) for domid in sorted(domids)])
+    domains = _with_device_models([_domain(store, domid, backends.get(domid)) for domid in sorted(domids)])
+    domains = _with_stubs(store, domains)
     if free is not None:
         domains = [replace(one, uses_iommu=hypervisor.accepts(one.domid, free)) for one in domains]
     return Host(
@@ -61,6 +63,12 @@ def _with_notes(store: XenStore, devices: Mapping[Sbdf, PciDevice]) -> dict[Sbdf
     return {**known, **lines}
 
 
+def remembered(store: XenStore, device: Sbdf) -> PciDevice:
+    """A device that the host has no more, as far as rights over it go. Its owner lost it in Xen when the host did."""
+    irq, windows = noted_rights(store, device)
+    return PciDevice(device, "", "", "", "", "", "", irq=irq, resources=windows)
+
+
 def read_backend(requests: XenStore | Transaction, domid: int) -> Backend | None:
     """A domain's connection as it is now, or None if there is none."""
     nodes = requests.children(backend_path(domid))
@@ -76,6 +84,15 @@ def read_device_model(domid: int, uuid: str) -> DeviceModel:
         return bus_of(domid, uuid)
     except DeviceModelError as error:
         return DeviceModel(plugged=None, problem=str(error))
+
+
+def _with_device_models(domains: Sequence[Domain]) -> list[Domain]:
+    """The domains with what their device models say, all asked at once: each one that hangs takes its whole time."""
+    asked = [one for one in domains if one.device_model is not None]
+    with ThreadPoolExecutor(max_workers=max(len(asked), 1)) as pool:
+        said = pool.map(lambda one: read_device_model(one.domid, one.uuid), asked)
+        models = {one.domid: model for one, model in zip(asked, said)}
+    return [replace(one, device_model=models.get(one.domid)) for one in domains]
 
 
 def _with_stubs(store: XenStore, domains: Sequence[Domain]) -> list[Domain]:
@@ -108,7 +125,7 @@ def _domain(store: XenStore, domid: int, backend: Backend | None) -> Domain:
         backend=backend,
         creation=Creation() if config is None else Creation.of(config),
         configured=None if config is None else configured(config),
-        device_model=read_device_model(domid, uuid) if kind == "hvm" and version == _QEMU else None,
+        device_model=DeviceModel() if kind == "hvm" and version == _QEMU else None,
     )
 
 

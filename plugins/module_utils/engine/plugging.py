@@ -68,13 +68,13 @@ class Plugging(Change):
 
     def _exchange(self, add: Sequence[Sbdf], remove: Sequence[Sbdf]) -> Flow:
         """Take these out and put those in, one after the other; all, or none."""
-        gone: list[Sbdf] = []
+        leaving: list[Sbdf] = []
         begun: list[Sbdf] = []
         try:
             for device in remove:
                 self._check_time()
+                leaving.append(device)
                 yield from self._timed(self._take_out(device), removed=device)
-                gone.append(device)
             if add:
                 yield from self._reset_dirty(add)
                 note_guest(self.outside.store, [self._devices[one] for one in add], self.name)
@@ -83,11 +83,11 @@ class Plugging(Change):
                 begun.append(device)
                 yield from self._timed(self._put_in(device), added=device)
         except (NotDone, DeadlinePassed, *_FAILURES) as failure:
-            left = yield from self._undo(begun, gone, isinstance(failure, Silent))
+            left = yield from self._undo(begun, leaving, isinstance(failure, Silent))
             why = "time was over before all was done" if isinstance(failure, DeadlinePassed) else str(failure)
             raise DomainFailed(f"{self.name}: {why}, {take_back.asked(add, remove)}; {left}") from failure
-        yield from self._release(gone)
-        forget(self.plan.domain, gone)
+        yield from self._release(leaving)
+        forget(self.plan.domain, leaving)
 
     def _check_time(self) -> None:
         """xl runs to its end, so the time is looked at before."""
@@ -134,9 +134,8 @@ class Plugging(Change):
     def _take_access(self, device: Sbdf) -> None:
         """What Xen refuses here it refuses again in the end, and is told then."""
         self._held.discard(device)
-        if device in self._devices:
-            facts = self._devices[device]
-            rights.revoke_access(self.outside.hypervisor, self.domid, facts, facts.irq in self._lines_in_use())
+        facts = self._facts(device)
+        rights.revoke_access(self.outside.hypervisor, self.domid, facts, facts.irq in self._lines_in_use())
 
     def _stub_at_rest(self, device: Sbdf) -> Flow:
         """libxl takes a stub domain's rights before it asks it to let go; one that is in a cycle must not lose them.
@@ -201,17 +200,16 @@ class Plugging(Change):
 
     # -- the way back
 
-    def _undo(self, begun: Sequence[Sbdf], gone: Sequence[Sbdf], silent: bool) -> Flow:
+    def _undo(self, begun: Sequence[Sbdf], leaving: Sequence[Sbdf], silent: bool) -> Flow:
         """Take out what was put in, put in what was taken out; a sentence on what is left."""
         if self.outside.store.read(f"/local/domain/{self.domid}/name") is None:
-            self._forget_holder([*begun, *gone])
+            self._forget_holder([*begun, *leaving])
             return "the guest is gone; Xen has its devices back, and nothing is left; run again if it comes back"
-        left = []
         for device in reversed(begun):
             self._mark(device)
         if silent:
-            come = f"whether the guest has {' and '.join(map(str, begun))} is not known; " if begun else ""
-            return f"{come}see whether its QEMU runs, and what xen.pci.repair says"
+            return self._unknown(begun, leaving)
+        left = []
         for device in reversed(begun):
             self.clock.extend(_GRACE_SECONDS)
             try:
@@ -221,15 +219,32 @@ class Plugging(Change):
             except (NotDone, DeadlinePassed, *_FAILURES) as error:
                 self._mark(device)
                 left.append(f"{device} could not be taken back ({error})")
-        for device in gone:
+        for device in leaving:
             self.clock.extend(_GRACE_SECONDS)
             try:
-                yield from self._put_in(device)
+                yield from self._put_back(device)
             except (NotDone, DeadlinePassed) as error:
                 left.append(f"{device} was taken out and could not be put back ({error})")
         if left:
             return f"{'; '.join(left)}; see what xen.pci.repair says, and run again"
         return "the guest has the devices that it had before"
+
+    def _put_back(self, device: Sbdf) -> Flow:
+        """The one that the guest did not let go has not left; one that libxl lists still it would not attach again."""
+        if (yield from self._look(device)).has(device) is not None:
+            return
+        if device in self._listed():
+            raise NotDone("libxl lists it still")
+        yield from self._put_in(device)
+
+    def _unknown(self, begun: Sequence[Sbdf], leaving: Sequence[Sbdf]) -> str:
+        """What is left where the device model does not answer any more."""
+        listed = self._listed()
+        gone = [one for one in leaving if one not in listed]
+        doubtful = [*begun, *(one for one in leaving if one in listed)]
+        sentences = [f"{' and '.join(map(str, gone))} was taken out and not put back"] if gone else []
+        sentences += [f"whether the guest has {' and '.join(map(str, doubtful))} is not known"] if doubtful else []
+        return "; ".join([*sentences, "see whether its QEMU runs, and what xen.pci.repair says"])
 
     def _mark(self, device: Sbdf) -> None:
         """libxl drops its marker when it fails, and when it is forced. It shows whose rights are left, and that nobody

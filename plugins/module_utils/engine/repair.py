@@ -68,7 +68,8 @@ Key = tuple[Fault, "int | None", "tuple[Sbdf, ...]"]
 
 @dataclass(frozen=True)
 class Scope:
-    """What is to be mended: faults of these domains, and of these devices wherever they are; both empty: all.
+    """What is to be mended: faults of these domains (and of their stub domains), and of these devices wherever they
+    are; both empty: all.
 
     `named`: these faults only, and then also those that are mended on request.
     """
@@ -82,7 +83,8 @@ class Scope:
         if self.named and finding.fault not in self.named:
             return False
         everything = not self.domains and not self.devices
-        return everything or finding.domain in self.domains or not self.devices.isdisjoint(finding.devices)
+        named = finding.domain in self.domains or finding.serves in self.domains
+        return everything or named or not self.devices.isdisjoint(finding.devices)
 
     def mends(self, finding: Finding) -> bool:
         """Whether it is covered and may be mended now."""
@@ -92,11 +94,15 @@ class Scope:
 
 @dataclass(frozen=True)
 class Treatment:
-    """What was done about one finding; `problem` is empty unless a step was refused."""
+    """What was done about one finding; `problem` is empty unless a step was refused.
+
+    `cost_devices`: the fault is gone, and with it the devices that its guest was to have back.
+    """
 
     finding: Finding
     problem: str = ""
     mended: bool = False
+    cost_devices: bool = False
 
 
 @dataclass(frozen=True)
@@ -165,7 +171,7 @@ def _mended(
         return Repaired(tuple(findings), (), tuple(findings), signs.host, signs.host)
     after = look(outside)
     left = [one for one in diagnose(after) if matters(one)]
-    return Repaired(tuple(findings), _judged(treatments, left), tuple(left), signs.host, after.host)
+    return Repaired(tuple(findings), _judged(treatments, left, after.host), tuple(left), signs.host, after.host)
 
 
 def _mend_all(
@@ -238,18 +244,18 @@ def _problem(outcome: Outcome, domid: int) -> str:
     raise outcome.error
 
 
-def _judged(treatments: Sequence[Treatment], left: Sequence[Finding]) -> tuple[Treatment, ...]:
+def _judged(treatments: Sequence[Treatment], left: Sequence[Finding], after: Host) -> tuple[Treatment, ...]:
     """A fault is mended if it is not found again; never because a recipe ran to its end."""
     remaining = {(one.fault, one.domid, device) for one in left for device in one.devices or (None,)}
-    return tuple(
-        replace(
-            one,
-            mended=not any(
-                (one.finding.fault, one.finding.domid, device) in remaining for device in one.finding.devices or (None,)
-            ),
-        )
-        for one in treatments
-    )
+
+    def judged(one: Treatment) -> Treatment:
+        found = one.finding
+        again = any((found.fault, found.domid, device) in remaining for device in found.devices or (None,))
+        to_be_back = found.recipe is Recipe.RECREATE and found.domid in after.domains
+        cost = to_be_back and not again and bool(one.problem)
+        return replace(one, mended=not again and not cost, cost_devices=cost)
+
+    return tuple(judged(one) for one in treatments)
 
 
 def _key(finding: Finding) -> Key:

@@ -25,7 +25,13 @@ def run(words: Sequence[str], seconds: float | None = None) -> Finished:
     # ansible-test wants AnsibleModule.run_command, but the layers below the modules know no AnsibleModule.
     try:
         done = subprocess.run(  # pylint: disable=ansible-bad-function
-            words, check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=seconds
+            words,
+            check=False,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",  # it may say anything, and in any locale
+            stdin=subprocess.DEVNULL,
+            timeout=seconds,
         )
     except subprocess.TimeoutExpired as error:
         raise TimeoutError(errno.ETIMEDOUT, f"{words[0]} did not end in {seconds} s") from error

@@ -88,7 +88,7 @@ class _Conversation:
             if "error" in message:
                 error = message["error"]
                 said = error.get("desc") if isinstance(error, dict) else error
-                raise DeviceModelError(f"its device model (QEMU) refused: {str(said)[:200]}")
+                raise DeviceModelError(f"its device model (QEMU) refused: {str(said)[:200]!r}")
 
     def _message(self) -> dict[str, Any]:
         while b"\n" not in self._received:

@@ -9,6 +9,7 @@ The answer comes from a process that the guest may have taken over: only what is
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +18,8 @@ from ..values.address import GuestAddress, Sbdf
 
 #: Slots of the bus that a guest has from QEMU.
 SLOTS = 32
+_PASSED_THROUGH = "pci-pt-"
+_NAME = re.compile(rf"{_PASSED_THROUGH}[0-9a-f]{{2}}_[0-9a-f]{{2}}\.[0-7]")
 _BUSES, _FUNCTIONS = range(256), range(8)
 #: PCI_BAR_UNMAPPED: a window that the guest has not enabled; older QEMUs cut it to the width of the window.
 _NOT_MAPPED = (2**64 - 1, 2**32 - 1)
@@ -28,7 +31,7 @@ class DeviceModelError(Exception):
 
 def qemu_name(device: Sbdf) -> str:
     """What libxl has QEMU call a device (PCI_PT_QDEV_ID): without the segment."""
-    return f"pci-pt-{device.bus:02x}_{device.slot:02x}.{device.function}"
+    return f"{_PASSED_THROUGH}{device.bus:02x}_{device.slot:02x}.{device.function}"
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,7 @@ def read_bus(answer: Any) -> DeviceModel:
     """The device model's state from what `query-pci` returned. Raises DeviceModelError for what is no such answer."""
     plugged: dict[str, Plugged] = {}
     used: set[int] = set()
+    places: set[tuple[int, int]] = set()  # libxl plugs into the first bus only
     try:
         for device in [device for bus in answer for device in bus["devices"]]:
             name, slot, function = device["qdev_id"], device["slot"], device["function"]
@@ -76,7 +80,10 @@ def read_bus(answer: Any) -> DeviceModel:
             if not (isinstance(name, str) and place and {type(slot), type(function), type(device["bus"])} == {int}):
                 raise ValueError(name)
             used.add(slot)
-            if name.startswith("pci-pt-"):
+            if name.startswith(_PASSED_THROUGH):
+                if not _NAME.fullmatch(name) or device["bus"] != 0 or (slot, function) in places:
+                    raise ValueError(name)
+                places.add((slot, function))
                 mapped = any(region["address"] not in _NOT_MAPPED for region in device["regions"])
                 plugged[name] = Plugged(GuestAddress(0, device["bus"], slot, function), mapped)
     except (TypeError, KeyError, ValueError, AttributeError) as error:

@@ -91,14 +91,22 @@ class Libxl(Toolstack):
 
     def _regions(self, address: Address) -> Iterator[tuple[int, int, bool]]:
         """Start, size and whether it is ports, of the first seven lines that are in use."""
-        text = (self.sys / "bus/pci/devices" / str(address) / "resource").read_text(encoding="ascii")
-        for line in text.splitlines()[:7]:
+        for line in self._read(address, "resource").splitlines()[:7]:
             start, end, flags = (int(word, 16) for word in line.split())
             if start:
                 yield start, end - start + 1, bool(flags & 0x100)
 
     def _irq(self, address: Address) -> int:
-        return int((self.sys / "bus/pci/devices" / str(address) / "irq").read_text(encoding="ascii"))
+        return int(self._read(address, "irq") or "0")
+
+    def _read(self, address: Address, name: str) -> str:
+        """A file of a device; libxl goes on without one that is gone."""
+        path = self.sys / "bus/pci/devices" / str(address) / name
+        try:
+            return path.read_text(encoding="ascii")
+        except FileNotFoundError:
+            complain(f"Couldn't open {path}: No such file or directory")
+            return ""
 
     def _allow(self, domid: int, address: Address, allow: bool) -> None:
         for start, size, ports in self._regions(address):

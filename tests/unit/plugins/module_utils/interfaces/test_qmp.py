@@ -75,8 +75,9 @@ def test_unplug_names_the_device(qemu: Qemu) -> None:
     [
         ((b"",), "did not answer within 0.3 s"),
         ((GREETING, b""), "did not answer"),
-        ((GREETING, DONE, b'{"error": {"class": "X", "desc": "no such thing"}}\n'), "refused: no such thing"),
-        ((GREETING, DONE, b'{"error": 5}\n'), "refused: 5"),
+        ((GREETING, DONE, b'{"error": {"class": "X", "desc": "no such thing"}}\n'), "refused: 'no such thing'"),
+        ((GREETING, DONE, b'{"error": {"desc": "x\\nforged line"}}\n'), r"refused: 'x\\nforged line'"),
+        ((GREETING, DONE, b'{"error": 5}\n'), "refused: '5'"),
         ((GREETING, DONE, b"{]\n"), "no JSON"),
         ((GREETING, DONE, b"[" * 100_000 + b"\n"), "no JSON"),
         ((GREETING, DONE, b"x" * (2 << 20)), "more than any answer"),

@@ -53,6 +53,20 @@ def test_a_real_answer() -> None:
     assert model.unexpected([NIC]) == (qemu_name(EDU),)
 
 
+@pytest.mark.parametrize("name", ["pci-pt-", "pci-pt-01_00.8", "pci-pt-01_00.0\n", f"pci-pt-{'x' * 5000}"])
+def test_a_name_that_libxl_does_not_give_is_not_repeated(name: str) -> None:
+    with pytest.raises(DeviceModelError, match="makes no sense") as caught:
+        read_bus([{"bus": 0, "devices": [function(3, name)]}])
+    assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize("bus", [0, 1], ids=["two in one place", "another bus"])
+def test_it_has_no_more_than_its_bus_takes(bus: int) -> None:
+    devices = [function(3, "pci-pt-01_00.0"), {**function(3, "pci-pt-02_00.0"), "bus": bus}]
+    with pytest.raises(DeviceModelError, match="makes no sense"):
+        read_bus([{"bus": 0, "devices": devices}])
+
+
 def test_of_a_silent_one_nothing_is_known() -> None:
     silent = DeviceModel(None, problem="deaf")
     assert (silent.has(NIC), silent.lacks([NIC]), silent.unexpected([])) == (None, (), ())
