@@ -92,7 +92,8 @@ def perform(host: Host, scenario: Scenario, record_property: Callable[[str, obje
     alive = {domain["name"] for domain in host.ask("list")}
     old, new = only(scenario.before, alive), only(scenario.after, alive)
     rebooted = {name: devices for name, devices in old.items() if host.guest(name)["domid"] != numbers.get(name)}
-    if outcome == "ok" and not rebooted:
+    ended = {*scenario.before, *scenario.after} - alive
+    if outcome == "ok" and not rebooted and not ended:
         assert host.settled(new) == []
     elif scenario.again and not rebooted:
         recover(host)
@@ -101,6 +102,8 @@ def perform(host: Host, scenario: Scenario, record_property: Callable[[str, obje
     if scenario.again:
         finish(host, scenario, new)
     recover(host)
+    if ended:  # it was there when the run said ok, and xl leaves the connection that such a guest has closed
+        assert host.settled(new) == []
     assert [one["fault"] for one in host.repair(check=True)["findings"] if one["fault"] != "leaked_hold"] == []
 
 
