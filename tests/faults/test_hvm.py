@@ -329,6 +329,20 @@ def test_the_next_run_finishes_it(hvm: Host, left: tuple[Act, str, list[str]]) -
     assert hvm.settled({"h1": [A, B]}) == []
 
 
+def test_a_device_that_libxls_configuration_lost(plain: Host) -> None:
+    """libxl before 4.15 did so with a first device: the guest would come back from its next reboot without it."""
+    assert not plain.devices(h1=[A]).get("failed")
+    [file] = (plain.directory / "var/lib/xen").glob(f"userdata-d.{plain.guest('h1')['domid']}.*.libxl-json")
+    kept = json.loads(file.read_text().rstrip("\0"))
+    file.write_text(json.dumps({**kept, "pcidevs": []}) + "\0")
+    assert [one["fault"] for one in plain.repair(check=True)["findings"]] == ["not_configured"]
+    again = plain.devices(h1=[A])
+    assert again["failed"] and "not_configured" in again["msg"]
+    assert not plain.repair().get("failed")
+    assert json.loads(file.read_text().rstrip("\0"))["pcidevs"] == kept["pcidevs"]
+    assert not plain.devices(h1=[A])["changed"]
+
+
 def test_a_silent_device_model_is_named_and_has_no_recipe(plain: Host) -> None:
     assert not plain.devices(h1=[A]).get("failed")
     plain.inject("qemu-silent", domain="h1")

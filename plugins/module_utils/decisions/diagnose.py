@@ -289,14 +289,15 @@ def _guest_still_runs(host: Host, domain: Domain, device: Sbdf) -> bool:
 
 
 def _configurations(host: Host) -> Iterator[Finding]:
-    """What libxl would build a domain from anew. Only of PV guests; a stub domain's devices are those of its guest.
+    """What libxl would build a domain from anew. It builds neither a stub domain so nor, whatever it has stored, the
+    devices of a guest with one: it takes what the guest's own connection lists as well, and there is none
+    (libxl_retrieve_domain_configuration).
 
-    While a connection changes, or an entry is lost, the two may differ, and other faults say so.
+    While a domain's devices change, or one is lost, the two may differ, and other faults say so.
     """
     for domain in host.domains.values():
-        backend, stored = domain.backend, domain.configured
-        sound = backend is None or (backend.connected and not backend.problems())
-        if domain.kind is not DomainKind.PV or domain.serves is not None or stored is None or not sound:
+        stored, stubbed = domain.configured, domain.stub is not None or domain.serves is not None
+        if stored is None or stubbed or not _knows_its_devices(domain):
             continue
         lost = [one for one in domain.devices if one not in stored and not _others_with(host, domain, one)]
         if lost:
@@ -304,6 +305,14 @@ def _configurations(host: Host) -> Iterator[Finding]:
         left = [one for one in stored if one not in domain.devices and host.markers.get(one) != domain.domid]
         if left:
             yield _of(domain, Fault.STALE_CONFIGURATION, "libxl's stored configuration still lists it", left)
+
+
+def _knows_its_devices(domain: Domain) -> bool:
+    """Whether the list of a domain's devices is what it has: by its connection, or by its device model."""
+    backend, model = domain.backend, domain.device_model
+    if model is not None:
+        return model.plugged is not None and not model.lacks(domain.devices) and not model.unexpected(domain.devices)
+    return domain.kind is DomainKind.PV and (backend is None or (backend.connected and not backend.problems()))
 
 
 def _owners(signs: Signs) -> Iterator[Finding]:

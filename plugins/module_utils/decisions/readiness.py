@@ -16,6 +16,7 @@ from ..model.host import Domain, DomainKind
 from ..values.states import XenbusState
 
 _PASSTHROUGH = 'passthrough="enabled"'
+_PV, _QEMU = 'type="pv"', 'device_model_version="qemu-xen"'
 _E820 = "e820_host=1"
 
 
@@ -68,15 +69,15 @@ def wrong_kind(domain: Domain) -> Reason | None:
     name, kind = domain.name, domain.kind
     if domain.serves is not None:
         text = f"{name} runs the device model of domain {domain.serves}, whose devices it gets first; name that guest"
-    elif kind is DomainKind.PV or (kind is DomainKind.HVM and domain.device_model is not None):
+        return Reason(text, Ready.NO)
+    if kind is DomainKind.PV or (kind is DomainKind.HVM and domain.device_model is not None):
         return None
-    elif kind is DomainKind.PVH:
-        text = f"{name} is a PVH guest, and Xen has no PCI passthrough for those on x86; use a PV guest"
-    elif kind is DomainKind.HVM:
-        text = f'{name} has a device model other than libxl\'s "qemu_xen", which xen.pci does not know'
-    else:
-        text = f"{name} is neither a PV nor an HVM guest (libxl does not say what it is)"
-    return Reason(text, Ready.NO)
+    if kind is DomainKind.PVH:
+        return Reason(f"{name} is a PVH guest, and Xen has no PCI passthrough for those on x86", Ready.NO, (_PV,))
+    if kind is DomainKind.HVM:
+        text = f"{name} has a device model other than QEMU's own, which xen.pci does not know"
+        return Reason(text, Ready.NO, (_QEMU,))
+    return Reason(f"{name} is neither a PV nor an HVM guest (libxl does not say what it is)", Ready.NO)
 
 
 def _iommu(domain: Domain) -> list[Reason]:

@@ -157,7 +157,7 @@ class Toolstack:
         """Add a device to the stored configuration; default values are left out."""
         path, config = self.json_path(domid), self.load(domid)
         values = {"dev": address.slot, "bus": address.bus, "domain": address.segment, "func": address.function}
-        entry = {name: value for name, value in values.items() if value} | {"rdm_policy": "strict"}
+        entry = {name: value for name, value in values.items() if value} | {"vfunc_mask": 1, "rdm_policy": "strict"}
         # An entry of the same device is replaced (device_add_domain_config).
         others = [one for one in config.get("pcidevs", []) if any(one.get(n, 0) != v for n, v in values.items())]
         config["pcidevs"] = [*others, entry]

@@ -243,11 +243,11 @@ REFUSALS: Mapping[str, tuple[Host, list[DesiredDomain], Sequence[str]]] = {
     ),
     "no such domain": (host(RED, guest("green", 2)), [wants("blue", A)], ["no domain named blue", "green, red"]),
     "no such domain, none at all": (host(), [wants("blue", A)], ["no domain named blue", "none"]),
-    "PVH": (host(guest("red", 1, kind=DomainKind.PVH)), [wants("red", A)], ["red", "PVH", "PV guest"]),
+    "PVH": (host(guest("red", 1, kind=DomainKind.PVH)), [wants("red", A)], ["red", "PVH", 'type="pv"']),
     "HVM, of another device model": (
         host(guest("red", 1, kind=DomainKind.HVM)),
         [wants("red", A)],
-        ["red", "device model other than", "qemu_xen"],
+        ["red", "device model other than", 'device_model_version="qemu-xen"'],
     ),
     "HVM, silent": (host(emulated([], None)), [wants("red", A)], ["red: its QEMU is deaf"]),
     "HVM, libxl lists more": (host(emulated([B], [])), [wants("red", A)], [f"red: libxl lists {B}", "repair"]),

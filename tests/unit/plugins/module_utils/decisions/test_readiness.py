@@ -50,8 +50,13 @@ ASKED_NOTHING = replace(CREATED, passthrough="default")
         (replace(GOOD, creation=replace(CREATED, e820_host=False)), Ready.UNKNOWN, "memory map", ["e820_host=1"]),
         (replace(GOOD, backend=UNANSWERED), Ready.UNKNOWN, "load xen-pcifront", []),
         (replace(GOOD, backend=None), Ready.UNKNOWN, "at its first device", []),
-        (replace(GOOD, kind=DomainKind.PVH), Ready.NO, "PVH guest", []),
-        (replace(GOOD, kind=DomainKind.HVM), Ready.NO, "device model other than", []),
+        (replace(GOOD, kind=DomainKind.PVH), Ready.NO, "PVH guest", ['type="pv"']),
+        (
+            replace(GOOD, kind=DomainKind.HVM),
+            Ready.NO,
+            "device model other than",
+            ['device_model_version="qemu-xen"'],
+        ),
         (replace(GOOD, kind=DomainKind.UNKNOWN), Ready.NO, "neither a PV nor an HVM guest", []),
         (replace(GOOD, serves=3), Ready.NO, "runs the device model of domain 3", []),
         (
