@@ -252,9 +252,14 @@ def qmp(host: Host, command: str, **arguments: str) -> None:
 
 
 def late_eject(host: Host) -> None:
-    """traces: xl gives up on a paused guest, which ejects the device when it wakes up."""
+    """traces: xl gives up on a paused guest, which ejects the device when it wakes up. Where there is a stub domain, xl
+    does not ask the guest, but one of our own runs does, and may be killed then.
+    """
     pause(True)(host)
-    assert host.xl("pci-detach", "h1", A).returncode == 1
+    if host.guest("h1")["stub"]:
+        qmp(host, "device_del", id="pci-pt-01_00.0")
+    else:
+        assert host.xl("pci-detach", "h1", A).returncode == 1
     pause(False)(host)
 
 
@@ -301,8 +306,6 @@ def test_the_doctor(
     if make is refused_by_xen and hvm.guest("h1")["stub"]:
         fault, healed = LISTED_BY_STUB
     assert not hvm.devices(h1=[A]).get("failed")
-    if make is late_eject and hvm.guest("h1")["stub"]:
-        pytest.skip("xl does not ask the guest where there is a stub domain")
     make(hvm)
     before = len(hvm.ask("trace"))
     prescribed = hvm.repair(check=True)
