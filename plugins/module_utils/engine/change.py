@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from ..decisions.plan import DomainPlan
 from ..interfaces.hypervisor import HypervisorError
-from ..interfaces.libxl import LockTimeout, holder_node
+from ..interfaces.libxl import LockError, holder_node
 from ..interfaces.libxl_config import ConfigError
 from ..interfaces.sysfs import SysfsError
 from ..interfaces.xenstore import Transaction
@@ -67,7 +67,7 @@ class Change:
             yield from self._steps()
         except Exception as error:
             self._ledger.withheld.update(self.plan.departing - self._ledger.released)
-            if isinstance(error, (SysfsError, HypervisorError, LockTimeout, ConfigError)):
+            if isinstance(error, (SysfsError, HypervisorError, LockError, ConfigError)):
                 raise DomainFailed(f"{self.name}: {error}") from error
             raise
         finally:
