@@ -90,7 +90,7 @@ def create(outside: Outside, domid: int, _add: Collection[Sbdf]) -> TakeBack:
         if backend is not None and backend.connected and all(entry.exported for entry in backend.entries):
             return _Step.DONE
         transaction.apply(changes.dissolve(domid))
-        return _Step.WITHDRAWN if _lives(transaction, domid) else _Step.DEAD
+        return _Step.WITHDRAWN if lives(transaction, domid) else _Step.DEAD
 
     step = outside.store.transaction(look)
     if step is not _Step.WITHDRAWN:
@@ -143,7 +143,7 @@ def _until_ended(outside: Outside, domid: int, look: Callable[[Transaction, Back
     """Look at the connection, and again whenever it changes, until it has come to an end."""
 
     def body(transaction: Transaction) -> _Step:
-        if not _lives(transaction, domid):
+        if not lives(transaction, domid):
             transaction.apply(changes.dissolve(domid))
             return _Step.DEAD
         backend = read_backend(transaction, domid)
@@ -180,7 +180,8 @@ RECIPES: dict[str, Callable[[Outside, int, Collection[Sbdf]], TakeBack]] = {
 }
 
 
-def _lives(transaction: Transaction, domid: int) -> bool:
+def lives(transaction: Transaction, domid: int) -> bool:
+    """Whether xenstore has the domain still, which loses it when it dies."""
     return transaction.read(f"/local/domain/{domid}/name") is not None
 
 
@@ -199,7 +200,7 @@ def asked(add: Sequence[Sbdf], remove: Sequence[Sbdf]) -> str:
     wishes = [
         f"{verb} {', '.join(map(str, devices))}" for verb, devices in (("add", add), ("remove", remove)) if devices
     ]
-    return f"asked to {' and to '.join(wishes)}"
+    return f"asked to {' and to '.join(wishes) or 'change nothing'}"
 
 
 def silence(name: str, kind: str, ends: str) -> str:
