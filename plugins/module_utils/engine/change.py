@@ -15,14 +15,17 @@ from ..interfaces.hypervisor import HypervisorError
 from ..interfaces.libxl import LockError, holder_node
 from ..interfaces.libxl_config import ConfigError
 from ..interfaces.sysfs import SysfsError
-from ..interfaces.xenstore import Transaction
+from ..interfaces.xenstore import Transaction, XenStoreError, XenStoreGone
 from ..model.backend_changes import Remove
 from ..model.host import PciDevice
 from ..values.address import Sbdf
-from . import rights
+from . import rights, take_back
 from .loop import Clock, DeadlinePassed, Flow, Until, Work
 from .outside import Outside
-from .report import DomainFailed, Record
+from .report import DomainFailed, Interrupted, Record
+
+#: What may fail outside of the domain, in the middle of everything.
+_FAILURES = (SysfsError, HypervisorError, LockError, ConfigError, XenStoreError)
 
 
 @dataclass
@@ -67,12 +70,14 @@ class Change:
             yield from self._steps()
         except Exception as error:
             self._ledger.withheld.update(self.plan.departing - self._ledger.released)
-            if isinstance(error, (SysfsError, HypervisorError, LockError, ConfigError)):
-                raise DomainFailed(f"{self.name}: {error}") from error
+            if isinstance(error, _FAILURES):
+                asked = take_back.asked(self.plan.add, self.plan.remove)
+                raise Interrupted(f"{self.name}: {error}, {asked}") from error
             raise
         finally:
-            for path in paths:
-                store.unwatch(path, self.token)
+            with suppress(XenStoreGone):  # which took the watches along
+                for path in paths:
+                    store.unwatch(path, self.token)
 
     @property
     def _watched(self) -> tuple[str, ...]:
@@ -125,10 +130,11 @@ class Change:
             raise DomainFailed(f"{self.name}: the guest has let its devices go, but {'; '.join(problems)}")
         self._ledger.released.update(removed)
 
-    def _withdraw_rights(self, devices: Sequence[Sbdf]) -> None:
+    def _withdraw_rights(self, devices: Sequence[Sbdf], why: str) -> None:
+        """Take back what nobody will use, and why; raises DomainFailed if Xen keeps some of it."""
         problems = self._take_rights(devices)
         if problems:
-            raise DomainFailed(f"{self.name}: nothing was attached, but rights are left: {'; '.join(problems)}")
+            raise DomainFailed(f"{why}; nothing was attached, but rights are left, run again: {'; '.join(problems)}")
 
     def _forget_holder(self, devices: Sequence[Sbdf]) -> None:
         """Remove libxl's markers of devices over which the domain has no rights any more.

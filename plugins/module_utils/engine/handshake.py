@@ -17,7 +17,7 @@ from enum import Enum
 from ..interfaces.hypervisor import HypervisorError
 from ..interfaces.libxl import holder_node
 from ..interfaces.notes import note_guest
-from ..interfaces.xenstore import Transaction
+from ..interfaces.xenstore import Transaction, XenStoreError, XenStoreGone
 from ..model import backend_changes as changes
 from ..model.backend import Backend, Entry, backend_path, error_path, frontend_path
 from ..model.backend_changes import Write
@@ -90,8 +90,10 @@ class Handshake(Change):
             if self.plan.domain.backend is None:
                 yield from self._await_kernel_gone()
             kind, places = self._commit(add, remove)
-        except Exception:
-            self._withdraw_rights(add)
+        except XenStoreGone:
+            raise  # whether it was committed is not known, and then the guest uses the devices
+        except Exception as error:
+            self._withdraw_rights(add, str(error))
             raise
         began = time.monotonic()
         try:
@@ -111,20 +113,17 @@ class Handshake(Change):
         yield from self._reset_dirty(add)
         facts = [self._devices[device] for device in add]
         note_guest(self.outside.store, facts, self.name)
-        # Before the rights: where a run is killed in between, the marker is what shows it later.
-        self.outside.store.apply([Write(holder_node(device), str(self.domid)) for device in add])
         granted: list[Sbdf] = []
         try:
+            # Before the rights: where a run is killed in between, the marker is what shows it later.
+            self.outside.store.apply([Write(holder_node(device), str(self.domid)) for device in add])
             for device in facts:
-                lines_in_use = self._lines_in_use()
-                granted.append(device.sbdf)
+                rights.grant(self.outside.hypervisor, self.domid, device, device.irq in self._lines_in_use())
+                granted.append(device.sbdf)  # one that was refused has nothing, grant() saw to that
                 self._held.add(device.sbdf)
-                rights.grant(self.outside.hypervisor, self.domid, device, device.irq in lines_in_use)
-        except HypervisorError:
-            refused = granted.pop()  # and has nothing, grant() saw to that
-            self._held.discard(refused)
+        except (HypervisorError, XenStoreError) as error:
             self._forget_holder([device for device in add if device not in granted])
-            self._withdraw_rights(granted)
+            self._withdraw_rights(granted, str(error))
             raise
 
     def _commit(self, add: Sequence[Sbdf], remove: Sequence[Sbdf]) -> tuple[Kind, dict[Sbdf, int]]:
@@ -135,6 +134,8 @@ class Handshake(Change):
 
         def body(transaction: Transaction) -> tuple[Kind, dict[Sbdf, int]]:
             backend = read_backend(transaction, self.domid)
+            if (backend is None or not backend.connected) and not take_back.lives(transaction, self.domid):
+                raise DomainFailed(f"{self.name}: the guest died before anything was changed; Xen has its devices back")
             self._check_unchanged(backend, add, remove)
             places = changes.indexes(backend, add, remove)
             transaction.remove(error_path(self.domid))  # the kernel never clears it
@@ -153,8 +154,10 @@ class Handshake(Change):
         present = set(backend.devices) if backend else set()
         sound = backend is None or (backend.connected and not backend.problems())
         if not sound or not present.isdisjoint(add) or not present.issuperset(remove):
+            ends = f" (backend {backend.state}, frontend {backend.frontend_state})" if backend else ""
             raise DomainFailed(
-                f"{self.name}: another toolstack changed its PCI connection meanwhile, nothing was changed; run again"
+                f"{self.name}: another toolstack or the guest changed its PCI connection meanwhile{ends}, nothing was "
+                "changed; run again"
             )
 
     def _await(self, kind: Kind, add: Sequence[Sbdf], places: Mapping[Sbdf, int]) -> Flow:
@@ -221,7 +224,7 @@ class Handshake(Change):
                 self._compact((*add, *remove))
                 yield from self._release(remove)
             forget(self.plan.domain, add)
-            self._withdraw_rights(add)
+            self._withdraw_rights(add, why)
         raise DomainFailed(f"{why}; {left.sentence}") from failure
 
     def _compact(self, gone: Collection[Sbdf]) -> None:

@@ -20,6 +20,10 @@ class DomainFailed(Exception):
     """A domain could not be brought to its plan; the text says which side failed and what is left."""
 
 
+class Interrupted(DomainFailed):
+    """Something outside of the domain failed in the middle; what is left of it, only a look at the domain shows."""
+
+
 @dataclass(frozen=True)
 class Moment:
     """A node seen to change, `seconds` after the run began."""
@@ -80,7 +84,10 @@ class Evidence:
 
 @dataclass(frozen=True)
 class DomainReport:
-    """How one domain came out of a run."""
+    """How one domain came out of a run.
+
+    `unseen`: nobody could look at it afterwards, so `after` is what it had before.
+    """
 
     name: str
     domid: int
@@ -93,3 +100,4 @@ class DomainReport:
     cycles: Sequence[Cycle] = ()
     warnings: Sequence[str] = ()
     error: str = ""
+    unseen: bool = False
