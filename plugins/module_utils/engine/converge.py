@@ -210,6 +210,12 @@ def _what_is_there(backend: Backend | None) -> str:
 def _shortfall(step: DomainPlan, backend: Backend | None, evidence: Sequence[Evidence], level: Level) -> str:
     """A sentence if what is there is not what was planned; success is observed, not assumed."""
     name, after = step.domain.name, backend.devices if backend is not None else ()
+    if step.domain.device_model is None and backend is not None and not backend.connected:
+        return (
+            f"{name}: its PCI connection did not stay at rest (backend {backend.state}, frontend "
+            f"{backend.frontend_state}): the guest closes it, as one does that shuts down, or another toolstack "
+            "changes it; see which, and run again"
+        )
     if set(after) != set(step.after):
         return f"{name}: after the run it has {_list(after)}, not {_list(step.after)}; another toolstack interfered"
     weak = [one.device for one in evidence if not one.connected]
