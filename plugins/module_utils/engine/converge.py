@@ -142,6 +142,7 @@ def _report(outside: Outside, step: DomainPlan, record: Record, outcome: Outcome
         error = _sentence(name, outcome.error)
     else:
         error = lost or _shortfall(step, backend, evidence, level)
+    error = "; ".join([error, *record.aside])
     if isinstance(outcome.error, Interrupted):
         error += f"; {_what_is_there(backend)}; run again, which finishes or takes back what was begun"
     failure = _pci_failure(name, backend.aer_state) if backend is not None else ""
@@ -163,7 +164,7 @@ def _report(outside: Outside, step: DomainPlan, record: Record, outcome: Outcome
 def _unseen(step: DomainPlan, record: Record, outcome: Outcome, gone: XenStoreGone) -> DomainReport:
     """Of a domain whose devices nobody can see any more."""
     domain = step.domain
-    error = "" if outcome.error is None else f"{_sentence(domain.name, outcome.error)}; "
+    error = "" if outcome.error is None else f"{'; '.join([_sentence(domain.name, outcome.error), *record.aside])}; "
     return DomainReport(
         name=domain.name,
         domid=domain.domid,

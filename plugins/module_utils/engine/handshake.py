@@ -54,15 +54,15 @@ class Handshake(Change):
         return f"{backend_path(self.domid)}/state", f"{frontend_path(self.domid)}/state"
 
     def _steps(self) -> Flow:
-        plan = self.plan
         yield from self._rest()
-        if plan.departing:
-            # Another domain waits for these, perhaps one that we wait for: they go first.
-            yield from self._cycle((), tuple(one for one in plan.remove if one in plan.departing))
-        yield from self._arrivals()
-        remove = tuple(one for one in plan.remove if one not in plan.departing)
-        if plan.add or remove:
-            yield from self._cycle(plan.add, remove)
+        yield from super()._steps()
+
+    def _first(self) -> tuple[Sbdf, ...]:
+        return tuple(one for one in self.plan.remove if one in self.plan.departing)
+
+    def _exchange(self, add: Sequence[Sbdf], remove: Sequence[Sbdf]) -> Flow:
+        if add or remove:
+            yield from self._cycle(add, remove)
 
     def _rest(self) -> Flow:
         """Wait until a cycle that somebody else has begun is over."""

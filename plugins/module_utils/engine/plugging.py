@@ -55,14 +55,9 @@ class Plugging(Change):
         stub = self.plan.domain.stub
         return () if stub is None else (f"{backend_path(stub.domid)}/state", f"{frontend_path(stub.domid)}/state")
 
-    def _steps(self) -> Flow:
-        plan = self.plan
-        # Another domain waits for some of these, perhaps one that we wait for: they go first. So do the others then,
-        # because pciback may hold what went until the last one has gone.
-        first = plan.remove if plan.departing else ()
-        yield from self._exchange((), first)
-        yield from self._arrivals()
-        yield from self._exchange(plan.add, [one for one in plan.remove if one not in first])
+    def _first(self) -> tuple[Sbdf, ...]:
+        """All, since pciback may hold what another domain waits for until the last one has gone."""
+        return self.plan.remove if self.plan.departing else ()
 
     def _exchange(self, add: Sequence[Sbdf], remove: Sequence[Sbdf]) -> Flow:
         """Take these out and put those in, one after the other; all, or none."""

@@ -44,12 +44,13 @@ class Cycle:
 
 @dataclass
 class Record:
-    """Notes that a domain's handshake takes while it runs."""
+    """Notes that a domain's handshake takes while it runs; `aside` is what to say beside the error that ended it."""
 
     began: float = field(default_factory=time.monotonic)
     timeline: list[Moment] = field(default_factory=list)
     cycles: list[Cycle] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    aside: list[str] = field(default_factory=list)
 
     def note(self, node: str, value: str) -> None:
         """Add a moment unless the node was last seen with this value; what flaps for ever is noted for a while."""
