@@ -38,7 +38,7 @@ attributes:
 options:
   domains:
     description:
-      - Names of the domains whose faults are to be mended.
+      - Names of the domains whose faults are to be mended. One that does not run is refused.
       - If neither O(domains) nor O(devices) is given, all faults of the host are, also those of domains that are gone.
     type: list
     elements: str
@@ -213,6 +213,7 @@ from ansible_collections.xen.pci.plugins.module_utils.decisions.diagnose import 
 from ansible_collections.xen.pci.plugins.module_utils.decisions.faults import Fault
 from ansible_collections.xen.pci.plugins.module_utils.engine.audit import audit_repair, record
 from ansible_collections.xen.pci.plugins.module_utils.engine.examine import SETTLE_SECONDS, examine
+from ansible_collections.xen.pci.plugins.module_utils.engine.observe import names_of_domains
 from ansible_collections.xen.pci.plugins.module_utils.engine.outside import Outside, open_outside
 from ansible_collections.xen.pci.plugins.module_utils.engine.repair import Repaired, Scope, Treatment, repair
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.hypervisor import HypervisorError
@@ -248,9 +249,20 @@ def main() -> None:
             named=frozenset(fault for fault in Fault if fault.code in module.params["faults"]),
         )
         with open_outside() as outside, lock_unless(module.check_mode, module.params["timeout"]):
+            _refuse_strangers(module, outside, scope)
             (_prescribe if module.check_mode else _repair)(module, outside, scope)
     except (XenStoreError, HypervisorError, SysfsError, AddressError, RunLockError) as error:
         module.fail_json(msg=str(error))
+
+
+def _refuse_strangers(module: AnsibleModule, outside: Outside, scope: Scope) -> None:
+    """A name that is misspelled has no faults, and must not pass for healthy."""
+    if scope.domains:
+        running = names_of_domains(outside.store)
+        unknown = [f"no domain named {name} runs on this host" for name in sorted(scope.domains - running)]
+        if unknown:
+            known = ", ".join(sorted(running)) or "none"
+            module.fail_json(msg=f"Nothing was changed: {'; '.join(unknown)} (running: {known})", changed=False)
 
 
 def _prescribe(module: AnsibleModule, outside: Outside, scope: Scope) -> None:
