@@ -17,7 +17,8 @@ description:
     known fault, and mends it by the recipe for that fault.
   - Nothing is assumed from earlier runs, neither of this collection nor of C(xl). A fault counts once it has looked
     the same for O(settle) seconds, so that a change that is under way is not taken for one.
-  - A fault is called mended when a new look does not find it any more, not because a step succeeded.
+  - A fault is called mended when a new look does not find it any more, not because a step succeeded. A closed
+    connection is mended only if its guest has its devices again.
   - In check mode the faults are named with their recipes, and nothing is touched.
   - What was done about each fault, with the identity of its devices, the evidence and who was
     at work, is a line in the system's log.
@@ -289,7 +290,7 @@ def _repair(module: AnsibleModule, outside: Outside, scope: Scope) -> None:
         "diff": {"before": _lines(repaired.findings), "after": _lines(repaired.left)},
     }
     pressing = [one for one in repaired.left if scope.mends(one) or not (one.recipe or one.fault.is_suspicion)]
-    if pressing:
+    if pressing or not all(treatment.mended for treatment in repaired.treatments):
         module.fail_json(msg=_message(pressing, repaired), **result)
     module.exit_json(**result)
 
@@ -300,6 +301,12 @@ def _message(pressing: list[Finding], repaired: Repaired) -> str:
     for one in pressing:
         problem = f" (tried: {problems[one]})" if one in problems else ""
         sentences.append(f"{title(one)}: {one.evidence}{problem}; {one.advice}")
+    left = {(one.fault, one.domid) for one in repaired.left}
+    sentences += [
+        f"{title(one.finding)}: {one.problem}; its devices are free, attach them again once the guest takes them"
+        for one in repaired.treatments
+        if not one.mended and (one.finding.fault, one.finding.domid) not in left
+    ]
     return "Not everything is mended. " + ". ".join(sentences)
 
 

@@ -239,17 +239,18 @@ def _problem(outcome: Outcome, domid: int) -> str:
 
 
 def _judged(treatments: Sequence[Treatment], left: Sequence[Finding]) -> tuple[Treatment, ...]:
-    """A fault is mended if it is not found again; never because a recipe ran to its end."""
+    """A fault is mended if it is not found again; never because a recipe ran to its end.
+
+    But a connection that could not be created anew is not found either: its guest has lost the devices.
+    """
     remaining = {(one.fault, one.domid, device) for one in left for device in one.devices or (None,)}
-    return tuple(
-        replace(
-            one,
-            mended=not any(
-                (one.finding.fault, one.finding.domid, device) in remaining for device in one.finding.devices or (None,)
-            ),
-        )
-        for one in treatments
-    )
+
+    def is_mended(one: Treatment) -> bool:
+        found, lost = one.finding, one.problem and one.finding.recipe is Recipe.RECREATE
+        again = any((found.fault, found.domid, device) in remaining for device in found.devices or (None,))
+        return not lost and not again
+
+    return tuple(replace(one, mended=is_mended(one)) for one in treatments)
 
 
 def _key(finding: Finding) -> Key:
