@@ -119,7 +119,7 @@ PLAIN = [
         ("both", A, {"h1": [B]}),
         ("last device", A, None),
         ("to PV", A, {}),
-        ("swap with PV", B, {}),
+        ("swap with PV", B, {"g1": [A]}),
     )
 ] + [
     Scenario(

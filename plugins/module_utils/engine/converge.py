@@ -213,7 +213,7 @@ def _shortfall(step: DomainPlan, backend: Backend | None, evidence: Sequence[Evi
     name, after = step.domain.name, backend.devices if backend is not None else ()
     if step.domain.device_model is None and backend is not None and not backend.connected:
         return (
-            f"{name}: its PCI connection did not stay at rest (backend {backend.state}, frontend "
+            f"{name}: its connection with {_list(after)} did not stay at rest (backend {backend.state}, frontend "
             f"{backend.frontend_state}): the guest closes it, as one does that shuts down, or another toolstack "
             "changes it; see which, and run again"
         )
