@@ -116,7 +116,7 @@ notes:
     domain. It is asked what came of it. That a guest was asked to eject a device cannot be taken back.
   - A domain's configuration must allow devices when the domain is created (C(passthrough="enabled"), and C(e820_host=1)
     for a PV guest). RV(xen.pci.host_info#module:domains[].hotplug_ready) tells which domains can take them, and why
-    others cannot.
+    others cannot. One that surely cannot is refused. Where it is in doubt, the task warns before it changes anything.
 seealso:
   - module: xen.pci.assignable_devices
   - module: xen.pci.host_info
@@ -406,7 +406,7 @@ def _run(module: AnsibleModule, outside: Outside) -> None:
     except (Refused, IdentityError) as refusal:
         _refuse(module, refusal.conflicts if isinstance(refusal, Refused) else refusal.problems, repaired)
         return
-    for one in (*decision.resolution.moved, *decision.resolution.recalled):
+    for one in (*decision.resolution.moved, *decision.resolution.recalled, *decision.plan.doubts):
         module.warn(f"{one}.")
     if module.check_mode:
         _foretell(module, decision)

@@ -376,3 +376,16 @@ def test_the_line_of_a_device_that_uses_msi_is_given_and_taken(
     record_property("happened", f"error: {done['msg'][:150]}" if done.get("failed") else "ok")
     assert not done.get("failed"), done["msg"]
     assert host.settled({}) == [], "the right to the line as well"
+
+
+@pytest.mark.parametrize("check", [True, False], ids=["check mode", "run"])
+def test_a_guest_that_may_have_no_room_for_a_device(
+    host: Host, check: bool, record_property: Callable[[str, object], None]
+) -> None:
+    record_property("scenario", f"a guest created without e820_host, {'check mode' if check else 'run'}")
+    create(e820_host=False)(host)
+    told = host.devices(how={"check": check}, g4=[A])
+    assert not told.get("failed")
+    warning = str(told.get("warnings"))
+    record_property("happened", warning[:150])
+    assert "g4 was created without the host's memory map" in warning and "set e820_host=1" in warning
