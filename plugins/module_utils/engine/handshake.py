@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The handshake of one domain with its guest: prepare, commit, wait, tidy up.
 
-Order (why: protocol of libxl_pci.c turned right side up). Adding: reset, rights, assign, xenstore,
+Order (why: protocol of libxl_pci.c turned right side up). Adding: marker, reset, rights, assign, xenstore,
 wait. Removing: xenstore, wait until the guest has let go, compaction, reset, de-assign, revoke.
 Each step is a generator for the event loop, so that many domains go side by side.
 """
@@ -17,6 +17,7 @@ from enum import Enum
 from ..interfaces.hypervisor import HypervisorError
 from ..interfaces.libxl import holder_node
 from ..interfaces.notes import note_guest
+from ..interfaces.sysfs import SysfsError
 from ..interfaces.xenstore import Transaction, XenStoreError, XenStoreGone
 from ..model import backend_changes as changes
 from ..model.backend import Backend, Entry, backend_path, error_path, frontend_path
@@ -109,22 +110,38 @@ class Handshake(Change):
         yield from self._release(remove)
 
     def _prepare(self, add: Sequence[Sbdf]) -> Flow:
-        """Reset all (at once, a reset may take seconds), mark them as taken, give all rights."""
-        yield from self._reset_dirty(add)
+        """Mark all as taken, reset them (at once, a reset may take seconds), give all rights."""
+        self._claim(add)
         facts = [self._devices[device] for device in add]
-        note_guest(self.outside.store, facts, self.name)
         granted: list[Sbdf] = []
         try:
-            # Before the rights: where a run is killed in between, the marker is what shows it later.
-            self.outside.store.apply([Write(holder_node(device), str(self.domid)) for device in add])
+            yield from self._reset_dirty(add)
+            note_guest(self.outside.store, facts, self.name)
             for device in facts:
                 rights.grant(self.outside.hypervisor, self.domid, device, device.irq in self._lines_in_use())
                 granted.append(device.sbdf)  # one that was refused has nothing, grant() saw to that
                 self._held.add(device.sbdf)
-        except (HypervisorError, XenStoreError) as error:
+        except (HypervisorError, SysfsError, XenStoreError) as error:
             self._forget_holder([device for device in add if device not in granted])
             self._withdraw_rights(granted, str(error))
             raise
+
+    def _claim(self, devices: Sequence[Sbdf]) -> None:
+        """Mark them as taken before anything else, as xl does: it may have given one to another guest since we looked.
+
+        Where a run is killed behind it, the marker is what shows it later.
+        """
+
+        def body(transaction: Transaction) -> None:
+            nodes = [holder_node(device) for device in devices]
+            holders = zip(devices, transaction.read_all(nodes))
+            taken = [f"{one} to domain {domid}" for one, domid in holders if domid not in (None, str(self.domid))]
+            if taken:
+                raise DomainFailed(f"{self.name}: another toolstack gave {', '.join(taken)}, nothing was changed")
+            transaction.apply([Write(node, str(self.domid)) for node in nodes])
+
+        if devices:
+            self.outside.store.transaction(body)
 
     def _commit(self, add: Sequence[Sbdf], remove: Sequence[Sbdf]) -> tuple[Kind, dict[Sbdf, int]]:
         """Write the whole cycle in one transaction that also checks that nobody was faster.
