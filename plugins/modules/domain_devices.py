@@ -116,7 +116,7 @@ notes:
     domain. It is asked what came of it. That a guest was asked to eject a device cannot be taken back.
   - A domain's configuration must allow devices when the domain is created (C(passthrough="enabled"), and C(e820_host=1)
     for a PV guest). RV(xen.pci.host_info#module:domains[].hotplug_ready) tells which domains can take them, and why
-    others cannot.
+    others cannot. One that surely cannot is refused. Where it is in doubt, the task warns before it changes anything.
 seealso:
   - module: xen.pci.assignable_devices
   - module: xen.pci.host_info
@@ -308,6 +308,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.xen.pci.plugins.module_utils.decisions.assignment import Situation
 from ansible_collections.xen.pci.plugins.module_utils.decisions.diagnose import Finding, in_words
+from ansible_collections.xen.pci.plugins.module_utils.decisions.mended import assuming_mended
 from ansible_collections.xen.pci.plugins.module_utils.decisions.obstacles import obstacles
 from ansible_collections.xen.pci.plugins.module_utils.decisions.plan import DesiredDomain, Plan
 from ansible_collections.xen.pci.plugins.module_utils.decisions.resolve import Resolution
@@ -405,7 +406,7 @@ def _run(module: AnsibleModule, outside: Outside) -> None:
     except (Refused, IdentityError) as refusal:
         _refuse(module, refusal.conflicts if isinstance(refusal, Refused) else refusal.problems, repaired)
         return
-    for one in (*decision.resolution.moved, *decision.resolution.recalled):
+    for one in (*decision.resolution.moved, *decision.resolution.recalled, *decision.plan.doubts):
         module.warn(f"{one}.")
     if module.check_mode:
         _foretell(module, decision)
@@ -425,9 +426,12 @@ def _decide(module: AnsibleModule, outside: Outside, repaired: list[str]) -> _De
     catalogue = read_catalogue(module.params["catalogue"])
     desired, resolution, names = _desired(module.params, catalogue, situation, notes)
     mended, faults = _first_aid(module, outside, situation.host, desired)
-    repaired += mended
-    if repaired and not module.check_mode:
-        situation, notes = observe_situation(outside)
+    repaired += [in_words(finding) for finding in mended]
+    if mended:
+        if module.check_mode:
+            situation = replace(situation, host=assuming_mended(situation.host, mended))
+        else:
+            situation, notes = observe_situation(outside)
         desired, resolution, names = _desired(module.params, catalogue, situation, notes)
     if not desired and resolution.missing:
         module.exit_json(changed=False, actions=[], domains=[], **found(resolution))
@@ -499,7 +503,7 @@ def _desired(
 
 def _first_aid(
     module: AnsibleModule, outside: Outside, host: Host, desired: Sequence[DesiredDomain]
-) -> tuple[list[str], list[Finding]]:
+) -> tuple[list[Finding], list[Finding]]:
     """Mend what stands in the way, as far as asked: what was, or in check mode would be, mended; and what is left."""
     if not desired:
         return [], []
@@ -509,11 +513,10 @@ def _first_aid(
         devices=frozenset(device for want in desired for device in want.devices),
     )
     if module.check_mode:
-        mended, left = foresee(outside, host, scope, everything)
-        return [in_words(finding) for finding in mended], left
+        return foresee(outside, host, scope, everything)
     outcome = repair(outside, scope, timeout) if everything else finish_unfinished(outside, host, scope, timeout)
     record(module.log, audit_repair(outcome))
-    return [in_words(one.finding) for one in outcome.treatments if one.mended], list(outcome.left)
+    return [one.finding for one in outcome.treatments if one.mended], list(outcome.left)
 
 
 def _validated(declared: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], list[str]]:

@@ -17,7 +17,8 @@ description:
     known fault, and mends it by the recipe for that fault.
   - Nothing is assumed from earlier runs, neither of this collection nor of C(xl). A fault counts once it has looked
     the same for O(settle) seconds, so that a change that is under way is not taken for one.
-  - A fault is called mended when a new look does not find it any more, not because a step succeeded.
+  - A fault is called mended when a new look does not find it any more, not because a step succeeded. A closed
+    connection is mended only if its guest has its devices again.
   - In check mode the faults are named with their recipes, and nothing is touched.
   - What was done about each fault, with the identity of its devices, the evidence and who was
     at work, is a line in the system's log.
@@ -39,7 +40,8 @@ attributes:
 options:
   domains:
     description:
-      - Names of the domains whose faults are to be mended, and those of the stub domains that serve them.
+      - Names of the domains whose faults are to be mended, and those of the stub domains that serve them. A domain
+        that does not run is refused.
       - If neither O(domains) nor O(devices) is given, all faults of the host are, also those of domains that are gone.
     type: list
     elements: str
@@ -214,6 +216,7 @@ from ansible_collections.xen.pci.plugins.module_utils.decisions.diagnose import 
 from ansible_collections.xen.pci.plugins.module_utils.decisions.faults import Fault
 from ansible_collections.xen.pci.plugins.module_utils.engine.audit import audit_repair, record
 from ansible_collections.xen.pci.plugins.module_utils.engine.examine import SETTLE_SECONDS, examine
+from ansible_collections.xen.pci.plugins.module_utils.engine.observe import names_of_domains
 from ansible_collections.xen.pci.plugins.module_utils.engine.outside import Outside, open_outside
 from ansible_collections.xen.pci.plugins.module_utils.engine.repair import Repaired, Scope, Treatment, repair
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.hypervisor import HypervisorError
@@ -249,9 +252,20 @@ def main() -> None:
             named=frozenset(fault for fault in Fault if fault.code in module.params["faults"]),
         )
         with open_outside() as outside, lock_unless(module.check_mode, module.params["timeout"]):
+            _refuse_strangers(module, outside, scope)
             (_prescribe if module.check_mode else _repair)(module, outside, scope)
     except (XenStoreError, HypervisorError, SysfsError, AddressError, RunLockError) as error:
         module.fail_json(msg=str(error))
+
+
+def _refuse_strangers(module: AnsibleModule, outside: Outside, scope: Scope) -> None:
+    """A name that is misspelled has no faults, and must not pass for healthy."""
+    if scope.domains:
+        running = names_of_domains(outside.store)
+        unknown = [f"no domain named {name} runs on this host" for name in sorted(scope.domains - running)]
+        if unknown:
+            known = ", ".join(sorted(running)) or "none"
+            module.fail_json(msg=f"Nothing was changed: {'; '.join(unknown)} (running: {known})", changed=False)
 
 
 def _prescribe(module: AnsibleModule, outside: Outside, scope: Scope) -> None:
@@ -290,6 +304,12 @@ def _message(pressing: list[Finding], repaired: Repaired) -> str:
     for one in pressing:
         problem = f" (tried: {problems[one]})" if one in problems else ""
         sentences.append(f"{title(one)}: {one.evidence}{problem}; {one.advice}")
+    left = {(one.fault, one.domid) for one in repaired.left}
+    sentences += [
+        f"{title(one.finding)}: {one.problem}; its devices are free, attach them again once the guest takes them"
+        for one in repaired.treatments
+        if not one.mended and (one.finding.fault, one.finding.domid) not in left
+    ]
     return "Not everything is mended. " + ". ".join(sentences)
 
 

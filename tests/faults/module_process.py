@@ -6,7 +6,8 @@
 Started with the host's variables, it answers each line of JSON with a line of JSON. Every run is a fork,
 so nothing is imported twice. On a simulated host time is that of clock.py. For a kill, the classes that reach
 outside are wrapped (here, not in the product): they count their calls, and the process kills itself at the call
-that was asked for.
+that was asked for. In the same way a call can be refused, as a store, Xen, a device or a full disk would, or its answer
+lost.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from ansible.module_utils import basic
 from pyxs._internal import Op
 
 from ansible_collections.xen.pci.plugins.module_utils.engine.outside import open_outside
-from ansible_collections.xen.pci.plugins.module_utils.interfaces import hypervisor, sysfs, xenstore
+from ansible_collections.xen.pci.plugins.module_utils.interfaces import hypervisor, libxl, sysfs, xenstore
 from ansible_collections.xen.pci.plugins.module_utils.values.address import Sbdf
 
 MODULES = {
@@ -53,20 +54,31 @@ HYPERCALLS = ("assign", "deassign", "ioports", "iomem", "irq", "map_pirq", "unma
 class Points:
     """Names every change, before and after it; kills this process at one of them: a number, or how a name begins.
 
-    What comes again under the same name is numbered: `after commit T #2`.
+    What comes again under the same name is numbered: `after commit T #2`. `refuse_at`: the point before which the call
+    is refused; `lose_at`: the one before which xenstored falls silent, so that the call is made and nobody knows.
     """
 
-    def __init__(self, kill_at: int | str | None) -> None:
+    def __init__(self, kill_at: int | str | None, refuse_at: int | None = None, lose_at: int | None = None) -> None:
         self._kill_at = kill_at
+        self._refuse_at = refuse_at
+        self._lose_at = lose_at
         self._lock = threading.Lock()
         self._times: Counter[str] = Counter()
         self.names: list[str] = []
 
-    def around(self, name: str, call: Callable[[], Any]) -> Any:
+    def around(self, name: str, call: Callable[[], Any], refuse: Callable[[], Any]) -> Any:
+        point = len(self.names)
         self._pass(f"before {name}")
-        result = call()
+        result = refuse() if point == self._refuse_at else call()
         self._pass(f"after {name}")
+        if point == self._lose_at:
+            raise xenstore.XenStoreGone("xenstored has not answered")
         return result
+
+    @property
+    def meant(self) -> bool:
+        """Whether something is to happen at one of them."""
+        return any(at is not None for at in (self._kill_at, self._refuse_at, self._lose_at))
 
     def _pass(self, name: str) -> None:
         with self._lock:
@@ -88,7 +100,8 @@ def watch(points: Points) -> None:
             if packet.op in CHANGES:
                 where = packet.payload.split(b"\0")[0].decode()
                 one = functools.partial(send, store, [packet], [slot])
-                points.around(f"{CHANGES[packet.op]} {where}", one)
+                full = functools.partial(slot.set, xenstore._packet(Op.ERROR, b"ENOSPC\0", packet.rq_id, packet.tx_id))
+                points.around(f"{CHANGES[packet.op]} {where}", one, full)
             else:
                 send(store, [packet], [slot])
 
@@ -96,21 +109,35 @@ def watch(points: Points) -> None:
     write = sysfs.Sysfs._write
 
     def counted_write(self: Any, file: Any, text: str, sbdf: Any, purpose: str) -> None:
-        points.around(f"sysfs {file.name} {sbdf}", lambda: write(self, file, text, sbdf, purpose))
+        missing = file.with_name("no such file")
+        points.around(
+            f"sysfs {file.name} {sbdf}",
+            lambda: write(self, file, text, sbdf, purpose),
+            lambda: write(self, missing, text, sbdf, purpose),
+        )
 
     sysfs.Sysfs._write = counted_write  # type: ignore[method-assign]
     replace = os.replace
 
+    def full_disk(*_arguments: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
     def counted_replace(source: Any, target: Any) -> None:
-        points.around(f"file {target}", lambda: replace(source, target))
+        points.around(f"file {target}", lambda: replace(source, target), full_disk)
 
     os.replace = counted_replace  # type: ignore[assignment]
+    acquire = libxl._acquire
+
+    def counted_acquire(path: Path, deadline: float) -> Any:
+        return points.around(f"lock {path}", lambda: acquire(path, deadline), full_disk)
+
+    libxl._acquire = counted_acquire
     for way, name in itertools.product((hypervisor._Binding, hypervisor._Library), HYPERCALLS):
         real = getattr(way, name)
 
         def counted(self: Any, *arguments: Any, _real: Any = real, _name: str = name) -> Any:
             shown = " ".join(map(str, arguments))
-            return points.around(f"xen {_name} {shown}", lambda: _real(self, *arguments))
+            return points.around(f"xen {_name} {shown}", lambda: _real(self, *arguments), lambda: errno.EINVAL)
 
         setattr(way, name, counted)
 
@@ -197,8 +224,8 @@ def serve() -> None:
 def _child(request: dict[str, Any], writing: int) -> None:
     status = 1
     try:
-        points = Points(request.get("kill_at"))
-        if request.get("count") or request.get("kill_at") is not None:
+        points = Points(request.get("kill_at"), request.get("refuse_at"), request.get("lose_at"))
+        if request.get("count") or points.meant:
             watch(points)
         if request["module"] == "act":
             answer = act(request["parameters"])

@@ -145,7 +145,7 @@ class Host:
         self.ask("inject", fault=fault, **arguments)
 
     def run(self, module: str, parameters: Any, **how: Any) -> dict[str, Any]:
-        """Run a module; `how`: check, count, kill_at."""
+        """Run a module; `how`: check, count, kill_at, refuse_at, lose_at."""
         assert self._process is not None
         with self._turn:
             result = answer(self._process, module, parameters, **how)

@@ -519,3 +519,13 @@ def test_a_connection_that_does_not_come_back_is_not_mended(host: Host) -> None:
     wake(host)
     assert not host.devices(g1=[A, B]).get("failed")
     assert host.settled({"g1": [A, B]}) == []
+
+
+@pytest.mark.parametrize("check", [True, False], ids=["check mode", "run"])
+def test_a_name_that_no_domain_has_does_not_pass_for_healthy(host: Host, check: bool) -> None:
+    assert not host.devices(g1=[A]).get("failed")
+    host.act(("remove", marker(A)))
+    refused = host.repair(check=check, domains=["g1", "gl"])
+    assert refused["msg"] == "Nothing was changed: no domain named gl runs on this host (running: g1, g2, g3)"
+    assert host.nodes().get(marker(A)) is None
+    assert not host.repair(domains=["g1"]).get("failed")

@@ -111,3 +111,22 @@ def pause(host: Host, play: Play, paused: bool) -> None:
     if play.paused:
         for name in play.after:
             host.ask("pause", domain=name, paused=paused)
+
+
+@pytest.mark.parametrize("name", ["remove", "mixed", "last device"])
+def test_check_mode_foretells_what_a_run_does_after_a_kill(
+    host: Host, name: str, record_property: Callable[[str, object], None]
+) -> None:
+    record_property("scenario", f"killed in {name}: what check mode foretells")
+    play = PLAYS[name]
+    points = range(0, len(count_points(host, play)), 5)
+    wrong = []
+    for point in points:
+        bring_to(host, play.before)
+        host.devices(how={"kill_at": point}, **play.after)
+        host.rest()
+        told, done = (host.devices(how={"check": check}, **play.after) for check in (True, False))
+        if any(told.get(key) != done.get(key) for key in ("failed", "changed", "actions")):
+            wrong.append(f"point {point}: told {told.get('msg') or told['actions']}, done {done['actions']}")
+    record_property("happened", f"{len(points)} points, {len(wrong)} wrong")
+    assert wrong == []

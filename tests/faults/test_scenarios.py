@@ -188,7 +188,30 @@ def refusals() -> list[Scenario]:
     ]  # fmt: skip
 
 
-SCENARIOS = [*at_every_step(), *slow_sides(), *store_troubles(), *refusals()]
+def half_moves() -> list[Scenario]:
+    """A domain that has given up what another waits for, and then does not get what it waits for itself."""
+
+    def silent(paused: bool) -> Act:
+        return lambda host: host.ask("pause", domain="g2", paused=paused)
+
+    return [
+        Scenario(
+            "a swap with a guest that is silent", {"g1": [A, B], "g2": [C]}, {"g1": [B, C], "g2": [A]},
+            silent(True), calm=silent(False), says=("g2 did not release it", f"{A} had gone before and is back"),
+        ),
+        Scenario(
+            "a swap of only devices with a guest that is silent", {"g1": [A], "g2": [C]}, {"g1": [C], "g2": [A]},
+            silent(True), calm=silent(False), says=("g2 did not release it", f"{A} had gone before and is back"),
+        ),
+        Scenario(
+            "a move behind which pciback refuses a device", {"g1": [A, B], "g2": [C]}, {"g1": [B, D], "g2": [A, C]},
+            inject("refuse-export", device=D), calm=inject("refuse-export", device=D, refuse=False),
+            says=("pciback", D, f"{A} had gone before, as declared"), also={"g1": [B], "g2": [A, C]}, timeout=15,
+        ),
+    ]  # fmt: skip
+
+
+SCENARIOS = [*at_every_step(), *slow_sides(), *store_troubles(), *refusals(), *half_moves()]
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=[scenario.name for scenario in SCENARIOS])
@@ -353,3 +376,16 @@ def test_the_line_of_a_device_that_uses_msi_is_given_and_taken(
     record_property("happened", f"error: {done['msg'][:150]}" if done.get("failed") else "ok")
     assert not done.get("failed"), done["msg"]
     assert host.settled({}) == [], "the right to the line as well"
+
+
+@pytest.mark.parametrize("check", [True, False], ids=["check mode", "run"])
+def test_a_guest_that_may_have_no_room_for_a_device(
+    host: Host, check: bool, record_property: Callable[[str, object], None]
+) -> None:
+    record_property("scenario", f"a guest created without e820_host, {'check mode' if check else 'run'}")
+    create(e820_host=False)(host)
+    told = host.devices(how={"check": check}, g4=[A])
+    assert not told.get("failed")
+    warning = str(told.get("warnings"))
+    record_property("happened", warning[:150])
+    assert "g4 was created without the host's memory map" in warning and "set e820_host=1" in warning

@@ -63,10 +63,14 @@ class DomainPlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """Plans of all domains named, in the order of the declaration, or the conflicts that forbid any."""
+    """Plans of all domains named, in the order of the declaration, or the conflicts that forbid any.
+
+    `doubts`: how a domain was created, where its new devices may therefore not work.
+    """
 
     domains: tuple[DomainPlan, ...]
     conflicts: tuple[str, ...]
+    doubts: tuple[str, ...] = ()
 
 
 def make_plan(host: Host, desired: Sequence[DesiredDomain]) -> Plan:
@@ -90,7 +94,14 @@ def make_plan(host: Host, desired: Sequence[DesiredDomain]) -> Plan:
     plans = tuple(_with_dependencies(step, leaving, wanted) for step in steps)
     by_handshake = {device for step in plans if step.domain.device_model is None for device in step.add}
     conflicts += [one for step in plans for one in _kept_by_pciback(step, by_handshake)]
-    return Plan(domains=plans, conflicts=tuple(dict.fromkeys(conflicts)))
+    doubts = tuple(
+        one.remedy
+        for step in plans
+        if step.add
+        for one in reasons_against(step.domain)
+        if one.verdict is Ready.UNKNOWN and one.lines
+    )
+    return Plan(domains=plans, conflicts=tuple(dict.fromkeys(conflicts)), doubts=doubts)
 
 
 def _difference(want: DesiredDomain, domain: Domain) -> DomainPlan:

@@ -12,26 +12,35 @@ from dataclasses import dataclass, field, replace
 
 from ..decisions.plan import DomainPlan
 from ..interfaces.hypervisor import HypervisorError
-from ..interfaces.libxl import LockTimeout, holder_node
+from ..interfaces.libxl import LockError, holder_node
 from ..interfaces.libxl_config import ConfigError
 from ..interfaces.sysfs import SysfsError
-from ..interfaces.xenstore import Transaction
+from ..interfaces.xenstore import Transaction, XenStoreError, XenStoreGone
 from ..model.backend_changes import Remove
 from ..model.host import PciDevice
 from ..values.address import Sbdf
-from . import rights
+from . import rights, take_back
 from .loop import Clock, DeadlinePassed, Flow, Until, Work
 from .observe import remembered
 from .outside import Outside
-from .report import DomainFailed, Record
+from .report import DomainFailed, Interrupted, Record
+
+#: For those who were to get a device to end, and for one more change.
+_BRING_BACK_SECONDS = 20.0
+#: What may fail outside of the domain, in the middle of everything.
+_FAILURES = (SysfsError, HypervisorError, LockError, ConfigError, XenStoreError)
 
 
 @dataclass
 class Ledger:
-    """What the domains of one run must know of each other."""
+    """What the domains of one run must know of each other.
+
+    A device that moves is `released` or `withheld` by its giver. `decided`: who was to get it has it, or never will.
+    """
 
     released: set[Sbdf] = field(default_factory=set)
     withheld: set[Sbdf] = field(default_factory=set)
+    decided: set[Sbdf] = field(default_factory=set)
     givers: dict[Sbdf, str] = field(default_factory=dict)
     clean: set[Sbdf] = field(default_factory=set)
 
@@ -68,14 +77,15 @@ class Change:
             yield from self._steps()
         except Exception as error:
             self._ledger.withheld.update(self.plan.departing - self._ledger.released)
-            if isinstance(error, (SysfsError, HypervisorError, LockTimeout, ConfigError)):
-                raise DomainFailed(f"{self.name}: {error}{self._given()}") from error
-            if isinstance(error, DomainFailed):
-                raise DomainFailed(f"{error}{self._given()}") from error
+            if isinstance(error, _FAILURES):
+                asked = take_back.asked(self.plan.add, self.plan.remove)
+                raise Interrupted(f"{self.name}: {error}, {asked}") from error
             raise
         finally:
-            for path in paths:
-                store.unwatch(path, self.token)
+            self._ledger.decided.update(self.plan.arriving)
+            with suppress(XenStoreGone):  # which took the watches along
+                for path in paths:
+                    store.unwatch(path, self.token)
 
     @property
     def _watched(self) -> tuple[str, ...]:
@@ -83,12 +93,48 @@ class Change:
         raise NotImplementedError
 
     def _steps(self) -> Flow:
+        """What others wait for goes first: perhaps we wait for what they give. Then all the rest, or all comes back."""
+        plan, first = self.plan, self._first()
+        if first:
+            yield from self._exchange((), first)
+        try:
+            yield from self._arrivals()
+            rest = tuple(one for one in plan.remove if one not in first)
+            if plan.add or rest:
+                yield from self._exchange(plan.add, rest)
+        except (DomainFailed, *_FAILURES):
+            if first:
+                yield from self._bring_back(first)
+            raise
+
+    def _first(self) -> tuple[Sbdf, ...]:
+        """What is removed before anything else."""
         raise NotImplementedError
 
-    def _given(self) -> str:
-        """What went to other domains before the step that failed, which does not come back."""
-        given = sorted(self.plan.departing & self._ledger.released)
-        return f"; but {', '.join(map(str, given))} had gone already, for another domain" if given else ""
+    def _exchange(self, add: Sequence[Sbdf], remove: Sequence[Sbdf]) -> Flow:
+        """Add and remove these, all or none; raises DomainFailed."""
+        raise NotImplementedError
+
+    def _bring_back(self, first: Sequence[Sbdf]) -> Flow:
+        """The plan has failed behind its first step: what that took comes back, unless somebody else has it by now."""
+        moving, decided = self.plan.departing, self._ledger.decided
+        self.clock.extend(_BRING_BACK_SECONDS)
+        with suppress(DeadlinePassed):
+            yield Until(lambda: moving <= decided)
+        store = self.outside.store
+        free = [one for one in first if one in decided or one not in moving]
+        free = [one for one, domid in zip(free, store.read_all([holder_node(one) for one in free])) if domid is None]
+        gone = [one for one in first if one not in free]
+        if gone:
+            self.record.aside.append(f"{_listed(gone)} had gone before, as declared")
+        if not free:
+            return
+        try:
+            yield from self._exchange(free, ())
+        except DomainFailed as error:
+            self.record.aside.append(f"{_listed(free)} had gone before and could not be put back ({error})")
+        else:
+            self.record.aside.append(f"{_listed(free)} had gone before and is back")
 
     def _arrivals(self) -> Flow:
         """Wait until the other domains have given up what moves here."""
@@ -133,10 +179,11 @@ class Change:
             raise DomainFailed(f"{self.name}: the guest has let its devices go, but {'; '.join(problems)}")
         self._ledger.released.update(removed)
 
-    def _withdraw_rights(self, devices: Sequence[Sbdf]) -> None:
+    def _withdraw_rights(self, devices: Sequence[Sbdf], why: str) -> None:
+        """Take back what nobody will use, and why; raises DomainFailed if Xen keeps some of it."""
         problems = self._take_rights(devices)
         if problems:
-            raise DomainFailed(f"{self.name}: nothing was attached, but rights are left: {'; '.join(problems)}")
+            raise DomainFailed(f"{why}; nothing was attached, but rights are left, run again: {'; '.join(problems)}")
 
     def _forget_holder(self, devices: Sequence[Sbdf]) -> None:
         """Remove libxl's markers of devices over which the domain has no rights any more.
@@ -182,3 +229,7 @@ class Change:
     def _lines_in_use(self) -> set[int]:
         """Interrupt lines of the devices that the domain holds now."""
         return {self._devices[one].irq for one in self._held if one in self._devices}
+
+
+def _listed(devices: Sequence[Sbdf]) -> str:
+    return ", ".join(map(str, devices))

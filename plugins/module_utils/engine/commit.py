@@ -13,7 +13,7 @@ from collections.abc import Collection
 from contextlib import suppress
 from typing import Callable, TypeVar
 
-from ..interfaces.libxl import LockTimeout, domain_locks
+from ..interfaces.libxl import LockError, domain_locks
 from ..interfaces.libxl_config import ConfigError, read_config, write_config
 from ..interfaces.xenstore import Transaction, XenStore, XenStoreGone
 from ..model.domain_config import amended
@@ -36,7 +36,7 @@ def commit(
 
     In libxl's order: the configuration is on disk before the transaction is committed. Both are looked at once `body`
     has run, which may fill them in by what it finds. Raises what `body` raises,
-    LockTimeout, and, if devices are to be added, ConfigError; the configuration then is as before.
+    LockError, and, if devices are to be added, ConfigError; the configuration then is as before.
     """
     with domain_locks(domain.domid, domain.uuid, _LOCK_SECONDS):
         restore: list[Callable[[], None]] = []
@@ -63,7 +63,7 @@ def commit(
 
 def forget(domain: Domain, devices: Collection[Sbdf]) -> None:
     """Have the configuration no longer list devices whose attachment was taken back."""
-    with suppress(ConfigError, LockTimeout), domain_locks(domain.domid, domain.uuid, _LOCK_SECONDS):
+    with suppress(ConfigError, LockError), domain_locks(domain.domid, domain.uuid, _LOCK_SECONDS):
         _amend(domain, (), devices)
 
 

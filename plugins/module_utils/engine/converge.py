@@ -12,7 +12,8 @@ from enum import Enum
 
 from ..decisions.plan import DesiredDomain, DomainPlan, Plan, make_plan
 from ..interfaces.sysfs import SysfsError
-from ..model.backend import Entry
+from ..interfaces.xenstore import XenStoreError, XenStoreGone
+from ..model.backend import Backend, Entry
 from ..model.device_model import DeviceModel
 from ..model.host import Host, XenOwner
 from ..values.address import Sbdf
@@ -22,7 +23,7 @@ from .loop import Again, Clock, DeadlinePassed, Flow, Outcome, Work, run
 from .observe import read_backend, read_device_model
 from .outside import Outside
 from .plugging import Plugging
-from .report import DomainFailed, DomainReport, Evidence, Record
+from .report import DomainFailed, DomainReport, Evidence, Interrupted, Record
 
 #: Configuration space raises no event; a driver's first write to it comes within its probe.
 _LOOK_AGAIN = 0.05
@@ -57,8 +58,8 @@ class Converged:
 
     @property
     def changed(self) -> bool:
-        """Whether any domain's devices are not those from before."""
-        return any(set(report.before) != set(report.after) for report in self.reports)
+        """Whether any domain's devices are not those from before, or may not be."""
+        return any(set(report.before) != set(report.after) or report.unseen for report in self.reports)
 
 
 def prepare(host: Host, desired: Sequence[DesiredDomain]) -> Plan:
@@ -81,10 +82,12 @@ def converge(outside: Outside, host: Host, plan: Plan, level: Level, timeout: fl
         flows[change.token] = (_to_level(outside, change, level), clock)
         records[change.token] = record
     outcomes = run(outside.store, flows)
-    reports = [
-        _report(outside, step, record, outcome, level)
-        for step, record, outcome in zip(plan.domains, records.values(), (outcomes[token] for token in records))
-    ]
+    ends = [(step, records[token], outcomes[token]) for step, token in zip(plan.domains, records)]
+    try:
+        with outside.answering() as seeing:
+            reports = [_report(seeing, *end, level) for end in ends]
+    except XenStoreGone as error:
+        reports = [_unseen(*end, error) for end in ends]
     return Converged(plan, tuple(reports))
 
 
@@ -134,7 +137,9 @@ def _report(outside: Outside, step: DomainPlan, record: Record, outcome: Outcome
     entries = backend.entries if backend is not None else ()
     evidence = [_evidence(outside, entry.device, entry, model) for entry in entries if entry.device is not None]
     error = "" if outcome.error is None else _sentence(name, outcome.error)
-    error = error or _shortfall(step, after, evidence, level)
+    error = "; ".join([error or _shortfall(step, backend, evidence, level), *record.aside])
+    if isinstance(outcome.error, Interrupted):
+        error += f"; {_what_is_there(backend)}; run again, which finishes or takes back what was begun"
     failure = _pci_failure(name, backend.aer_state) if backend is not None else ""
     return DomainReport(
         name=name,
@@ -146,7 +151,26 @@ def _report(outside: Outside, step: DomainPlan, record: Record, outcome: Outcome
         cycles=record.cycles,
         warnings=[*record.warnings, *([failure] if failure and not error else [])],
         error=f"{error}; {failure}" if error and failure else error,
+        unseen=False,
         **({"backend_state": backend.state, "frontend_state": backend.frontend_state} if backend and not model else {}),
+    )
+
+
+def _unseen(step: DomainPlan, record: Record, outcome: Outcome, gone: XenStoreGone) -> DomainReport:
+    """Of a domain whose devices nobody can see any more."""
+    domain = step.domain
+    error = "" if outcome.error is None else f"{'; '.join([_sentence(domain.name, outcome.error), *record.aside])}; "
+    return DomainReport(
+        name=domain.name,
+        domid=domain.domid,
+        before=domain.devices,
+        after=domain.devices,
+        timeline=record.timeline,
+        cycles=record.cycles,
+        warnings=record.warnings,
+        error=f"{error}which devices {domain.name} has now cannot be seen ({gone}); once xenstored answers, run again, "
+        "which finishes or takes back what was begun",
+        unseen=step.changes,
     )
 
 
@@ -172,9 +196,22 @@ def _evidence(outside: Outside, device: Sbdf, entry: Entry, model: DeviceModel |
     )
 
 
-def _shortfall(step: DomainPlan, after: Sequence[Sbdf], evidence: Sequence[Evidence], level: Level) -> str:
+def _what_is_there(backend: Backend | None) -> str:
+    if backend is None:
+        return "it has no PCI connection now"
+    ends = f"backend {backend.state}, frontend {backend.frontend_state}"
+    return f"its connection lists {_list(backend.devices)} now ({ends})"
+
+
+def _shortfall(step: DomainPlan, backend: Backend | None, evidence: Sequence[Evidence], level: Level) -> str:
     """A sentence if what is there is not what was planned; success is observed, not assumed."""
-    name = step.domain.name
+    name, after = step.domain.name, backend.devices if backend is not None else ()
+    if step.domain.device_model is None and backend is not None and not backend.connected:
+        return (
+            f"{name}: its connection with {_list(after)} did not stay at rest (backend {backend.state}, frontend "
+            f"{backend.frontend_state}): the guest closes it, as one does that shuts down, or another toolstack "
+            "changes it; see which, and run again"
+        )
     if set(after) != set(step.after):
         return f"{name}: after the run it has {_list(after)}, not {_list(step.after)}; another toolstack interfered"
     weak = [one.device for one in evidence if not one.connected]
@@ -195,6 +232,8 @@ def _sentence(name: str, error: Exception) -> str:
         return str(error)
     if isinstance(error, DeadlinePassed):
         return f"{name}: time was over before anything was changed"
+    if isinstance(error, (SysfsError, XenStoreError)):
+        return f"{name}: {error}"
     raise error
 
 

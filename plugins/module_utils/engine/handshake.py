@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The handshake of one domain with its guest: prepare, commit, wait, tidy up.
 
-Order (why: protocol of libxl_pci.c turned right side up). Adding: reset, rights, assign, xenstore,
+Order (why: protocol of libxl_pci.c turned right side up). Adding: marker, reset, rights, assign, xenstore,
 wait. Removing: xenstore, wait until the guest has let go, compaction, reset, de-assign, revoke.
 Each step is a generator for the event loop, so that many domains go side by side.
 """
@@ -17,7 +17,8 @@ from enum import Enum
 from ..interfaces.hypervisor import HypervisorError
 from ..interfaces.libxl import holder_node
 from ..interfaces.notes import note_guest
-from ..interfaces.xenstore import Transaction
+from ..interfaces.sysfs import SysfsError
+from ..interfaces.xenstore import Transaction, XenStoreError, XenStoreGone
 from ..model import backend_changes as changes
 from ..model.backend import Backend, Entry, backend_path, error_path, frontend_path
 from ..model.backend_changes import Write
@@ -54,15 +55,11 @@ class Handshake(Change):
         return f"{backend_path(self.domid)}/state", f"{frontend_path(self.domid)}/state"
 
     def _steps(self) -> Flow:
-        plan = self.plan
         yield from self._rest()
-        if plan.departing:
-            # Another domain waits for these, perhaps one that we wait for: they go first.
-            yield from self._cycle((), tuple(one for one in plan.remove if one in plan.departing))
-        yield from self._arrivals()
-        remove = tuple(one for one in plan.remove if one not in plan.departing)
-        if plan.add or remove:
-            yield from self._cycle(plan.add, remove)
+        yield from super()._steps()
+
+    def _first(self) -> tuple[Sbdf, ...]:
+        return tuple(one for one in self.plan.remove if one in self.plan.departing)
 
     def _rest(self) -> Flow:
         """Wait until a cycle that somebody else has begun is over."""
@@ -84,14 +81,16 @@ class Handshake(Change):
                 ) from None
             backend = read_backend(self.outside.store, self.domid)
 
-    def _cycle(self, add: Sequence[Sbdf], remove: Sequence[Sbdf]) -> Flow:
+    def _exchange(self, add: Sequence[Sbdf], remove: Sequence[Sbdf]) -> Flow:
         yield from self._prepare(add)
         try:
             if self.plan.domain.backend is None:
                 yield from self._await_kernel_gone()
             kind, places = self._commit(add, remove)
-        except Exception:
-            self._withdraw_rights(add)
+        except XenStoreGone:
+            raise  # whether it was committed is not known, and then the guest uses the devices
+        except Exception as error:
+            self._withdraw_rights(add, str(error))
             raise
         began = time.monotonic()
         try:
@@ -107,25 +106,38 @@ class Handshake(Change):
         yield from self._release(remove)
 
     def _prepare(self, add: Sequence[Sbdf]) -> Flow:
-        """Reset all (at once, a reset may take seconds), mark them as taken, give all rights."""
-        yield from self._reset_dirty(add)
+        """Mark all as taken, reset them (at once, a reset may take seconds), give all rights."""
+        self._claim(add)
         facts = [self._devices[device] for device in add]
-        note_guest(self.outside.store, facts, self.name)
-        # Before the rights: where a run is killed in between, the marker is what shows it later.
-        self.outside.store.apply([Write(holder_node(device), str(self.domid)) for device in add])
         granted: list[Sbdf] = []
         try:
+            yield from self._reset_dirty(add)
+            note_guest(self.outside.store, facts, self.name)
             for device in facts:
-                lines_in_use = self._lines_in_use()
-                granted.append(device.sbdf)
+                rights.grant(self.outside.hypervisor, self.domid, device, device.irq in self._lines_in_use())
+                granted.append(device.sbdf)  # one that was refused has nothing, grant() saw to that
                 self._held.add(device.sbdf)
-                rights.grant(self.outside.hypervisor, self.domid, device, device.irq in lines_in_use)
-        except HypervisorError:
-            refused = granted.pop()  # and has nothing, grant() saw to that
-            self._held.discard(refused)
+        except (HypervisorError, SysfsError, XenStoreError) as error:
             self._forget_holder([device for device in add if device not in granted])
-            self._withdraw_rights(granted)
+            self._withdraw_rights(granted, str(error))
             raise
+
+    def _claim(self, devices: Sequence[Sbdf]) -> None:
+        """Mark them as taken before anything else, as xl does: it may have given one to another guest since we looked.
+
+        Where a run is killed behind it, the marker is what shows it later.
+        """
+
+        def body(transaction: Transaction) -> None:
+            nodes = [holder_node(device) for device in devices]
+            holders = zip(devices, transaction.read_all(nodes))
+            taken = [f"{one} to domain {domid}" for one, domid in holders if domid not in (None, str(self.domid))]
+            if taken:
+                raise DomainFailed(f"{self.name}: another toolstack gave {', '.join(taken)}, nothing was changed")
+            transaction.apply([Write(node, str(self.domid)) for node in nodes])
+
+        if devices:
+            self.outside.store.transaction(body)
 
     def _commit(self, add: Sequence[Sbdf], remove: Sequence[Sbdf]) -> tuple[Kind, dict[Sbdf, int]]:
         """Write the whole cycle in one transaction that also checks that nobody was faster.
@@ -135,6 +147,8 @@ class Handshake(Change):
 
         def body(transaction: Transaction) -> tuple[Kind, dict[Sbdf, int]]:
             backend = read_backend(transaction, self.domid)
+            if (backend is None or not backend.connected) and not take_back.lives(transaction, self.domid):
+                raise DomainFailed(f"{self.name}: the guest died before anything was changed; Xen has its devices back")
             self._check_unchanged(backend, add, remove)
             places = changes.indexes(backend, add, remove)
             transaction.remove(error_path(self.domid))  # the kernel never clears it
@@ -153,8 +167,10 @@ class Handshake(Change):
         present = set(backend.devices) if backend else set()
         sound = backend is None or (backend.connected and not backend.problems())
         if not sound or not present.isdisjoint(add) or not present.issuperset(remove):
+            ends = f" (backend {backend.state}, frontend {backend.frontend_state})" if backend else ""
             raise DomainFailed(
-                f"{self.name}: another toolstack changed its PCI connection meanwhile, nothing was changed; run again"
+                f"{self.name}: another toolstack or the guest changed its PCI connection meanwhile{ends}, nothing was "
+                "changed; run again"
             )
 
     def _await(self, kind: Kind, add: Sequence[Sbdf], places: Mapping[Sbdf, int]) -> Flow:
@@ -221,7 +237,7 @@ class Handshake(Change):
                 self._compact((*add, *remove))
                 yield from self._release(remove)
             forget(self.plan.domain, add)
-            self._withdraw_rights(add)
+            self._withdraw_rights(add, why)
         raise DomainFailed(f"{why}; {left.sentence}") from failure
 
     def _compact(self, gone: Collection[Sbdf]) -> None:

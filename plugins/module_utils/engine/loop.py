@@ -19,7 +19,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Callable, Union
 
-from ..interfaces.xenstore import WatchEvent, XenStore
+from ..interfaces.xenstore import WatchEvent, XenStore, XenStoreGone
 
 #: Seconds; a queue cannot wait for ever and for an event at the same time.
 _LONGEST_IDLE = 3600.0
@@ -118,7 +118,11 @@ class _Loop:
             self._wake_waiting()
             if not self._running:
                 break
-            item = self._store.next_event(self._idle_seconds())
+            try:
+                item = self._store.next_event(self._idle_seconds())
+            except XenStoreGone as error:
+                self._end_all(error)
+                continue
             if isinstance(item, WatchEvent):
                 self._deliver(item)
             elif isinstance(item, _Done):
@@ -147,6 +151,12 @@ class _Loop:
             self._throw(done.token, error)
         else:
             self._resume(done.token, done.future.result())
+
+    def _end_all(self, error: XenStoreGone) -> None:
+        """No event will come any more; each flow ends by that itself, one in a call after it."""
+        for token, running in list(self._running.items()):
+            if not isinstance(running.request, Work):
+                self._throw(token, error)
 
     def _check_times(self) -> None:
         now = time.monotonic()

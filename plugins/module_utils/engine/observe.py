@@ -69,6 +69,12 @@ def remembered(store: XenStore, device: Sbdf) -> PciDevice:
     return PciDevice(device, "", "", "", "", "", "", irq=irq, resources=windows)
 
 
+def names_of_domains(store: XenStore) -> set[str]:
+    """What the running domains are called, dom0 excluded."""
+    homes = [f"/local/domain/{domid}/name" for domid in _numbers(store.list("/local/domain")) - {0}]
+    return {name for name in store.read_all(homes) if name}
+
+
 def read_backend(requests: XenStore | Transaction, domid: int) -> Backend | None:
     """A domain's connection as it is now, or None if there is none."""
     nodes = requests.children(backend_path(domid))

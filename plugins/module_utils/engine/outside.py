@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..interfaces.boot_config import BootConfig
 from ..interfaces.hypervisor import Hypervisor
@@ -25,6 +25,15 @@ class Outside:
     hypervisor: Hypervisor
     modules: KernelModules = field(default_factory=KernelModules)
     boot: BootConfig = field(default_factory=BootConfig)
+
+    @contextmanager
+    def answering(self) -> Iterator[Outside]:
+        """The same; where the connection to xenstored is gone, with a new one. Raises XenStoreGone."""
+        if self.store.is_alive:
+            yield self
+            return
+        with XenStore.open(self.store.timeout) as store:
+            yield replace(self, store=store)
 
 
 @contextmanager

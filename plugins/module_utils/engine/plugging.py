@@ -55,16 +55,9 @@ class Plugging(Change):
         stub = self.plan.domain.stub
         return () if stub is None else (f"{backend_path(stub.domid)}/state", f"{frontend_path(stub.domid)}/state")
 
-    def _steps(self) -> Flow:
-        plan = self.plan
-        if plan.departing:
-            # Another domain waits for some of these, perhaps one that we wait for: they go first. So do the others
-            # then, because pciback may hold what went until the last one has gone.
-            yield from self._exchange((), plan.remove)
-        yield from self._arrivals()
-        remove = () if plan.departing else plan.remove
-        if plan.add or remove:
-            yield from self._exchange(plan.add, remove)
+    def _first(self) -> tuple[Sbdf, ...]:
+        """All, since pciback may hold what another domain waits for until the last one has gone."""
+        return self.plan.remove if self.plan.departing else ()
 
     def _exchange(self, add: Sequence[Sbdf], remove: Sequence[Sbdf]) -> Flow:
         """Take these out and put those in, one after the other; all, or none."""

@@ -14,7 +14,7 @@ from ..decisions.diagnose import Finding, Signs, diagnose
 from ..decisions.faults import Fault, Recipe
 from ..decisions.obstacles import is_tolerable
 from ..interfaces.hypervisor import HypervisorError
-from ..interfaces.libxl import LockTimeout
+from ..interfaces.libxl import LockError
 from ..interfaces.libxl_config import ConfigError
 from ..interfaces.sysfs import SysfsError
 from ..interfaces.xen_backend import kernel_connections
@@ -61,7 +61,7 @@ UNDER_WAY = frozenset(
 )
 #: Each pass mends one thing of each connection; a bound against two toolstacks that undo each other's work.
 _MOST_PASSES = 40
-_FAILURES = (HypervisorError, SysfsError, XenStoreError, LockTimeout, ConfigError, DomainFailed, DeadlinePassed)
+_FAILURES = (HypervisorError, SysfsError, XenStoreError, LockError, ConfigError, DomainFailed, DeadlinePassed)
 
 Key = tuple[Fault, "int | None", "tuple[Sbdf, ...]"]
 

@@ -20,6 +20,10 @@ class DomainFailed(Exception):
     """A domain could not be brought to its plan; the text says which side failed and what is left."""
 
 
+class Interrupted(DomainFailed):
+    """Something outside of the domain failed in the middle; what is left of it, only a look at the domain shows."""
+
+
 @dataclass(frozen=True)
 class Moment:
     """A node seen to change, `seconds` after the run began."""
@@ -40,12 +44,13 @@ class Cycle:
 
 @dataclass
 class Record:
-    """Notes that a domain's handshake takes while it runs."""
+    """Notes that a domain's handshake takes while it runs; `aside` is what to say beside the error that ended it."""
 
     began: float = field(default_factory=time.monotonic)
     timeline: list[Moment] = field(default_factory=list)
     cycles: list[Cycle] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    aside: list[str] = field(default_factory=list)
 
     def note(self, node: str, value: str) -> None:
         """Add a moment unless the node was last seen with this value; what flaps for ever is noted for a while."""
@@ -80,7 +85,10 @@ class Evidence:
 
 @dataclass(frozen=True)
 class DomainReport:
-    """How one domain came out of a run."""
+    """How one domain came out of a run.
+
+    `unseen`: nobody could look at it afterwards, so `after` is what it had before.
+    """
 
     name: str
     domid: int
@@ -93,3 +101,4 @@ class DomainReport:
     cycles: Sequence[Cycle] = ()
     warnings: Sequence[str] = ()
     error: str = ""
+    unseen: bool = False

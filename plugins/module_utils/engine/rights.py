@@ -9,6 +9,7 @@ ours: a guest must have let go of the device before anything of this is taken.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 
 from ..interfaces.hypervisor import Hypervisor, HypervisorError
@@ -32,9 +33,9 @@ def grant(hypervisor: Hypervisor, domid: int, device: PciDevice, keep_irq: bool)
         if device.irq not in _NO_IRQ:
             hypervisor.allow_irq(domid, device.irq, True)
         hypervisor.assign(domid, device.sbdf)
-    except HypervisorError:
+    except HypervisorError as error:
         revoke_access(hypervisor, domid, device, keep_irq)
-        raise
+        raise HypervisorError(f"{device.sbdf} could not be given: {error}", error.code) from error
 
 
 def revoke(hypervisor: Hypervisor, domid: int, device: PciDevice, keep_irq: bool) -> list[str]:
@@ -54,18 +55,19 @@ def revoke(hypervisor: Hypervisor, domid: int, device: PciDevice, keep_irq: bool
 
 def revoke_access(hypervisor: Hypervisor, domid: int, device: PciDevice, keep_irq: bool) -> list[str]:
     """Take windows and interrupt only, whoever owns the device. Returns what Xen refused."""
-    problems = []
+    refused = []
     for window in _windows(device):
         try:
             _allow_window(hypervisor, domid, window, False)
         except HypervisorError as error:
-            problems.append(str(error))
+            refused.append(error)
     if device.irq not in _NO_IRQ and not keep_irq:
         try:
             hypervisor.allow_irq(domid, device.irq, False)
         except HypervisorError as error:
-            problems.append(str(error))
-    return problems
+            refused.append(error)
+    # A domain that died meanwhile has lost them.
+    return [f"{error} (of {device.sbdf})" for error in refused if error.code != errno.ESRCH]
 
 
 def _windows(device: PciDevice) -> Iterator[Resource]:

@@ -91,7 +91,7 @@ def create(outside: Outside, domid: int, _add: Collection[Sbdf]) -> TakeBack:
         if backend is not None and backend.connected and all(entry.exported for entry in backend.entries):
             return _Step.DONE
         _forget(transaction, domid, backend)
-        return _Step.WITHDRAWN if _lives(transaction, domid) else _Step.DEAD
+        return _Step.WITHDRAWN if lives(transaction, domid) else _Step.DEAD
 
     step = outside.store.transaction(look)
     if step is not _Step.WITHDRAWN:
@@ -145,7 +145,7 @@ def _until_ended(outside: Outside, domid: int, look: Callable[[Transaction, Back
 
     def body(transaction: Transaction) -> _Step:
         backend = read_backend(transaction, domid)
-        if not _lives(transaction, domid):
+        if not lives(transaction, domid):
             _forget(transaction, domid, backend)
             return _Step.DEAD
         if backend is None:
@@ -191,7 +191,8 @@ def _forget(transaction: Transaction, domid: int, backend: Backend | None) -> No
     transaction.apply(changes.dissolve(domid))
 
 
-def _lives(transaction: Transaction, domid: int) -> bool:
+def lives(transaction: Transaction, domid: int) -> bool:
+    """Whether xenstore has the domain still, which loses it when it dies."""
     return transaction.read(f"/local/domain/{domid}/name") is not None
 
 
@@ -210,7 +211,7 @@ def asked(add: Sequence[Sbdf], remove: Sequence[Sbdf]) -> str:
     wishes = [
         f"{verb} {', '.join(map(str, devices))}" for verb, devices in (("add", add), ("remove", remove)) if devices
     ]
-    return f"asked to {' and to '.join(wishes)}"
+    return f"asked to {' and to '.join(wishes) or 'change nothing'}"
 
 
 def silence(name: str, kind: str, ends: str) -> str:

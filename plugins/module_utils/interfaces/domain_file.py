@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import time
 from pathlib import Path
 
@@ -23,9 +24,14 @@ class DomainFileError(Exception):
 def read_domain_file(path: Path) -> str:
     """Its text, line ends as they are; raises DomainFileError."""
     try:
+        # A pipe would be waited for, and a device may have no end.
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise DomainFileError(f"{path} cannot be read (it is no regular file)")
         return path.read_bytes().decode(_ENCODING, _ERRORS)
     except OSError as error:
         raise DomainFileError(f"{path} cannot be read ({error.strerror})") from error
+    except ValueError as error:  # a NUL in its name
+        raise DomainFileError(f"{str(path)!r} is no path of a file ({error})") from error
 
 
 def replace_domain_file(path: Path, text: str, backup: bool) -> str | None:

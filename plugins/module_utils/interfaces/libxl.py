@@ -12,7 +12,7 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from ..values.address import AddressError, Sbdf
@@ -24,8 +24,8 @@ _LOCKS = ("libxl-device-changes-lock", "domain-userdata-lock")
 _QMP_LOCK = "qmp-socket-lock"
 
 
-class LockTimeout(Exception):
-    """Another toolstack has held a domain's lock for the whole time allowed."""
+class LockError(Exception):
+    """A domain's lock cannot be taken: another toolstack has held it for the whole time allowed, or it has no file."""
 
 
 def holder_node(device: Sbdf) -> str:
@@ -48,7 +48,7 @@ def parse_marker_key(key: str) -> Sbdf | None:
 
 @contextmanager
 def domain_locks(domid: int, uuid: str, timeout: float, directory: Path = USERDATA) -> Iterator[None]:
-    """Hold libxl's locks of a domain; LockTimeout after `timeout` seconds.
+    """Hold libxl's locks of a domain; LockError if they cannot be had within `timeout` seconds.
 
     Where the directory is absent no libxl is installed that could race with us.
     """
@@ -58,7 +58,7 @@ def domain_locks(domid: int, uuid: str, timeout: float, directory: Path = USERDA
 
 @contextmanager
 def qmp_lock(domid: int, uuid: str, timeout: float, directory: Path = USERDATA) -> Iterator[None]:
-    """Hold the lock under which libxl talks to a domain's device model; LockTimeout after `timeout` seconds."""
+    """Hold the lock under which libxl talks to a domain's device model; LockError after `timeout` seconds."""
     with _locks((_QMP_LOCK,), domid, uuid, timeout, directory):
         yield
 
@@ -75,12 +75,16 @@ def _locks(names: tuple[str, ...], domid: int, uuid: str, timeout: float, direct
 
 @contextmanager
 def _lock(path: Path, deadline: float) -> Iterator[None]:
-    descriptor = _acquire(path, deadline)
+    try:
+        descriptor = _acquire(path, deadline)
+    except OSError as error:  # a full disk, or one that has become read-only
+        raise LockError(f"libxl's lock of the domain, {path}, cannot be taken ({error.strerror})") from error
     try:
         yield
     finally:
         # libxl unlocks in this order; who waits on the unlinked file notices and opens anew.
-        path.unlink(missing_ok=True)
+        with suppress(OSError):  # a file that is left is no lock
+            path.unlink()
         os.close(descriptor)
 
 
@@ -99,5 +103,5 @@ def _acquire(path: Path, deadline: float) -> int:
             raise
         os.close(descriptor)
         if time.monotonic() > deadline:
-            raise LockTimeout(f"another toolstack holds {path.name}; wait for it, or see who does with fuser")
+            raise LockError(f"another toolstack holds {path.name}; wait for it, or see who does with fuser")
         time.sleep(0.02)  # flock has no time-out of its own

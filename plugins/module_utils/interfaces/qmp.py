@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ..model.device_model import DeviceModel, DeviceModelError, read_bus
-from .libxl import LockTimeout, qmp_lock
+from .libxl import LockError, qmp_lock
 
 #: Where libxl has its sockets (XEN_RUN_DIR); for a device model in a stub domain, a proxy listens there.
 SOCKETS = Path("/var/run/xen")
@@ -45,7 +45,7 @@ def _ask(domid: int, uuid: str, timeout: float, command: str, **arguments: str) 
         with qmp_lock(domid, uuid, timeout), _connected(domid, deadline) as conversation:
             conversation.ask("qmp_capabilities", {})
             return conversation.ask(command, arguments)
-    except LockTimeout as error:
+    except LockError as error:
         raise DeviceModelError(f"its device model (QEMU) cannot be asked: {error}") from error
     except socket.timeout as error:
         raise DeviceModelError(

@@ -252,6 +252,11 @@ class XenStore(_Requests):
         finally:
             store._close()
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether answers may come on this connection."""
+        return not self._silent and self._router.thread.is_alive()
+
     def ask(self, requests: Sequence[tuple[int, bytes]], tx_id: int = 0) -> list[bytes | XenStoreError]:
         """Send all requests, then collect their replies: payloads, or errors as values.
 

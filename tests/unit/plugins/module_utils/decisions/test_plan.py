@@ -370,6 +370,16 @@ def test_what_stands_in_nobodys_way_is_no_conflict(before: Host) -> None:
     assert [step.add for step in plan.domains] == [(A,)]
 
 
+def test_a_domain_that_may_have_no_room_for_a_device_is_told_with_the_line_to_set() -> None:
+    cramped = Creation(passthrough="sync_pt", e820_host=False)
+    (doubt,) = make_plan(host(guest("red", 1, creation=cramped)), [wants("red", A)]).doubts
+    assert "red" in doubt and "e820_host=1" in doubt
+    has_it = host(guest("red", 1, backend=connection(1, [A]), creation=cramped))
+    assert make_plan(has_it, [wants("red", A)]).doubts == ()
+    roomy = Creation(passthrough="sync_pt", e820_host=True)
+    assert make_plan(host(guest("red", 1, creation=roomy)), [wants("red", A)]).doubts == ()
+
+
 def test_a_domain_that_keeps_what_it_has_need_not_be_able_to_take_more() -> None:
     before = host(guest("red", 1, backend=connection(1, [A, B]), creation=Creation(passthrough="disabled")))
     plan = make_plan(before, [wants("red", A)])

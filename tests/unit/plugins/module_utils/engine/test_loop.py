@@ -281,13 +281,23 @@ def test_a_flow_that_fails_stops_no_other(when: str) -> None:
     assert value(outcomes["good"]) == ["/2"]
 
 
-def test_the_end_of_the_store_is_the_end_of_the_run() -> None:
+def test_the_end_of_the_store_is_an_error_of_each_flow_and_a_call_is_waited_for() -> None:
     class Gone(QueueStore):
         def next_event(self, timeout: float) -> Any | None:
-            raise XenStoreGone("broke")
+            item = super().next_event(0.0)
+            if item is None:
+                raise XenStoreGone("broke")
+            return item
 
-    with pytest.raises(XenStoreGone, match="broke"):
-        run_all(Gone(), only=(collects(1), ample()))
+    def works() -> Flow:
+        yield Work(lambda: time.sleep(0.1))
+        done.append("work")
+        yield NEXT_EVENT
+
+    done: list[str] = []
+    outcomes = run_all(Gone(), waits=(collects(1), ample()), works=(works(), ample()))
+    assert [str(outcomes[name].error) for name in ("waits", "works")] == ["broke", "broke"]
+    assert done == ["work"]
 
 
 def test_no_flows_are_no_work() -> None:

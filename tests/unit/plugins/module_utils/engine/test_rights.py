@@ -118,7 +118,7 @@ def test_all_that_was_given_can_be_taken() -> None:
 @pytest.mark.parametrize("fails", range(1, GRANTING + 1))
 def test_whichever_call_is_refused_nothing_stays_given(fails: int) -> None:
     xen = Xen(fails)
-    with pytest.raises(HypervisorError):
+    with pytest.raises(HypervisorError, match=str(DEVICE.sbdf)):
         rights.grant(Hypervisor(xen), DOMID, DEVICE, keep_irq=False)
     assert xen.calls >= fails
     assert xen.held == set()
@@ -145,7 +145,7 @@ def test_one_refusal_keeps_nothing_else(fails: int) -> None:
     assert len({kind for kind, _number in xen.held}) == 1
     # A pirq without the right to it is harmless, and the guest may have unmapped it itself.
     assert bool(problems) == (xen.held != {("pirq", 17)})
-    assert all(f"domain {DOMID}" in problem for problem in problems)
+    assert all(f"domain {DOMID}" in problem and str(DEVICE.sbdf) in problem for problem in problems)
 
 
 def test_every_refusal_is_told() -> None:
@@ -156,6 +156,14 @@ def test_every_refusal_is_told() -> None:
 
     xen = Stubborn(held={("device", int(DEVICE.sbdf))})
     assert len(rights.revoke(Hypervisor(xen), DOMID, DEVICE, keep_irq=False)) == REVOKING - 1
+
+
+def test_a_domain_that_is_gone_has_no_rights_left() -> None:
+    class Buried(Xen):
+        def _change(self, kind: str, numbers: range, give: bool) -> int:
+            return errno.ESRCH
+
+    assert rights.revoke(Hypervisor(Buried()), DOMID, DEVICE, keep_irq=False) == []
 
 
 def test_a_shared_line_stays_when_a_device_goes() -> None:

@@ -65,6 +65,17 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
         read_domain_file(tmp_path)
 
 
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DomainFileError, match="pipe cannot be read \\(it is no regular file\\)"):
+        read_domain_file(tmp_path / "pipe")
+
+
+def test_a_name_that_no_file_can_have_is_told() -> None:
+    with pytest.raises(DomainFileError, match="no path of a file"):
+        read_domain_file(Path("/etc/xen/web\0.cfg"))
+
+
 def test_a_write_that_fails_leaves_the_old_one_and_nothing_else(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = file.read_bytes()
 

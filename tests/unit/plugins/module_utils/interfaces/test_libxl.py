@@ -17,7 +17,7 @@ import pytest
 
 from ansible_collections.xen.pci.plugins.module_utils.interfaces import libxl
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.libxl import (
-    LockTimeout,
+    LockError,
     domain_locks,
     driver_node,
     holder_node,
@@ -81,7 +81,7 @@ def test_the_locks_are_gone_after_an_exception_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", [OUTER, INNER])
 def test_a_lock_that_another_toolstack_holds_is_waited_for_and_then_told(tmp_path: Path, name: str) -> None:
     with held_by_another_process(tmp_path / name):
-        with pytest.raises(LockTimeout, match=name), domain_locks(DOMID, UUID, SHORT, tmp_path):
+        with pytest.raises(LockError, match=name), domain_locks(DOMID, UUID, SHORT, tmp_path):
             pytest.fail("both hold the lock")
         # What we did get is given back, and what the other holds is still its own.
         assert [path.name for path in tmp_path.iterdir()] == [name]
@@ -92,9 +92,23 @@ def test_a_lock_that_another_toolstack_holds_is_waited_for_and_then_told(tmp_pat
 
 def test_the_locks_are_taken_in_libxls_order(tmp_path: Path) -> None:
     with held_by_another_process(tmp_path / OUTER):
-        with pytest.raises(LockTimeout), domain_locks(DOMID, UUID, SHORT, tmp_path):
+        with pytest.raises(LockError), domain_locks(DOMID, UUID, SHORT, tmp_path):
             pass
         assert not (tmp_path / INNER).exists()
+
+
+def test_a_lock_whose_file_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / INNER).mkdir()  # as little of a lock as what a full disk has
+    with pytest.raises(LockError, match=f"{INNER}, cannot be taken"), domain_locks(DOMID, UUID, SHORT, tmp_path):
+        pytest.fail("there is no lock")
+    assert [path.name for path in tmp_path.iterdir()] == [INNER]
+
+
+def test_a_lock_whose_file_cannot_be_removed_is_given_back_all_the_same(tmp_path: Path) -> None:
+    with domain_locks(DOMID, UUID, SHORT, tmp_path):
+        (tmp_path / INNER).unlink()
+        (tmp_path / INNER).mkdir()
+    assert [path.name for path in tmp_path.iterdir()] == [INNER]
 
 
 @pytest.mark.parametrize("recreated", [False, True])
