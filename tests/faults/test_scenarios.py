@@ -14,10 +14,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
-from changes import CHANGES, STEPS, each_step
+from changes import CHANGES, SLOW, STEPS, each_step
 from scenarios import (
     SHORT,
     Act,
+    Meanwhile,
     Scenario,
     State,
     both,
@@ -389,3 +390,27 @@ def test_a_guest_that_may_have_no_room_for_a_device(
     warning = str(told.get("warnings"))
     record_property("happened", warning[:150])
     assert "g4 was created without the host's memory map" in warning and "set e820_host=1" in warning
+
+
+@pytest.mark.parametrize("change", ["more", "fewer"])
+def test_a_device_falls_off_the_bus_in_the_middle(
+    host: Host, change: str, record_property: Callable[[str, object], None]
+) -> None:
+    """The run says what came of the others, in the same domain and in the next one."""
+    record_property("scenario", f"{change}: a device of the guest falls off the bus in the middle")
+    before, after = ({**state, "g2": devices} for state, devices in zip(CHANGES[change], ([C], []), strict=True))
+    assert not host.devices(**lists(before)).get("failed")
+    step, state = SLOW[change]
+    slow = inject("late", domain="0", step=f"backend:{step}", seconds=0.5)
+    when = ("/local/domain/0/backend/pci/1/0/state", state)
+    scenario = Scenario(change, before, after, slow, lambda host: host.pull_out(B), when)
+    slow(host)
+    helper = Meanwhile(host, scenario)
+    result = host.devices(**lists(after))
+    helper.join()
+    record_property("happened", f"error: {result['msg'][:150]}")
+    assert result["failed"] and "g1: " in result["msg"] and B in result["msg"]
+    assert {one["name"]: bool(one["error"]) for one in result["domains"]} == {"g1": True, "g2": False}
+    assert any(f"{C} " in line and "from g2 to the pool" in line for line in result["log"])
+    assert not host.repair().get("failed")
+    assert host.settled({"g1": [A] if change == "more" else [], "g2": []}) == []

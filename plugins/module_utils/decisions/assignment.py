@@ -17,13 +17,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Union
 
-from ..model.host import Host, PciDevice, XenOwner
+from ..model.host import PCIBACK, Host, PciDevice, XenOwner
 from ..model.topology import Topology
 from ..model.usage import NetworkUse
 from ..values.address import Sbdf
 from .safety import Check, Refusal, Verdict, Waived, judge, needs_of_host, ties
-
-PCIBACK = "pciback"
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 
-from ..values.address import Sbdf
 from .diagnose import Finding, title
 from .faults import Fault
 from .plan import Plan
@@ -28,6 +27,8 @@ _OF_DEVICES = (
     Fault.UNEXPLAINED_OWNER,
     Fault.WRONG_MARKER,
 )
+#: Of these, the ones with which a cycle gets stuck, since pciback does not have what it is to take from the guest.
+_END_WITH_CONNECTION = (Fault.DEVICE_GONE, Fault.NOT_IN_PCIBACK)
 
 
 def is_tolerable(fault: Fault) -> bool:
@@ -37,11 +38,10 @@ def is_tolerable(fault: Fault) -> bool:
 
 def obstacles(findings: Iterable[Finding], plan: Plan) -> list[str]:
     """Why the plan cannot be called good while these faults are there, a sentence each."""
-    leaving = {device for step in plan.domains for device in step.remove}
     standing = (
         finding
         for finding in findings
-        if not is_tolerable(finding.fault) and finding.fault not in _MAY_PASS and not _ends(finding, leaving)
+        if not is_tolerable(finding.fault) and finding.fault not in _MAY_PASS and not _ends(finding, plan)
     )
     return [
         f"{title(finding)}: {finding.advice}" + (f"; {_HOW_TO_MEND}" if finding.recipe is not None else "")
@@ -49,6 +49,10 @@ def obstacles(findings: Iterable[Finding], plan: Plan) -> list[str]:
     ]
 
 
-def _ends(finding: Finding, leaving: Collection[Sbdf]) -> bool:
+def _ends(finding: Finding, plan: Plan) -> bool:
     """Whether the plan's removals end the fault."""
-    return finding.fault in _OF_DEVICES and bool(finding.devices) and set(finding.devices) <= set(leaving)
+    leaving = {device for step in plan.domains for device in step.remove}
+    if finding.fault not in _OF_DEVICES or not finding.devices or not leaving.issuperset(finding.devices):
+        return False
+    goes_on = {step.domain.domid for step in plan.domains if step.after and step.domain.device_model is None}
+    return finding.fault not in _END_WITH_CONNECTION or finding.domid not in goes_on

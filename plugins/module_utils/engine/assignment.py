@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from ..decisions.assignment import (
-    PCIBACK,
     FinishRelease,
     MakePermissive,
     Quarantine,
@@ -28,7 +27,7 @@ from ..interfaces.network_usage import NetGraph, connection_addresses
 from ..interfaces.notes import Note, drop_lost_hold, drop_note, note_reason, read_notes, write_note
 from ..interfaces.sysfs import SysfsError
 from ..interfaces.xenstore import XenStore, XenStoreError
-from ..model.host import DOMID_IO, Host, XenOwner
+from ..model.host import DOMID_IO, PCIBACK, Host, XenOwner
 from ..values.address import Sbdf
 from ..values.identity import Remembered
 from .known_devices import with_memory

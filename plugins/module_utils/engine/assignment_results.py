@@ -9,10 +9,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..decisions.assignment import PCIBACK, FinishRelease, Plan, Release, Situation, Take
+from ..decisions.assignment import FinishRelease, Plan, Release, Situation, Take
 from ..decisions.persistence import BootPlan, Holding
 from ..decisions.safety import Waived
 from ..model.boot import BootFacts
+from ..model.host import PCIBACK
 from ..values.address import Sbdf
 
 

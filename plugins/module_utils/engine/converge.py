@@ -15,7 +15,7 @@ from ..interfaces.sysfs import SysfsError
 from ..interfaces.xenstore import XenStoreError, XenStoreGone
 from ..model.backend import Backend, Entry
 from ..model.device_model import DeviceModel
-from ..model.host import Host, XenOwner
+from ..model.host import PCIBACK, Host, XenOwner
 from ..values.address import Sbdf
 from .change import Change, Ledger
 from .handshake import Handshake
@@ -193,6 +193,7 @@ def _evidence(outside: Outside, device: Sbdf, entry: Entry, model: DeviceModel |
         owned_by_guest=outside.hypervisor.owner(device) is not XenOwner.HOST,
         active=_is_active(outside, device, model),
         by_device_model=model is not None,
+        in_pciback=outside.sysfs.driver_of(device) == PCIBACK,
     )
 
 
@@ -214,6 +215,12 @@ def _shortfall(step: DomainPlan, backend: Backend | None, evidence: Sequence[Evi
         )
     if set(after) != set(step.after):
         return f"{name}: after the run it has {_list(after)}, not {_list(step.after)}; another toolstack interfered"
+    lost = [one.device for one in evidence if not one.in_pciback]
+    if lost:
+        return (
+            f"{name}: {_list(lost)} stands in its connection, but pciback does not have it any more: it has left the "
+            "host or was unbound there; run xen.pci.repair, and then again"
+        )
     weak = [one.device for one in evidence if not one.connected]
     if weak:
         giver = "its device model" if evidence[0].by_device_model else "pciback"

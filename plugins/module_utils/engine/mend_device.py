@@ -14,9 +14,9 @@ from ..decisions.faults import Fault, Recipe
 from ..interfaces.hypervisor import HypervisorError
 from ..interfaces.libxl import holder_node
 from ..interfaces.notes import Note, write_note
-from ..interfaces.sysfs import PCIBACK, SysfsError
+from ..interfaces.sysfs import SysfsError
 from ..interfaces.xenstore import Transaction
-from ..model.host import DOMID_IO, Host, XenOwner
+from ..model.host import DOMID_IO, PCIBACK, Host, XenOwner
 from ..values.address import Sbdf
 from . import rights
 from .commit import commit, forget

@@ -67,6 +67,7 @@ class Evidence:
 
     `active`: a driver in the guest has enabled the device (seen in its configuration space; of an HVM guest, in what
     its device model says). `by_device_model`: that one gives it to the guest, and pciback's sub-state means nothing.
+    `in_pciback` false: it has left the host, or was unbound.
     """
 
     device: Sbdf
@@ -75,11 +76,14 @@ class Evidence:
     owned_by_guest: bool
     active: bool
     by_device_model: bool = False
+    in_pciback: bool = True
 
     @property
     def connected(self) -> bool:
-        """Exported by pciback, or plugged in by the device model, at a known address; and owned by a guest in Xen."""
-        exported = self.by_device_model or self.sub_state is SubState.EXPORTED
+        """pciback has it, and has exported it, or the device model has plugged it in; at a known address; and a guest
+        owns it in Xen, which says so of a device that is gone, too.
+        """
+        exported = self.in_pciback and (self.by_device_model or self.sub_state is SubState.EXPORTED)
         return exported and self.guest_address is not None and self.owned_by_guest
 
 

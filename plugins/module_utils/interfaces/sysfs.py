@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from ..model.host import ConfigFlags, PciDevice
+from ..model.host import PCIBACK, ConfigFlags, PciDevice
 from ..model.usage import GuestDisk
 from ..values.address import AddressError, Sbdf
 from .config_space import ConfigSpace
@@ -38,7 +38,6 @@ from .disk_usage import BlockGraph
 from .firmware_tables import reserved_memory
 from .network_usage import NetGraph
 
-PCIBACK = "pciback"
 #: pciback's files show one page; addresses have 13 bytes, so a longer list ends after this many.
 _PAGE_OF_ADDRESSES = 4096 // 13
 #: Kernels that take an entry twice drop all of them at once; one write each is tried in any case.

@@ -20,6 +20,8 @@ from .domain_config import Creation
 
 #: Xen's pseudo domain that holds quarantined devices (public/xen.h, DOMID_IO).
 DOMID_IO = 0x7FF1
+#: Name of the driver in dom0 from which guests get devices.
+PCIBACK = "pciback"
 _BRIDGE_CLASS = "06"
 _IO_SPACE = 0x1
 _DOWNSTREAM_PORT = 6
@@ -156,7 +158,7 @@ class PciDevice:
     @property
     def in_pciback(self) -> bool:
         """Bound to pciback: can be given to a domain."""
-        return self.driver == "pciback"
+        return self.driver == PCIBACK
 
 
 class DomainKind(Enum):
@@ -230,7 +232,7 @@ class Host:
 
     def assuming_bound(self, devices: Collection[Sbdf]) -> Host:
         """This host as it would be if pciback held these devices, in quarantine."""
-        bound = {one: replace(self.devices[one], driver="pciback") for one in devices if one in self.devices}
+        bound = {one: replace(self.devices[one], driver=PCIBACK) for one in devices if one in self.devices}
         bound = {one: device for one, device in bound.items() if not self.devices[one].in_pciback}
         owners = {**self.xen_owners, **dict.fromkeys(bound, XenOwner.HOST)}
         return replace(self, devices={**self.devices, **bound}, xen_owners=owners)

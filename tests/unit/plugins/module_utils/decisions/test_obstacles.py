@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from ansible_collections.xen.pci.plugins.module_utils.decisions.diagnose import Finding
 from ansible_collections.xen.pci.plugins.module_utils.decisions.faults import Fault
 from ansible_collections.xen.pci.plugins.module_utils.decisions.obstacles import is_tolerable, obstacles
 from ansible_collections.xen.pci.plugins.module_utils.decisions.plan import DomainPlan, Plan
+from ansible_collections.xen.pci.plugins.module_utils.model.device_model import DeviceModel
 from ansible_collections.xen.pci.plugins.module_utils.model.host import Domain, DomainKind
 from ansible_collections.xen.pci.plugins.module_utils.values.address import Sbdf
 
@@ -33,10 +36,18 @@ def test_a_fault_of_a_device_that_stays_is_named_with_the_way_out(fault: Fault) 
     assert "xen.pci.repair" in sentence and "repair: first" in sentence
 
 
-@pytest.mark.parametrize("fault", [Fault.DEVICE_GONE, Fault.RIGHTS_MISSING, Fault.SHARED_DEVICE])
+@pytest.mark.parametrize("fault", [Fault.MISSING_MARKER, Fault.RIGHTS_MISSING, Fault.SHARED_DEVICE])
 def test_a_removal_ends_the_fault_of_its_device_and_no_other(fault: Fault) -> None:
     assert obstacles([finding(fault, A)], plan(remove=(A,), keep=(B,))) == []
     assert len(obstacles([finding(fault, B)], plan(remove=(A,), keep=(B,)))) == 1
+
+
+@pytest.mark.parametrize("fault", [Fault.DEVICE_GONE, Fault.NOT_IN_PCIBACK])
+def test_what_pciback_does_not_have_goes_with_the_whole_connection_only(fault: Fault) -> None:
+    assert len(obstacles([finding(fault, A)], plan(remove=(A,), keep=(B,)))) == 1
+    assert obstacles([finding(fault, A)], plan(remove=(A,))) == []
+    emulated = DomainPlan(replace(G1, device_model=DeviceModel({})), (), (A,), (B,))
+    assert obstacles([finding(fault, A)], Plan((emulated,), ())) == []
 
 
 @pytest.mark.parametrize("fault", [Fault.REFUSED_CYCLE, Fault.CLOSED_CONNECTION, Fault.DISORDERED_ENTRIES])
