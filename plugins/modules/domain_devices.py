@@ -305,6 +305,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.module_utils.errors import AnsibleValidationError, UnsupportedError
 
 from ansible_collections.xen.pci.plugins.module_utils.decisions.assignment import Situation
 from ansible_collections.xen.pci.plugins.module_utils.decisions.diagnose import Finding, in_words
@@ -526,10 +527,15 @@ def _validated(declared: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], 
             problems.append(f"{name}: a domain is declared as a dictionary, such as {{devices: [...]}}")
             continue
         checked = ArgumentSpecValidator(DOMAIN_SPEC).validate(dict(spec))
-        problems += [f"{name}: {message}" for message in checked.error_messages]
+        problems += [f"{name}: {_option_problem(error)}" for error in checked.errors]
         if not checked.error_messages:
             domains[str(name)] = checked.validated_parameters
     return domains, problems
+
+
+def _option_problem(error: AnsibleValidationError) -> str:
+    """ansible-core leaves it to the caller to say what is wrong with an option that it does not know."""
+    return f"unsupported option {error.msg}" if isinstance(error, UnsupportedError) else str(error.msg)
 
 
 if __name__ == "__main__":

@@ -292,8 +292,7 @@ def _repair(module: AnsibleModule, outside: Outside, scope: Scope) -> None:
         "diff": {"before": _lines(repaired.findings), "after": _lines(repaired.left)},
     }
     pressing = [one for one in repaired.left if scope.mends(one) or not (one.recipe or one.fault.is_suspicion)]
-    pressing += [one.finding for one in repaired.treatments if one.cost_devices]
-    if pressing:
+    if pressing or any(one.cost_devices for one in repaired.treatments):
         module.fail_json(msg=_message(pressing, repaired), **result)
     module.exit_json(**result)
 
@@ -304,11 +303,10 @@ def _message(pressing: list[Finding], repaired: Repaired) -> str:
     for one in pressing:
         problem = f" (tried: {problems[one]})" if one in problems else ""
         sentences.append(f"{title(one)}: {one.evidence}{problem}; {one.advice}")
-    left = {(one.fault, one.domid) for one in repaired.left}
     sentences += [
         f"{title(one.finding)}: {one.problem}; its devices are free, attach them again once the guest takes them"
         for one in repaired.treatments
-        if not one.mended and (one.finding.fault, one.finding.domid) not in left
+        if one.cost_devices
     ]
     return "Not everything is mended. " + ". ".join(sentences)
 
