@@ -12,8 +12,8 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import pytest
+from breaks import back, closed_by_guest
 from simulated import A, B, C, D, Host
-from test_doctor import back, closed_by_guest
 from test_kill_everywhere import Play, bring_to
 
 PLAYS = {
