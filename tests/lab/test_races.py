@@ -105,20 +105,10 @@ def test_the_guest_is_destroyed_while_it_answers(lab: Ward, others: Modules, hap
     is_over(lab, old)
 
 
-def test_the_guest_is_told_to_shut_down_while_it_answers(
-    lab: Ward, others: Modules, happened: Callable[[str], None]
-) -> None:
-    """It answers first; then it closes its connection, and xl waits in vain for each of its devices, 10 s each."""
-    old = in_the_midst_of_adding(lab, others, B)
-    lab.xl("shutdown", "g1")
-    result = lab.modules.answer()
-    assert result.get("failed") or result["changed"]
-    happened(said(result))
-    is_over(lab, old)
-
-
 def test_the_guest_shuts_down_and_answers_at_once(lab: Ward, others: Modules, happened: Callable[[str], None]) -> None:
-    """It is paused until both are due: the change, and what it has begun itself."""
+    """It is paused until both are due: the change, and what it has begun itself. xl then waits in vain for each of its
+    devices, 10 s each.
+    """
     can_have(lab, A)
     old = lab.g1
     lab.host.guest("g1").run("(sleep 2; poweroff -f) > /dev/null 2>&1 &")
