@@ -17,6 +17,7 @@ from ..model.backend import Backend, Entry
 from ..model.device_model import DeviceModel
 from ..model.host import PCIBACK, Host, XenOwner
 from ..values.address import Sbdf
+from . import take_back
 from .change import Change, Ledger
 from .handshake import Handshake
 from .loop import Again, Clock, DeadlinePassed, Flow, Outcome, Work, run
@@ -136,8 +137,9 @@ def _report(outside: Outside, step: DomainPlan, record: Record, outcome: Outcome
     after = backend.devices if backend is not None else ()
     entries = backend.entries if backend is not None else ()
     evidence = [_evidence(outside, entry.device, entry, model) for entry in entries if entry.device is not None]
+    lives = take_back.lives(outside.store, domid)
     error = "" if outcome.error is None else _sentence(name, outcome.error)
-    error = "; ".join([error or _shortfall(step, backend, evidence, level), *record.aside])
+    error = "; ".join([error or _shortfall(step, lives, backend, evidence, level), *record.aside])
     if isinstance(outcome.error, Interrupted):
         error += f"; {_what_is_there(backend)}; run again, which finishes or takes back what was begun"
     failure = _pci_failure(name, backend.aer_state) if backend is not None else ""
@@ -204,9 +206,13 @@ def _what_is_there(backend: Backend | None) -> str:
     return f"its connection lists {_list(backend.devices)} now ({ends})"
 
 
-def _shortfall(step: DomainPlan, backend: Backend | None, evidence: Sequence[Evidence], level: Level) -> str:
+def _shortfall(
+    step: DomainPlan, lives: bool, backend: Backend | None, evidence: Sequence[Evidence], level: Level
+) -> str:
     """A sentence if what is there is not what was planned; success is observed, not assumed."""
     name, after = step.domain.name, backend.devices if backend is not None else ()
+    if step.after and not lives:
+        return f"{name}: the guest is gone, and Xen has its devices back; run again if it comes back"
     if step.domain.device_model is None and backend is not None and not backend.connected:
         return (
             f"{name}: its connection with {_list(after)} did not stay at rest (backend {backend.state}, frontend "
@@ -215,6 +221,11 @@ def _shortfall(step: DomainPlan, backend: Backend | None, evidence: Sequence[Evi
         )
     if set(after) != set(step.after):
         return f"{name}: after the run it has {_list(after)}, not {_list(step.after)}; another toolstack interfered"
+    return _not_given(name, evidence, level)
+
+
+def _not_given(name: str, evidence: Sequence[Evidence], level: Level) -> str:
+    """A sentence if the domain does not really have a device that its connection lists."""
     lost = [one.device for one in evidence if not one.in_pciback]
     if lost:
         return (

@@ -191,9 +191,9 @@ def _forget(transaction: Transaction, domid: int, backend: Backend | None) -> No
     transaction.apply(changes.dissolve(domid))
 
 
-def lives(transaction: Transaction, domid: int) -> bool:
+def lives(requests: XenStore | Transaction, domid: int) -> bool:
     """Whether xenstore has the domain still, which loses it when it dies."""
-    return transaction.read(f"/local/domain/{domid}/name") is not None
+    return requests.read(f"/local/domain/{domid}/name") is not None
 
 
 def read_states(store: XenStore, domid: int) -> list[str | None]:

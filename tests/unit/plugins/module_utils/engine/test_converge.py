@@ -18,15 +18,19 @@ A = Sbdf(0, 1, 0, 0)
 NODES = {"num_devs": "1", "dev-0": str(A), "state-0": "3", "vdev-0": "0000:00:00.00"}
 
 
-def seen(back: str, front: str) -> str:
+def seen(back: str, front: str, lives: bool = True) -> str:
     backend = Backend.from_nodes(1, {**NODES, "state": back}, front)
     (entry,) = backend.entries
     evidence = Evidence(A, entry.guest_address, entry.state, owned_by_guest=True, active=True)
-    return _shortfall(DomainPlan(Domain(1, "g1"), add=(A,)), backend, [evidence], Level.ACTIVE)
+    return _shortfall(DomainPlan(Domain(1, "g1"), add=(A,)), lives, backend, [evidence], Level.ACTIVE)
 
 
 def test_a_device_that_all_agree_on_is_there() -> None:
     assert seen("4", "4") == ""
+
+
+def test_a_guest_that_is_gone_has_nothing_whatever_its_connection_says() -> None:
+    assert "the guest is gone" in seen("4", "4", lives=False)
 
 
 @pytest.mark.parametrize(("back", "front"), [("6", "6"), ("4", "5"), ("7", "4"), ("4", "nonsense")])
