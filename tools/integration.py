@@ -73,9 +73,9 @@ def main(step: str, targets: list[str]) -> int:
     worst = 0
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for target, (status, output) in zip(targets, pool.map(run, targets), strict=True):
-            if status:
-                print(output)
             cases = tests_of(target, status, output)
+            if status or any(case.find("failure") is not None for case in cases):
+                print(output)
             print(f"{target}: {len(cases)} assertions, status {status}", flush=True)
             suite.extend(cases)
             worst = worst or status
