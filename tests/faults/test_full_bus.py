@@ -45,6 +45,11 @@ def test_it_is_known_and_left_alone_until_dom0_restarts(host: Host) -> None:
     released = host.run("assignable_devices", {"devices": [B], "state": "absent"})
     assert released["failed"] and "may crash dom0" in released["msg"]
     assert host.settled({"g1": FULL}) == []
+    host.xl("pci-attach", "g2", B)
+    host.rest()
+    assert "closed_connection" in faults(host.repair(check=True)["findings"])
+    assert not host.repair().get("failed"), "nobody tries to give it again"
+    assert host.settled({"g1": FULL}) == []
     moved = host.devices(g1=FULL[1:], g2=[A])
     assert not moved.get("failed"), "the others are as before"
 

@@ -208,10 +208,11 @@ def _end_unseen(patient: _Patient) -> Mending:
 def _recreate(patient: _Patient) -> Mending:
     """R4: the guest has lost its devices already. They come back as if they were plugged in anew."""
     host = patient.signs.host
+    known = [host.devices[one] for one in patient.finding.devices if one in host.devices]
     devices = [
-        one
-        for one in patient.finding.devices
-        if one in host.devices and host.devices[one].in_pciback and host.xen_owners.get(one) is not XenOwner.HOST
+        one.sbdf
+        for one in known
+        if one.in_pciback and not one.lost_hold and host.xen_owners.get(one.sbdf) is not XenOwner.HOST
     ]
     yield from _dissolve(patient, keep=devices)
     pause = _GUEST_SECONDS
