@@ -212,7 +212,7 @@ def _shortfall(
     """A sentence if what is there is not what was planned; success is observed, not assumed."""
     name, after = step.domain.name, backend.devices if backend is not None else ()
     if step.after and not lives:
-        return f"{name}: the guest is gone, and Xen has its devices back; run again if it comes back"
+        return f"{name}: the guest is gone, and Xen has {_list(step.after)} back; run again if it comes back"
     if step.domain.device_model is None and backend is not None and not backend.connected:
         return (
             f"{name}: its connection with {_list(after)} did not stay at rest (backend {backend.state}, frontend "
