@@ -231,7 +231,7 @@ def _recreate(patient: _Patient) -> Mending:
     patient.forget_unlisted()
     if not devices:
         return None
-    return f"{patient.domain.name} did not connect again in time and has lost them; give it them anew once it answers"
+    return f"{patient.domain.name} did not connect again in time and has lost them"
 
 
 def _create(patient: _Patient, devices: Collection[Sbdf]) -> None:
