@@ -85,8 +85,13 @@ def in_the_midst_of_adding(lab: Ward, others: Modules, device: str) -> int:
     return lab.g1
 
 
-def is_over(lab: Ward, old: int) -> None:
-    """xl has ended g1, and nothing is left of it; a new one can have its devices, and one more."""
+def is_over(lab: Ward, old: int, happened: Callable[[str], None]) -> None:
+    """Our run says no false ok, xl has ended g1, and nothing is left of it; a new one can have its devices, and one
+    more.
+    """
+    result = lab.modules.answer()
+    assert result.get("failed") or result["changed"]
+    happened(said(result))
     eventually(lambda: lab.host.run(["xl", "domid", "g1"], check=False).status != 0)
     repaired = lab.modules.repair()
     assert not repaired.get("failed"), repaired["msg"]
@@ -99,10 +104,7 @@ def is_over(lab: Ward, old: int) -> None:
 def test_the_guest_is_destroyed_while_it_answers(lab: Ward, others: Modules, happened: Callable[[str], None]) -> None:
     old = in_the_midst_of_adding(lab, others, B)
     lab.xl("destroy", "g1")
-    result = lab.modules.answer()
-    assert result.get("failed") or result["changed"]
-    happened(said(result))
-    is_over(lab, old)
+    is_over(lab, old, happened)
 
 
 def test_the_guest_shuts_down_and_answers_at_once(lab: Ward, others: Modules, happened: Callable[[str], None]) -> None:
@@ -117,20 +119,14 @@ def test_the_guest_shuts_down_and_answers_at_once(lab: Ward, others: Modules, ha
     others.run("act", [("until", lab.back("state"), "7")])
     time.sleep(2)
     lab.xl("unpause", "g1")
-    result = lab.modules.answer()
-    assert result.get("failed") or result["changed"]
-    happened(said(result))
-    is_over(lab, old)
+    is_over(lab, old, happened)
 
 
 def test_the_guest_is_saved_while_it_answers(lab: Ward, others: Modules, happened: Callable[[str], None]) -> None:
     """A saved guest is as gone as one that has migrated."""
     old = in_the_midst_of_adding(lab, others, B)
     lab.host.run("xl save g1 /root/g1.save; rm -f /root/g1.save", timeout=300)
-    result = lab.modules.answer()
-    assert result.get("failed") or result["changed"]
-    happened(said(result))
-    is_over(lab, old)
+    is_over(lab, old, happened)
 
 
 def test_the_guest_reboots_while_it_answers(lab: Ward, others: Modules, happened: Callable[[str], None]) -> None:

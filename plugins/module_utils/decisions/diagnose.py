@@ -21,7 +21,6 @@ from ..values.states import SubState, XenbusState
 from .faults import Fault, Recipe
 
 _ADDRESS_IN_ERROR = re.compile(r"locate PCI device \(([0-9a-f:.]{12})\)", re.ASCII)
-_FINISHED = (XenbusState.CLOSING, XenbusState.CLOSED)
 _STARTING = (XenbusState.UNKNOWN, XenbusState.INITIALISING, XenbusState.INIT_WAIT, XenbusState.INITIALISED)
 
 
@@ -160,11 +159,11 @@ def _cycle(domain: Domain, backend: Backend) -> Iterator[Finding]:
 
 def _fault_of_ends(backend: Backend) -> Fault:  # noqa: PLR0911 - a table of states, one line each
     back, front = backend.state, backend.frontend_state
-    if not backend.online and back in _FINISHED:
+    if not backend.online and back.is_ending:
         return Fault.UNANSWERED_CLOSE if front is XenbusState.CONNECTED else Fault.UNFINISHED_CLOSE
     if back is XenbusState.CLOSING and front is XenbusState.RECONFIGURING:
         return Fault.REFUSED_CYCLE
-    if back in _FINISHED or front in _FINISHED:
+    if back.is_ending or front.is_ending:
         return Fault.CLOSED_CONNECTION
     if back is XenbusState.RECONFIGURING and front is XenbusState.RECONFIGURING:
         return Fault.STUCK_CYCLE

@@ -67,7 +67,7 @@ class Handshake(Change):
             return  # the rest is looked at in the transaction that begins the cycle
         backend = read_backend(self.outside.store, self.domid)
         while backend is not None and not backend.connected:
-            if backend.state in take_back.CLOSING or backend.frontend_state in take_back.CLOSING:
+            if backend.state.is_ending or backend.frontend_state.is_ending:
                 raise DomainFailed(
                     f"{self.name}: its PCI connection is closed (backend {backend.state}, frontend "
                     f"{backend.frontend_state}), nothing was changed; repair it (xen.pci.repair) or restart the guest"
@@ -198,7 +198,7 @@ class Handshake(Change):
         return take_back.states_of(texts)
 
     def _check_ends(self, kind: Kind, backend: XenbusState, frontend: XenbusState) -> None:
-        if kind is Kind.CLOSE or (backend not in take_back.CLOSING and frontend not in take_back.CLOSING):
+        if kind is Kind.CLOSE or not (backend.is_ending or frontend.is_ending):
             return
         # Each end follows the other into Closed at once; who began, the kernel's error node tells,
         # which our own transaction has emptied.

@@ -72,7 +72,6 @@ _ENDINGS: dict[_Step, Left | None] = {
     ),
 }
 _ADDS_TAKEN_BACK = Left("nothing was added, what was to be removed is removed", removals_done=True)
-CLOSING = (XenbusState.CLOSING, XenbusState.CLOSED)
 _NOT_MOVED = (XenbusState.CONNECTED, XenbusState.INITIALISED)
 BOTH_CONNECTED = (XenbusState.CONNECTED, XenbusState.CONNECTED)
 #: pciback gave the cycle up; or it was withdrawn, and the guest, which had read it before, answers now.
@@ -90,7 +89,8 @@ def create(outside: Outside, domid: int, _add: Collection[Sbdf]) -> TakeBack:
         backend = read_backend(transaction, domid)
         if backend is not None and backend.connected and all(entry.exported for entry in backend.entries):
             return _Step.DONE
-        _forget(transaction, domid, backend)
+        note_lost_hold(transaction, backend)
+        transaction.apply(changes.dissolve(domid))
         return _Step.WITHDRAWN if lives(transaction, domid) else _Step.DEAD
 
     step = outside.store.transaction(look)
@@ -145,13 +145,11 @@ def _until_ended(outside: Outside, domid: int, look: Callable[[Transaction, Back
 
     def body(transaction: Transaction) -> _Step:
         backend = read_backend(transaction, domid)
-        if not lives(transaction, domid):
-            _forget(transaction, domid, backend)
-            return _Step.DEAD
-        if backend is None:
-            return _Step.GONE
         note_lost_hold(transaction, backend)
-        return look(transaction, backend)
+        if not lives(transaction, domid):
+            transaction.apply(changes.dissolve(domid))
+            return _Step.DEAD
+        return _Step.GONE if backend is None else look(transaction, backend)
 
     restarted = False
     while True:
@@ -172,7 +170,7 @@ def _not_taken_back(backend: XenbusState, frontend: XenbusState) -> str:
     """What is left, and what to do: xl takes the devices of a guest that has shut down, which takes it 10 s each."""
     ends = f"(backend {backend}, frontend {frontend})"
     advice = "repair the connection or restart the guest"
-    if frontend in CLOSING:
+    if frontend.is_ending:
         advice = f"if the guest shuts down, wait until xl has destroyed it, or else {advice}"
     return f"the change could not be taken back {ends}, so its devices keep their rights; {advice}"
 
@@ -182,13 +180,6 @@ RECIPES: dict[str, Callable[[Outside, int, Collection[Sbdf]], TakeBack]] = {
     "reconfigure": reconfigure,
     "close": close,
 }
-
-
-def _forget(transaction: Transaction, domid: int, backend: Backend | None) -> None:
-    """Remove a connection as a whole."""
-    if backend is not None:
-        note_lost_hold(transaction, backend)
-    transaction.apply(changes.dissolve(domid))
 
 
 def lives(requests: XenStore | Transaction, domid: int) -> bool:

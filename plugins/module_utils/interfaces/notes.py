@@ -127,9 +127,9 @@ def note_reason(store: XenStore, sbdf: Sbdf, check: str, reason: str) -> None:
     store.transaction(remember)
 
 
-def note_lost_hold(transaction: Transaction, backend: Backend) -> None:
+def note_lost_hold(transaction: Transaction, backend: Backend | None) -> None:
     """Remember the device that pciback now holds for nobody, if there is one: once its entry goes, nothing tells it."""
-    if backend.lost_hold is not None:
+    if backend is not None and backend.lost_hold is not None:
         transaction.write(f"{_LOST_HOLDS}/{backend.lost_hold.libxl_key}", backend.error)
 
 

@@ -19,7 +19,6 @@ from ..values.states import SubState, XenbusState, parse_state, parse_sub_state
 
 #: Nodes of one entry. `key-N` must exist: libxl reads it without a check when it compacts.
 ENTRY_NODES = ("state", "key", "dev", "vdev", "opts", "vdevfn", "name")
-_GIVEN_UP = (XenbusState.CLOSING, XenbusState.CLOSED)
 _BUS_COMPLAINT = " virtual PCI bus"
 
 
@@ -113,7 +112,7 @@ class Backend:
         The first entry that it has not exported, when its last word was a complaint of that bus
         (xen_pcibk_export_device forgets to put the device back; __xen_pcibk_add_pci_dev in vpci.c has the words).
         """
-        if self.state not in _GIVEN_UP or not self.error.endswith(_BUS_COMPLAINT):
+        if not self.state.is_ending or not self.error.endswith(_BUS_COMPLAINT):
             return None
         return next((entry.device for entry in self.entries if entry.state is SubState.TO_ADD), None)
 

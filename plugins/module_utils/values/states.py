@@ -28,6 +28,11 @@ class XenbusState(IntEnum):
     def __str__(self) -> str:
         return f"{self.value} ({self.name.capitalize().replace('_', '')})"
 
+    @property
+    def is_ending(self) -> bool:
+        """An end that closes, or has closed, on its own or for the other's sake."""
+        return self in (XenbusState.CLOSING, XenbusState.CLOSED)
+
 
 class SubState(IntEnum):
     """State of one device inside the connection (`state-N`)."""
