@@ -193,7 +193,7 @@ class Handshake(Change):
         names = ("backend/state", "frontend/state", *(f"backend/{name}" for name in sub_states))
         for name, text in zip(names, texts):
             self.record.note(name, "gone" if text is None else text[:32])
-        if texts[1] is None and self.outside.store.read(f"/local/domain/{self.domid}/name") is None:
+        if texts[1] is None and not take_back.lives(self.outside.store, self.domid):
             raise CycleFailed("the guest died during the handshake")
         return take_back.states_of(texts)
 

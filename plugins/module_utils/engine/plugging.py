@@ -195,7 +195,7 @@ class Plugging(Change):
 
     def _undo(self, begun: Sequence[Sbdf], leaving: Sequence[Sbdf], silent: bool) -> Flow:
         """Take out what was put in, put in what was taken out; a sentence on what is left."""
-        if self.outside.store.read(f"/local/domain/{self.domid}/name") is None:
+        if not take_back.lives(self.outside.store, self.domid):
             self._forget_holder([*begun, *leaving])
             return "the guest is gone; Xen has its devices back, and nothing is left; run again if it comes back"
         for device in reversed(begun):
