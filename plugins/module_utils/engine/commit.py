@@ -10,7 +10,7 @@ the device at the guest's next reboot. So whatever goes wrong, adding comes earl
 from __future__ import annotations
 
 from collections.abc import Collection
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Callable, TypeVar
 
 from ..interfaces.libxl import LockError, domain_locks
@@ -19,6 +19,7 @@ from ..interfaces.xenstore import Transaction, XenStore, XenStoreGone
 from ..model.domain_config import amended
 from ..model.host import Domain
 from ..values.address import Sbdf
+from .loop import Flow, Work
 
 T = TypeVar("T")
 
@@ -31,14 +32,16 @@ def commit(
     body: Callable[[Transaction], T],
     add: Collection[Sbdf] = (),
     remove: Collection[Sbdf] = (),
-) -> T:
-    """Run `body` in a transaction, and have the configuration list `add` and no longer list `remove`.
+) -> Flow:
+    """Run `body` in a transaction, and have the configuration list `add` and no longer list `remove`; returns what
+    `body` does.
 
     In libxl's order: the configuration is on disk before the transaction is committed. Both are looked at once `body`
     has run, which may fill them in by what it finds. Raises what `body` raises,
     LockError, and, if devices are to be added, ConfigError; the configuration then is as before.
     """
-    with domain_locks(domain.domid, domain.uuid, _LOCK_SECONDS):
+    with ExitStack() as locks:
+        yield _lock(domain, locks)
         restore: list[Callable[[], None]] = []
 
         def whole(transaction: Transaction) -> T:
@@ -61,10 +64,16 @@ def commit(
             raise
 
 
-def forget(domain: Domain, devices: Collection[Sbdf]) -> None:
+def forget(domain: Domain, devices: Collection[Sbdf]) -> Flow:
     """Have the configuration no longer list devices whose attachment was taken back."""
-    with suppress(ConfigError, LockError), domain_locks(domain.domid, domain.uuid, _LOCK_SECONDS):
+    with suppress(ConfigError, LockError), ExitStack() as locks:
+        yield _lock(domain, locks)
         _amend(domain, (), devices)
+
+
+def _lock(domain: Domain, locks: ExitStack) -> Work:
+    """Take libxl's locks; another toolstack may hold them for long, which is not to hold up the other domains."""
+    return Work(lambda: locks.enter_context(domain_locks(domain.domid, domain.uuid, _LOCK_SECONDS)))
 
 
 def _amend(domain: Domain, add: Collection[Sbdf], remove: Collection[Sbdf]) -> Callable[[], None]:

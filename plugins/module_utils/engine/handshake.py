@@ -86,7 +86,7 @@ class Handshake(Change):
         try:
             if self.plan.domain.backend is None:
                 yield from self._await_kernel_gone()
-            kind, places = self._commit(add, remove)
+            kind, places = yield from self._commit(add, remove)
         except XenStoreGone:
             raise  # whether it was committed is not known, and then the guest uses the devices
         except Exception as error:
@@ -100,9 +100,9 @@ class Handshake(Change):
         self.record.cycles.append(Cycle(tuple(add), tuple(remove), round(time.monotonic() - began, 3)))
         if kind is Kind.CLOSE:
             yield from self._await_kernel_gone()
-            self._dissolve(remove)
+            yield from self._dissolve(remove)
         elif remove:
-            self._compact(remove)
+            yield from self._compact(remove)
         yield from self._release(remove)
 
     def _prepare(self, add: Sequence[Sbdf]) -> Flow:
@@ -139,7 +139,7 @@ class Handshake(Change):
         if devices:
             self.outside.store.transaction(body)
 
-    def _commit(self, add: Sequence[Sbdf], remove: Sequence[Sbdf]) -> tuple[Kind, dict[Sbdf, int]]:
+    def _commit(self, add: Sequence[Sbdf], remove: Sequence[Sbdf]) -> Flow:
         """Write the whole cycle in one transaction that also checks that nobody was faster.
 
         Returns what kind of cycle it is, and the index of each of its devices.
@@ -161,7 +161,7 @@ class Handshake(Change):
             transaction.apply(changes.reconfigure(backend, add, remove))
             return Kind.RECONFIGURE, places
 
-        return commit(self.outside.store, self.plan.domain, body, add=add)
+        return (yield from commit(self.outside.store, self.plan.domain, body, add=add))
 
     def _check_unchanged(self, backend: Backend | None, add: Collection[Sbdf], remove: Collection[Sbdf]) -> None:
         present = set(backend.devices) if backend else set()
@@ -234,25 +234,25 @@ class Handshake(Change):
             self._forget_holder((*add, *remove))
         elif not left.rights_must_stay:
             if left.removals_done:
-                self._compact((*add, *remove))
+                yield from self._compact((*add, *remove))
                 yield from self._release(remove)
-            forget(self.plan.domain, add)
+            yield from forget(self.plan.domain, add)
             self._withdraw_rights(add, why)
         raise DomainFailed(f"{why}; {left.sentence}") from failure
 
-    def _compact(self, gone: Collection[Sbdf]) -> None:
+    def _compact(self, gone: Collection[Sbdf]) -> Flow:
         def body(transaction: Transaction) -> None:
             backend = read_backend(transaction, self.domid)
             if backend is not None:
                 transaction.apply(changes.compact(backend, gone))
 
-        commit(self.outside.store, self.plan.domain, body, remove=gone)
+        yield from commit(self.outside.store, self.plan.domain, body, remove=gone)
 
-    def _dissolve(self, gone: Collection[Sbdf]) -> None:
+    def _dissolve(self, gone: Collection[Sbdf]) -> Flow:
         def body(transaction: Transaction) -> None:
             transaction.apply(changes.dissolve(self.domid))
 
-        commit(self.outside.store, self.plan.domain, body, remove=gone)
+        yield from commit(self.outside.store, self.plan.domain, body, remove=gone)
 
     def _await_kernel_gone(self) -> Flow:
         """dom0's kernel ignores a new connection while its device of the old one exists."""

@@ -98,10 +98,26 @@ class Outcome:
     error: Exception | None = None
 
 
-def run(store: XenStore, flows: Mapping[str, tuple[Flow, Clock]], workers: int = 8) -> dict[str, Outcome]:
+def run(store: XenStore, flows: Mapping[str, tuple[Flow, Clock]]) -> dict[str, Outcome]:
     """Run all flows to their ends; keys are the tokens of their watches."""
-    with ThreadPoolExecutor(max_workers=workers) as pool:
+    with ThreadPoolExecutor(max_workers=max(1, len(flows))) as pool:  # none waits for the call of another one
         return _Loop(store, flows, pool).run()
+
+
+def at_once(flow: Flow) -> Any:
+    """Run a flow that only makes calls, outside of a loop and without a deadline; returns its value."""
+    try:
+        request = next(flow)
+        while isinstance(request, Work):
+            try:
+                done = request.call()
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is the flow's
+                request = flow.throw(error)
+            else:
+                request = flow.send(done)
+    except StopIteration as stop:
+        return stop.value
+    raise TypeError(f"nothing can be waited for here: {request}")
 
 
 class _Loop:

@@ -59,7 +59,7 @@ class _Patient:
         body: Callable[[Transaction, Backend], Collection[Change]],
         listed: Collection[Sbdf] = (),
         keep: Collection[Sbdf] = (),
-    ) -> None:
+    ) -> Flow:
         """Apply what `body` makes of the connection as it is now, if there is one, under libxl's locks.
 
         What the connection listed, or has `listed` before, and does not list then goes from libxl's configuration, too;
@@ -76,11 +76,11 @@ class _Patient:
             gone.clear()
             gone.update({*listed, *(before.devices if before else ())} - {*keep, *(after.devices if after else ())})
 
-        commit(self.outside.store, self.domain, whole, remove=gone)
+        yield from commit(self.outside.store, self.domain, whole, remove=gone)
 
-    def forget_unlisted(self) -> None:
+    def forget_unlisted(self) -> Flow:
         """Have libxl's configuration no longer list what the finding was about and the connection has lost."""
-        self.commit(lambda _transaction, _backend: (), listed=self.finding.devices)
+        yield from self.commit(lambda _transaction, _backend: (), listed=self.finding.devices)
 
     def ends(self) -> tuple[XenbusState, XenbusState]:
         return take_back.states_of(take_back.read_states(self.outside.store, self.domid))
@@ -119,7 +119,7 @@ def _withdraw_or_restart(patient: _Patient) -> Mending:
     """R1 and R3: what the engine does itself when its own cycle fails. Nothing is known of who began this one."""
     left = yield from take_back.reconfigure(patient.outside, patient.domid, ())
     yield from patient.rest(_ANSWER_SECONDS)
-    patient.forget_unlisted()
+    yield from patient.forget_unlisted()
     return left.sentence if left is not None and left.rights_must_stay else None
 
 
@@ -138,7 +138,7 @@ def _skip_stale(patient: _Patient) -> Mending:
     tries = len(patient.finding.devices) + 1
     while patient.ends() == stuck and tries > 0:
         tries -= 1
-        patient.commit(body)
+        yield from patient.commit(body)
         yield from patient.rest(_ANSWER_SECONDS)
     return None
 
@@ -156,9 +156,9 @@ def _nudge(patient: _Patient) -> Mending:
             return ()
         return [changes.Write(f"{backend_path(patient.domid)}/state", str(XenbusState.CONNECTED.value))]
 
-    patient.commit(again)
+    yield from patient.commit(again)
     yield from patient.rest(_ANSWER_SECONDS)
-    patient.commit(by_hand)
+    yield from patient.commit(by_hand)
     yield from patient.rest(_ANSWER_SECONDS)
     return None
 
@@ -169,7 +169,7 @@ def _dissolve(patient: _Patient, keep: Collection[Sbdf] = ()) -> Mending:
     def body(_transaction: Transaction, backend: Backend) -> Collection[Change]:
         return () if backend.connected else changes.dissolve(patient.domid)
 
-    patient.commit(body, keep=keep)
+    yield from patient.commit(body, keep=keep)
     yield from patient.kernel_gone()
     return None
 
@@ -178,7 +178,7 @@ def _close(patient: _Patient) -> Mending:
     def body(_transaction: Transaction, backend: Backend) -> Collection[Change]:
         return changes.close(patient.domid) if backend.connected and not backend.entries else ()
 
-    patient.commit(body)
+    yield from patient.commit(body)
     try:
         while patient.ends()[1] is not XenbusState.CLOSED:
             yield NEXT_EVENT
@@ -200,7 +200,7 @@ def _end_unseen(patient: _Patient) -> Mending:
         if read_backend(transaction, patient.domid) is None:
             transaction.apply(changes.restore_empty(patient.domid, patient.domain.name))
 
-    commit(patient.outside.store, patient.domain, body)
+    yield from commit(patient.outside.store, patient.domain, body)
     guest_has_it = patient.ends() == (XenbusState.CONNECTED, XenbusState.CONNECTED)
     return (yield from (_close(patient) if guest_has_it else _dissolve(patient)))
 
@@ -218,7 +218,7 @@ def _recreate(patient: _Patient) -> Mending:
     pause = _GUEST_SECONDS
     for _try in range(_MOST_TRIES) if devices else ():
         yield Again(pause)
-        _create(patient, devices)
+        yield from _create(patient, devices)
         # Whatever happens, time must be left for taking the connection and its rights back.
         yield from patient.rest((patient.clock.deadline - time.monotonic()) / 2, or_closed=True)
         if patient.ends() == (XenbusState.CONNECTED, XenbusState.CONNECTED):
@@ -228,19 +228,19 @@ def _recreate(patient: _Patient) -> Mending:
         is_ready = patient.ends()[1] is XenbusState.CLOSED
         pause = 0.0 if is_ready else _SLOW_GUEST_SECONDS
         yield from take_back.create(patient.outside, patient.domid, devices)
-    patient.forget_unlisted()
+    yield from patient.forget_unlisted()
     if not devices:
         return None
     return f"{patient.domain.name} did not connect again in time and has lost them"
 
 
-def _create(patient: _Patient, devices: Collection[Sbdf]) -> None:
+def _create(patient: _Patient, devices: Collection[Sbdf]) -> Flow:
     def body(transaction: Transaction) -> None:
         if read_backend(transaction, patient.domid) is None:
             transaction.remove(error_path(patient.domid))
             transaction.apply(changes.create(patient.domid, patient.domain.name, list(devices)))
 
-    commit(patient.outside.store, patient.domain, body, add=devices)
+    yield from commit(patient.outside.store, patient.domain, body, add=devices)
 
 
 def _forget_entries(patient: _Patient) -> Mending:
@@ -249,8 +249,7 @@ def _forget_entries(patient: _Patient) -> Mending:
         gone = [entry.device for entry in backend.entries if entry.state in unused and entry.device is not None]
         return changes.compact(backend, gone) if backend.connected else ()
 
-    yield Again(0.0)
-    patient.commit(body)
+    yield from patient.commit(body)
     return None
 
 
@@ -259,8 +258,7 @@ def _put_in_order(patient: _Patient) -> Mending:
         nodes = transaction.children(backend_path(patient.domid))
         return backend_repair.put_in_order(patient.domid, nodes) if backend.connected else ()
 
-    yield Again(0.0)
-    patient.commit(body)
+    yield from patient.commit(body)
     return None
 
 
@@ -275,7 +273,7 @@ def _detach(patient: _Patient) -> Mending:
             return changes.close(patient.domid)
         return changes.reconfigure(backend, (), gone)
 
-    patient.commit(body)
+    yield from patient.commit(body)
     with suppress(DeadlinePassed):
         yield Again(0.1)
         yield from patient.rest(_ANSWER_SECONDS)

@@ -20,6 +20,7 @@ from ..model.host import DOMID_IO, PCIBACK, Host, XenOwner
 from ..values.address import Sbdf
 from . import rights
 from .commit import commit, forget
+from .loop import at_once
 from .observe import read_backend, remembered
 from .outside import Outside
 
@@ -45,7 +46,7 @@ def _take_rights(outside: Outside, signs: Signs, finding: Finding) -> list[str]:
             problems += rights.revoke_access(outside.hypervisor, domain.stub.domid, device, keep_irq)
         if not problems:
             if domain is not None:
-                forget(domain, [one])
+                at_once(forget(domain, [one]))
             outside.store.remove(holder_node(one))
         refused += problems
     return refused
@@ -65,7 +66,7 @@ def _take_from_any(outside: Outside, signs: Signs, finding: Finding) -> list[str
             problems += rights.revoke_access(outside.hypervisor, domid, device, keep_irq)
         owner = None if problems else next((domid for domid in host.domains if _deassigned(outside, domid, one)), None)
         if owner is not None:
-            forget(host.domains[owner], [one])
+            at_once(forget(host.domains[owner], [one]))
         elif not problems:
             problems.append(f"no domain of this host has {one}, though Xen says that a guest owns it")
         refused += problems
@@ -117,7 +118,7 @@ def _configure(outside: Outside, signs: Signs, finding: Finding) -> list[str]:
         for one in finding.devices:
             (listed if one in present else gone).add(one)
 
-    commit(outside.store, domain, sort, add=listed, remove=gone)
+    at_once(commit(outside.store, domain, sort, add=listed, remove=gone))
     return []
 
 

@@ -80,7 +80,7 @@ class Plugging(Change):
             why = "time was over before all was done" if isinstance(failure, DeadlinePassed) else str(failure)
             raise DomainFailed(f"{self.name}: {why}, {take_back.asked(add, remove)}; {left}") from failure
         yield from self._release(leaving)
-        forget(self.plan.domain, leaving)
+        yield from forget(self.plan.domain, leaving)
 
     def _check_time(self) -> None:
         """xl runs to its end, so the time is looked at before."""
@@ -208,7 +208,7 @@ class Plugging(Change):
             try:
                 yield from self._take_out(device)
                 yield from self._release([device])
-                forget(self.plan.domain, [device])
+                yield from forget(self.plan.domain, [device])
             except (NotDone, DeadlinePassed, *_FAILURES) as error:
                 self._mark(device)
                 left.append(f"{device} could not be taken back ({error})")

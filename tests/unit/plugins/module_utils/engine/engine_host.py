@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
@@ -159,6 +160,14 @@ class Simulated:
         """The file that says so."""
         name = f"userdata-d.{guest['domid']}.{guest['uuid']}.libxl-json"
         return self._directory / "var" / "lib" / "xen" / name
+
+    def lock(self, name: str) -> int:
+        """Take libxl's lock of a domain's devices, as another toolstack; closing the descriptor releases it."""
+        guest = self.guest(name)
+        file = self.record(guest).with_name(f"userdata-l.{guest['domid']}.{guest['uuid']}.libxl-device-changes-lock")
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        return descriptor
 
     def forget_creation(self, name: str) -> None:
         """Remove libxl's record of a domain."""

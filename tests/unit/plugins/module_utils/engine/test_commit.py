@@ -15,6 +15,7 @@ import pytest
 
 from ansible_collections.xen.pci.plugins.module_utils.engine import commit as engine
 from ansible_collections.xen.pci.plugins.module_utils.engine.commit import commit, forget
+from ansible_collections.xen.pci.plugins.module_utils.engine.loop import at_once
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.libxl_config import ConfigError
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.xenstore import XenStoreError, XenStoreGone
 from ansible_collections.xen.pci.plugins.module_utils.model.domain_config import configured
@@ -65,7 +66,7 @@ def stored(file: Path) -> Any:
 
 
 def run(store: Store, body: Callable[[Any], Any] = lambda _transaction: "done", **change: Any) -> Any:
-    return commit(store, GUEST, body, **change)  # type: ignore[arg-type]
+    return at_once(commit(store, GUEST, body, **change))  # type: ignore[arg-type]
 
 
 def test_the_configuration_is_on_disk_before_the_commit_and_both_under_the_locks(file: Path) -> None:
@@ -126,8 +127,8 @@ def test_a_device_is_not_added_without_the_configuration_but_removed_it_is(
 
 def test_an_addition_taken_back_is_forgotten(file: Path) -> None:
     run(Store(file), add=[NEW])
-    forget(GUEST, [NEW])
+    at_once(forget(GUEST, [NEW]))
     assert stored(file) == BEFORE
     file.write_text("{")
-    forget(GUEST, [NEW])
+    at_once(forget(GUEST, [NEW]))
     assert file.read_text() == "{"

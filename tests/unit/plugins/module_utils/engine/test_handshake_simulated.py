@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from engine_host import QUARANTINE, SHORT, TWINS, A, B, C, D, Simulated, wants
+from engine_host import QUARANTINE, SHORT, TWINS, A, B, C, D, Simulated, eventually, wants
 
 from ansible_collections.xen.pci.plugins.module_utils.values.address import Sbdf
 
@@ -102,6 +104,24 @@ def test_before_a_guest_can_see_a_device_it_has_all_rights(host: Simulated) -> N
     taken = max(number for number, line in enumerate(acts) if f"deassign {A} 1" in line)
     let_go = max(number for number, line in enumerate(acts) if "/backend/pci/1/0/state 8" in line)
     assert let_go < taken
+
+
+def test_a_domain_that_another_toolstack_has_locked_holds_up_no_other(host: Simulated) -> None:
+    lock = host.lock("g1")
+
+    def release_behind_the_other() -> None:
+        try:
+            eventually(lambda: bool(host.guest("g2")["devices"]))
+        finally:
+            os.close(lock)
+
+    with ThreadPoolExecutor() as pool:
+        watching = pool.submit(release_behind_the_other)
+        run = host.run(wants("g1", A), wants("g2", B))
+        watching.result()
+    assert [run.domains[name].error for name in ("g1", "g2")] == ["", ""]
+    host.has("g1", A)
+    host.has("g2", B)
 
 
 def test_a_busy_store_delays_and_does_no_harm(host: Simulated) -> None:
