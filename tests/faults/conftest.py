@@ -5,14 +5,13 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import scenario_table
+from short_path import short_directory
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -23,15 +22,13 @@ pytest_terminal_summary = scenario_table.pytest_terminal_summary
 
 @pytest.fixture(scope="session")
 def running() -> Iterator[Host]:
-    memory = Path("/dev/shm")  # sockets have short paths, and sysfs is faster in memory
-    parent = Path(tempfile.mkdtemp(prefix="xen-faults-", dir=memory if memory.is_dir() else None))
-    host = Host(parent / "h")
-    host.start()
-    try:
-        yield host
-    finally:
-        host.close()
-        shutil.rmtree(parent, ignore_errors=True)
+    with short_directory() as parent:
+        host = Host(parent / "h")
+        host.start()
+        try:
+            yield host
+        finally:
+            host.close()
 
 
 @pytest.fixture

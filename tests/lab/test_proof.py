@@ -8,12 +8,10 @@ With --record the real traces replace those under plays/recorded, with which `ma
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+from short_path import short_directory
 
 from plays import recorded
 from plays.lab_stage import LabStage
@@ -35,12 +33,9 @@ def real(host: Host) -> Iterator[LabStage]:
 
 @pytest.fixture
 def simulated() -> Iterator[SimulatedStage]:
-    # A socket's path must be short.
-    directory = Path(tempfile.mkdtemp(prefix="sx", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
-    with SimulatedStage(directory / "h") as stage:
+    with short_directory() as directory, SimulatedStage(directory / "h") as stage:
         stage.prepare(DEVICES)
         yield stage
-    shutil.rmtree(directory)
 
 
 @pytest.mark.parametrize("play", PLAYS)

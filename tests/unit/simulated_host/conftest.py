@@ -6,13 +6,12 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import tempfile
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from short_path import short_directory
 
 from simulated_xen.host.device import Address
 from simulated_xen.host.machine import build
@@ -165,11 +164,8 @@ Play = Callable[..., None]
 
 @pytest.fixture
 def short_path() -> Iterator[Path]:
-    """A directory whose sockets have a short enough name."""
-    where = "/dev/shm" if Path("/dev/shm").is_dir() else None
-    path = Path(tempfile.mkdtemp(prefix="sx", dir=where))
-    yield path
-    shutil.rmtree(path)
+    with short_directory() as path:
+        yield path
 
 
 @pytest.fixture

@@ -10,13 +10,13 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from short_path import short_directory
 
 from simulated_xen import daemon
 
@@ -133,13 +133,11 @@ def server() -> Iterator[Server]:
 
 
 def _server() -> Iterator[Server]:
-    where = "/dev/shm" if Path("/dev/shm").is_dir() else None
-    directory = Path(tempfile.mkdtemp(prefix="as", dir=where))
-    try:
-        yield Server(directory)
-    finally:
-        daemon.stop(directory / "h")
-        shutil.rmtree(directory, ignore_errors=True)
+    with short_directory() as directory:
+        try:
+            yield Server(directory)
+        finally:
+            daemon.stop(directory / "h")
 
 
 @pytest.mark.parametrize(

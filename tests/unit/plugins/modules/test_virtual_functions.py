@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from short_path import short_directory
 
 from simulated_xen import daemon
 
@@ -102,14 +101,12 @@ class Server:
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    where = "/dev/shm" if Path("/dev/shm").is_dir() else None
-    directory = Path(tempfile.mkdtemp(prefix="vf", dir=where))
-    started = Server(directory)
-    try:
-        yield started
-    finally:
-        daemon.stop(started.directory)
-        shutil.rmtree(directory)
+    with short_directory() as directory:
+        started = Server(directory)
+        try:
+            yield started
+        finally:
+            daemon.stop(started.directory)
 
 
 def test_twice_sixty_four_functions_by_name(server: Server) -> None:

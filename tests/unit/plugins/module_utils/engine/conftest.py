@@ -6,13 +6,12 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from short_path import short_directory
 
 from simulated_xen import daemon
 
@@ -23,19 +22,16 @@ from engine_host import TWINS, A, B, C, D, Simulated
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[Simulated]:
-    # A socket's path is short, and sysfs is faster in memory.
-    memory = Path("/dev/shm")
-    parent = Path(tempfile.mkdtemp(prefix="xen-pci-", dir=memory if memory.is_dir() else None))
     description = json.loads((Path(daemon.__file__).parent / "machines" / "small-server.json").read_text())
     description["hidden"] = [A, B, C, D, *TWINS]
-    machine = parent / "machine.json"
-    machine.write_text(json.dumps(description))
-    simulated = Simulated(parent / "host", machine)
-    try:
-        yield simulated
-    finally:
-        simulated.close()
-        shutil.rmtree(parent, ignore_errors=True)
+    with short_directory() as parent:
+        machine = parent / "machine.json"
+        machine.write_text(json.dumps(description))
+        simulated = Simulated(parent / "host", machine)
+        try:
+            yield simulated
+        finally:
+            simulated.close()
 
 
 @pytest.fixture
