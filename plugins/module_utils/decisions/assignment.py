@@ -232,8 +232,8 @@ def plan_absent(situation: Situation, unwanted: Collection[Sbdf], wishes: Mappin
             reasons.append(f"{sbdf} cannot be released because {held}; detach it there first.")
         if device.lost_hold:
             reasons.append(
-                f"{sbdf} cannot be released because pciback holds it for nobody since a change that it refused "
-                f"({device.lost_hold[:200]!r}): taking it away then may crash dom0; restart dom0 first."
+                f"{sbdf} cannot be released because {device.lost_hold_in_words}: taking it away then may crash dom0; "
+                "restart dom0 first."
             )
         driver = posixpath.basename(record) if record and (device.in_pciback or device.driver is None) else None
         if driver is not None and driver not in situation.drivers:

@@ -255,10 +255,7 @@ def _unfit(device: PciDevice | None) -> str:
             f"is not assignable: on the host it is {bound}, not to pciback; give it to xen.pci.assignable_devices first"
         )
     if device.lost_hold:
-        return (
-            f"is held by pciback for nobody since a change that it refused ({device.lost_hold[:200]!r}); "
-            "it comes to no guest until dom0 has been restarted"
-        )
+        return f"is lost: {device.lost_hold_in_words}; it comes to no guest until dom0 has been restarted"
     return ""
 
 

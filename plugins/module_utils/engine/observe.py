@@ -37,7 +37,7 @@ def observe(store: XenStore, sysfs: Sysfs, hypervisor: Hypervisor) -> Host:
     markers, driver_paths = _markers(store)
     owners = _owners(hypervisor, [sbdf for sbdf, device in devices.items() if device.in_pciback])
     free = _free_device(hypervisor, devices, owners)
-    domains = _with_device_models([_domain(store, domid, backends.get(domid)) for domid in sorted(domids)])
+    domains = _with_device_models(store, [_domain(store, domid, backends.get(domid)) for domid in sorted(domids)])
     domains = _with_stubs(store, domains)
     if free is not None:
         domains = [replace(one, uses_iommu=hypervisor.accepts(one.domid, free)) for one in domains]
@@ -92,9 +92,11 @@ def read_device_model(domid: int, uuid: str) -> DeviceModel:
         return DeviceModel(plugged=None, problem=str(error))
 
 
-def _with_device_models(domains: Sequence[Domain]) -> list[Domain]:
+def _with_device_models(store: XenStore, domains: Sequence[Domain]) -> list[Domain]:
     """The domains with what their device models say, all asked at once: each one that hangs takes its whole time."""
-    asked = [one for one in domains if one.device_model is not None]
+    guests = [one for one in domains if one.kind is DomainKind.HVM]
+    versions = store.read_all([f"/libxl/{one.domid}/dm-version" for one in guests])
+    asked = [one for one, version in zip(guests, versions) if version == _QEMU]
     with ThreadPoolExecutor(max_workers=max(len(asked), 1)) as pool:
         said = pool.map(lambda one: read_device_model(one.domid, one.uuid), asked)
         models = {one.domid: model for one, model in zip(asked, said)}
@@ -116,8 +118,7 @@ def _with_stubs(store: XenStore, domains: Sequence[Domain]) -> list[Domain]:
 
 def _domain(store: XenStore, domid: int, backend: Backend | None) -> Domain:
     home = f"/local/domain/{domid}"
-    nodes = [f"{home}/name", f"{home}/vm", f"/libxl/{domid}/type", f"/libxl/{domid}/dm-version"]
-    name, vm, kind, version = store.read_all(nodes)
+    name, vm, kind = store.read_all([f"{home}/name", f"{home}/vm", f"/libxl/{domid}/type"])
     uuid = (vm or "").rpartition("/")[2]
     try:
         config = read_config(domid, uuid)
@@ -131,7 +132,6 @@ def _domain(store: XenStore, domid: int, backend: Backend | None) -> Domain:
         backend=backend,
         creation=Creation() if config is None else Creation.of(config),
         configured=None if config is None else configured(config),
-        device_model=DeviceModel() if kind == "hvm" and version == _QEMU else None,
     )
 
 

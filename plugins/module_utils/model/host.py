@@ -160,6 +160,12 @@ class PciDevice:
         """Bound to pciback: can be given to a domain."""
         return self.driver == PCIBACK
 
+    @property
+    def lost_hold_in_words(self) -> str:
+        """What is the matter with a device that pciback keeps for nobody; empty for all others."""
+        said = f"pciback holds it for nobody since a change that it refused ({self.lost_hold[:200]!r})"
+        return said if self.lost_hold else ""
+
 
 class DomainKind(Enum):
     """How a domain is virtualised, which decides how a device reaches it."""

@@ -298,7 +298,7 @@ REFUSALS: Mapping[str, tuple[Host, list[DesiredDomain], Sequence[str]]] = {
     "held by pciback for nobody": (
         host(RED, devices=[function(A, lost_hold="12 No more space on root virtual PCI bus")]),
         [wants("red", A)],
-        [str(A), "held by pciback for nobody", "12 No more space", "until dom0 has been restarted"],
+        [str(A), "pciback holds it for nobody", "12 No more space", "until dom0 has been restarted"],
     ),
     "bridge by what is behind": (
         host(RED, devices=[function(A, children=(B,))]),

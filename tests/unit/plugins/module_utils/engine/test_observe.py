@@ -6,12 +6,20 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 
 import pytest
 
 from ansible_collections.xen.pci.plugins.module_utils.engine import observe
 from ansible_collections.xen.pci.plugins.module_utils.model.device_model import DeviceModel
-from ansible_collections.xen.pci.plugins.module_utils.model.host import Domain
+from ansible_collections.xen.pci.plugins.module_utils.model.host import Domain, DomainKind
+
+
+class Versions:
+    """As much of a store as tells that domain 5 has the device model that does not speak QMP."""
+
+    def read_all(self, paths: Sequence[str]) -> list[str]:
+        return ["qemu_xen_traditional" if path.startswith("/libxl/5/") else "qemu_xen" for path in paths]
 
 
 def test_device_models_are_asked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -23,6 +31,9 @@ def test_device_models_are_asked_at_once(monkeypatch: pytest.MonkeyPatch) -> Non
         return DeviceModel(free_slots=domid)
 
     monkeypatch.setattr(observe, "read_device_model", ask)
-    guests = [Domain(1, "pv"), *(Domain(domid, "hvm", device_model=DeviceModel()) for domid in (2, 3, 4))]
-    seen = observe._with_device_models(guests)
-    assert [one.device_model.free_slots if one.device_model else None for one in seen] == [None, 2, 3, 4]
+    guests = [
+        Domain(1, "pv", kind=DomainKind.PV),
+        *(Domain(domid, "hvm", kind=DomainKind.HVM) for domid in (2, 3, 4, 5)),
+    ]
+    seen = observe._with_device_models(Versions(), guests)  # type: ignore[arg-type]
+    assert [one.device_model.free_slots if one.device_model else None for one in seen] == [None, 2, 3, 4, None]
