@@ -117,6 +117,16 @@ def test_a_device_that_fell_off_the_bus_hides_nothing_of_the_others(host: Host) 
     assert host.settled({"g1": [B], "g2": []}) == []
 
 
+def test_what_a_driver_of_the_host_has_by_now_is_taken_from_the_guest_and_not_reset(host: Host) -> None:
+    """Somebody unbound it and gave it back to its driver while a guest had it."""
+    assert not host.devices(g1=[A]).get("failed")
+    host.act(("unbind", A), ("bind", A, "e1000e"))
+    resets = host.ask("devices")[A]["resets"]
+    assert not host.devices(g1=[]).get("failed")
+    assert host.settled({}) == []
+    assert host.ask("devices")[A]["resets"] == resets
+
+
 def test_a_connection_that_does_not_come_back_is_not_mended(host: Host) -> None:
     """The fault is gone and everything is tidy, but the guest has lost its devices."""
     assert not host.devices(g1=[A, B]).get("failed")

@@ -17,7 +17,7 @@ from ..interfaces.libxl_config import ConfigError
 from ..interfaces.sysfs import SysfsError
 from ..interfaces.xenstore import Transaction, XenStoreError, XenStoreGone
 from ..model.backend_changes import Remove
-from ..model.host import PciDevice
+from ..model.host import PCIBACK, PciDevice
 from ..values.address import Sbdf
 from . import rights, take_back
 from .loop import Clock, DeadlinePassed, Flow, Until, Work
@@ -149,10 +149,12 @@ class Change:
             raise DomainFailed(f"{self.name}: nothing was added, since it waits for {held}")
 
     def _reset(self, devices: Sequence[Sbdf]) -> None:
-        if not devices:
+        """What pciback holds is reset; what a driver of the host has by now must not be, and what is gone cannot be."""
+        held = [one for one in devices if self.outside.sysfs.driver_of(one) == PCIBACK]
+        if not held:
             return
-        with ThreadPoolExecutor(max_workers=len(devices)) as pool:
-            for device, done in zip(devices, pool.map(self.outside.sysfs.reset, devices)):
+        with ThreadPoolExecutor(max_workers=len(held)) as pool:
+            for device, done in zip(held, pool.map(self.outside.sysfs.reset, held)):
                 if not done:
                     self.record.warnings.append(
                         f"{device} has no way to be reset; it keeps what its last user left in it"
