@@ -71,6 +71,7 @@ options:
       - late_answer
       - leaked_hold
       - left_rights
+      - lost_backend
       - lost_entry
       - lost_event
       - missed_connect

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import test_hvm
-from breaks import closed_by_guest, leaked, pause, wake
+from breaks import back, closed_by_guest, leaked, pause, wake
 from sick_hosts import SICK, Sick
 from simulated import A, B, C, Host, marker
 
@@ -125,6 +125,22 @@ def test_what_a_driver_of_the_host_has_by_now_is_taken_from_the_guest_and_not_re
     assert not host.devices(g1=[]).get("failed")
     assert host.settled({}) == []
     assert host.ask("devices")[A]["resets"] == resets
+
+
+@pytest.mark.parametrize("marked", [True, False], ids=["", "marker lost"])
+def test_an_entry_in_disorder_costs_its_guest_no_right(host: Host, marked: bool) -> None:
+    """No driver in the guest runs the device, so only the guest knows that it has it: a run that is not asked to mend
+    leaves it alone, and one that is does not take it first.
+    """
+    host.inject("driver", domain="g1", manner="refuse")
+    assert not host.devices(g1=[A, B]).get("failed")
+    host.act(("remove", back(1, "dev-0")), *([] if marked else [("remove", marker(A))]))
+    refused = host.devices(g1=[A, B])
+    assert refused["failed"] and not refused["changed"]
+    repaired = host.repair()
+    mended = [one["fault"] for one in repaired["treatments"]]
+    assert mended == (["disordered_entries"] if marked else ["disordered_entries", "missing_marker"])
+    assert host.settled({"g1": [A, B]}) == []
 
 
 def test_a_connection_that_does_not_come_back_is_not_mended(host: Host) -> None:

@@ -116,8 +116,8 @@ def _with_stubs(store: XenStore, domains: Sequence[Domain]) -> list[Domain]:
 
 def _domain(store: XenStore, domid: int, backend: Backend | None) -> Domain:
     home = f"/local/domain/{domid}"
-    nodes = [f"{home}/name", f"{home}/vm", f"/libxl/{domid}/type", f"/libxl/{domid}/dm-version"]
-    name, vm, kind, version = store.read_all(nodes)
+    nodes = [f"{home}/name", f"{home}/vm", f"/libxl/{domid}/type", f"/libxl/{domid}/dm-version", frontend_path(domid)]
+    name, vm, kind, version, frontend = store.read_all(nodes)
     uuid = (vm or "").rpartition("/")[2]
     try:
         config = read_config(domid, uuid)
@@ -132,6 +132,7 @@ def _domain(store: XenStore, domid: int, backend: Backend | None) -> Domain:
         creation=Creation() if config is None else Creation.of(config),
         configured=None if config is None else configured(config),
         device_model=DeviceModel() if kind == "hvm" and version == _QEMU else None,
+        frontend_alone=frontend is not None and backend is None,
     )
 
 

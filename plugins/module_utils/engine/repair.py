@@ -59,6 +59,8 @@ UNDER_WAY = frozenset(
         Fault.UNANSWERED_CLOSE,
     }
 )
+#: A connection that is to be mended may explain them, and its guest may still use the device.
+_AFTER_CONNECTIONS = (Fault.LEFT_RIGHTS, Fault.UNEXPLAINED_OWNER)
 #: Each pass mends one thing of each connection; a bound against two toolstacks that undo each other's work.
 _MOST_PASSES = 40
 _FAILURES = (HypervisorError, SysfsError, XenStoreError, LockError, ConfigError, DomainFailed, DeadlinePassed)
@@ -197,16 +199,19 @@ def _mend_all(
 
 
 def _mend_once(outside: Outside, signs: Signs, findings: Sequence[Finding], deadline: float) -> list[Treatment]:
-    """All that concerns single devices, then one recipe for each connection, side by side."""
+    """All that concerns single devices, then one recipe for each connection, side by side.
+
+    But what a connection may explain waits until none is to be mended any more.
+    """
     treatments = []
-    for finding in findings:
-        if finding.recipe in MENDERS:
-            treatments.append(_mend_device(outside, signs, finding))
     chosen: dict[int, Finding] = {}
     for finding in findings:
         by_flow = finding.recipe in FLOWS or finding.recipe in (Recipe.UNPLUG, Recipe.DROP_RECORD)
         if by_flow and finding.domid is not None:
             chosen.setdefault(finding.domid, finding)
+    for finding in findings:
+        if finding.recipe in MENDERS and not (chosen and finding.fault in _AFTER_CONNECTIONS):
+            treatments.append(_mend_device(outside, signs, finding))
     flows: dict[str, tuple[Flow, Clock]] = {}
     for domid, finding in chosen.items():
         clock = Clock(deadline)
