@@ -143,6 +143,29 @@ def test_an_entry_in_disorder_costs_its_guest_no_right(host: Host, marked: bool)
     assert host.settled({"g1": [A, B]}) == []
 
 
+def half_mended(host: Host) -> None:
+    """A device that cannot be reset is taken from its guest nonetheless, and the marker says that something is left."""
+    host.act(("write", marker(A), "1"), ("assign", "1", A))
+    host.inject("reset-fails", device=A)
+
+
+def test_what_could_not_be_mended_but_changed_the_host_is_told_with_the_reason(host: Host) -> None:
+    half_mended(host)
+    first, second = host.repair(), host.repair()
+    for one in (first, second):
+        assert one["failed"] and f"{A} could not be reset" in one["msg"]
+    assert (first["changed"], second["changed"]) == (True, False)
+    host.restart()
+    half_mended(host)
+    first, second = host.devices(g1=[B]), host.devices(g1=[B])
+    for one in (first, second):
+        assert one["failed"] and f"Tried in vain to mend g1: left_rights ({A}): {A} could not be reset" in one["msg"]
+    assert (first["changed"], second["changed"]) == (True, False)
+    host.inject("reset-fails", device=A, fails=False)
+    assert host.devices(g1=[B])["changed"]
+    assert host.settled({"g1": [B]}) == []
+
+
 def test_a_connection_that_does_not_come_back_is_not_mended(host: Host) -> None:
     """The fault is gone and everything is tidy, but the guest has lost its devices."""
     assert not host.devices(g1=[A, B]).get("failed")

@@ -70,6 +70,11 @@ class Finding:
         return self.domid
 
     @property
+    def key(self) -> tuple[Fault, int | None, tuple[Sbdf, ...]]:
+        """What tells it from all others, whatever shows it: a half-mended one shows by something else."""
+        return self.fault, self.domid, self.devices
+
+    @property
     def advice(self) -> str:
         """What a person can do where no recipe helps, or before one is asked for."""
         return self.fault.advice
