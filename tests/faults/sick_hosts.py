@@ -19,6 +19,7 @@ from breaks import (
     closed_by_guest,
     died,
     emptied,
+    front,
     in_turn,
     leaked,
     missed_connect,
@@ -146,6 +147,13 @@ SICK = [
     ),
     Sick("num_devs=0", {"g1": [A]}, emptied, {"empty_connection", "left_rights"}, {"g1": []}),
     Sick("a guest that died", {"g1": [A, B]}, died, {"ghost_connection"}, {}),
+    Sick(
+        "a guest that died, and somebody wrote to its directory",
+        {"g1": [A, B]},
+        in_turn(died, acting(("write", front(1, "state"), "6"))),
+        {"ghost_connection"},
+        {},
+    ),
     Sick("a marker of a domain long gone", {"g1": []}, acting(("write", marker(A), "99")), {"dead_marker"}, {"g1": []}),
     Sick(
         "a marker and rights without an entry",

@@ -117,7 +117,7 @@ def _connections(signs: Signs) -> Iterator[Finding]:
             yield from _entries_against_host(signs.host, domain)
         if domain.backend is None:
             marked = sorted(one for one, domid in signs.host.markers.items() if domid == domain.domid)
-            if domain.name and domain.domid in signs.kernel_connections:
+            if domain.domid in signs.kernel_connections:
                 says = "its connection is gone from xenstore, not from dom0's kernel"
                 yield _of(domain, Fault.STUCK_KERNEL_DEVICE, says, marked)
             elif domain.frontend_alone:

@@ -152,7 +152,7 @@ def _declared_twice(desired: Sequence[DesiredDomain]) -> dict[Sbdf, list[str]]:
 
 def _domain_conflicts(host: Host, want: DesiredDomain, domain: Domain | None) -> list[str]:
     if domain is None:
-        known = ", ".join(sorted(one.name for one in host.domains.values() if one.name)) or "none"
+        known = ", ".join(sorted(one.name for one in host.domains.values())) or "none"
         return [f"no domain named {want.name} runs on this host (running: {known})"]
     kind = wrong_kind(domain)
     return [] if kind is None else [kind.remedy]
