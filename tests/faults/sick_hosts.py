@@ -234,6 +234,13 @@ SICK = [
         {"g1": [B]},
     ),
     Sick("dom0's kernel missed the end", {"g1": [A]}, unheard_end, {"stuck_kernel_device"}, {"g1": []}),
+    Sick(
+        "dom0's kernel missed the end, and xl attached anew",
+        {"g1": [A]},
+        in_turn(unheard_end, xl("pci-attach", "g1", B)),
+        {"stuck_kernel_device", "left_rights"},
+        {"g1": []},
+    ),
     Sick("connections removed under both kernels", {"g1": [A, B]}, torn_down, {"stuck_kernel_device"}, {"g1": []}),
     Sick("and dom0's then unbound", {"g1": [A]}, unbound, {"stuck_kernel_device"}, {"g1": []}),
     Sick("dom0's end removed under the guest", {"g1": [A, B]}, backend_removed, {"lost_backend"}, {"g1": []}),

@@ -124,7 +124,10 @@ def _connections(signs: Signs) -> Iterator[Finding]:
                 says = "dom0's end of its connection is gone from xenstore, the guest's is not"
                 yield _of(domain, Fault.LOST_BACKEND, says, marked)
             continue
-        if domain.kind is DomainKind.PV:  # of an HVM guest, the states say nothing: its device model does it all
+        if domain.backend.state is XenbusState.INITIALISING and domain.domid in signs.kernel_connections:
+            says = "dom0's kernel still has an earlier connection and does not look at this one (backend {})"
+            yield _of(domain, Fault.STUCK_KERNEL_DEVICE, says.format(domain.backend.state), domain.backend.devices)
+        elif domain.kind is DomainKind.PV:  # of an HVM guest, the states say nothing: its device model does it all
             yield from _cycle(domain, domain.backend)
         if domain.backend.aer_state:
             yield _of(domain, Fault.AER_FAILURE, f"pciback wrote aerState={domain.backend.aer_state[:32]}")

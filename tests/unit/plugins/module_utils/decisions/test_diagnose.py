@@ -191,6 +191,7 @@ RUNNING = {A: device(A, config=ConfigFlags(bus_master=True)), B: device(B)}
         (host(None, devices={A: device(A, permissive=True), B: device(B)}), {}, Fault.STICKY_PERMISSIVE),
         (host(None), {"kernel_connections": frozenset({1})}, Fault.STUCK_KERNEL_DEVICE),
         (host(None), {"kernel_connections": frozenset({9})}, Fault.STUCK_KERNEL_DEVICE),
+        (host(nodes(A, state="1"), "3"), {"kernel_connections": frozenset({1})}, Fault.STUCK_KERNEL_DEVICE),
         (
             host(None),
             {"kernel_errors": {1: f"22 Couldn't locate PCI device ({A})! perhaps already in-use?"}},
