@@ -300,7 +300,7 @@ seconds:
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
@@ -389,19 +389,29 @@ def main() -> None:
         module.fail_json(msg=str(error))
 
 
+@dataclass
+class _FirstAid:
+    """What was mended before anything else, or in check mode would be; and what did not help, though it may have
+    `changed` the host."""
+
+    mended: list[str] = field(default_factory=list)
+    in_vain: list[str] = field(default_factory=list)
+    changed: bool = False
+
+
 @dataclass(frozen=True)
 class _Decision:
-    """What is to be done, on which host; and what was mended before, or in check mode would be."""
+    """What is to be done, on which host; and what was done before, or in check mode would be."""
 
     host: Host
     plan: Plan
     files: list[FileChange]
     resolution: Resolution
-    repaired: list[str]
+    repaired: _FirstAid
 
 
 def _run(module: AnsibleModule, outside: Outside) -> None:
-    repaired: list[str] = []
+    repaired = _FirstAid()
     try:
         decision = _decide(module, outside, repaired)
     except (Refused, IdentityError) as refusal:
@@ -415,7 +425,7 @@ def _run(module: AnsibleModule, outside: Outside) -> None:
         _apply(module, outside, decision)
 
 
-def _decide(module: AnsibleModule, outside: Outside, repaired: list[str]) -> _Decision:
+def _decide(module: AnsibleModule, outside: Outside, repaired: _FirstAid) -> _Decision:
     """Observe, mend what stands in the way as far as asked, and plan; raises Refused and IdentityError.
 
     What was mended is in `repaired` then, too.
@@ -426,8 +436,7 @@ def _decide(module: AnsibleModule, outside: Outside, repaired: list[str]) -> _De
         situation = replace(situation, host=situation.host.assuming_bound(bound))
     catalogue = read_catalogue(module.params["catalogue"])
     desired, resolution, names = _desired(module.params, catalogue, situation, notes)
-    mended, faults = _first_aid(module, outside, situation.host, desired)
-    repaired += [in_words(finding) for finding in mended]
+    mended, faults = _first_aid(module, outside, situation.host, desired, repaired)
     if mended:
         if module.check_mode:
             situation = replace(situation, host=assuming_mended(situation.host, mended))
@@ -447,23 +456,24 @@ def _decide(module: AnsibleModule, outside: Outside, repaired: list[str]) -> _De
     return _Decision(situation.host, plan, plan_files(desired, resolution.moved), resolution, repaired)
 
 
-def _refuse(module: AnsibleModule, problems: Sequence[str], repaired: list[str]) -> None:
+def _refuse(module: AnsibleModule, problems: Sequence[str], repaired: _FirstAid) -> None:
+    mended, in_vain = "; ".join(repaired.mended), "; ".join(repaired.in_vain)
     told = f"Nothing was changed: {'; '.join(problems)}"
-    if repaired and module.check_mode:
-        told = f"{told}; but a run would first mend this: {'; '.join(repaired)}"
-    elif repaired:
-        told = f"Mended first: {'; '.join(repaired)}. Nothing else was changed: {'; '.join(problems)}"
-    changed = bool(repaired) and not module.check_mode
-    module.fail_json(msg=told, conflicts=list(problems), actions=[], repaired=repaired, changed=changed)
+    if mended and module.check_mode:
+        told = f"{told}; but a run would first mend this: {mended}"
+    elif mended or in_vain:
+        before = [f"Mended first: {mended}."] * bool(mended) + [f"Tried in vain to mend {in_vain}."] * bool(in_vain)
+        told = f"{' '.join(before)} Nothing else was changed: {'; '.join(problems)}"
+    module.fail_json(msg=told, conflicts=list(problems), actions=[], repaired=repaired.mended, changed=repaired.changed)
 
 
 def _foretell(module: AnsibleModule, decision: _Decision) -> None:
     plan, files = decision.plan, decision.files
     actions = planned_actions(plan, files)
     module.exit_json(
-        changed=bool(actions or decision.repaired),
+        changed=bool(actions or decision.repaired.mended),
         actions=actions,
-        repaired=decision.repaired,
+        repaired=decision.repaired.mended,
         diff=planned_diff(plan, files),
         domains=[{**planned(step), **config_file(step.domain.name, files)} for step in plan.domains],
         **found(decision.resolution),
@@ -481,9 +491,9 @@ def _apply(module: AnsibleModule, outside: Outside, decision: _Decision) -> None
     for warning in (warning for report in converged.reports for warning in report.warnings):
         module.warn(warning)
     result = {
-        "changed": converged.changed or bool(decision.repaired) or any(file.changed for file in files),
+        "changed": converged.changed or decision.repaired.changed or any(file.changed for file in files),
         "actions": planned_actions(plan, decision.files),
-        "repaired": decision.repaired,
+        "repaired": decision.repaired.mended,
         "diff": observed_diff(converged, files),
         "domains": [{**reported(report), **config_file(report.name, files)} for report in converged.reports],
         "seconds": seconds,
@@ -503,9 +513,12 @@ def _desired(
 
 
 def _first_aid(
-    module: AnsibleModule, outside: Outside, host: Host, desired: Sequence[DesiredDomain]
+    module: AnsibleModule, outside: Outside, host: Host, desired: Sequence[DesiredDomain], repaired: _FirstAid
 ) -> tuple[list[Finding], list[Finding]]:
-    """Mend what stands in the way, as far as asked: what was, or in check mode would be, mended; and what is left."""
+    """Mend what stands in the way, as far as asked: what was, or in check mode would be, mended; and what is left.
+
+    All that is told of it is in `repaired` then.
+    """
     if not desired:
         return [], []
     everything, timeout = module.params["repair"] == "first", module.params["timeout"]
@@ -514,10 +527,15 @@ def _first_aid(
         devices=frozenset(device for want in desired for device in want.devices),
     )
     if module.check_mode:
-        return foresee(outside, host, scope, everything)
+        mended, left = foresee(outside, host, scope, everything)
+        repaired.mended = [in_words(finding) for finding in mended]
+        return mended, left
     outcome = repair(outside, scope, timeout) if everything else finish_unfinished(outside, host, scope, timeout)
     record(module.log, audit_repair(outcome))
-    return [one.finding for one in outcome.treatments if one.mended], list(outcome.left)
+    mended = [one.finding for one in outcome.treatments if one.mended]
+    repaired.mended, repaired.in_vain = [in_words(finding) for finding in mended], outcome.in_vain
+    repaired.changed = outcome.changed
+    return mended, list(outcome.left)
 
 
 def _validated(declared: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], list[str]]:

@@ -71,6 +71,7 @@ options:
       - late_answer
       - leaked_hold
       - left_rights
+      - lost_backend
       - lost_entry
       - lost_event
       - missed_connect
@@ -284,7 +285,7 @@ def _repair(module: AnsibleModule, outside: Outside, scope: Scope) -> None:
     repaired = repair(outside, scope, module.params["timeout"], module.params["settle"])
     record(module.log, audit_repair(repaired))
     result = {
-        "changed": any(treatment.mended for treatment in repaired.treatments),
+        "changed": repaired.changed,
         "actions": [in_words(treatment.finding) for treatment in repaired.treatments],
         "findings": [_finding(one) for one in repaired.findings],
         "treatments": [_treatment(one) for one in repaired.treatments],
@@ -298,10 +299,10 @@ def _repair(module: AnsibleModule, outside: Outside, scope: Scope) -> None:
 
 
 def _message(pressing: list[Finding], repaired: Repaired) -> str:
-    problems = {one.finding: one.problem for one in repaired.treatments if one.problem}
+    problems = {one.finding.key: one.problem for one in repaired.treatments if one.problem}
     sentences = []
     for one in pressing:
-        problem = f" (tried: {problems[one]})" if one in problems else ""
+        problem = f" (tried: {problems[one.key]})" if one.key in problems else ""
         sentences.append(f"{title(one)}: {one.evidence}{problem}; {one.advice}")
     sentences += [
         f"{title(one.finding)}: {one.problem}; its devices are free, attach them again once the guest takes them"

@@ -133,6 +133,12 @@ def torn_down(host: Host) -> None:
     host.act(("remove", back(1, "").rpartition("/1/")[0]))
 
 
+def backend_removed(host: Host) -> None:
+    """As far down as here dom0's kernel looks: it takes its devices back. The guest hears nothing of it."""
+    host.act(("remove", back(1, "")[:-1]))
+    wait(lambda: not (host.directory / "sys/bus/xen-backend/devices/pci-1-0").exists(), "dom0's kernel has it still")
+
+
 def unbound(host: Host) -> None:
     """And then tried to have dom0's kernel let go: its device stays on the bus."""
     torn_down(host)

@@ -13,11 +13,13 @@ from breaks import (
     acting,
     answered_late,
     back,
+    backend_removed,
     close_unanswered,
     close_unfinished,
     closed_by_guest,
     died,
     emptied,
+    front,
     in_turn,
     leaked,
     missed_connect,
@@ -111,7 +113,7 @@ SICK = [
         in_turn(
             uncompacted, acting(*[("remove", back(1, f"{kind}-0")) for kind in ("dev", "key", "state", "vdev", "opts")])
         ),
-        {"disordered_entries", "left_rights"},
+        {"disordered_entries"},
         {"g1": [B, C]},
     ),
     Sick(
@@ -140,11 +142,18 @@ SICK = [
                 ("write", back(1, "vdev-0"), "0000:00:01.00"),
             ),
         ),
-        {"disordered_entries", "left_rights"},
+        {"disordered_entries"},
         {"g1": [B]},
     ),
     Sick("num_devs=0", {"g1": [A]}, emptied, {"empty_connection", "left_rights"}, {"g1": []}),
     Sick("a guest that died", {"g1": [A, B]}, died, {"ghost_connection"}, {}),
+    Sick(
+        "a guest that died, and somebody wrote to its directory",
+        {"g1": [A, B]},
+        in_turn(died, acting(("write", front(1, "state"), "6"))),
+        {"ghost_connection"},
+        {},
+    ),
     Sick("a marker of a domain long gone", {"g1": []}, acting(("write", marker(A), "99")), {"dead_marker"}, {"g1": []}),
     Sick(
         "a marker and rights without an entry",
@@ -225,8 +234,55 @@ SICK = [
         {"g1": [B]},
     ),
     Sick("dom0's kernel missed the end", {"g1": [A]}, unheard_end, {"stuck_kernel_device"}, {"g1": []}),
+    Sick(
+        "dom0's kernel missed the end, and xl attached anew",
+        {"g1": [A]},
+        in_turn(unheard_end, xl("pci-attach", "g1", B)),
+        {"stuck_kernel_device", "left_rights"},
+        {"g1": []},
+    ),
     Sick("connections removed under both kernels", {"g1": [A, B]}, torn_down, {"stuck_kernel_device"}, {"g1": []}),
     Sick("and dom0's then unbound", {"g1": [A]}, unbound, {"stuck_kernel_device"}, {"g1": []}),
+    Sick("dom0's end removed under the guest", {"g1": [A, B]}, backend_removed, {"lost_backend"}, {"g1": []}),
+    Sick(
+        "an entry with a state that pciback ignores",
+        {"g1": [A, B]},
+        acting(("write", back(1, "state-0"), "9")),
+        {"disordered_entries"},
+        {"g1": [A, B]},
+    ),
+    Sick(
+        "an entry and its marker lost",
+        {"g1": [A, B]},
+        acting(("remove", back(1, "dev-0")), ("remove", marker(A))),
+        {"disordered_entries", "lost_entry"},
+        {"g1": [A, B]},
+    ),
+    Sick(
+        "connections removed, and the marker names another guest",
+        {"g1": [A]},
+        in_turn(torn_down, acting(("write", marker(A), "2"))),
+        {"stuck_kernel_device", "lost_entry", "stale_configuration"},
+        {"g1": []},
+    ),
+    *(
+        Sick(
+            f"a device that {what}, and its marker {lost}",
+            {"g1": [A, B], "g2": [C]},
+            in_turn(gone, acting(step)),
+            {fault, marked},
+            {"g1": [B], "g2": [C]},
+        )
+        for what, gone, fault in (
+            ("fell off the bus", lambda host: host.pull_out(A), "device_gone"),
+            ("was unbound", sysfs_unbind(A), "not_in_pciback"),
+        )
+        for lost, step, marked in (
+            ("lost", ("remove", marker(A)), "missing_marker"),
+            ("of a domain long gone", ("write", marker(A), "99"), "missing_marker"),
+            ("of another guest", ("write", marker(A), "2"), "wrong_marker"),
+        )
+    ),
     Sick(
         "a device that pciback holds for nobody",
         {"g1": [A]},

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import test_hvm
-from breaks import closed_by_guest, leaked, pause, wake
+from breaks import back, closed_by_guest, leaked, pause, wake
 from sick_hosts import SICK, Sick
 from simulated import A, B, C, Host, marker
 
@@ -115,6 +115,55 @@ def test_a_device_that_fell_off_the_bus_hides_nothing_of_the_others(host: Host) 
     assert not done.get("failed"), done["msg"]
     assert any(f"{C} " in line and "from g2 to the pool" in line for line in done["log"])
     assert host.settled({"g1": [B], "g2": []}) == []
+
+
+def test_what_a_driver_of_the_host_has_by_now_is_taken_from_the_guest_and_not_reset(host: Host) -> None:
+    """Somebody unbound it and gave it back to its driver while a guest had it."""
+    assert not host.devices(g1=[A]).get("failed")
+    host.act(("unbind", A), ("bind", A, "e1000e"))
+    resets = host.ask("devices")[A]["resets"]
+    assert not host.devices(g1=[]).get("failed")
+    assert host.settled({}) == []
+    assert host.ask("devices")[A]["resets"] == resets
+
+
+@pytest.mark.parametrize("marked", [True, False], ids=["", "marker lost"])
+def test_an_entry_in_disorder_costs_its_guest_no_right(host: Host, marked: bool) -> None:
+    """No driver in the guest runs the device, so only the guest knows that it has it: a run that is not asked to mend
+    leaves it alone, and one that is does not take it first.
+    """
+    host.inject("driver", domain="g1", manner="refuse")
+    assert not host.devices(g1=[A, B]).get("failed")
+    host.act(("remove", back(1, "dev-0")), *([] if marked else [("remove", marker(A))]))
+    refused = host.devices(g1=[A, B])
+    assert refused["failed"] and not refused["changed"]
+    repaired = host.repair()
+    mended = [one["fault"] for one in repaired["treatments"]]
+    assert mended == (["disordered_entries"] if marked else ["disordered_entries", "missing_marker"])
+    assert host.settled({"g1": [A, B]}) == []
+
+
+def half_mended(host: Host) -> None:
+    """A device that cannot be reset is taken from its guest nonetheless, and the marker says that something is left."""
+    host.act(("write", marker(A), "1"), ("assign", "1", A))
+    host.inject("reset-fails", device=A)
+
+
+def test_what_could_not_be_mended_but_changed_the_host_is_told_with_the_reason(host: Host) -> None:
+    half_mended(host)
+    first, second = host.repair(), host.repair()
+    for one in (first, second):
+        assert one["failed"] and f"{A} could not be reset" in one["msg"]
+    assert (first["changed"], second["changed"]) == (True, False)
+    host.restart()
+    half_mended(host)
+    first, second = host.devices(g1=[B]), host.devices(g1=[B])
+    for one in (first, second):
+        assert one["failed"] and f"Tried in vain to mend g1: left_rights ({A}): {A} could not be reset" in one["msg"]
+    assert (first["changed"], second["changed"]) == (True, False)
+    host.inject("reset-fails", device=A, fails=False)
+    assert host.devices(g1=[B])["changed"]
+    assert host.settled({"g1": [B]}) == []
 
 
 def test_a_connection_that_does_not_come_back_is_not_mended(host: Host) -> None:

@@ -212,6 +212,26 @@ def half_moves() -> list[Scenario]:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("silent", ["g1", "g2", "g3"])
+def test_a_swap_of_three_is_all_or_nothing(
+    host: Host, silent: str, record_property: Callable[[str, object], None]
+) -> None:
+    """Each waits for the next one; nobody takes what another one then could not get back."""
+    record_property("scenario", f"a swap of three with {silent} silent")
+    host.ask("load-pcifront", domain="g3")
+    before, after = {"g1": [A], "g2": [B], "g3": [C]}, {"g1": [C], "g2": [A], "g3": [B]}
+    assert not host.devices(**before).get("failed")
+    host.ask("pause", domain=silent, paused=True)
+    failed = host.devices(SHORT, **after)
+    record_property("happened", failed["msg"])
+    assert f"{silent} did not release it" in failed["msg"] and "who gives it" in failed["msg"]
+    assert not failed["changed"]
+    host.ask("pause", domain=silent, paused=False)
+    assert host.settled(before) == []
+    assert not host.devices(**after).get("failed")
+    assert host.settled(after) == []
+
+
 SCENARIOS = [*at_every_step(), *slow_sides(), *store_troubles(), *refusals(), *half_moves()]
 
 

@@ -252,7 +252,7 @@ SICK = [
     ),
     Sick("an entry that lost its dev-N", [A, B], lost_entry, ["disordered_entries", "lost_entry"], [A, B]),
     Sick("a guest closed its end", [A, B], closed_by_guest, ["closed_connection"], [A, B]),
-    Sick("compaction that stopped half-way", [A, B], half_compaction, ["disordered_entries", "left_rights"], [B]),
+    Sick("compaction that stopped half-way", [A, B], half_compaction, ["disordered_entries"], [B]),
     Sick("num_devs=0", [A], emptied, ["empty_connection", "left_rights"], []),
     Sick("a removal met twice", [A, B], removal_met_twice, ["stuck_cycle"], [B]),
     Sick("a closed connection, not removed", [A], close_unfinished, ["unfinished_close"], []),

@@ -70,6 +70,11 @@ class Finding:
         return self.domid
 
     @property
+    def key(self) -> tuple[Fault, int | None, tuple[Sbdf, ...]]:
+        """What tells it from all others, whatever shows it: a half-mended one shows by something else."""
+        return self.fault, self.domid, self.devices
+
+    @property
     def advice(self) -> str:
         """What a person can do where no recipe helps, or before one is asked for."""
         return self.fault.advice
@@ -111,12 +116,18 @@ def _connections(signs: Signs) -> Iterator[Finding]:
         if domain.stub is not None:
             yield from _entries_against_host(signs.host, domain)
         if domain.backend is None:
-            if domain.name and domain.domid in signs.kernel_connections:
-                marked = sorted(one for one, domid in signs.host.markers.items() if domid == domain.domid)
+            marked = sorted(one for one, domid in signs.host.markers.items() if domid == domain.domid)
+            if domain.domid in signs.kernel_connections:
                 says = "its connection is gone from xenstore, not from dom0's kernel"
                 yield _of(domain, Fault.STUCK_KERNEL_DEVICE, says, marked)
+            elif domain.frontend_alone:
+                says = "dom0's end of its connection is gone from xenstore, the guest's is not"
+                yield _of(domain, Fault.LOST_BACKEND, says, marked)
             continue
-        if domain.kind is DomainKind.PV:  # of an HVM guest, the states say nothing: its device model does it all
+        if domain.backend.state is XenbusState.INITIALISING and domain.domid in signs.kernel_connections:
+            says = "dom0's kernel still has an earlier connection and does not look at this one (backend {})"
+            yield _of(domain, Fault.STUCK_KERNEL_DEVICE, says.format(domain.backend.state), domain.backend.devices)
+        elif domain.kind is DomainKind.PV:  # of an HVM guest, the states say nothing: its device model does it all
             yield from _cycle(domain, domain.backend)
         if domain.backend.aer_state:
             yield _of(domain, Fault.AER_FAILURE, f"pciback wrote aerState={domain.backend.aer_state[:32]}")
@@ -179,7 +190,7 @@ def _fault_of_ends(backend: Backend) -> Fault:  # noqa: PLR0911 - a table of sta
 
 
 def _at_rest(domain: Domain, backend: Backend) -> Iterator[Finding]:
-    if not backend.count_is_sound or backend.stray_nodes or _has_holes(backend):
+    if _is_disordered(backend):
         yield _of(domain, Fault.DISORDERED_ENTRIES, "; ".join(backend.problems()), backend.devices)
         return
     if not backend.entries:
@@ -195,6 +206,10 @@ def _at_rest(domain: Domain, backend: Backend) -> Iterator[Finding]:
             yield _of(domain, fault, f"{nodes}, though both ends are at rest", devices)
 
 
+def _is_disordered(backend: Backend) -> bool:
+    return not backend.count_is_sound or bool(backend.stray_nodes) or _has_holes(backend)
+
+
 def _has_holes(backend: Backend) -> bool:
     devices = backend.devices
     unknown = any(entry.device is None or entry.state is None for entry in backend.entries)
@@ -203,8 +218,8 @@ def _has_holes(backend: Backend) -> bool:
 
 
 def _entries_against_host(host: Host, domain: Domain) -> Iterator[Finding]:
-    unmarked = [one for one in domain.devices if one not in host.markers and host.xen_owners.get(one)]
-    if unmarked:
+    unmarked = [one for one in domain.devices if host.markers.get(one) not in host.domains]
+    if unmarked:  # also of devices that the host has no more: the marker shows whose rights are left
         yield _of(domain, Fault.MISSING_MARKER, "libxl's marker is missing, so xl would hand it out again", unmarked)
     for one in domain.devices:
         device = host.devices.get(one)
@@ -262,17 +277,20 @@ def _markers(signs: Signs) -> Iterator[Finding]:
         if domain is not None and one in domain.devices:
             continue
         if domain is None:
-            if domid not in host.ghosts:
+            if domid not in host.ghosts and holder is None:  # a holder has no marker, which is told of it
                 says = f"libxl's marker gives it to domain {domid}, which does not exist"
                 yield Finding(Fault.DEAD_MARKER, says, domid, devices=(one,))
         elif holder is None:
-            if domain.backend is None and domid in signs.kernel_connections:
+            if domain.backend is None and (domid in signs.kernel_connections or domain.frontend_alone):
                 continue  # told already: the guest may have it still, and its rights must not go first
             if domain.device_model is not None and not domain.device_model.lacks([one]):
                 continue  # told already: the guest has it, or nobody knows
+            in_use = _guest_still_runs(host, domain, one)
+            if domain.kind is DomainKind.PV and domain.backend and _is_disordered(domain.backend) and not in_use:
+                continue  # its entry may be among those, and then the guest has it still
             owner = host.xen_owners.get(one, XenOwner.UNKNOWN)
             says = f"libxl's marker gives it to {domain.name}, whose connection does not list it"
-            fault = Fault.LOST_ENTRY if _guest_still_runs(host, domain, one) else Fault.LEFT_RIGHTS
+            fault = Fault.LOST_ENTRY if in_use else Fault.LEFT_RIGHTS
             yield _of(domain, fault, f"{says} (its owner in Xen's view: {owner.value})", (one,))
         else:
             yield _of(
@@ -284,7 +302,7 @@ def _guest_still_runs(host: Host, domain: Domain, device: Sbdf) -> bool:
     """pciback resets and disables what it takes back, so an enabled device is one that the guest still has."""
     facts = host.devices.get(device)
     owned = host.xen_owners.get(device) is XenOwner.GUEST and domain.device_model is None
-    return owned and domain.backend is not None and facts is not None and facts.config.driver_is_active
+    return owned and facts is not None and facts.config.driver_is_active
 
 
 def _configurations(host: Host) -> Iterator[Finding]:
@@ -323,7 +341,8 @@ def _owners(signs: Signs) -> Iterator[Finding]:
             continue
         if owner is XenOwner.GUEST and one not in listed and one not in host.markers:
             says = "Xen says that a guest owns it, but no connection lists it and no marker names a domain"
-            yield Finding(Fault.UNEXPLAINED_OWNER, says, devices=(one,))
+            in_use = host.devices[one].config.driver_is_active
+            yield Finding(Fault.LOST_ENTRY if in_use else Fault.UNEXPLAINED_OWNER, says, devices=(one,))
 
 
 def _devices(signs: Signs) -> Iterator[Finding]:

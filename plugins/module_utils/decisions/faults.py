@@ -66,6 +66,11 @@ class Fault(Enum):
         Recipe.END_UNSEEN,
         "while it is there, dom0 ignores a new connection",
     )
+    LOST_BACKEND = (
+        "lost_backend",
+        Recipe.END_UNSEEN,
+        "the guest goes on with devices that dom0 has taken back, and would not see a new connection",
+    )
     DEAD_MARKER = "dead_marker", Recipe.UNMARK, "xl will never hand the device out again"
     WRONG_MARKER = "wrong_marker", Recipe.TAKE_RIGHTS, "the domain may have rights over another one's device"
     MISSING_MARKER = "missing_marker", Recipe.MARK, "xl would hand the device out again"

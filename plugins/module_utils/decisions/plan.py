@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..model.device_model import DeviceModel, qemu_name
 from ..model.host import Domain, Host, PciDevice, XenOwner
@@ -41,6 +41,8 @@ class DomainPlan:
 
     `arriving` are those of `add` which another domain of the same plan gives up first;
     `departing` are those of `remove` that another domain of the same plan waits for.
+    `awaited` are `arriving`, and what those who give them wait for themselves, and so on: unless all of it is given up,
+    somebody gives a device away in vain.
     """
 
     domain: Domain
@@ -49,6 +51,7 @@ class DomainPlan:
     keep: tuple[Sbdf, ...] = ()
     arriving: frozenset[Sbdf] = frozenset()
     departing: frozenset[Sbdf] = frozenset()
+    awaited: frozenset[Sbdf] = frozenset()
 
     @property
     def after(self) -> tuple[Sbdf, ...]:
@@ -83,7 +86,7 @@ def make_plan(host: Host, desired: Sequence[DesiredDomain]) -> Plan:
         if domain is not None:
             found.append((want, domain))
     steps = [_difference(want, domain) for want, domain in found]
-    leaving = {device: step.domain for step in steps for device in step.remove}
+    leaving = {device: step for step in steps for device in step.remove}
     wanted = {device for step in steps for device in step.add}
     doubled = _declared_twice(desired)
     for step in steps:
@@ -116,15 +119,23 @@ def _difference(want: DesiredDomain, domain: Domain) -> DomainPlan:
     return DomainPlan(domain, tuple(add), tuple(remove), tuple(keep))
 
 
-def _with_dependencies(step: DomainPlan, leaving: Mapping[Sbdf, Domain], wanted: Collection[Sbdf]) -> DomainPlan:
-    return DomainPlan(
-        step.domain,
-        step.add,
-        step.remove,
-        step.keep,
+def _with_dependencies(step: DomainPlan, leaving: Mapping[Sbdf, DomainPlan], wanted: Collection[Sbdf]) -> DomainPlan:
+    return replace(
+        step,
         arriving=frozenset(device for device in step.add if device in leaving),
         departing=frozenset(device for device in step.remove if device in wanted),
+        awaited=_awaited(step, leaving),
     )
+
+
+def _awaited(step: DomainPlan, leaving: Mapping[Sbdf, DomainPlan]) -> frozenset[Sbdf]:
+    found: set[Sbdf] = set()
+    ahead = [step]
+    while ahead:
+        new = {device for device in ahead.pop().add if device in leaving} - found
+        found |= new
+        ahead += [leaving[device] for device in new]
+    return frozenset(found)
 
 
 def _wrong_requests(desired: Sequence[DesiredDomain]) -> list[str]:
@@ -152,7 +163,7 @@ def _declared_twice(desired: Sequence[DesiredDomain]) -> dict[Sbdf, list[str]]:
 
 def _domain_conflicts(host: Host, want: DesiredDomain, domain: Domain | None) -> list[str]:
     if domain is None:
-        known = ", ".join(sorted(one.name for one in host.domains.values() if one.name)) or "none"
+        known = ", ".join(sorted(one.name for one in host.domains.values())) or "none"
         return [f"no domain named {want.name} runs on this host (running: {known})"]
     kind = wrong_kind(domain)
     return [] if kind is None else [kind.remedy]
@@ -229,7 +240,7 @@ def _kept_by_pciback(step: DomainPlan, wanted: Collection[Sbdf]) -> list[str]:
     ]
 
 
-def _device_conflicts(host: Host, domain: Domain, address: Sbdf, leaving: Mapping[Sbdf, Domain]) -> list[str]:
+def _device_conflicts(host: Host, domain: Domain, address: Sbdf, leaving: Collection[Sbdf]) -> list[str]:
     if unfit := _unfit(host.devices.get(address)):
         return [f"{address} (for {domain.name}) {unfit}"]
     if address in leaving:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -17,7 +17,7 @@ from ..interfaces.libxl_config import ConfigError
 from ..interfaces.sysfs import SysfsError
 from ..interfaces.xenstore import Transaction, XenStoreError, XenStoreGone
 from ..model.backend_changes import Remove
-from ..model.host import PciDevice
+from ..model.host import PCIBACK, PciDevice
 from ..values.address import Sbdf
 from . import rights, take_back
 from .loop import Clock, DeadlinePassed, Flow, Until, Work
@@ -137,22 +137,25 @@ class Change:
             self.record.aside.append(f"{_listed(free)} had gone before and is back")
 
     def _arrivals(self) -> Flow:
-        """Wait until the other domains have given up what moves here."""
-        arriving, ledger = self.plan.arriving, self._ledger
-        if not arriving:
+        """Wait until the other domains have given up what moves here, and what they need to let it go for good."""
+        awaited, ledger = self.plan.awaited, self._ledger
+        if not awaited:
             return
         with suppress(DeadlinePassed):
-            yield Until(lambda: arriving <= ledger.released or not arriving.isdisjoint(ledger.withheld))
-        missing = sorted(arriving - ledger.released)
+            yield Until(lambda: awaited <= ledger.released or not awaited.isdisjoint(ledger.withheld))
+        missing = sorted(awaited - ledger.released)
         if missing:
             held = ", ".join(f"{one} ({ledger.givers[one]} did not release it)" for one in missing)
-            raise DomainFailed(f"{self.name}: nothing was added, since it waits for {held}")
+            who = "it" if self.plan.arriving.intersection(missing) else f"who gives it {_listed(self.plan.arriving)}"
+            raise DomainFailed(f"{self.name}: nothing was added, since {who} waits for {held}")
 
     def _reset(self, devices: Sequence[Sbdf]) -> None:
-        if not devices:
+        """What pciback holds is reset; what a driver of the host has by now must not be, and what is gone cannot be."""
+        held = [one for one in devices if self.outside.sysfs.driver_of(one) == PCIBACK]
+        if not held:
             return
-        with ThreadPoolExecutor(max_workers=len(devices)) as pool:
-            for device, done in zip(devices, pool.map(self.outside.sysfs.reset, devices)):
+        with ThreadPoolExecutor(max_workers=len(held)) as pool:
+            for device, done in zip(held, pool.map(self.outside.sysfs.reset, held)):
                 if not done:
                     self.record.warnings.append(
                         f"{device} has no way to be reset; it keeps what its last user left in it"
@@ -231,5 +234,5 @@ class Change:
         return {self._devices[one].irq for one in self._held if one in self._devices}
 
 
-def _listed(devices: Sequence[Sbdf]) -> str:
-    return ", ".join(map(str, devices))
+def _listed(devices: Iterable[Sbdf]) -> str:
+    return ", ".join(map(str, sorted(devices)))

@@ -28,7 +28,10 @@ Mender = Callable[[Outside, Signs, Finding], "list[str]"]
 
 
 def _take_rights(outside: Outside, signs: Signs, finding: Finding) -> list[str]:
-    """From the domain that the marker names, and from its configuration. The marker goes last, once nothing is left."""
+    """From the domain that the marker names, and from its configuration. The marker goes last, once nothing is left.
+
+    A marker may be wrong: then the device is somebody else's, who lists it or whom Xen alone knows.
+    """
     host, domid = signs.host, finding.whose
     refused = []
     for one in finding.devices:
@@ -41,13 +44,19 @@ def _take_rights(outside: Outside, signs: Signs, finding: Finding) -> list[str]:
             keep_irq = device.irq in _lines_of(host, domid, one)
             problems = _reset(outside, host, one)
             problems += rights.revoke(outside.hypervisor, domid, device, keep_irq)
+            if problems and outside.hypervisor.owner(one) is XenOwner.GUEST:
+                problems = _take_from_any(outside, signs, replace(finding, devices=(one,)))
         domain = host.domains.get(domid)
         if domain is not None and domain.stub is not None:  # it has all but the device itself
             problems += rights.revoke_access(outside.hypervisor, domain.stub.domid, device, keep_irq)
         if not problems:
             if domain is not None:
                 at_once(forget(domain, [one]))
-            outside.store.remove(holder_node(one))
+            holder = host.holder_of(one)
+            if holder is None:
+                outside.store.remove(holder_node(one))
+            else:
+                outside.store.write(holder_node(one), str(holder.domid))
         refused += problems
     return refused
 

@@ -31,7 +31,7 @@ _QEMU = "qemu_xen"
 def observe(store: XenStore, sysfs: Sysfs, hypervisor: Hypervisor) -> Host:
     """All devices and domains of this host. Raises the errors of the three sources."""
     devices = _with_notes(store, sysfs.devices(disks_of_guests(store)))
-    domids = _numbers(store.list("/local/domain")) - {0}
+    domids = set(_names(store))
     connections = _numbers(store.list(_BACKENDS))
     backends = {domid: backend for domid in connections if (backend := read_backend(store, domid)) is not None}
     markers, driver_paths = _markers(store)
@@ -71,8 +71,14 @@ def remembered(store: XenStore, device: Sbdf) -> PciDevice:
 
 def names_of_domains(store: XenStore) -> set[str]:
     """What the running domains are called, dom0 excluded."""
-    homes = [f"/local/domain/{domid}/name" for domid in _numbers(store.list("/local/domain")) - {0}]
-    return {name for name in store.read_all(homes) if name}
+    return set(_names(store).values())
+
+
+def _names(store: XenStore) -> dict[int, str]:
+    """The running domains. A directory without a name is none: whoever writes to one that has gone makes it anew."""
+    domids = _numbers(store.list("/local/domain")) - {0}
+    names = store.read_all([f"/local/domain/{domid}/name" for domid in domids])
+    return {domid: name for domid, name in zip(domids, names) if name}
 
 
 def read_backend(requests: XenStore | Transaction, domid: int) -> Backend | None:
@@ -118,7 +124,8 @@ def _with_stubs(store: XenStore, domains: Sequence[Domain]) -> list[Domain]:
 
 def _domain(store: XenStore, domid: int, backend: Backend | None) -> Domain:
     home = f"/local/domain/{domid}"
-    name, vm, kind = store.read_all([f"{home}/name", f"{home}/vm", f"/libxl/{domid}/type"])
+    nodes = [f"{home}/name", f"{home}/vm", f"/libxl/{domid}/type", frontend_path(domid)]
+    name, vm, kind, frontend = store.read_all(nodes)
     uuid = (vm or "").rpartition("/")[2]
     try:
         config = read_config(domid, uuid)
@@ -132,6 +139,7 @@ def _domain(store: XenStore, domid: int, backend: Backend | None) -> Domain:
         backend=backend,
         creation=Creation() if config is None else Creation.of(config),
         configured=None if config is None else configured(config),
+        frontend_alone=frontend is not None and backend is None,
     )
 
 

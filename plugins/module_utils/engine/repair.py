@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Callable
 
-from ..decisions.diagnose import Finding, Signs, diagnose
+from ..decisions.diagnose import Finding, Signs, diagnose, title
 from ..decisions.faults import Fault, Recipe
 from ..decisions.obstacles import is_tolerable
 from ..interfaces.hypervisor import HypervisorError
@@ -59,11 +59,11 @@ UNDER_WAY = frozenset(
         Fault.UNANSWERED_CLOSE,
     }
 )
+#: A connection that is to be mended may explain them, and its guest may still use the device.
+_AFTER_CONNECTIONS = (Fault.LEFT_RIGHTS, Fault.UNEXPLAINED_OWNER)
 #: Each pass mends one thing of each connection; a bound against two toolstacks that undo each other's work.
 _MOST_PASSES = 40
 _FAILURES = (HypervisorError, SysfsError, XenStoreError, LockError, ConfigError, DomainFailed, DeadlinePassed)
-
-Key = tuple[Fault, "int | None", "tuple[Sbdf, ...]"]
 
 
 @dataclass(frozen=True)
@@ -114,6 +114,29 @@ class Repaired:
     left: tuple[Finding, ...]
     before: Host
     after: Host
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything was mended, or what could not be is not as it was."""
+        touched = (_of_findings(host, [one.finding for one in self.treatments]) for host in (self.before, self.after))
+        return any(one.mended for one in self.treatments) or len(set(touched)) > 1
+
+    @property
+    def in_vain(self) -> list[str]:
+        """What was tried and did not help, with what refused it."""
+        return [f"{title(one.finding)}: {one.problem}" for one in self.treatments if not one.mended and one.problem]
+
+
+def _of_findings(host: Host, findings: Iterable[Finding]) -> frozenset[object]:
+    """What a host says of the devices and domains that findings are about, as far as a repair changes it."""
+    devices = {device for one in findings for device in one.devices}
+    domains = [domain for one in findings if (domain := host.domains.get(one.domid or 0)) is not None]
+    return frozenset(
+        [
+            *((device, host.xen_owners.get(device), host.markers.get(device)) for device in devices),
+            *((domain.domid, domain.devices, domain.configured, domain.backend is None) for domain in domains),
+        ]
+    )
 
 
 def repair(outside: Outside, scope: Scope, timeout: float, settle: float = SETTLE_SECONDS) -> Repaired:
@@ -183,13 +206,13 @@ def _mend_all(
 ) -> list[Treatment]:
     """Pass after pass: mend, look, and stop once nothing new is left or time is over."""
     treatments: list[Treatment] = []
-    tried: set[Key] = set()
+    tried: set[object] = set()
     for _pass in range(_MOST_PASSES):
-        now = [one for one in findings if mends(one) and _key(one) not in tried]
+        now = [one for one in findings if mends(one) and one.key not in tried]
         if not now or time.monotonic() >= deadline:
             break
         done = _mend_once(outside, signs, now, deadline)
-        tried.update(_key(treatment.finding) for treatment in done)
+        tried.update(treatment.finding.key for treatment in done)
         treatments += done
         signs = look(outside)
         findings = diagnose(signs)
@@ -197,16 +220,19 @@ def _mend_all(
 
 
 def _mend_once(outside: Outside, signs: Signs, findings: Sequence[Finding], deadline: float) -> list[Treatment]:
-    """All that concerns single devices, then one recipe for each connection, side by side."""
+    """All that concerns single devices, then one recipe for each connection, side by side.
+
+    But what a connection may explain waits until none is to be mended any more.
+    """
     treatments = []
-    for finding in findings:
-        if finding.recipe in MENDERS:
-            treatments.append(_mend_device(outside, signs, finding))
     chosen: dict[int, Finding] = {}
     for finding in findings:
         by_flow = finding.recipe in FLOWS or finding.recipe in (Recipe.UNPLUG, Recipe.DROP_RECORD)
         if by_flow and finding.domid is not None:
             chosen.setdefault(finding.domid, finding)
+    for finding in findings:
+        if finding.recipe in MENDERS and not (chosen and finding.fault in _AFTER_CONNECTIONS):
+            treatments.append(_mend_device(outside, signs, finding))
     flows: dict[str, tuple[Flow, Clock]] = {}
     for domid, finding in chosen.items():
         clock = Clock(deadline)
@@ -256,7 +282,3 @@ def _judged(treatments: Sequence[Treatment], left: Sequence[Finding], after: Hos
         return replace(one, mended=not again and not cost, cost_devices=cost)
 
     return tuple(judged(one) for one in treatments)
-
-
-def _key(finding: Finding) -> Key:
-    return finding.fault, finding.domid, finding.devices

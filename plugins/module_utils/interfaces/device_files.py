@@ -10,6 +10,7 @@ the whole host and given to each.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -101,12 +102,19 @@ def interrupt_line(directory: str) -> int:
 
 @contextlib.contextmanager
 def open_config(directory: str) -> Iterator[ConfigSpace]:
-    """A function's configuration space, read where it is asked. Raises OSError."""
-    descriptor = os.open(f"{directory}/config", os.O_RDONLY)
+    """A function's configuration space, read where it is asked. Raises OSError; FileNotFoundError also of one that goes
+    meanwhile, where the kernel says ENODEV of a file that is open (kernfs_get_active).
+    """
     try:
-        yield ConfigSpace(lambda offset, length: os.pread(descriptor, length, offset))
-    finally:
-        os.close(descriptor)
+        descriptor = os.open(f"{directory}/config", os.O_RDONLY)
+        try:
+            yield ConfigSpace(lambda offset, length: os.pread(descriptor, length, offset))
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno == errno.ENODEV:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), directory) from error
+        raise
 
 
 def virtual_functions(directory: str, names: Iterable[str]) -> tuple[Sbdf, ...]:

@@ -78,6 +78,7 @@ class Sysfs:
     def devices(self, guest_disks: Iterable[GuestDisk] = ()) -> dict[Sbdf, PciDevice]:
         """All functions of the host, in the order of their addresses; `guest_disks` count as uses of disks.
 
+        Without those behind an Intel VMD, to which Linux gives segments that Xen has no number for (0x10000 and more).
         Raises SysfsError if there is no PCI bus.
         """
         try:
@@ -90,8 +91,8 @@ class Sysfs:
         around = self._surroundings(guest_disks)
         found = {}
         for name in names:
-            sbdf = Sbdf.parse(name)
-            with contextlib.suppress(FileNotFoundError):  # unplugged while we were reading
+            with contextlib.suppress(AddressError, FileNotFoundError):  # unplugged while we were reading
+                sbdf = Sbdf.parse(name)
                 found[sbdf] = read_device(self._real_directory(sbdf), sbdf, around)
         numbered = (
             (number, one, device) for device in list(found.values()) for number, one in enumerate(device.virtfns)

@@ -145,6 +145,8 @@ class Backend:
             elif entry.device in seen:
                 found.append(f"{entry.device} stands in two entries")
             seen.add(entry.device)
+            if entry.state is None:
+                found.append(f"entry {entry.index} ({entry.device}) has a state that pciback ignores, or none")
             if entry.state is SubState.TO_REMOVE:
                 found.append(f"entry {entry.index} ({entry.device}) is left from an unfinished removal (state 5)")
             elif entry.state is SubState.TO_ADD and self.connected:

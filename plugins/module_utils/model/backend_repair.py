@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..values.address import AddressError, GuestAddress, Sbdf
-from ..values.states import SubState, XenbusState
+from ..values.states import SubState, XenbusState, parse_sub_state
 from .backend import ENTRY_NODES, Backend, backend_path, frontend_path
 from .backend_changes import DEFAULT_OPTIONS, Change, Remove, Write, compact
 
@@ -50,7 +50,9 @@ def put_in_order(domid: int, nodes: Mapping[str, str]) -> list[Change]:
     back = backend_path(domid)
     written: dict[str, str] = {"num_devs": str(len(kept))}
     for index, (device, own) in enumerate(kept.items()):
-        complete = {"key": str(device), "opts": DEFAULT_OPTIONS, "state": str(SubState.EXPORTED.value), **own}
+        complete = {"key": str(device), "opts": DEFAULT_OPTIONS, **own}
+        if parse_sub_state(own.get("state")) is None:
+            complete["state"] = str(SubState.EXPORTED.value)
         written.update({f"{kind}-{index}": value for kind, value in {**complete, "dev": str(device)}.items()})
     old = {f"{kind}-{index}" for index, own in found.items() for kind in own}
     return [

@@ -182,7 +182,8 @@ class Domain:
 
     `creation` is what it was created with, `configured` what a reboot would give it, None where libxl stores nothing of
     it. `uses_iommu` is Xen's own answer, None where it could not be asked. An HVM guest has a `device_model`, which may
-    run in a domain of its own, `stub`; `serves` is that one's guest.
+    run in a domain of its own, `stub`; `serves` is that one's guest. `frontend_alone`: the guest's end of a connection
+    is there, and dom0's is not.
     """
 
     domid: int
@@ -196,6 +197,7 @@ class Domain:
     device_model: DeviceModel | None = None
     stub: Domain | None = None
     serves: int | None = None
+    frontend_alone: bool = False
 
     @property
     def connection(self) -> Backend | None:

@@ -171,6 +171,7 @@ UNBOUND = {A: device(A, driver="e1000e"), B: device(B)}
 OWNED = {A: XenOwner.GUEST, B: XenOwner.HOST}
 GUESTS = {A: XenOwner.GUEST, B: XenOwner.GUEST}
 FREE = {A: XenOwner.HOST, B: XenOwner.HOST}
+RUNNING = {A: device(A, config=ConfigFlags(bus_master=True)), B: device(B)}
 
 
 @pytest.mark.parametrize(
@@ -181,6 +182,8 @@ FREE = {A: XenOwner.HOST, B: XenOwner.HOST}
         (host(None, markers={A: 7}), {}, Fault.DEAD_MARKER),
         (host(None, markers={A: 1}), {}, Fault.LEFT_RIGHTS),
         (host(None, xen_owners=OWNED), {}, Fault.UNEXPLAINED_OWNER),
+        (host(None, xen_owners=OWNED, devices=RUNNING), {}, Fault.LOST_ENTRY),
+        (host(None, xen_owners=OWNED, devices=RUNNING, markers={A: 2}), {}, Fault.LOST_ENTRY),
         (host(nodes(A), xen_owners=FREE), {}, Fault.RIGHTS_MISSING),
         (host(nodes(A), devices=UNBOUND), {}, Fault.NOT_IN_PCIBACK),
         (host(nodes(A), devices={B: device(B)}), {}, Fault.DEVICE_GONE),
@@ -188,6 +191,7 @@ FREE = {A: XenOwner.HOST, B: XenOwner.HOST}
         (host(None, devices={A: device(A, permissive=True), B: device(B)}), {}, Fault.STICKY_PERMISSIVE),
         (host(None), {"kernel_connections": frozenset({1})}, Fault.STUCK_KERNEL_DEVICE),
         (host(None), {"kernel_connections": frozenset({9})}, Fault.STUCK_KERNEL_DEVICE),
+        (host(nodes(A, state="1"), "3"), {"kernel_connections": frozenset({1})}, Fault.STUCK_KERNEL_DEVICE),
         (
             host(None),
             {"kernel_errors": {1: f"22 Couldn't locate PCI device ({A})! perhaps already in-use?"}},
@@ -227,6 +231,23 @@ def test_views_that_disagree_name_the_fault(observed: Host, signs: dict[str, Any
 )
 def test_what_libxl_would_build_anew_is_compared_with_what_is(observed: Host, found: set[Fault]) -> None:
     assert faults(observed) == found
+
+
+def test_a_guest_whose_end_alone_is_left_may_have_what_its_marker_names() -> None:
+    observed = host(None, xen_owners=OWNED, markers={A: 1})
+    alone = replace(observed.domains[1], frontend_alone=True)
+    assert faults(replace(observed, domains={1: alone})) == {Fault.LOST_BACKEND}
+
+
+@pytest.mark.parametrize("markers", [{}, {A: 99}, {A: 0}])
+def test_a_device_that_is_listed_lacks_its_marker_wherever_it_is(markers: Mapping[Sbdf, int]) -> None:
+    assert faults(host(nodes(A), markers=markers)) == {Fault.MISSING_MARKER}
+    gone = host(nodes(A), markers=markers, devices={B: device(B)}, xen_owners={B: XenOwner.HOST})
+    assert faults(gone) == {Fault.MISSING_MARKER, Fault.DEVICE_GONE}
+
+
+def test_what_is_in_disorder_takes_no_right_from_its_guest() -> None:
+    assert faults(host(nodes(A, B, dev_1=None), markers={A: 1, B: 1})) == {Fault.DISORDERED_ENTRIES}
 
 
 def test_a_device_in_two_connections_is_told_of_both() -> None:

@@ -359,6 +359,38 @@ def test_a_device_that_is_gone_is_an_error_of_one_sentence(tree: Tree) -> None:
     assert not Sysfs(tree.root).exists(NIC)
 
 
+def test_a_device_that_goes_while_it_is_read_is_left_out(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its files are open by then, and the kernel says of those that there is no such device."""
+    tree.device(NIC)
+    tree.device(NVME)
+    sysfs, read = Sysfs(tree.root), os.pread
+
+    def gone(descriptor: int, length: int, offset: int) -> bytes:
+        if str(NIC) in os.readlink(f"/proc/self/fd/{descriptor}"):
+            raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
+        return read(descriptor, length, offset)
+
+    monkeypatch.setattr(os, "pread", gone)
+    assert [*sysfs.devices()] == [NVME]
+    with pytest.raises(SysfsError, match=f"no PCI device {NIC}"):
+        sysfs.device(NIC)
+    with pytest.raises(SysfsError, match="cannot be read"):
+        sysfs.config_flags(NIC)
+
+
+def test_what_is_behind_a_vmd_is_the_hosts_and_counts_as_a_use_of_that(tree: Tree) -> None:
+    """Linux has 32 bits for a segment, and numbers those of VMDs from 0x10000."""
+    controller = tree.device(NIC)
+    behind = f"{controller}/pci10000:e0/10000:e0:06.0"
+    tree.write(f"{behind}/vendor", "0x8086\n")
+    (tree.root / "bus/pci/devices/10000:e0:06.0").symlink_to(f"../../../{behind}")
+    tree.write(f"{behind}/nvme/nvme0/nvme0n1/dev", "259:0")
+    (tree.root / "class/block/nvme0n1").symlink_to(f"../../{behind}/nvme/nvme0/nvme0n1")
+    devices = Sysfs(tree.root).devices()
+    assert [*devices] == [NIC]
+    assert [disk.name for disk in devices[NIC].block] == ["nvme0n1"]
+
+
 def test_a_machine_without_pci_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(SysfsError, match="no PCI bus"):
         Sysfs(tmp_path).devices()

@@ -87,3 +87,11 @@ def test_of_two_entries_for_one_device_the_first_that_the_guest_has_stays() -> N
     assert after.devices == (one, other)
     assert [str(entry.guest_address) for entry in after.entries] == ["0000:00:07.00", "0000:00:02.00"]
     assert after.problems() == []
+
+
+def test_an_entry_with_a_state_that_pciback_ignores_is_as_exported_as_the_guest_has_it() -> None:
+    one, other = Sbdf(0, 1, 0, 0), Sbdf(0, 2, 0, 0)
+    nodes = {"state": "4", "num_devs": "2", **whole(0, one, "9"), **whole(1, other, "5")}
+    assert "ignores" in Backend.from_nodes(1, nodes, "4").problems()[0]
+    after = Backend.from_nodes(1, applied(nodes, list(backend_repair.put_in_order(1, nodes))), "4")
+    assert [entry.state for entry in after.entries] == [SubState.EXPORTED, SubState.TO_REMOVE]
