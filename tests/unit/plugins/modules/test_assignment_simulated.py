@@ -318,6 +318,15 @@ def test_what_was_hidden_at_boot_is_quarantined_once(server: Server) -> None:
     assert server.facts(HIDDEN)["quarantined"]
 
 
+def test_the_files_of_the_next_boot_are_the_hosts_own(server: Server) -> None:
+    (server.directory / "run/systemd/system").mkdir(parents=True)
+    kept = server.assign(NIC, persistent=True)
+    assert kept["devices"][0]["held"] == server.facts(NIC)["held"] == "both"
+    unit = server.directory / "etc/systemd/system/xen-pci-assignable.service"
+    assert f"xl pci-assignable-add {NIC}" in unit.read_text()
+    assert not server.assign(NIC, persistent=True)["changed"]
+
+
 def test_permissive_is_not_passed_on_but_cleared_or_declared(server: Server) -> None:
     server.assign(NIC)
     server.write("drivers/pciback/permissive", NIC)
