@@ -193,7 +193,6 @@ from ansible_collections.xen.pci.plugins.module_utils.values.identity import Ide
 
 _FAILURES = (
     AddressError,
-    FunctionsError,
     HypervisorError,
     IdentityError,
     RunLockError,
@@ -230,6 +229,8 @@ def main() -> None:
     try:
         with open_outside() as outside, lock_unless(module.check_mode, module.params["timeout"]):
             _run(module, outside)
+    except FunctionsError as error:
+        module.fail_json(msg=str(error), changed=bool(error.left))
     except _FAILURES as error:
         module.fail_json(msg=str(error))
 

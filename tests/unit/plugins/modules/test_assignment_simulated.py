@@ -327,6 +327,17 @@ def test_the_files_of_the_next_boot_are_the_hosts_own(server: Server) -> None:
     assert not server.assign(NIC, persistent=True)["changed"]
 
 
+def test_devices_that_moved_are_told_when_the_next_boot_cannot_be_set(server: Server) -> None:
+    (server.directory / "run/systemd/system").mkdir(parents=True)
+    (server.directory / "etc").mkdir()
+    (server.directory / "etc/systemd").write_text("no directory")
+    moved = server.assign(NIC, persistent=True)
+    assert moved["failed"] and moved["changed"] and server.driver(NIC) == "pciback"
+    assert "but the boot configuration could not be changed and is as before" in moved["msg"]
+    again = server.assign(NIC, persistent=True)
+    assert again["failed"] and not again["changed"]
+
+
 def test_permissive_is_not_passed_on_but_cleared_or_declared(server: Server) -> None:
     server.assign(NIC)
     server.write("drivers/pciback/permissive", NIC)
