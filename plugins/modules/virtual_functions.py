@@ -276,6 +276,13 @@ def _desired(module: AnsibleModule, outside: Outside, host: Host) -> dict[str, D
     resolution = resolve(parse_catalogue(module.params["catalogue"]), where, words)
     problems = [*resolution.problems, *(f"{name!r} is not on this host." for name in resolution.missing)]
     problems += [f"{name!r} is listed more than once." for name in dict.fromkeys(words) if words.count(name) > 1]
+    for one in declared:
+        indices = [vf["index"] for vf in one["vfs"]]
+        problems += [
+            f"{one['pf']!r}: virtual function {index} is listed more than once."
+            for index in dict.fromkeys(indices)
+            if indices.count(index) > 1
+        ]
     if problems:
         _refuse(module, problems)
     return {

@@ -191,6 +191,22 @@ def test_a_setting_on_a_function_that_stays_is_set_back(server: Server) -> None:
     assert [one["vlan_list"] for one in server.ip["vfs"].values()] == [[{"vlan": 0}]] * 2
 
 
+@pytest.mark.parametrize(
+    ("vfs", "why"),
+    [
+        ([{"index": 1, "vlan": 5}, {"index": 1, "vlan": 6}], f"'{FIRST}': virtual function 1 is listed more than once"),
+        ([{"index": 0, "mac": "02:00:5e"}], "'02:00:5e' is no MAC address that a card can have"),
+        ([{"index": 0, "mac": "01:00:5e:00:00:01"}], "'01:00:5e:00:00:01' is no MAC address that a card can have"),
+    ],
+)
+def test_a_setting_that_no_function_can_have_is_refused(server: Server, vfs: list[dict[str, Any]], why: str) -> None:
+    server.set_ip({})
+    for check in (True, False):
+        refused = server.run({"pf": FIRST, "count": 2, "vfs": vfs}, check=check)
+        assert why in refused["msg"] and refused["msg"].endswith("Nothing has been changed.")
+    assert server.file(FIRST, "sriov_numvfs") == "0" and server.ip["calls"] == []
+
+
 def test_a_setting_that_cannot_be_set_back_is_told_as_a_change(server: Server) -> None:
     server.run({"pf": FIRST, "count": 2, "drivers_autoprobe": False})
     server.set_ip({vf: {"address": MAC, "spoofchk": True} for vf in (0, 1)}, refuse_from=2)
