@@ -200,6 +200,11 @@ missing:
   type: list
   elements: str
   sample: [scratch]
+problems:
+  description: Why nothing was touched, a sentence each.
+  returned: when the declaration was refused
+  type: list
+  elements: str
 waived:
   description: Refusals that the declaration overrules.
   returned: success
@@ -357,9 +362,9 @@ def main() -> None:
 def _run(module: AnsibleModule, outside: Outside) -> None:
     catalogue = read_catalogue(module.params["catalogue"])
     wanted = _names(module.params["devices"], catalogue)
+    free = [Sbdf.parse(address) for address in module.params["assume_free"]]
     situation, notes = observe_situation(outside)
     if module.check_mode:
-        free = [Sbdf.parse(address) for address in module.params["assume_free"]]
         situation = replace(situation, host=situation.host.assuming_free(free))
     resolution = resolve_names(catalogue, situation, notes, wanted)
     names = resolution.expand(wanted)

@@ -132,13 +132,13 @@ EXAMPLES = r"""
 RETURN = r"""
 actions:
   description: What was done, or in check mode would be done, in words.
-  returned: always
+  returned: unless it was refused or the host could not be looked at
   type: list
   elements: str
   sample: ["web01: unfinished_removal (0000:03:00.0): drop the entries that nobody uses and close the gaps"]
 findings:
   description: The faults that were found first.
-  returned: always
+  returned: unless it was refused or the host could not be looked at
   type: list
   elements: dict
   contains:
@@ -174,7 +174,7 @@ findings:
 treatments:
   description:
     - What was done about each fault, in order. Mending one may have shown another that was not found first.
-  returned: when not in check mode
+  returned: likewise, when not in check mode
   type: list
   elements: dict
   contains:
@@ -205,7 +205,7 @@ treatments:
       returned: success
 left:
   description: The faults that are there afterwards, as in RV(findings).
-  returned: always
+  returned: unless it was refused or the host could not be looked at
   type: list
   elements: dict
 """

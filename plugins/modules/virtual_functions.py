@@ -119,6 +119,11 @@ actions:
   elements: str
   sample:
     - create 8 virtual functions of 0000:3b:00.0
+problems:
+  description: Why nothing was touched, a sentence each.
+  returned: when the declaration was refused
+  type: list
+  elements: str
 physical_functions:
   description: The physical functions asked for, as they are after the run.
   returned: success

@@ -310,6 +310,20 @@ def test_a_device_listed_twice_is_refused(server: Server) -> None:
     assert f"{NIC} is declared twice for g1" in result["msg"]
 
 
+@pytest.mark.parametrize("check", [True, False], ids=["check mode", "run"])
+def test_what_cannot_be_meant_is_refused(untouched: Server, check: bool) -> None:
+    both = {"g1": {"devices": [NIC], "state": "absent", "exclusive": True}}
+    refused = untouched.run("domain_devices", check, domains=both)
+    assert refused["msg"].startswith("Nothing was changed: g1: exclusive says that it has no other devices")
+    for refused in (
+        untouched.run("domain_devices", check, domains={"g1": {"devices": [HIDDEN]}}, assume_assignable=["4"]),
+        untouched.run("assignable_devices", check, devices=[NIC], assume_free=["4"]),
+    ):
+        assert refused["msg"].startswith("'4' is not a PCI address")
+    assert untouched.driver(NIC) == "e1000e"
+    assert untouched.facts(HIDDEN)["domain"] is None
+
+
 def test_what_was_hidden_at_boot_is_quarantined_once(server: Server) -> None:
     assert not server.facts(HIDDEN)["quarantined"]
     first, second = server.assign(HIDDEN), server.assign(HIDDEN)
