@@ -200,6 +200,11 @@ missing:
   type: list
   elements: str
   sample: [scratch]
+problems:
+  description: Why nothing was touched, a sentence each.
+  returned: when the declaration was refused
+  type: list
+  elements: str
 waived:
   description: Refusals that the declaration overrules.
   returned: success
@@ -311,7 +316,6 @@ from ansible_collections.xen.pci.plugins.module_utils.values.identity import Ide
 
 _FAILURES = (
     AddressError,
-    AssignmentError,
     BootConfigError,
     HypervisorError,
     IdentityError,
@@ -349,6 +353,8 @@ def main() -> None:
             _run(module, outside)
     except NeedsJmespath:
         module.fail_json(msg=missing_required_lib("jmespath"), exception=JMESPATH_IMPORT_ERROR)
+    except AssignmentError as error:
+        module.fail_json(msg=str(error), changed=bool(error.left))
     except _FAILURES as error:
         module.fail_json(msg=str(error))
 
@@ -356,9 +362,9 @@ def main() -> None:
 def _run(module: AnsibleModule, outside: Outside) -> None:
     catalogue = read_catalogue(module.params["catalogue"])
     wanted = _names(module.params["devices"], catalogue)
+    free = [Sbdf.parse(address) for address in module.params["assume_free"]]
     situation, notes = observe_situation(outside)
     if module.check_mode:
-        free = [Sbdf.parse(address) for address in module.params["assume_free"]]
         situation = replace(situation, host=situation.host.assuming_free(free))
     resolution = resolve_names(catalogue, situation, notes, wanted)
     names = resolution.expand(wanted)
@@ -377,8 +383,7 @@ def _run(module: AnsibleModule, outside: Outside) -> None:
         after = Standing.expected(situation, plan, affected, persistence.expected(boot, affected))
     else:
         apply(outside, situation.host, notes, plan.steps)
-        _apply_boot(module, outside, boot_plan)
-        after = _see(module, outside, affected)
+        after = _finish(module, outside, plan, boot_plan, affected)
     result = {
         "changed": bool(plan.steps) or boot_plan.changes,
         "actions": [*map(str, plan.steps), *boot_plan.actions],
@@ -413,11 +418,20 @@ def _plan(
     return plan_present(situation, list(names), module.params["exclusive"], declared, module.params["require_reset"])
 
 
-def _apply_boot(module: AnsibleModule, outside: Outside, plan: BootPlan) -> None:
+def _finish(
+    module: AnsibleModule, outside: Outside, plan: Plan, boot_plan: BootPlan, devices: Collection[Sbdf]
+) -> Standing:
+    """What comes once the devices have moved, and must not hide by its failure that they have."""
+    changed = bool(plan.steps)
     try:
-        apply_boot(outside, plan)
-    except BootConfigError as error:
-        module.fail_json(msg=f"The devices are where they shall be until the host reboots, but {error}.")
+        apply_boot(outside, boot_plan)
+        changed = changed or boot_plan.changes
+        return _see(module, outside, devices)
+    except _FAILURES as error:
+        module.fail_json(
+            msg=f"The devices are where they shall be until the host reboots, but {error}.", changed=changed
+        )
+        raise  # not reached, which no type of AnsibleModule says
 
 
 def _see(module: AnsibleModule, outside: Outside, devices: Collection[Sbdf]) -> Standing:

@@ -46,7 +46,7 @@ options:
         The name of a pool stands for all its devices. A dictionary such as V({from: vf-pool, count: 2}) takes so many
         of them (one without V(count)). A domain keeps those that it has.
       - V(exclusive) (boolean, default O(exclusive)) takes every other device away from the domain.
-        Only with it may V(devices) be empty.
+        Only with it may V(devices) be empty, and only V(state=present) may have it.
       - V(state) is V(present) (default) or V(absent), which takes the listed devices away.
       - >-
         V(config) is the path of the file from which the domain is created (xl.cfg). Its C(pci) gets the same
@@ -91,7 +91,8 @@ options:
     default: connected
   backup:
     description:
-      - Keep a copy of each V(config) file that is changed, beside it and with the time in its name.
+      - Keep a copy of each V(config) file that is changed, beside it and with the time in its name. If it is a link, as
+        in C(/etc/xen/auto), the copy is beside the file that it leads to.
     type: bool
     default: false
   repair:
@@ -176,7 +177,7 @@ EXAMPLES = r"""
 RETURN = r"""
 actions:
   description: Each change in words; in check mode what a run would do.
-  returned: always
+  returned: unless the host could not be looked at
   type: list
   elements: str
   sample: ["web01: add 0000:03:00.0"]
@@ -199,7 +200,7 @@ conflicts:
   elements: str
 repaired:
   description: Faults that were mended before anything else was done, in words; in check mode those that would be.
-  returned: always
+  returned: unless the host could not be looked at
   type: list
   elements: str
 domains:
@@ -430,9 +431,9 @@ def _decide(module: AnsibleModule, outside: Outside, repaired: _FirstAid) -> _De
 
     What was mended is in `repaired` then, too.
     """
+    bound = [Sbdf.parse(address) for address in module.params["assume_assignable"]]
     situation, notes = observe_situation(outside)
     if module.check_mode:
-        bound = [Sbdf.parse(address) for address in module.params["assume_assignable"]]
         situation = replace(situation, host=situation.host.assuming_bound(bound))
     catalogue = read_catalogue(module.params["catalogue"])
     desired, resolution, names = _desired(module.params, catalogue, situation, notes)
@@ -444,7 +445,7 @@ def _decide(module: AnsibleModule, outside: Outside, repaired: _FirstAid) -> _De
             situation, notes = observe_situation(outside)
         desired, resolution, names = _desired(module.params, catalogue, situation, notes)
     if not desired and resolution.missing:
-        module.exit_json(changed=False, actions=[], domains=[], **found(resolution))
+        module.exit_json(changed=False, actions=[], repaired=[], domains=[], **found(resolution))
     plan = prepare(situation.host, desired)
     hindered = obstacles(faults, plan)
     if hindered:

@@ -48,7 +48,8 @@ options:
     default: []
   devices:
     description:
-      - Host addresses of devices whose faults are to be mended, in whatever domain they are.
+      - Host addresses of devices whose faults are to be mended, in whatever domain they are. One that the host does not
+        have, and that nothing on it names, is refused.
     type: list
     elements: str
     default: []
@@ -101,6 +102,7 @@ options:
     description:
       - Seconds for which a fault must look the same before it is one.
       - C(xl) needs some seconds for an attach. Longer resets, or guests that are slow to answer, want more.
+      - Less than O(timeout), which it is a part of.
     type: float
     default: 2.0
   timeout:
@@ -131,13 +133,13 @@ EXAMPLES = r"""
 RETURN = r"""
 actions:
   description: What was done, or in check mode would be done, in words.
-  returned: always
+  returned: unless it was refused or the host could not be looked at
   type: list
   elements: str
   sample: ["web01: unfinished_removal (0000:03:00.0): drop the entries that nobody uses and close the gaps"]
 findings:
   description: The faults that were found first.
-  returned: always
+  returned: unless it was refused or the host could not be looked at
   type: list
   elements: dict
   contains:
@@ -173,7 +175,7 @@ findings:
 treatments:
   description:
     - What was done about each fault, in order. Mending one may have shown another that was not found first.
-  returned: when not in check mode
+  returned: likewise, when not in check mode
   type: list
   elements: dict
   contains:
@@ -204,7 +206,7 @@ treatments:
       returned: success
 left:
   description: The faults that are there afterwards, as in RV(findings).
-  returned: always
+  returned: unless it was refused or the host could not be looked at
   type: list
   elements: dict
 """
@@ -217,7 +219,7 @@ from ansible_collections.xen.pci.plugins.module_utils.decisions.diagnose import 
 from ansible_collections.xen.pci.plugins.module_utils.decisions.faults import Fault
 from ansible_collections.xen.pci.plugins.module_utils.engine.audit import audit_repair, record
 from ansible_collections.xen.pci.plugins.module_utils.engine.examine import SETTLE_SECONDS, examine
-from ansible_collections.xen.pci.plugins.module_utils.engine.observe import names_of_domains
+from ansible_collections.xen.pci.plugins.module_utils.engine.observe import names_of_domains, observe
 from ansible_collections.xen.pci.plugins.module_utils.engine.outside import Outside, open_outside
 from ansible_collections.xen.pci.plugins.module_utils.engine.repair import Repaired, Scope, Treatment, repair
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.hypervisor import HypervisorError
@@ -246,6 +248,12 @@ def main() -> None:
     )
     if PYXS_IMPORT_ERROR is not None:
         module.fail_json(msg=missing_required_lib("pyxs"), exception=PYXS_IMPORT_ERROR)
+    settle, timeout = module.params["settle"], module.params["timeout"]
+    if not 0 <= settle < timeout:
+        module.fail_json(
+            msg=f"Nothing was changed: settle must be from 0 to less than timeout, which is {timeout}, not {settle:g}: "
+            "with no time left nothing could be mended"
+        )
     try:
         scope = Scope(
             domains=frozenset(module.params["domains"]),
@@ -260,13 +268,21 @@ def main() -> None:
 
 
 def _refuse_strangers(module: AnsibleModule, outside: Outside, scope: Scope) -> None:
-    """A name that is misspelled has no faults, and must not pass for healthy."""
+    """What is misspelled has no faults, and must not pass for healthy."""
+    problems = []
     if scope.domains:
         running = names_of_domains(outside.store)
+        known = ", ".join(sorted(running)) or "none"
         unknown = [f"no domain named {name} runs on this host" for name in sorted(scope.domains - running)]
-        if unknown:
-            known = ", ".join(sorted(running)) or "none"
-            module.fail_json(msg=f"Nothing was changed: {'; '.join(unknown)} (running: {known})", changed=False)
+        problems += [f"{'; '.join(unknown)} (running: {known})"] if unknown else []
+    if scope.devices:
+        known_devices = observe(outside.store, outside.sysfs, outside.hypervisor).named_devices
+        problems += [
+            f"this host has no device {device}, and nothing on it names one"
+            for device in sorted(scope.devices - known_devices)
+        ]
+    if problems:
+        module.fail_json(msg=f"Nothing was changed: {'; '.join(problems)}", changed=False)
 
 
 def _prescribe(module: AnsibleModule, outside: Outside, scope: Scope) -> None:
@@ -294,15 +310,17 @@ def _repair(module: AnsibleModule, outside: Outside, scope: Scope) -> None:
     }
     pressing = [one for one in repaired.left if scope.mends(one) or not (one.recipe or one.fault.is_suspicion)]
     if pressing or any(one.cost_devices for one in repaired.treatments):
-        module.fail_json(msg=_message(pressing, repaired), **result)
+        module.fail_json(msg=_message(pressing, repaired, scope), **result)
     module.exit_json(**result)
 
 
-def _message(pressing: list[Finding], repaired: Repaired) -> str:
-    problems = {one.finding.key: one.problem for one in repaired.treatments if one.problem}
+def _message(pressing: list[Finding], repaired: Repaired, scope: Scope) -> str:
+    tried = {one.finding.key: one.problem for one in repaired.treatments}
     sentences = []
     for one in pressing:
-        problem = f" (tried: {problems[one.key]})" if one.key in problems else ""
+        problem = f" (tried: {tried[one.key]})" if tried.get(one.key) else ""
+        if scope.mends(one) and one.key not in tried:
+            problem = " (time was over before anything was tried)"
         sentences.append(f"{title(one)}: {one.evidence}{problem}; {one.advice}")
     sentences += [
         f"{title(one.finding)}: {one.problem}; its devices are free, attach them again once the guest takes them"

@@ -119,6 +119,11 @@ actions:
   elements: str
   sample:
     - create 8 virtual functions of 0000:3b:00.0
+problems:
+  description: Why nothing was touched, a sentence each.
+  returned: when the declaration was refused
+  type: list
+  elements: str
 physical_functions:
   description: The physical functions asked for, as they are after the run.
   returned: success
@@ -193,7 +198,6 @@ from ansible_collections.xen.pci.plugins.module_utils.values.identity import Ide
 
 _FAILURES = (
     AddressError,
-    FunctionsError,
     HypervisorError,
     IdentityError,
     RunLockError,
@@ -230,6 +234,8 @@ def main() -> None:
     try:
         with open_outside() as outside, lock_unless(module.check_mode, module.params["timeout"]):
             _run(module, outside)
+    except FunctionsError as error:
+        module.fail_json(msg=str(error), changed=bool(error.left))
     except _FAILURES as error:
         module.fail_json(msg=str(error))
 
@@ -275,6 +281,13 @@ def _desired(module: AnsibleModule, outside: Outside, host: Host) -> dict[str, D
     resolution = resolve(parse_catalogue(module.params["catalogue"]), where, words)
     problems = [*resolution.problems, *(f"{name!r} is not on this host." for name in resolution.missing)]
     problems += [f"{name!r} is listed more than once." for name in dict.fromkeys(words) if words.count(name) > 1]
+    for one in declared:
+        indices = [vf["index"] for vf in one["vfs"]]
+        problems += [
+            f"{one['pf']!r}: virtual function {index} is listed more than once."
+            for index in dict.fromkeys(indices)
+            if indices.count(index) > 1
+        ]
     if problems:
         _refuse(module, problems)
     return {

@@ -190,3 +190,21 @@ def test_a_name_that_no_domain_has_does_not_pass_for_healthy(host: Host, check: 
     assert refused["msg"] == "Nothing was changed: no domain named gl runs on this host (running: g1, g2, g3)"
     assert host.nodes().get(marker(A)) is None
     assert not host.repair(domains=["g1"]).get("failed")
+
+
+@pytest.mark.parametrize("check", [True, False], ids=["check mode", "run"])
+def test_a_device_that_nothing_names_does_not_pass_for_healthy(host: Host, check: bool) -> None:
+    nowhere = "0000:77:00.0"
+    refused = host.repair(check=check, devices=[A, nowhere])
+    assert refused["msg"] == f"Nothing was changed: this host has no device {nowhere}, and nothing on it names one"
+    host.act(("write", marker(nowhere), "77"))
+    assert names(host.repair(check=check, devices=[nowhere])["findings"]) == {"dead_marker"}
+
+
+@pytest.mark.parametrize(("settle", "timeout"), [(-1, 15), (2, 2), ("nan", 15), ("inf", 15)])
+def test_a_time_in_which_nothing_could_be_mended_is_refused(host: Host, settle: object, timeout: int) -> None:
+    """Check mode would foretell what the run then has no time for."""
+    host.act(("write", marker(A), "77"))
+    for check in (True, False):
+        refused = host.repair(check=check, settle=settle, timeout=timeout)
+        assert refused["failed"] and "settle must be from 0 to less than timeout" in refused["msg"]

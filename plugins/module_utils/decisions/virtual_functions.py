@@ -16,6 +16,7 @@ from typing import Union
 from ..model.host import Host, PciDevice
 from ..model.virtual_functions import PhysicalFunction, VfSettings
 from ..values.address import Sbdf
+from ..values.catalogue import MAC
 
 #: 802.1Q has twelve bits; 4095 is reserved.
 _LAST_VLAN = 4094
@@ -151,6 +152,11 @@ def _refused_settings(host: Host, now: PhysicalFunction, desired: DesiredFunctio
             reasons.append(
                 f"{pf}, virtual function {index}: VLAN {wanted.vlan} is not one of 0 (none) to {_LAST_VLAN}."
             )
+        if wanted.mac is not None and not _is_for_one_card(wanted.mac):
+            reasons.append(
+                f"{pf}, virtual function {index}: {wanted.mac!r} is no MAC address that a card can have; write six"
+                " bytes as 02:00:5e:00:00:01, the first of them even."
+            )
         seen = now.settings.get(index)
         out = host.holder_of(now.device.virtfns[index]) if 0 <= index < len(now.device.virtfns) else None
         if out is not None and seen is not None and wanted.missing_in(seen).mac is not None:
@@ -159,6 +165,11 @@ def _refused_settings(host: Host, now: PhysicalFunction, desired: DesiredFunctio
                 " uses it; take it from there first."
             )
     return reasons
+
+
+def _is_for_one_card(mac: str) -> bool:
+    """Drivers refuse an address of many cards (multicast), which the lowest bit of its first byte tells."""
+    return MAC.fullmatch(mac) is not None and not int(mac[:2], 16) & 1
 
 
 def _use(host: Host, sbdf: Sbdf) -> str | None:

@@ -40,11 +40,11 @@ _NOT_QUARANTINED = (errno.ENODEV, errno.EINVAL)
 
 
 class AssignmentError(Exception):
-    """A step failed; `left` has a sentence for everything that could not be undone, best empty."""
+    """A step failed; `left` says in words what could not be undone, best empty."""
 
     def __init__(self, message: str, left: Sequence[str]) -> None:
         state = (
-            f"not everything could be undone: {' '.join(left)}"
+            f"not everything could be undone: {'; '.join(left)}"
             if left
             else "all devices are where they were before this run"
         )
@@ -133,13 +133,13 @@ class _Undo:
         self._actions.append(action)
 
     def run(self) -> list[str]:
-        """Take all back, newest first; returns a sentence for each that failed."""
+        """Take all back, newest first; returns in words what failed."""
         left = []
         for action in reversed(self._actions):
             try:
                 action()
             except _FAILURES as error:
-                left.append(f"{error}.")
+                left.append(str(error))
         return left
 
 

@@ -39,6 +39,11 @@ def desired_domains(
     for name, asked in requests.items():
         listed = Counter(one for one in asked if isinstance(one, str))
         problems += [f"{one} is declared twice for {name}; list it once" for one, count in listed.items() if count > 1]
+    problems += [
+        f"{name}: exclusive says that it has no other devices, state: absent that it has not these; declare one of them"
+        for name, spec in domains.items()
+        if spec["exclusive"] and spec["state"] == "absent"
+    ]
     wanted = dict.fromkeys(one.pool if isinstance(one, Share) else one for asked in requests.values() for one in asked)
     resolution = resolve_names(catalogue, situation, notes, wanted)
     has = {domain.name: domain.devices for domain in situation.host.domains.values()}

@@ -43,4 +43,6 @@ def open_outside(request_timeout: float = 10.0) -> Iterator[Outside]:
     Raises XenStoreError or HypervisorError where this is no Xen dom0.
     """
     with XenStore.open(request_timeout) as store, Hypervisor.open() as hypervisor:
-        yield Outside(store, Sysfs.from_environment(), hypervisor)
+        sysfs = Sysfs.from_environment()
+        root = sysfs.root.parent  # the host's own: a simulated one must not have this machine's boot changed
+        yield Outside(store, sysfs, hypervisor, KernelModules(root), BootConfig(root))

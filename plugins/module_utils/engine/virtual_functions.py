@@ -17,7 +17,12 @@ from .outside import Outside
 
 
 class FunctionsError(Exception):
-    """A step failed; the message says whether all is as before."""
+    """A step failed; `left` says in words what could not be undone, best empty."""
+
+    def __init__(self, message: str, left: Sequence[str]) -> None:
+        state = f"not everything could be undone: {'; '.join(left)}" if left else "all is as before this run"
+        super().__init__(f"{message}; {state}.")
+        self.left = tuple(left)
 
 
 def observe_functions(
@@ -44,9 +49,7 @@ def apply_functions(outside: Outside, steps: Sequence[Step]) -> None:
         for step in steps:
             _apply(outside, sriov, step, undo if not isinstance(step, Configure) or step.pf not in new else [])
     except (SriovError, SysfsError) as error:
-        left = _take_back(undo)
-        state = f"not everything could be undone: {' '.join(left)}" if left else "all is as before this run"
-        raise FunctionsError(f"{error}; {state}.") from error
+        raise FunctionsError(str(error), _take_back(undo)) from error
     except BaseException:
         _take_back(undo)
         raise
@@ -98,5 +101,5 @@ def _take_back(undo: list[Callable[[], object]]) -> list[str]:
         try:
             action()
         except (SriovError, SysfsError) as error:
-            left.append(f"{error}.")
+            left.append(str(error))
     return left

@@ -51,7 +51,7 @@ _REBUILD = {
 
 
 class BootConfigError(Exception):
-    """A file could not be written or a rebuild failed; nothing of the attempt is left."""
+    """A file could not be written or a rebuild failed; nothing of the attempt is left but what the text names."""
 
 
 class BootConfig:
@@ -149,27 +149,35 @@ class BootConfig:
         A file to delete is emptied first and deleted at the end: a run that is cut short leaves one that is
         newer than what was to be rebuilt from it, and the next run sees that. Raises BootConfigError, all undone.
         """
-        before = {path: self._read(path) for path in files}
+        before: dict[str, str | None] = {}
         try:
             for path, text in files.items():
+                old = self._read(path)
                 self._write(path, _EMPTY.get(path, f"{MARK}\n") if text is None else text)
+                before[path] = old
             for stage in stages:
                 self._rebuild(stage)
+            for path in [path for path, text in files.items() if text is None]:
+                self._delete(path)
         except (OSError, BootConfigError) as error:
-            self._restore(before)
+            left = self._restore(before)
+            state = f", and not everything is as before ({'; '.join(left)})" if left else " and is as before"
             raise BootConfigError(
-                f"the boot configuration could not be changed and is as before: {error}; mend that and run again"
+                f"the boot configuration could not be changed{state}: {error}; mend that and run again"
             ) from error
-        for path, text in files.items():
-            if text is None:
-                self._delete(path)
 
-    def _restore(self, before: Mapping[str, str | None]) -> None:
+    def _restore(self, before: Mapping[str, str | None]) -> list[str]:
+        """Put back what was there; a sentence for each file that cannot be: the disk may be full for this, too."""
+        left = []
         for path, text in before.items():
-            if text is None:
-                self._delete(path)
-            else:
-                self._write(path, text)
+            try:
+                if text is None:
+                    self._delete(path)
+                else:
+                    self._write(path, text)
+            except OSError as error:
+                left.append(f"/{path}: {error.strerror}")
+        return left
 
     def _write(self, path: str, text: str) -> None:
         write_whole(self._root / path, text, 0o755 if path == INITRAMFS_HOOK else 0o644)

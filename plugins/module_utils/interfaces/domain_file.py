@@ -38,14 +38,15 @@ def replace_domain_file(path: Path, text: str, backup: bool) -> str | None:
     """Put a new text in its place at once, with mode, owner and labels of the old; raises DomainFileError.
 
     Returns the name of the copy of the old one if `backup`, named as Ansible's own modules name theirs. A link, such
-    as those in /etc/xen/auto, stays one.
+    as those in /etc/xen/auto, stays one, and the copy lies beside what it leads to: a domain is started of each file
+    in there when the host boots.
     """
     target = Path(os.path.realpath(path))
     copy = None
     try:
         if backup:
             stamp = time.strftime("%Y-%m-%d@%H:%M:%S~", time.localtime())
-            copy = f"{path}.{os.getpid()}.{stamp}"
+            copy = f"{target}.{os.getpid()}.{stamp}"
             shutil.copy2(target, copy)
         rewrite_whole(target, text.encode(_ENCODING, _ERRORS))
     except OSError as error:

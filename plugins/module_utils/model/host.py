@@ -230,6 +230,14 @@ class Host:
     xen_owners: Mapping[Sbdf, XenOwner] = field(default_factory=dict)
     kernel: tuple[int, int] = (0, 0)
 
+    @property
+    def named_devices(self) -> frozenset[Sbdf]:
+        """Devices that the host has, and those that a connection or a record of it still names."""
+        backends = [one.backend for one in self.domains.values() if one.backend is not None]
+        listed = {device for backend in (*backends, *self.ghosts.values()) for device in backend.devices}
+        configured = {device for one in self.domains.values() for device in one.configured or ()}
+        return frozenset({*self.devices, *self.markers, *listed, *configured})
+
     def domain_named(self, name: str) -> Domain | None:
         """The domain of this name, dom0 excluded (it is the host, not a receiver)."""
         return next((domain for domain in self.domains.values() if domain.name == name), None)

@@ -18,7 +18,8 @@ from .identity import Identity, IdentityError
 
 _HEX_KEYS = {"vendor": (4,), "device": (4,), "subsystem_vendor": (4,), "subsystem_device": (4,), "class": (2, 4, 6)}
 _SERIAL = re.compile(r"[0-9a-f]{2}(-[0-9a-f]{2}){7}", re.ASCII)
-_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", re.ASCII)
+#: In the normal form that `_parse_digits` makes.
+MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", re.ASCII)
 _SUBSYSTEM = re.compile(r"([0-9a-f]{4}):([0-9a-f]{4})", re.ASCII)
 _PATH = re.compile(r"[0-9a-f]{4}:[0-9a-f]{2}(/[01][0-9a-f]\.[0-7])+(/vf(0|[1-9][0-9]*))?", re.ASCII)
 _KINDS = (*_HEX_KEYS, "subsystem", "pf")
@@ -180,7 +181,7 @@ def _parse_digits(key: str, text: str) -> dict[str, Any]:
         return {key: _shaped(bool(_SERIAL.fullmatch(text)), text, key, "eight bytes as 52-54-00-ff-ff-00-01-01")}
     if key == "mac":
         text = text.replace("-", ":")
-        return {key: _shaped(bool(_MAC.fullmatch(text)), text, key, "six bytes as 52:54:00:00:01:01")}
+        return {key: _shaped(bool(MAC.fullmatch(text)), text, key, "six bytes as 52:54:00:00:01:01")}
     if key == "path":
         form = "segment, root bus and the way from there as 0000:00/1c.2/00.0"
         return {key: _shaped(bool(_PATH.fullmatch(text)), text, key, form)}

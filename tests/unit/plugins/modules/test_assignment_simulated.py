@@ -308,12 +308,46 @@ def test_a_device_listed_twice_is_refused(server: Server) -> None:
     assert f"{NIC} is declared twice for g1" in result["msg"]
 
 
+@pytest.mark.parametrize("check", [True, False], ids=["check mode", "run"])
+def test_what_cannot_be_meant_is_refused(untouched: Server, check: bool) -> None:
+    both = {"g1": {"devices": [NIC], "state": "absent", "exclusive": True}}
+    refused = untouched.run("domain_devices", check, domains=both)
+    assert refused["msg"].startswith("Nothing was changed: g1: exclusive says that it has no other devices")
+    for refused in (
+        untouched.run("domain_devices", check, domains={"g1": {"devices": [HIDDEN]}}, assume_assignable=["4"]),
+        untouched.run("assignable_devices", check, devices=[NIC], assume_free=["4"]),
+    ):
+        assert refused["msg"].startswith("'4' is not a PCI address")
+    assert untouched.driver(NIC) == "e1000e"
+    assert untouched.facts(HIDDEN)["domain"] is None
+
+
 def test_what_was_hidden_at_boot_is_quarantined_once(server: Server) -> None:
     assert not server.facts(HIDDEN)["quarantined"]
     first, second = server.assign(HIDDEN), server.assign(HIDDEN)
     assert "quarantine" in first["actions"][0]
     assert not second["changed"]
     assert server.facts(HIDDEN)["quarantined"]
+
+
+def test_the_files_of_the_next_boot_are_the_hosts_own(server: Server) -> None:
+    (server.directory / "run/systemd/system").mkdir(parents=True)
+    kept = server.assign(NIC, persistent=True)
+    assert kept["devices"][0]["held"] == server.facts(NIC)["held"] == "both"
+    unit = server.directory / "etc/systemd/system/xen-pci-assignable.service"
+    assert f"xl pci-assignable-add {NIC}" in unit.read_text()
+    assert not server.assign(NIC, persistent=True)["changed"]
+
+
+def test_devices_that_moved_are_told_when_the_next_boot_cannot_be_set(server: Server) -> None:
+    (server.directory / "run/systemd/system").mkdir(parents=True)
+    (server.directory / "etc").mkdir()
+    (server.directory / "etc/systemd").write_text("no directory")
+    moved = server.assign(NIC, persistent=True)
+    assert moved["failed"] and moved["changed"] and server.driver(NIC) == "pciback"
+    assert "but the boot configuration could not be changed and is as before" in moved["msg"]
+    again = server.assign(NIC, persistent=True)
+    assert again["failed"] and not again["changed"]
 
 
 def test_permissive_is_not_passed_on_but_cleared_or_declared(server: Server) -> None:

@@ -36,7 +36,7 @@ if "show" in words:
     sys.exit()
 state["calls"].append(words)
 file.write_text(json.dumps(state))
-if state.get("refuse") in words:
+if state.get("refuse") in words or len(state["calls"]) >= state.get("refuse_from", 99):
     sys.exit("RTNETLINK answers: Operation not supported")
 vf = state["vfs"][words[words.index("vf") + 1]]
 pairs = dict(zip(words[6::2], words[7::2]))
@@ -186,6 +186,31 @@ def test_a_setting_on_a_function_that_stays_is_set_back(server: Server) -> None:
     failed = server.run({"pf": FIRST, "count": 2, "vfs": vfs})
     assert "all is as before this run" in failed["msg"]
     assert [one["vlan_list"] for one in server.ip["vfs"].values()] == [[{"vlan": 0}]] * 2
+
+
+@pytest.mark.parametrize(
+    ("vfs", "why"),
+    [
+        ([{"index": 1, "vlan": 5}, {"index": 1, "vlan": 6}], f"'{FIRST}': virtual function 1 is listed more than once"),
+        ([{"index": 0, "mac": "02:00:5e"}], "'02:00:5e' is no MAC address that a card can have"),
+        ([{"index": 0, "mac": "01:00:5e:00:00:01"}], "'01:00:5e:00:00:01' is no MAC address that a card can have"),
+    ],
+)
+def test_a_setting_that_no_function_can_have_is_refused(server: Server, vfs: list[dict[str, Any]], why: str) -> None:
+    server.set_ip({})
+    for check in (True, False):
+        refused = server.run({"pf": FIRST, "count": 2, "vfs": vfs}, check=check)
+        assert why in refused["msg"] and refused["msg"].endswith("Nothing has been changed.")
+    assert server.file(FIRST, "sriov_numvfs") == "0" and server.ip["calls"] == []
+
+
+def test_a_setting_that_cannot_be_set_back_is_told_as_a_change(server: Server) -> None:
+    server.run({"pf": FIRST, "count": 2, "drivers_autoprobe": False})
+    server.set_ip({vf: {"address": MAC, "spoofchk": True} for vf in (0, 1)}, refuse_from=2)
+    vfs = [{"index": 0, "vlan": 20}, {"index": 1, "spoof_check": False}]
+    failed = server.run({"pf": FIRST, "count": 2, "vfs": vfs})
+    assert "not everything could be undone: " in failed["msg"]
+    assert server.ip["vfs"]["0"]["vlan_list"] == [{"vlan": 20}] and failed["changed"]
 
 
 def test_what_is_no_physical_function_is_refused(server: Server) -> None:

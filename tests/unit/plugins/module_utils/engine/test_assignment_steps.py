@@ -240,7 +240,7 @@ def test_what_cannot_be_undone_is_told() -> None:
     world.bind = refuse  # type: ignore[method-assign]
     with pytest.raises(AssignmentError, match="not everything could be undone") as caught:
         run(world, Take(A, "e1000e", None))
-    assert caught.value.left == (f"{A} could not be given to e1000e.",)
+    assert caught.value.left == (f"{A} could not be given to e1000e",)
 
 
 def test_a_device_hidden_at_boot_was_never_quarantined_and_is_released() -> None:

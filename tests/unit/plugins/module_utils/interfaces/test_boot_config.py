@@ -5,15 +5,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ansible_collections.xen.pci.plugins.module_utils.decisions.persistence import plan_boot
+from ansible_collections.xen.pci.plugins.module_utils.interfaces import boot_config
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.boot_config import BootConfig, BootConfigError
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.kernel_modules import KernelModules
 from ansible_collections.xen.pci.plugins.module_utils.model.boot import (
@@ -164,6 +167,29 @@ def test_a_rebuild_that_fails_leaves_all_files_as_they_were(machine: Machine) ->
         machine.config.apply({MODPROBE: f"{MARK}\nnew\n", UNIT: f"{MARK}\n"}, [Stage.INITRAMFS])
     assert (machine.root / MODPROBE).read_text() == f"{MARK}\nold\n"
     assert not (machine.root / UNIT).exists()
+
+
+def test_a_file_that_cannot_be_written_leaves_the_others_as_they_were(machine: Machine) -> None:
+    machine.write(MODPROBE, f"{MARK}\nold\n")
+    machine.write("etc/systemd", "no directory")
+    with pytest.raises(BootConfigError, match=r"could not be changed and is as before: .*Not a directory"):
+        machine.config.apply({MODPROBE: f"{MARK}\nnew\n", UNIT: f"{MARK}\n"}, [])
+    assert (machine.root / MODPROBE).read_text() == f"{MARK}\nold\n"
+
+
+def test_what_cannot_be_put_back_is_named(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine.write(MODPROBE, f"{MARK}\nold\n")
+    write, room = boot_config.write_whole, [True]
+
+    def until_full(*arguments: Any) -> None:
+        if not room:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        room.pop()
+        write(*arguments)
+
+    monkeypatch.setattr(boot_config, "write_whole", until_full)
+    with pytest.raises(BootConfigError, match=rf"not everything is as before \(/{MODPROBE}: No space left"):
+        machine.config.apply({MODPROBE: f"{MARK}\nnew\n", UNIT: f"{MARK}\n"}, [])
 
 
 def test_what_is_older_than_our_files_is_stale(machine: Machine) -> None:

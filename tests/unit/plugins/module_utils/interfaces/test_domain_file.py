@@ -53,9 +53,11 @@ def test_a_link_stays_a_link(file: Path, tmp_path: Path) -> None:
     (tmp_path / "auto").mkdir()
     link = tmp_path / "auto" / "web01.cfg"
     link.symlink_to("../web01.cfg")
-    replace_domain_file(link, "x = 1\n", backup=False)
+    copy = replace_domain_file(link, "x = 1\n", backup=True)
     assert link.is_symlink()
     assert file.read_text() == "x = 1\n"
+    assert copy is not None and Path(copy).parent == file.parent, "what lies in auto is started"
+    assert list(link.parent.iterdir()) == [link]
 
 
 def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
