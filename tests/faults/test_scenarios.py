@@ -418,6 +418,18 @@ def test_a_page_with_registers_of_two_devices_stays_until_both_are_gone(
     assert host.settled({}) == []
 
 
+def test_names_are_utf_8(host: Host, record_property: Callable[[str, object], None]) -> None:
+    record_property("scenario", "a guest and a device with names that are not ASCII")
+    host.ask("create", config={"name": "gäst-网"})
+    task = {"catalogue": {"网卡": {"path": "0000:00/1c.0/00.0"}}, "timeout": 15}
+    held = host.run("domain_devices", {"domains": {"gäst-网": {"devices": ["网卡"]}}, **task})
+    record_property("happened", held.get("msg", "ok"))
+    assert not held.get("failed"), held["msg"]
+    assert host.settled({"gäst-网": [A]}) == []
+    assert host.nodes()[f"/local/domain/0/backend/pci/{host.guest('gäst-网')['domid']}/0/domain"] == "gäst-网"
+    assert not host.repair(domains=["gäst-网"]).get("failed")
+
+
 @pytest.mark.parametrize("check", [True, False], ids=["check mode", "run"])
 def test_a_guest_that_may_have_no_room_for_a_device(
     host: Host, check: bool, record_property: Callable[[str, object], None]
