@@ -23,6 +23,8 @@ TWIN_0, TWIN_1 = "0000:00:08.0", "0000:00:08.1"
 DEVICES = (A, B, C, D, TWIN_0, TWIN_1)
 #: Its driver uses MSI, not MSI-X.
 SOUND = "0000:00:1b.0"
+#: Their registers are in one page of memory.
+USB = ("0000:00:1a.0", "0000:00:1d.0")
 #: An interface in use, and a disk that is mounted.
 OTHERS = ("0000:00:03.0", "0000:00:1f.2")
 QUARANTINE = 0x7FF1
@@ -78,13 +80,13 @@ def machine(more: Collection[str] = ()) -> dict[str, Any]:
     description: dict[str, Any] = json.loads((Path(daemon.__file__).parent / "machines/small-server.json").read_text())
     kept = {*DEVICES, *OTHERS}
     description["devices"] = [one for one in description["devices"] if f"0000:{one['at']}" in kept or "bus" in one]
-    description["devices"].append({"at": SOUND.removeprefix("0000:"), "model": "hd-audio"})
-    description["devices"] += [{"at": address.removeprefix("0000:"), "model": "edu"} for address in more]
-    return {**description, "hidden": [*DEVICES, SOUND, *more]}
+    others = {SOUND: "hd-audio", **dict.fromkeys(USB, "ehci"), **dict.fromkeys(more, "edu")}
+    description["devices"] += [{"at": at.removeprefix("0000:"), "model": model} for at, model in others.items()]
+    return {**description, "hidden": [*DEVICES, *others]}
 
 
 class Host:
-    """A running simulated host: g1 and g2 take devices, g3 has no PCI frontend; pciback has seven devices, or more."""
+    """A running simulated host: g1 and g2 take devices, g3 has no PCI frontend; pciback has nine devices, or more."""
 
     def __init__(self, directory: Path, more: Collection[str] = ()) -> None:
         self.directory = directory

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
+from breaks import uncompacted
 from changes import CHANGES, SLOW, STEPS, each_step
 from scenarios import (
     SHORT,
@@ -29,7 +30,7 @@ from scenarios import (
     one_of,
     perform,
 )
-from simulated import SOUND, TWIN_1, A, B, C, D, Host, answer, end
+from simulated import SOUND, TWIN_1, USB, A, B, C, D, Host, answer, end
 
 
 def pause(paused: bool) -> Act:
@@ -397,6 +398,36 @@ def test_the_line_of_a_device_that_uses_msi_is_given_and_taken(
     record_property("happened", f"error: {done['msg'][:150]}" if done.get("failed") else "ok")
     assert not done.get("failed"), done["msg"]
     assert host.settled({}) == [], "the right to the line as well"
+
+
+@pytest.mark.parametrize("by", ["us", "the doctor"])
+def test_a_page_with_registers_of_two_devices_stays_until_both_are_gone(
+    host: Host, by: str, record_property: Callable[[str, object], None]
+) -> None:
+    record_property("scenario", f"one of two devices with registers in one page is removed by {by}")
+    assert not host.devices(g1=USB).get("failed")
+    if by == "us":
+        assert not host.devices(g1=USB[1:]).get("failed")
+    else:
+        uncompacted(host)
+        assert not host.repair().get("failed")
+    wrong = host.settled({"g1": USB[1:]})
+    record_property("happened", "; ".join(wrong) or "ok")
+    assert wrong == []
+    assert not host.devices(g1=[]).get("failed")
+    assert host.settled({}) == []
+
+
+def test_names_are_utf_8(host: Host, record_property: Callable[[str, object], None]) -> None:
+    record_property("scenario", "a guest and a device with names that are not ASCII")
+    host.ask("create", config={"name": "gäst-网"})
+    task = {"catalogue": {"网卡": {"path": "0000:00/1c.0/00.0"}}, "timeout": 15}
+    held = host.run("domain_devices", {"domains": {"gäst-网": {"devices": ["网卡"]}}, **task})
+    record_property("happened", held.get("msg", "ok"))
+    assert not held.get("failed"), held["msg"]
+    assert host.settled({"gäst-网": [A]}) == []
+    assert host.nodes()[f"/local/domain/0/backend/pci/{host.guest('gäst-网')['domid']}/0/domain"] == "gäst-网"
+    assert not host.repair(domains=["gäst-网"]).get("failed")
 
 
 @pytest.mark.parametrize("check", [True, False], ids=["check mode", "run"])

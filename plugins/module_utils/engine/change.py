@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -203,10 +203,10 @@ class Change:
 
     def _take_rights(self, devices: Sequence[Sbdf]) -> list[str]:
         self._held.difference_update(devices)
-        lines_in_use = self._lines_in_use()
+        others = self._others()
         problems, free = [], []
         for address in reversed(devices):
-            refused = self._revoke(address, lines_in_use)
+            refused = self._revoke(address, others)
             problems += refused
             if not refused:  # the marker is all that shows later where rights are left
                 free.append(address)
@@ -217,21 +217,20 @@ class Change:
         """The device; one that the host has no more is as it was when the guest got it."""
         return self._devices.get(address) or remembered(self.outside.store, address)
 
-    def _revoke(self, address: Sbdf, lines_in_use: set[int]) -> list[str]:
+    def _revoke(self, address: Sbdf, others: Collection[PciDevice]) -> list[str]:
         device, stub = self._facts(address), self.plan.domain.stub
         if not device.irq:  # its guest has let it go: if a message interrupt hid its line, that shows again
             device = replace(device, irq=self.outside.sysfs.interrupt_line(address))
-        keep_irq = device.irq in lines_in_use
         # Xen lost a device when the host did, and so did its owner.
         take = rights.revoke if address in self._devices else rights.revoke_access
-        refused = take(self.outside.hypervisor, self.domid, device, keep_irq)
+        refused = take(self.outside.hypervisor, self.domid, device, others)
         if stub is not None:  # it has all but the device itself
-            refused += rights.revoke_access(self.outside.hypervisor, stub.domid, device, keep_irq)
+            refused += rights.revoke_access(self.outside.hypervisor, stub.domid, device, others)
         return refused
 
-    def _lines_in_use(self) -> set[int]:
-        """Interrupt lines of the devices that the domain holds now."""
-        return {self._devices[one].irq for one in self._held if one in self._devices}
+    def _others(self) -> list[PciDevice]:
+        """The devices that the domain holds now."""
+        return [self._devices[one] for one in self._held if one in self._devices]
 
 
 def _listed(devices: Iterable[Sbdf]) -> str:

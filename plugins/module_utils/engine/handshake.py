@@ -114,7 +114,7 @@ class Handshake(Change):
             yield from self._reset_dirty(add)
             note_guest(self.outside.store, facts, self.name)
             for device in facts:
-                rights.grant(self.outside.hypervisor, self.domid, device, device.irq in self._lines_in_use())
+                rights.grant(self.outside.hypervisor, self.domid, device, self._others())
                 granted.append(device.sbdf)  # one that was refused has nothing, grant() saw to that
                 self._held.add(device.sbdf)
         except (HypervisorError, SysfsError, XenStoreError) as error:

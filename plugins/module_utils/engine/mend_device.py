@@ -16,7 +16,7 @@ from ..interfaces.libxl import holder_node
 from ..interfaces.notes import Note, write_note
 from ..interfaces.sysfs import SysfsError
 from ..interfaces.xenstore import Transaction
-from ..model.host import DOMID_IO, PCIBACK, Host, XenOwner
+from ..model.host import DOMID_IO, PCIBACK, Host, PciDevice, XenOwner
 from ..values.address import Sbdf
 from . import rights
 from .commit import commit, forget
@@ -35,20 +35,18 @@ def _take_rights(outside: Outside, signs: Signs, finding: Finding) -> list[str]:
     host, domid = signs.host, finding.whose
     refused = []
     for one in finding.devices:
-        device = host.devices.get(one)
+        device, others = host.devices.get(one), _others_of(host, domid, one)
         if device is None or finding.fault is Fault.WRONG_MARKER:
             device = device or remembered(outside.store, one)
-            keep_irq = device.irq in _lines_of(host, domid, one)
-            problems = rights.revoke_access(outside.hypervisor, domid, device, keep_irq)
+            problems = rights.revoke_access(outside.hypervisor, domid, device, others)
         else:
-            keep_irq = device.irq in _lines_of(host, domid, one)
             problems = _reset(outside, host, one)
-            problems += rights.revoke(outside.hypervisor, domid, device, keep_irq)
+            problems += rights.revoke(outside.hypervisor, domid, device, others)
             if problems and outside.hypervisor.owner(one) is XenOwner.GUEST:
                 problems = _take_from_any(outside, signs, replace(finding, devices=(one,)))
         domain = host.domains.get(domid)
         if domain is not None and domain.stub is not None:  # it has all but the device itself
-            problems += rights.revoke_access(outside.hypervisor, domain.stub.domid, device, keep_irq)
+            problems += rights.revoke_access(outside.hypervisor, domain.stub.domid, device, others)
         if not problems:
             if domain is not None:
                 at_once(forget(domain, [one]))
@@ -71,8 +69,7 @@ def _take_from_any(outside: Outside, signs: Signs, finding: Finding) -> list[str
     for one in finding.devices:
         device, problems = host.devices[one], _reset(outside, host, one)
         for domid in host.domains:
-            keep_irq = device.irq in _lines_of(host, domid, one)
-            problems += rights.revoke_access(outside.hypervisor, domid, device, keep_irq)
+            problems += rights.revoke_access(outside.hypervisor, domid, device, _others_of(host, domid, one))
         owner = None if problems else next((domid for domid in host.domains if _deassigned(outside, domid, one)), None)
         if owner is not None:
             at_once(forget(host.domains[owner], [one]))
@@ -95,7 +92,7 @@ def _grant(outside: Outside, signs: Signs, finding: Finding) -> list[str]:
     for one in finding.devices:
         outside.store.write(holder_node(one), str(domid))
         device = host.devices[one]
-        rights.grant(outside.hypervisor, domid, device, device.irq in _lines_of(host, domid, one))
+        rights.grant(outside.hypervisor, domid, device, _others_of(host, domid, one))
     return []
 
 
@@ -159,11 +156,11 @@ def _reset(outside: Outside, host: Host, device: Sbdf) -> list[str]:
     return []
 
 
-def _lines_of(host: Host, domid: int, without: Sbdf) -> set[int]:
-    """Interrupt lines of the other devices that a domain has."""
+def _others_of(host: Host, domid: int, without: Sbdf) -> list[PciDevice]:
+    """The other devices that a domain has."""
     domain = host.domains.get(domid)
     others = domain.devices if domain is not None else ()
-    return {host.devices[one].irq for one in others if one != without and one in host.devices}
+    return [host.devices[one] for one in others if one != without and one in host.devices]
 
 
 MENDERS: Mapping[Recipe, Mender] = {

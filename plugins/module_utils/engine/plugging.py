@@ -128,7 +128,7 @@ class Plugging(Change):
         """What Xen refuses here it refuses again in the end, and is told then."""
         self._held.discard(device)
         facts = self._facts(device)
-        rights.revoke_access(self.outside.hypervisor, self.domid, facts, facts.irq in self._lines_in_use())
+        rights.revoke_access(self.outside.hypervisor, self.domid, facts, self._others())
 
     def _stub_at_rest(self, device: Sbdf) -> Flow:
         """libxl takes a stub domain's rights before it asks it to let go; one that is in a cycle must not lose them.

@@ -5,12 +5,15 @@
 
 The set is libxl's (libxl_pci.c, pci_add_dm_done and pci_remove_detached), the order of taking is
 ours: a guest must have let go of the device before anything of this is taken.
+
+`others` are the devices that the domain has besides: what one of these needs as well, an interrupt line or a page with
+registers of both, stays in any case.
 """
 
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from ..interfaces.hypervisor import Hypervisor, HypervisorError
 from ..model.host import PciDevice, Resource, XenOwner
@@ -22,11 +25,8 @@ _WINDOWS = 7
 _NO_IRQ = (0, 255)
 
 
-def grant(hypervisor: Hypervisor, domid: int, device: PciDevice, keep_irq: bool) -> None:
-    """Give a domain all rights over a device; on failure what was given is taken back.
-
-    `keep_irq`: another device of the domain raises the same interrupt line, so it stays in any case.
-    """
+def grant(hypervisor: Hypervisor, domid: int, device: PciDevice, others: Collection[PciDevice]) -> None:
+    """Give a domain all rights over a device; on failure what was given is taken back."""
     try:
         for window in _windows(device):
             _allow_window(hypervisor, domid, window, True)
@@ -34,15 +34,14 @@ def grant(hypervisor: Hypervisor, domid: int, device: PciDevice, keep_irq: bool)
             hypervisor.allow_irq(domid, device.irq, True)
         hypervisor.assign(domid, device.sbdf)
     except HypervisorError as error:
-        revoke_access(hypervisor, domid, device, keep_irq)
+        revoke_access(hypervisor, domid, device, others)
         raise HypervisorError(f"{device.sbdf} could not be given: {error}", error.code) from error
 
 
-def revoke(hypervisor: Hypervisor, domid: int, device: PciDevice, keep_irq: bool) -> list[str]:
+def revoke(hypervisor: Hypervisor, domid: int, device: PciDevice, others: Collection[PciDevice]) -> list[str]:
     """Take all rights; one refusal does not keep the others. Returns what Xen refused.
 
-    `keep_irq`: another device of the domain raises the same interrupt line. A device that no guest
-    owns any more needs no de-assignment: an earlier try, or xl, was that far.
+    A device that no guest owns any more needs no de-assignment: an earlier try, or xl, was that far.
     """
     problems = []
     try:
@@ -50,18 +49,19 @@ def revoke(hypervisor: Hypervisor, domid: int, device: PciDevice, keep_irq: bool
     except HypervisorError as error:
         if hypervisor.owner(device.sbdf) is not XenOwner.HOST:
             problems.append(str(error))
-    return problems + revoke_access(hypervisor, domid, device, keep_irq)
+    return problems + revoke_access(hypervisor, domid, device, others)
 
 
-def revoke_access(hypervisor: Hypervisor, domid: int, device: PciDevice, keep_irq: bool) -> list[str]:
+def revoke_access(hypervisor: Hypervisor, domid: int, device: PciDevice, others: Collection[PciDevice]) -> list[str]:
     """Take windows and interrupt only, whoever owns the device. Returns what Xen refused."""
     refused = []
+    kept = frozenset(frame for other in others for window in _windows(other) for frame in _ends(window))
     for window in _windows(device):
         try:
-            _allow_window(hypervisor, domid, window, False)
+            _allow_window(hypervisor, domid, window, False, kept)
         except HypervisorError as error:
             refused.append(error)
-    if device.irq not in _NO_IRQ and not keep_irq:
+    if device.irq not in _NO_IRQ and device.irq not in {other.irq for other in others}:
         try:
             hypervisor.allow_irq(domid, device.irq, False)
         except HypervisorError as error:
@@ -74,10 +74,18 @@ def _windows(device: PciDevice) -> Iterator[Resource]:
     return (window for window in device.resources[:_WINDOWS] if window.start)
 
 
-def _allow_window(hypervisor: Hypervisor, domid: int, window: Resource, allow: bool) -> None:
+def _ends(window: Resource) -> tuple[int, ...]:
+    """The frames of its first byte and of its last: a window may be smaller than a frame. Those between are its own."""
+    return () if window.is_io_ports else (window.start >> _PAGE_SHIFT, window.end >> _PAGE_SHIFT)
+
+
+def _allow_window(
+    hypervisor: Hypervisor, domid: int, window: Resource, allow: bool, kept: Collection[int] = ()
+) -> None:
     if window.is_io_ports:
         hypervisor.allow_ioports(domid, window.start, window.size, allow)
         return
-    # From the frame of the first byte to the frame of the last: a window may be smaller than a frame.
-    first, last = window.start >> _PAGE_SHIFT, window.end >> _PAGE_SHIFT
-    hypervisor.allow_iomem(domid, first, last - first + 1, allow)
+    first, last = _ends(window)
+    first, last = first + (first in kept), last - (last in kept)
+    if first <= last:
+        hypervisor.allow_iomem(domid, first, last - first + 1, allow)

@@ -139,13 +139,13 @@ class _Requests:
         self._tx_id = tx_id
 
     def read(self, path: str) -> str | None:
-        """Value of a node, or None if there is none. Bytes that are not ASCII come as Latin-1."""
+        """Value of a node, or None if there is none. Text is UTF-8, as in names; other bytes come as Latin-1."""
         return self.read_all([path])[0]
 
     def read_all(self, paths: Sequence[str]) -> list[str | None]:
         """Values of many nodes at the cost of one round trip."""
         replies = self._store.ask([(Op.READ, _path(path)) for path in paths], self._tx_id)
-        return [None if _is(reply, errno.ENOENT) else _value(reply).decode("latin-1") for reply in replies]
+        return [None if _is(reply, errno.ENOENT) else _text(_value(reply)) for reply in replies]
 
     def list(self, path: str) -> list[str]:
         """Names of a node's children; none if the node is missing."""
@@ -175,7 +175,7 @@ class _Requests:
         prune = []
         for change in changes:
             if isinstance(change, Write):
-                plain.append((Op.WRITE, _path(change.path) + change.value.encode("latin-1")))
+                plain.append((Op.WRITE, _path(change.path) + change.value.encode()))
             elif isinstance(change, Directory):
                 permissions = b"".join(permission.encode() + NUL for permission in change.permissions)
                 plain.append((Op.RM, _path(change.path)))
@@ -389,6 +389,13 @@ def _packet(op: int, payload: bytes, rq_id: int, tx_id: int) -> Any:
 
 def _path(path: str) -> bytes:
     return path.encode("latin-1") + NUL
+
+
+def _text(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
 
 
 def _is(reply: bytes | XenStoreError, code: int) -> bool:

@@ -172,7 +172,8 @@ def serial_from_mac(mac: str) -> str:
 
 
 class Apertures:
-    """Hands out bus addresses, as firmware does: page-aligned below 4 GiB, ports from 0x1000."""
+    """Hands out bus addresses, as firmware does: each aligned to its size, so that small ones share a page; ports from
+    0x1000."""
 
     def __init__(self) -> None:
         self._memory = 0xC0000000
@@ -192,7 +193,7 @@ class Apertures:
         if window.kind == "io":
             start, self._ports = self._take(self._ports, window.size, window.size)
             return Region(start, start + window.size - 1, IORESOURCE_IO)
-        step = max(window.size, 4096)
+        step = window.size
         if window.kind == "prefetch64":
             start, self._wide = self._take(self._wide, step, step)
             return Region(start, start + window.size - 1, IORESOURCE_PREFETCH64)

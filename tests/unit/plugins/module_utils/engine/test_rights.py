@@ -103,15 +103,15 @@ GRANTING = REVOKING = 7
 
 def test_a_device_gets_all_it_has_and_no_more() -> None:
     xen = Xen()
-    rights.grant(Hypervisor(xen), DOMID, DEVICE, keep_irq=False)
+    rights.grant(Hypervisor(xen), DOMID, DEVICE, others=[])
     assert xen.held == ALL
     assert xen.calls == GRANTING
 
 
 def test_all_that_was_given_can_be_taken() -> None:
     xen = Xen()
-    rights.grant(Hypervisor(xen), DOMID, DEVICE, keep_irq=False)
-    assert rights.revoke(Hypervisor(xen), DOMID, DEVICE, keep_irq=False) == []
+    rights.grant(Hypervisor(xen), DOMID, DEVICE, others=[])
+    assert rights.revoke(Hypervisor(xen), DOMID, DEVICE, others=[]) == []
     assert xen.held == set()
 
 
@@ -119,7 +119,7 @@ def test_all_that_was_given_can_be_taken() -> None:
 def test_whichever_call_is_refused_nothing_stays_given(fails: int) -> None:
     xen = Xen(fails)
     with pytest.raises(HypervisorError, match=str(DEVICE.sbdf)):
-        rights.grant(Hypervisor(xen), DOMID, DEVICE, keep_irq=False)
+        rights.grant(Hypervisor(xen), DOMID, DEVICE, others=[])
     assert xen.calls >= fails
     assert xen.held == set()
 
@@ -127,20 +127,20 @@ def test_whichever_call_is_refused_nothing_stays_given(fails: int) -> None:
 @pytest.mark.parametrize("fails", range(1, GRANTING + 1))
 def test_a_refused_device_does_not_cost_another_one_the_line_they_share(fails: int) -> None:
     xen = Xen()
-    rights.grant(Hypervisor(xen), DOMID, OTHER, keep_irq=False)
+    rights.grant(Hypervisor(xen), DOMID, OTHER, others=[])
     before = set(xen.held)
     xen.calls, xen.fails = 0, fails
     with pytest.raises(HypervisorError):
-        rights.grant(Hypervisor(xen), DOMID, DEVICE, keep_irq=True)
+        rights.grant(Hypervisor(xen), DOMID, DEVICE, others=[OTHER])
     assert xen.held == before
 
 
 @pytest.mark.parametrize("fails", range(1, REVOKING + 1))
 def test_one_refusal_keeps_nothing_else(fails: int) -> None:
     xen = Xen()
-    rights.grant(Hypervisor(xen), DOMID, DEVICE, keep_irq=False)
+    rights.grant(Hypervisor(xen), DOMID, DEVICE, others=[])
     xen.calls, xen.fails = 0, fails
-    problems = rights.revoke(Hypervisor(xen), DOMID, DEVICE, keep_irq=False)
+    problems = rights.revoke(Hypervisor(xen), DOMID, DEVICE, others=[])
     assert xen.calls == REVOKING
     assert len({kind for kind, _number in xen.held}) == 1
     # A pirq without the right to it is harmless, and the guest may have unmapped it itself.
@@ -155,7 +155,7 @@ def test_every_refusal_is_told() -> None:
             return errno.EPERM
 
     xen = Stubborn(held={("device", int(DEVICE.sbdf))})
-    assert len(rights.revoke(Hypervisor(xen), DOMID, DEVICE, keep_irq=False)) == REVOKING - 1
+    assert len(rights.revoke(Hypervisor(xen), DOMID, DEVICE, others=[])) == REVOKING - 1
 
 
 def test_a_domain_that_is_gone_has_no_rights_left() -> None:
@@ -163,21 +163,40 @@ def test_a_domain_that_is_gone_has_no_rights_left() -> None:
         def _change(self, kind: str, numbers: range, give: bool) -> int:
             return errno.ESRCH
 
-    assert rights.revoke(Hypervisor(Buried()), DOMID, DEVICE, keep_irq=False) == []
+    assert rights.revoke(Hypervisor(Buried()), DOMID, DEVICE, others=[]) == []
 
 
 def test_a_shared_line_stays_when_a_device_goes() -> None:
     xen = Xen()
     for device in (OTHER, DEVICE):
-        rights.grant(Hypervisor(xen), DOMID, device, keep_irq=True)
-    assert rights.revoke(Hypervisor(xen), DOMID, DEVICE, keep_irq=True) == []
+        rights.grant(Hypervisor(xen), DOMID, device, others=[])
+    assert rights.revoke(Hypervisor(xen), DOMID, DEVICE, others=[OTHER]) == []
     assert xen.held == {("irq", 17), ("pirq", 17), ("device", int(OTHER.sbdf))}
+
+
+#: Of the one device the last page, of the other the first, and a small one in between: all in frame 0xFE011.
+PAGE = [Resource(0xFE01_0000, 0xFE01_17FF, MEMORY), Resource(0xFE01_1800, 0xFE01_1BFF, MEMORY)]
+PAGE += [Resource(0xFE01_1C00, 0xFE01_2FFF, MEMORY)]
+
+
+@pytest.mark.parametrize("gone", range(3))
+def test_a_shared_page_stays_when_a_device_goes(gone: int) -> None:
+    xen = Xen()
+    devices = [replace(OTHER, sbdf=Sbdf(0, bus, 0, 0), irq=0, resources=(one,)) for bus, one in enumerate(PAGE, 5)]
+    for device in devices:
+        rights.grant(Hypervisor(xen), DOMID, device, others=[])
+    others = [device for device in devices if device is not devices[gone]]
+    assert rights.revoke(Hypervisor(xen), DOMID, devices[gone], others) == []
+    due = Xen()
+    for device in others:
+        rights.grant(Hypervisor(due), DOMID, device, others=[])
+    assert xen.held == due.held
 
 
 @pytest.mark.parametrize("irq", [0, 255])
 def test_no_interrupt_is_no_interrupt(irq: int) -> None:
     xen = Xen()
-    rights.grant(Hypervisor(xen), DOMID, replace(OTHER, irq=irq), keep_irq=False)
+    rights.grant(Hypervisor(xen), DOMID, replace(OTHER, irq=irq), others=[])
     assert xen.held == {("device", int(OTHER.sbdf))}
 
 
@@ -185,17 +204,17 @@ def test_no_interrupt_is_no_interrupt(irq: int) -> None:
 def test_of_memory_every_frame_is_given_that_holds_a_byte_of_it(start: int, size: int) -> None:
     xen = Xen()
     device = replace(OTHER, irq=0, resources=(Resource(start, start + size - 1, MEMORY),))
-    rights.grant(Hypervisor(xen), DOMID, device, keep_irq=False)
+    rights.grant(Hypervisor(xen), DOMID, device, others=[])
     frames = {number for kind, number in xen.held if kind == "frame"}
     assert frames == set(range(start // 4096, (start + size - 1) // 4096 + 1))
-    rights.revoke(Hypervisor(xen), DOMID, device, keep_irq=False)
+    rights.revoke(Hypervisor(xen), DOMID, device, others=[])
     assert xen.held == set()
 
 
 def test_a_device_that_was_taken_already_is_no_problem() -> None:
     xen = Xen()
-    rights.grant(Hypervisor(xen), DOMID, DEVICE, keep_irq=False)
+    rights.grant(Hypervisor(xen), DOMID, DEVICE, others=[])
     xen.deassign(DOMID, DEVICE.sbdf)
     xen.calls, xen.fails = 0, 1  # as Xen refuses a device that the domain does not own
-    assert rights.revoke(Hypervisor(xen), DOMID, DEVICE, keep_irq=False) == []
+    assert rights.revoke(Hypervisor(xen), DOMID, DEVICE, others=[]) == []
     assert xen.held == set()
