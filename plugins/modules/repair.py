@@ -95,6 +95,7 @@ options:
       - unexported_entry
       - unfinished_close
       - unfinished_removal
+      - unfinished_repair
       - unlisted_device
       - unquarantined
       - wrong_marker

@@ -98,6 +98,11 @@ def closed_by_guest(host: Host) -> None:
     until(host, back(1, "state"), "5")
 
 
+def repair_killed(host: Host) -> None:
+    """Behind the removal of the connection, before it is made anew."""
+    assert host.run("repair", {"settle": 0.5, "timeout": 15}, kill_at="after commit T #1") == {"killed": 9}
+
+
 def close_unanswered(host: Host) -> None:
     pause(host)
     host.act(("write", back(1, "online"), "0"), ("write", back(1, "state"), "5"))

@@ -25,6 +25,7 @@ from breaks import (
     missed_connect,
     pause,
     refused_by_pciback,
+    repair_killed,
     stale_and_stuck,
     sysfs_unbind,
     torn_down,
@@ -176,6 +177,13 @@ SICK = [
     Sick("a device unbound under a guest", {"g1": [A, B]}, sysfs_unbind(A), {"not_in_pciback"}, {"g1": [B]}),
     Sick("the only device unbound under a guest", {"g1": [A]}, sysfs_unbind(A), {"not_in_pciback"}, {"g1": []}),
     Sick("a guest closed its end", {"g1": [A, B]}, closed_by_guest, {"closed_connection"}, {"g1": [A, B]}),
+    Sick(
+        "a guest closed its end, and a repair was killed",
+        {"g1": [A, B]},
+        in_turn(closed_by_guest, repair_killed),
+        {"unfinished_repair"},
+        {"g1": [A, B]},
+    ),
     Sick(
         "a request to close, not answered", {"g1": [A]}, close_unanswered, {"unanswered_close"}, {"g1": [A]}, wake=wake
     ),

@@ -128,6 +128,13 @@ def closed_by_guest(lab: Ward) -> None:
     lab.act(("until", lab.front("state"), "5"), ("until", lab.back("state"), "5"))
 
 
+def repair_killed(lab: Ward) -> None:
+    """Behind the removal of the connection that the guest has closed, before it is made anew."""
+    closed_by_guest(lab)
+    words = {"settle": 0.5, "timeout": 120}
+    assert lab.modules.run("repair", words, kill_at="after commit T #1") == {"killed": 9}
+
+
 def close_unanswered(lab: Ward) -> None:
     lab.xl("pause", "g1")
     lab.act(("write", lab.back("online"), "0"), ("write", lab.back("state"), "5"))
@@ -202,6 +209,13 @@ def tidied_up(lab: Ward) -> None:
     lab.act(("remove", "/local/domain/0/backend/pci"))
 
 
+def backend_removed(lab: Ward) -> None:
+    """As far down as dom0's kernel looks: it takes its devices back. The guest hears nothing of it."""
+    lab.act(("remove", lab.back("").rstrip("/")))
+    device = f"/sys/bus/xen-backend/devices/pci-{lab.g1}-0"
+    lab.host.run(f"timeout 60 sh -c 'while test -e {device}; do sleep 0.2; done'")
+
+
 #: In an order in which A is the first entry wherever it matters: entries are numbered as they come.
 SICK = [
     Sick("no bad state", [], lambda lab: None, [], []),
@@ -252,6 +266,7 @@ SICK = [
     ),
     Sick("an entry that lost its dev-N", [A, B], lost_entry, ["disordered_entries", "lost_entry"], [A, B]),
     Sick("a guest closed its end", [A, B], closed_by_guest, ["closed_connection"], [A, B]),
+    Sick("a guest closed its end, and a repair was killed", [A, B], repair_killed, ["unfinished_repair"], [A, B]),
     Sick("compaction that stopped half-way", [A, B], half_compaction, ["disordered_entries"], [B]),
     Sick("num_devs=0", [A], emptied, ["empty_connection", "left_rights"], []),
     Sick("a removal met twice", [A, B], removal_met_twice, ["stuck_cycle"], [B]),
@@ -269,6 +284,7 @@ SICK = [
     ),
     Sick("a device that fell off the bus", [A, B], pulled_out, ["device_gone"], [B], after=plugged_in),
     Sick("a connection that xenstore lost", [A], tidied_up, ["stuck_kernel_device"], []),
+    Sick("dom0's end removed under the guest", [A, B], backend_removed, ["lost_backend"], []),
     Sick("a device unbound under a guest", [A, E], acting(("unbind", E)), ["not_in_pciback"], [A], after=bound_again),
 ]
 

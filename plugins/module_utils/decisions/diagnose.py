@@ -123,6 +123,9 @@ def _connections(signs: Signs) -> Iterator[Finding]:
             elif domain.frontend_alone:
                 says = "dom0's end of its connection is gone from xenstore, the guest's is not"
                 yield _of(domain, Fault.LOST_BACKEND, says, marked)
+            elif waiting := _to_come_back(signs.host, domain):
+                says = "a repair removed its connection, and it is not there again"
+                yield _of(domain, Fault.UNFINISHED_REPAIR, says, waiting)
             continue
         if domain.backend.state is XenbusState.INITIALISING and domain.domid in signs.kernel_connections:
             says = "dom0's kernel still has an earlier connection and does not look at this one (backend {})"
@@ -132,6 +135,15 @@ def _connections(signs: Signs) -> Iterator[Finding]:
         if domain.backend.aer_state:
             yield _of(domain, Fault.AER_FAILURE, f"pciback wrote aerState={domain.backend.aer_state[:32]}")
         yield from _entries_against_host(signs.host, domain)
+
+
+def _to_come_back(host: Host, domain: Domain) -> list[Sbdf]:
+    """What the domain has had in a connection, and has all rights over still."""
+    return [
+        one
+        for one in domain.to_come_back
+        if host.markers.get(one) == domain.domid and host.xen_owners.get(one) is XenOwner.GUEST
+    ]
 
 
 def _device_model(host: Host, domain: Domain) -> Iterator[Finding]:
@@ -283,6 +295,8 @@ def _markers(signs: Signs) -> Iterator[Finding]:
         elif holder is None:
             if domain.backend is None and (domid in signs.kernel_connections or domain.frontend_alone):
                 continue  # told already: the guest may have it still, and its rights must not go first
+            if domain.backend is None and one in _to_come_back(host, domain):
+                continue  # told already
             if domain.device_model is not None and not domain.device_model.lacks([one]):
                 continue  # told already: the guest has it, or nobody knows
             in_use = _guest_still_runs(host, domain, one)

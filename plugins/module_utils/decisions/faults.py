@@ -56,6 +56,11 @@ class Fault(Enum):
         Recipe.RECREATE,
         "the guest or pciback has closed the connection; a guest does so when it shuts down, too",
     )
+    UNFINISHED_REPAIR = (
+        "unfinished_repair",
+        Recipe.RECREATE,
+        "a repair has removed a closed connection and was ended before it made it anew",
+    )
     UNFINISHED_REMOVAL = "unfinished_removal", Recipe.FORGET_ENTRIES, "the guest has let go, the entries were left"
     UNEXPORTED_ENTRY = "unexported_entry", Recipe.FORGET_ENTRIES, "pciback never saw the entry"
     DISORDERED_ENTRIES = "disordered_entries", Recipe.PUT_IN_ORDER, "xl crashes on holes, pciback fails on them"

@@ -16,7 +16,7 @@ from typing import Any, Callable
 
 from ..decisions.diagnose import Finding, Signs
 from ..decisions.faults import Recipe
-from ..interfaces.notes import note_lost_hold
+from ..interfaces.notes import note_lost_hold, note_to_come_back
 from ..interfaces.xenstore import Transaction
 from ..model import backend_changes as changes
 from ..model import backend_repair
@@ -81,6 +81,11 @@ class _Patient:
     def forget_unlisted(self) -> Flow:
         """Have libxl's configuration no longer list what the finding was about and the connection has lost."""
         yield from self.commit(lambda _transaction, _backend: (), listed=self.finding.devices)
+
+    def note_to_come_back(self, devices: Collection[Sbdf]) -> None:
+        """So that whoever comes after a run that is killed goes on with it; none: it is over."""
+        note = note_to_come_back(self.domid, devices)
+        self.outside.store.transaction(lambda transaction: transaction.apply([note]))
 
     def ends(self) -> tuple[XenbusState, XenbusState]:
         return take_back.states_of(take_back.read_states(self.outside.store, self.domid))
@@ -163,13 +168,15 @@ def _nudge(patient: _Patient) -> Mending:
     return None
 
 
-def _dissolve(patient: _Patient, keep: Collection[Sbdf] = ()) -> Mending:
+def _dissolve(patient: _Patient, to_come_back: Collection[Sbdf] = ()) -> Mending:
     """Of a dead domain, of a finished close, or of a first connection that never came up."""
 
     def body(_transaction: Transaction, backend: Backend) -> Collection[Change]:
-        return () if backend.connected else changes.dissolve(patient.domid)
+        if backend.connected:
+            return ()
+        return [*changes.dissolve(patient.domid), note_to_come_back(patient.domid, to_come_back)]
 
-    yield from patient.commit(body, keep=keep)
+    yield from patient.commit(body, keep=to_come_back)
     yield from patient.kernel_gone()
     return None
 
@@ -214,7 +221,7 @@ def _recreate(patient: _Patient) -> Mending:
         for one in known
         if one.in_pciback and not one.lost_hold and host.xen_owners.get(one.sbdf) is not XenOwner.HOST
     ]
-    yield from _dissolve(patient, keep=devices)
+    yield from _dissolve(patient, to_come_back=devices)
     pause = _GUEST_SECONDS
     for _try in range(_MOST_TRIES) if devices else ():
         yield Again(pause)
@@ -227,7 +234,9 @@ def _recreate(patient: _Patient) -> Mending:
         # of xen-pcifront), half a minute in all. It ends by writing Closed into what is new by then: now it is ready.
         is_ready = patient.ends()[1] is XenbusState.CLOSED
         pause = 0.0 if is_ready else _SLOW_GUEST_SECONDS
+        patient.note_to_come_back(devices)
         yield from take_back.create(patient.outside, patient.domid, devices)
+    patient.note_to_come_back(())
     yield from patient.forget_unlisted()
     if not devices:
         return None
@@ -239,6 +248,7 @@ def _create(patient: _Patient, devices: Collection[Sbdf]) -> Flow:
         if read_backend(transaction, patient.domid) is None:
             transaction.remove(error_path(patient.domid))
             transaction.apply(changes.create(patient.domid, patient.domain.name, list(devices)))
+            transaction.apply([note_to_come_back(patient.domid, ())])
 
     yield from commit(patient.outside.store, patient.domain, body, add=devices)
 

@@ -13,7 +13,7 @@ from ..interfaces.guest_disks import disks_of_guests
 from ..interfaces.hypervisor import Hypervisor
 from ..interfaces.libxl import MARKERS, parse_marker_key
 from ..interfaces.libxl_config import ConfigError, read_config
-from ..interfaces.notes import noted_lost_holds, noted_rights
+from ..interfaces.notes import noted_lost_holds, noted_rights, noted_to_come_back
 from ..interfaces.qmp import bus_of
 from ..interfaces.sysfs import Sysfs
 from ..interfaces.xenstore import Transaction, XenStore
@@ -39,6 +39,8 @@ def observe(store: XenStore, sysfs: Sysfs, hypervisor: Hypervisor) -> Host:
     free = _free_device(hypervisor, devices, owners)
     domains = _with_device_models(store, [_domain(store, domid, backends.get(domid)) for domid in sorted(domids)])
     domains = _with_stubs(store, domains)
+    coming = noted_to_come_back(store)
+    domains = [replace(one, to_come_back=coming.get(one.domid, ())) for one in domains]
     if free is not None:
         domains = [replace(one, uses_iommu=hypervisor.accepts(one.domid, free)) for one in domains]
     return Host(

@@ -35,6 +35,7 @@ from .report import DomainFailed
 #: So does the late ejection of a device by an HVM guest.
 OUR_OWN = frozenset(
     {
+        Fault.UNFINISHED_REPAIR,
         Fault.UNFINISHED_REMOVAL,
         Fault.UNFINISHED_CLOSE,
         Fault.LEFT_RIGHTS,

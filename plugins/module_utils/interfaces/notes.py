@@ -5,13 +5,14 @@
 
 What nobody can read back: that Xen quarantines the device, what its own driver told of its identity, that a guest
 has had it, over which windows and line it was given rights, under which name the device was declared, the user's
-reasons for overruling a check, and that pciback keeps it for nobody.
+reasons for overruling a check, and that pciback keeps it for nobody. And of a connection that is being made anew, what
+is to be in it.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..model.backend import Backend
@@ -25,6 +26,7 @@ from .xenstore import Transaction, XenStore
 _NOTES = "/tool/xen-pci/devices"
 #: Apart from the notes, since what is noted of a device is replaced as a whole; this stays until dom0 restarts.
 _LOST_HOLDS = "/tool/xen-pci/lost-holds"
+_TO_COME_BACK = "/tool/xen-pci/to-come-back"
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,19 @@ def noted_lost_holds(store: XenStore) -> dict[Sbdf, str]:
 def drop_lost_hold(store: XenStore, sbdf: Sbdf) -> None:
     """Forget it: pciback has let go of the device and takes it anew."""
     store.remove(f"{_LOST_HOLDS}/{sbdf.libxl_key}")
+
+
+def note_to_come_back(domid: int, devices: Collection[Sbdf]) -> Change:
+    """Remember what a domain is to have back once its connection is made anew; none: it has it, or never will."""
+    path = f"{_TO_COME_BACK}/{domid}"
+    return Write(path, " ".join(map(str, devices))) if devices else Remove(path)
+
+
+def noted_to_come_back(store: XenStore) -> dict[int, tuple[Sbdf, ...]]:
+    """What domains are to have back, by their numbers."""
+    domids = [name for name in store.list(_TO_COME_BACK) if name.isdecimal()]
+    lists = store.read_all([f"{_TO_COME_BACK}/{domid}" for domid in domids])
+    return {int(domid): tuple(map(Sbdf.parse, (text or "").split())) for domid, text in zip(domids, lists)}
 
 
 def drop_note(store: XenStore, sbdf: Sbdf) -> None:

@@ -183,7 +183,7 @@ class Domain:
     `creation` is what it was created with, `configured` what a reboot would give it, None where libxl stores nothing of
     it. `uses_iommu` is Xen's own answer, None where it could not be asked. An HVM guest has a `device_model`, which may
     run in a domain of its own, `stub`; `serves` is that one's guest. `frontend_alone`: the guest's end of a connection
-    is there, and dom0's is not.
+    is there, and dom0's is not. `to_come_back`: devices of a connection that a repair has removed to make it anew.
     """
 
     domid: int
@@ -198,6 +198,7 @@ class Domain:
     stub: Domain | None = None
     serves: int | None = None
     frontend_alone: bool = False
+    to_come_back: tuple[Sbdf, ...] = ()
 
     @property
     def connection(self) -> Backend | None:

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ansible_collections.xen.pci.plugins.module_utils.decisions.diagnose import Finding
 from ansible_collections.xen.pci.plugins.module_utils.decisions.faults import Fault
 from ansible_collections.xen.pci.plugins.module_utils.decisions.mended import assuming_mended
@@ -49,6 +51,14 @@ def test_what_a_dead_domain_has_left_costs_a_living_one_nothing() -> None:
     after = assuming_mended(sick, findings)
     assert after.domains[1].devices == (A,)
     assert after.ghosts == {} and after.markers == {}
+
+
+def test_what_a_killed_repair_was_to_bring_back_is_there() -> None:
+    sick = replace(host(connection(1, A)), domains={1: Domain(1, "g1")})
+    after = assuming_mended(sick, [Finding(Fault.UNFINISHED_REPAIR, "", 1, "g1", (A,))])
+    backend = after.domains[1].backend
+    assert after.domains[1].devices == (A,)
+    assert backend is not None and backend.connected and backend.problems() == []
 
 
 def test_what_a_plan_does_not_see_changes_nothing() -> None:
