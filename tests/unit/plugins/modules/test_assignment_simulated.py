@@ -314,6 +314,10 @@ def test_a_device_listed_twice_is_refused(server: Server) -> None:
     server.assign(NIC)
     result = server.run("domain_devices", domains={"g1": {"devices": [NIC, NIC]}})
     assert f"{NIC} is declared twice for g1" in result["msg"]
+    pool = {"nics": {"class": "02", "free": False}}
+    for again in ({"from": "nics"}, "nics"):
+        result = server.run("domain_devices", domains={"g1": {"devices": [{"from": "nics"}, again]}}, catalogue=pool)
+        assert "nics is declared twice for g1; list it once" in result["msg"]
 
 
 @pytest.mark.parametrize("check", [True, False], ids=["check mode", "run"])
