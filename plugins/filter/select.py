@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -18,7 +19,7 @@ from ansible_collections.xen.pci.plugins.module_utils.decisions.select import (
     select,
 )
 from ansible_collections.xen.pci.plugins.module_utils.values.address import AddressError, Sbdf
-from ansible_collections.xen.pci.plugins.module_utils.values.catalogue import Criteria
+from ansible_collections.xen.pci.plugins.module_utils.values.catalogue import Criteria, parse_value
 
 DOCUMENTATION = r"""
 name: select
@@ -89,6 +90,7 @@ _value:
 """
 
 OPTIONS = ("count", "numa_node", "class", "pf", "free")
+_CLASS = re.compile(r"(?:0x)?([0-9a-f]{0,6})", re.ASCII)
 
 
 def select_devices(data: Any, expression: str | None = None, **options: Any) -> list[Mapping[str, Any]]:
@@ -96,7 +98,7 @@ def select_devices(data: Any, expression: str | None = None, **options: Any) -> 
     unknown = sorted(set(options) - set(OPTIONS))
     if unknown:
         raise AnsibleFilterError(f"xen.pci.select has no option {', '.join(unknown)}; it has {', '.join(OPTIONS)}.")
-    devices, given = _devices(data), _plain(options, "options")
+    devices, given = _devices(data), _read(_plain(options, "options"))
     criteria = Criteria(None if expression is None else str(expression), given.get("numa_node"), free=False)
     try:
         physical = str(Sbdf.parse(given["pf"])) if given.get("pf") is not None else None
@@ -108,6 +110,23 @@ def select_devices(data: Any, expression: str | None = None, **options: Any) -> 
     except (SelectionError, AddressError) as error:
         raise AnsibleFilterError(f"xen.pci.select: {error}.") from None
     return _counted(fitting, given.get("count"))
+
+
+def _read(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that are given, as a pool in the catalogue reads them: a mistake must not pass for no device."""
+    given = {key: value for key, value in options.items() if value is not None}
+    try:
+        for key in {"numa_node", "free"} & set(given):
+            given.update(parse_value(key, given[key]))
+        if "class" in given:
+            digits = _CLASS.fullmatch(given["class"].lower()) if isinstance(given["class"], str) else None
+            if digits is None:
+                wanted = "the beginning of six hexadecimal digits in quotes"
+                raise ValueError(f"class must be {wanted}, not {given['class']!r}")
+            given["class"] = digits[1]
+    except ValueError as error:
+        raise AnsibleFilterError(f"xen.pci.select: {error}.") from None
+    return given
 
 
 def _devices(data: Any) -> list[Mapping[str, Any]]:
@@ -129,9 +148,9 @@ def _plain(data: Any, what: str) -> Any:
 
 def _fits(device: Mapping[str, Any], options: Mapping[str, Any], physical: str | None) -> bool:
     return (
-        str(device.get("class", "")).startswith(str(options.get("class") or "").lower())
+        str(device.get("class", "")).startswith(options.get("class", ""))
         and (physical is None or device.get("physfn") == physical)
-        and (options.get("free") is None or bool(device.get("free")) == bool(options["free"]))
+        and ("free" not in options or bool(device.get("free")) == options["free"])
     )
 
 

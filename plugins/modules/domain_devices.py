@@ -176,7 +176,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 actions:
-  description: Each change in words; in check mode what a run would do.
+  description: Each change that was planned, in words. What came of it, if the task failed, is in RV(domains).
   returned: unless the host could not be looked at
   type: list
   elements: str

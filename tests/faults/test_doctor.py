@@ -192,6 +192,12 @@ def test_a_name_that_no_domain_has_does_not_pass_for_healthy(host: Host, check: 
     assert not host.repair(domains=["g1"]).get("failed")
 
 
+def test_check_mode_foretells_no_fault_that_is_not_there(host: Host) -> None:
+    wanted = {"domains": {"g1": {"devices": [A]}}, "repair": "first"}
+    told, done = (host.run("domain_devices", wanted, check=check) for check in (True, False))
+    assert told["repaired"] == done["repaired"] == []
+
+
 @pytest.mark.parametrize("check", [True, False], ids=["check mode", "run"])
 def test_a_device_that_nothing_names_does_not_pass_for_healthy(host: Host, check: bool) -> None:
     nowhere = "0000:77:00.0"

@@ -286,7 +286,7 @@ def _unexplained_owner(host: Host, domain: Domain, address: Sbdf) -> list[str]:
     if host.xen_owners.get(address) is XenOwner.GUEST:
         return [
             f"{address} (for {domain.name}) belongs to a guest in Xen's view, though no entry shows it; "
-            "an unfinished attach left it so, which xen.pci.repair mends"
+            "xen.pci.repair says what left it so, and mends it unless a guest still uses the device"
         ]
     return []
 

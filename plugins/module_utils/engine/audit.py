@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Callable
 
@@ -17,13 +18,18 @@ from .repair import Repaired, Treatment
 from .report import DomainReport
 
 _POOL = "the pool"
+#: What ends a line or steers a terminal, C1 controls and Unicode's own line ends among it.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def record(log: Callable[[str], None], lines: Iterable[str]) -> None:
-    """Write lines to the log, each with who was at work."""
+    """Write lines to the log, each with who was at work.
+
+    A domain may be called anything, and a device may say anything of itself: neither makes a line of its own.
+    """
     who = actor()
     for line in lines:
-        log(f"{line}; by {who}")
+        log(_CONTROL.sub(lambda found: repr(found[0])[1:-1], f"{line}; by {who}"))
 
 
 def audit(host: Host, converged: Converged) -> Iterator[str]:

@@ -37,7 +37,7 @@ def desired_domains(
     problems = [*problems]
     requests = {name: _requests(spec["devices"], catalogue, problems) for name, spec in domains.items()}
     for name, asked in requests.items():
-        listed = Counter(one for one in asked if isinstance(one, str))
+        listed = Counter(one.pool if isinstance(one, Share) else one for one in asked)
         problems += [f"{one} is declared twice for {name}; list it once" for one, count in listed.items() if count > 1]
     problems += [
         f"{name}: exclusive says that it has no other devices, state: absent that it has not these; declare one of them"

@@ -21,7 +21,7 @@ from ..interfaces.xen_backend import kernel_connections
 from ..interfaces.xenstore import XenStoreError
 from ..model.host import Host
 from ..values.address import Sbdf
-from .examine import SETTLE_SECONDS, examine, look
+from .examine import SETTLE_SECONDS, examine, look, signs_of
 from .loop import Clock, DeadlinePassed, Flow, Outcome, run
 from .mend_connection import FLOWS, flow_of
 from .mend_device import MENDERS
@@ -160,7 +160,8 @@ def finish_unfinished(outside: Outside, host: Host, scope: Scope, timeout: float
     def ours(finding: Finding) -> bool:
         return scope.covers(finding) and finding.fault in OUR_OWN
 
-    if not any(map(matters, _at_first_sight(outside, host))):
+    at_first_sight = diagnose(Signs(host, kernel_connections(outside.sysfs.root)))
+    if not any(map(matters, at_first_sight)):
         return Repaired((), (), (), host, host)
     deadline = time.monotonic() + timeout
     signs, findings = examine(outside, matters, SETTLE_SECONDS, timeout)
@@ -172,14 +173,9 @@ def foresee(outside: Outside, host: Host, scope: Scope, everything: bool) -> tup
 
     `everything`: all that has a recipe, as `repair` does; else what `finish_unfinished` does.
     """
-    findings = [one for one in _at_first_sight(outside, host) if scope.covers(one)]
+    findings = [one for one in diagnose(signs_of(outside, host)) if scope.covers(one)]
     mended = [one for one in findings if (scope.mends(one) if everything else one.fault in OUR_OWN)]
     return mended, [one for one in findings if one not in mended]
-
-
-def _at_first_sight(outside: Outside, host: Host) -> list[Finding]:
-    """What is wrong with a host that was observed just now, read no further."""
-    return diagnose(Signs(host, kernel_connections(outside.sysfs.root)))
 
 
 def _mended(

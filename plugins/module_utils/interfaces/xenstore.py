@@ -139,7 +139,7 @@ class _Requests:
         self._tx_id = tx_id
 
     def read(self, path: str) -> str | None:
-        """Value of a node, or None if there is none. Text is UTF-8, as in names; other bytes come as Latin-1."""
+        """Value of a node, or None if there is none."""
         return self.read_all([path])[0]
 
     def read_all(self, paths: Sequence[str]) -> list[str | None]:
@@ -153,7 +153,7 @@ class _Requests:
         if _is(reply, errno.ENOENT):
             return []
         payload = self._long_list(path) if _is(reply, errno.E2BIG) else _value(reply)
-        return [name.decode("latin-1") for name in payload.split(NUL) if name]
+        return [_text(name) for name in payload.split(NUL) if name]
 
     def children(self, path: str) -> dict[str, str]:
         """Names and values of a node's children; those that vanish meanwhile are left out."""
@@ -344,7 +344,7 @@ class XenStore(_Requests):
                 continue
             if isinstance(item, tuple):
                 path, token = item
-                return WatchEvent(path.decode("latin-1"), token.decode("latin-1"))
+                return WatchEvent(_text(path), _text(token))
             return item
 
     def _forget(self, path: str, token: str) -> None:
@@ -364,7 +364,7 @@ class XenStore(_Requests):
                     self._check_alive()
         packet = slot.target
         if packet.op == Op.ERROR:
-            name = packet.payload.rstrip(NUL).decode("latin-1")
+            name = _text(packet.payload.rstrip(NUL))
             return XenStoreError(f"xenstored answered {name}", _ERRNO.get(name, 0))
         return bytes(packet.payload)
 
@@ -388,14 +388,15 @@ def _packet(op: int, payload: bytes, rq_id: int, tx_id: int) -> Any:
 
 
 def _path(path: str) -> bytes:
-    return path.encode("latin-1") + NUL
+    return path.encode() + NUL
 
 
-def _text(value: bytes) -> str:
+def _text(raw: bytes) -> str:
+    """A domain is called what its configuration says, in whatever encoding; Ansible takes no answer with surrogates."""
     try:
-        return value.decode()
+        return raw.decode()
     except UnicodeDecodeError:
-        return value.decode("latin-1")
+        return raw.decode("latin-1")
 
 
 def _is(reply: bytes | XenStoreError, code: int) -> bool:

@@ -64,7 +64,11 @@ def in_step(
     unwanted = {one for one in present if (only and one not in add) or (one in remove and one not in add)}
     for device in unwanted:
         text = _without_device(text, device)
-    if devices_of(text):
+    listed = devices_of(text)
+    for device in listed:
+        if listed.count(device) > 1:  # libxl has given it away when it comes to the second
+            raise XlConfigError(f"pci lists {device} more than once, so xl creates no domain of it; leave one of them")
+    if listed:
         text = _with_iommu(text, quote)
         if _type_of(text) is _Type.PV:
             text = _with_memory_map(text)

@@ -116,7 +116,7 @@ def _parse_entry(name: Any, declared: Any) -> Entry:
     problems = []
     for key, value in declared.items():
         try:
-            values.update(_parse_value(key, value))
+            values.update(parse_value(key, value))
         except ValueError as error:
             problems.append(f"Device {name!r}: {error}.")
     problems += [] if problems else [f"Device {name!r}: {problem}." for problem in _contradictions(declared)]
@@ -152,7 +152,7 @@ def _contradictions(declared: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def _parse_value(key: Any, value: Any) -> dict[str, Any]:
+def parse_value(key: Any, value: Any) -> dict[str, Any]:
     """One key in its normal form, by field; ValueError says what is wrong with it."""
     if key in ("required", "free"):
         if not isinstance(value, bool):

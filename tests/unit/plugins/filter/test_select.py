@@ -47,6 +47,7 @@ def test_options_narrow_the_choice() -> None:
     assert addresses(numa_node=1) == ["81:00.0"]
     assert addresses(**{"class": "0108"}) == ["81:00.0"]
     assert addresses(pf="3:0.0", free=False) == ["03:10.0", "03:10.1"]
+    assert addresses(**{"class": "0x0108"}, numa_node="1") == ["81:00.0"]
     assert addresses(free=True) == ["03:10.2", "03:10.3", "03:10.4", "81:00.0"]
     assert select({"devices": DEVICES}) == DEVICES
 
@@ -63,6 +64,10 @@ def test_a_count_keeps_what_is_in_use() -> None:
         ((), {"count": True}, "count must be a whole number"),
         ((), {"pf": "uplink"}, "not a PCI address"),
         ((), {"klass": "02"}, "no option klass"),
+        ((), {"free": "false"}, "free must be true or false, not 'false'"),
+        ((), {"numa_node": "one"}, "numa_node must be a whole number"),
+        ((), {"class": 2}, "class must be the beginning of six hexadecimal digits in quotes, not 2"),
+        ((), {"class": "nic"}, "class must be the beginning"),
     ],
 )
 def test_what_is_wrong_is_said(arguments: tuple[str, ...], options: dict[str, Any], words: str) -> None:

@@ -26,6 +26,7 @@ BEHIND_BRIDGE = "0000:06:01.0", "0000:06:02.0"
 BEHIND_SWITCH = "0000:12:00.0", "0000:13:00.0"
 NVME, SRIOV = "0000:00:0b.0", "0000:05:00.0"
 LOCK = "ansible_collections.xen.pci.plugins.module_utils.interfaces.run_lock"
+XENSTORE = "ansible_collections.xen.pci.plugins.module_utils.interfaces.xenstore"
 SERIAL = "52-54-00-ff-ff-00-01-01"
 MORE = [
     {"at": "00:1e.0", "model": "pci-bridge", "bus": "06"},
@@ -107,11 +108,7 @@ class Server:
 
     def store(self, node: str, value: str) -> None:
         """What `xenstore-write` does."""
-        socket = self.environment["XENSTORED_PATH"]
-        script = (
-            f"import pyxs\nwith pyxs.Client(unix_socket_path={socket!r}) as client:\n"
-            f"    client.write({node.encode()!r}, {value.encode()!r})"
-        )
+        script = f"import {XENSTORE} as it\nwith it.XenStore.open() as store:\n    store.write({node!r}, {value!r})"
         subprocess.run([sys.executable, "-c", script], env=self.environment, check=True)
 
     def count(self, device: str) -> int:
@@ -283,6 +280,15 @@ def test_what_may_be_absent_is_skipped_and_named(server: Server) -> None:
     assert "No device of this host is 'card'" in server.assign("card", catalogue=catalogue)["msg"]
 
 
+def test_names_may_be_in_any_script(server: Server) -> None:
+    server.store("/local/domain/2/name", "bürő")
+    catalogue = {"网卡": {"address": NIC, "waive": {"acs": "csak ő"}}}
+    assert server.assign("网卡", catalogue=catalogue)["devices"][0]["driver_after"] == "pciback"
+    given = server.run("domain_devices", domains={"bürő": {"devices": ["网卡"]}}, catalogue=catalogue)
+    assert given["actions"] == [f"bürő: add {NIC}"]
+    assert server.facts(NIC)["domain"] == "bürő"
+
+
 def test_a_pool_is_filled_shared_and_kept(server: Server) -> None:
     pool = {"select": "[?driver=='e1000e' || assignable]", "class": "02", "count": 3}
     catalogue: dict[str, Any] = {"nics": pool, "own": {"serial": SERIAL}}
@@ -306,6 +312,10 @@ def test_a_device_listed_twice_is_refused(server: Server) -> None:
     server.assign(NIC)
     result = server.run("domain_devices", domains={"g1": {"devices": [NIC, NIC]}})
     assert f"{NIC} is declared twice for g1" in result["msg"]
+    pool = {"nics": {"class": "02", "free": False}}
+    for again in ({"from": "nics"}, "nics"):
+        result = server.run("domain_devices", domains={"g1": {"devices": [{"from": "nics"}, again]}}, catalogue=pool)
+        assert "nics is declared twice for g1; list it once" in result["msg"]
 
 
 @pytest.mark.parametrize("check", [True, False], ids=["check mode", "run"])

@@ -334,7 +334,7 @@ REFUSALS: Mapping[str, tuple[Host, list[DesiredDomain], Sequence[str]]] = {
     "Xen's owner": (
         host(RED, xen_owners={A: XenOwner.GUEST}),
         [wants("red", A)],
-        [str(A), "guest in Xen's view", "unfinished attach"],
+        [str(A), "guest in Xen's view", "mends it unless a guest still uses the device"],
     ),
 }
 

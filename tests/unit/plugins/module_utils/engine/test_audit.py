@@ -8,7 +8,7 @@ from __future__ import annotations
 from ansible_collections.xen.pci.plugins.module_utils.decisions.diagnose import Finding
 from ansible_collections.xen.pci.plugins.module_utils.decisions.faults import Fault
 from ansible_collections.xen.pci.plugins.module_utils.decisions.plan import Plan
-from ansible_collections.xen.pci.plugins.module_utils.engine.audit import audit, audit_repair
+from ansible_collections.xen.pci.plugins.module_utils.engine.audit import audit, audit_repair, record
 from ansible_collections.xen.pci.plugins.module_utils.engine.converge import Converged
 from ansible_collections.xen.pci.plugins.module_utils.engine.repair import Repaired, Treatment
 from ansible_collections.xen.pci.plugins.module_utils.engine.report import DomainReport, Evidence
@@ -38,6 +38,13 @@ def test_each_device_has_its_line() -> None:
     assert "to the pool" in lines[0]
     assert "to g2: domain 2" in lines[1] and "sub-state 3, at 0000:00:01.00, a guest owns it" in lines[1]
     assert lines[2:] == ["g3 (domain 3) failed: g3 did not answer"]
+
+
+def test_no_name_makes_a_line_of_its_own() -> None:
+    lines: list[str] = []
+    record(lines.append, ["0000:01:00.0 from the pool to g1\nansible-x: all is well\x1b[2K", "bürő"])
+    assert lines[0].startswith("0000:01:00.0 from the pool to g1\\nansible-x: all is well\\x1b[2K; by ")
+    assert lines[1].startswith("bürő; by ")
 
 
 def test_a_repair_tells_what_it_did_and_what_showed_it() -> None:

@@ -128,6 +128,7 @@ def test_the_memory_map_is_for_pv_guests_only(word: str) -> None:
         ("name='web01'\npci=['name=uplink']\n", "the entry 'name=uplink' of pci does not say which single function"),
         ("name='web01'\npci=['01:00.*']\n", "the entry '01:00.*' of pci does not say which single function"),
         ("name='web01'\npci=['0000-01-00-0']\n", "the entry '0000-01-00-0' of pci does not say which"),
+        ("name='web01'\npci=['01:00.0', '1:0.0,permissive=1']\n", "pci lists 0000:01:00.0 more than once, so xl"),
         ("name='web01'\npci=[['01:00.0']]\n", "pci has a list in it, but xl wants strings"),
         ("name='web01'\npassthrough=1\n", "line 2: passthrough is '1', but xl knows only disabled, enabled"),
         ("name='web01'\ne820_host='yes'\n", "line 2: e820_host is 'yes', but xl wants 0 or 1"),
