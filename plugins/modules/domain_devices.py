@@ -341,6 +341,7 @@ from ansible_collections.xen.pci.plugins.module_utils.engine.domain_results impo
 from ansible_collections.xen.pci.plugins.module_utils.engine.naming import read_catalogue, wishes
 from ansible_collections.xen.pci.plugins.module_utils.engine.outside import Outside, open_outside
 from ansible_collections.xen.pci.plugins.module_utils.engine.repair import (
+    RepairInterrupted,
     Scope,
     finish_unfinished,
     foresee,
@@ -417,6 +418,14 @@ def _run(module: AnsibleModule, outside: Outside) -> None:
         decision = _decide(module, outside, repaired)
     except (Refused, IdentityError) as refusal:
         _refuse(module, refusal.conflicts if isinstance(refusal, Refused) else refusal.problems, repaired)
+        return
+    except RepairInterrupted as error:
+        record(module.log, [str(error)])
+        module.fail_json(msg=f"{error}.", actions=[], repaired=[], changed=True)
+    except (XenStoreError, HypervisorError, SysfsError) as error:
+        if not repaired.changed:
+            raise
+        _refuse(module, [str(error)], repaired)
         return
     for one in (*decision.resolution.moved, *decision.resolution.recalled, *decision.plan.doubts):
         module.warn(f"{one}.")

@@ -222,7 +222,13 @@ from ansible_collections.xen.pci.plugins.module_utils.engine.audit import audit_
 from ansible_collections.xen.pci.plugins.module_utils.engine.examine import SETTLE_SECONDS, examine
 from ansible_collections.xen.pci.plugins.module_utils.engine.observe import names_of_domains, observe
 from ansible_collections.xen.pci.plugins.module_utils.engine.outside import Outside, open_outside
-from ansible_collections.xen.pci.plugins.module_utils.engine.repair import Repaired, Scope, Treatment, repair
+from ansible_collections.xen.pci.plugins.module_utils.engine.repair import (
+    Repaired,
+    RepairInterrupted,
+    Scope,
+    Treatment,
+    repair,
+)
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.hypervisor import HypervisorError
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.run_lock import RunLockError, lock_unless
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.sysfs import SysfsError
@@ -299,7 +305,11 @@ def _prescribe(module: AnsibleModule, outside: Outside, scope: Scope) -> None:
 
 
 def _repair(module: AnsibleModule, outside: Outside, scope: Scope) -> None:
-    repaired = repair(outside, scope, module.params["timeout"], module.params["settle"])
+    try:
+        repaired = repair(outside, scope, module.params["timeout"], module.params["settle"])
+    except RepairInterrupted as error:
+        record(module.log, [str(error)])
+        module.fail_json(msg=f"{error}.", changed=True)
     record(module.log, audit_repair(repaired))
     result = {
         "changed": repaired.changed,

@@ -12,7 +12,6 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import pytest
-from breaks import back, closed_by_guest
 from simulated import A, B, C, D, Host
 from test_kill_everywhere import Play, bring_to
 
@@ -56,30 +55,6 @@ def test_refused_anywhere(
     record_property("scenario", f"changes fail: {request.node.callspec.id}")
     record_property("happened", f"{len(points[::STEP])} of {len(points)} points, {len(wrong)} wrong")
     assert wrong == []
-
-
-def test_a_connection_that_cannot_be_made_anew_is_not_called_mended(
-    host: Host, record_property: Callable[[str, object], None]
-) -> None:
-    """Nothing is found any more then, but the guest has lost its devices."""
-    record_property("scenario", "doctor: a connection that cannot be created anew")
-
-    def closed() -> None:
-        assert not host.devices(g1=[A, B]).get("failed")
-        closed_by_guest(host)
-
-    closed()
-    names = host.run("repair", {"settle": 0}, count=True)["points"]
-    creating = next(
-        point for point, name in enumerate(names) if name.startswith(f"before write {back(1, 'frontend')} ")
-    )
-    host.restart()
-    closed()
-    lost = host.run("repair", {"settle": 0}, refuse_at=creating)
-    record_property("happened", lost.get("msg", "ok")[:150])
-    assert f"g1: closed_connection ({A}, {B}): xenstored answered ENOSPC" in lost["msg"]
-    assert host.settled({"g1": []}) == []
-    assert not host.devices(g1=[A, B]).get("failed")
 
 
 def judged(host: Host, result: Mapping[str, Any], after: Mapping[str, Collection[str]]) -> list[str]:

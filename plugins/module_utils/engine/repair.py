@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Callable
 
-from ..decisions.diagnose import Finding, Signs, diagnose, title
+from ..decisions.diagnose import Finding, Signs, diagnose, in_words, title
 from ..decisions.faults import Fault, Recipe
 from ..decisions.obstacles import is_tolerable
 from ..interfaces.hypervisor import HypervisorError
@@ -64,7 +64,9 @@ UNDER_WAY = frozenset(
 _AFTER_CONNECTIONS = (Fault.LEFT_RIGHTS, Fault.UNEXPLAINED_OWNER)
 #: Each pass mends one thing of each connection; a bound against two toolstacks that undo each other's work.
 _MOST_PASSES = 40
-_FAILURES = (HypervisorError, SysfsError, XenStoreError, LockError, ConfigError, DomainFailed, DeadlinePassed)
+#: Without them nothing can be seen.
+_UNSEEN = (HypervisorError, SysfsError, XenStoreError)
+_FAILURES = (*_UNSEEN, LockError, ConfigError, DomainFailed, DeadlinePassed)
 
 
 @dataclass(frozen=True)
@@ -140,8 +142,16 @@ def _of_findings(host: Host, findings: Iterable[Finding]) -> frozenset[object]:
     )
 
 
+class RepairInterrupted(Exception):
+    """Something was tried, and then nobody could see any more what came of it; the text says what, and why."""
+
+    def __init__(self, treatments: Sequence[Treatment], why: Exception) -> None:
+        tried = "; ".join(in_words(one.finding) for one in treatments)
+        super().__init__(f"Tried to mend {tried}; what came of it cannot be seen ({why}), so repair again once it can")
+
+
 def repair(outside: Outside, scope: Scope, timeout: float, settle: float = SETTLE_SECONDS) -> Repaired:
-    """Mend everything within `scope`; each step's success is what a new diagnosis says."""
+    """Mend everything within `scope`; each step's success is what a new diagnosis says. Raises RepairInterrupted."""
     deadline = time.monotonic() + timeout
     signs, findings = examine(outside, scope.covers, settle, timeout)
     return _mended(outside, signs, findings, scope.covers, scope.mends, deadline)
@@ -151,7 +161,7 @@ def finish_unfinished(outside: Outside, host: Host, scope: Scope, timeout: float
     """Finish what a killed run of ours left within `scope`, and nothing else; `host` is what was seen just now.
 
     A cycle under way is waited for until it is over or has not moved for a while. What is `left` forbids to call the
-    domains' devices as declared, or is a cycle that goes on.
+    domains' devices as declared, or is a cycle that goes on. Raises RepairInterrupted.
     """
 
     def matters(finding: Finding) -> bool:
@@ -189,7 +199,11 @@ def _mended(
     treatments = _mend_all(outside, signs, findings, mends, deadline)
     if not treatments:
         return Repaired(tuple(findings), (), tuple(findings), signs.host, signs.host)
-    after = look(outside)
+    try:
+        with outside.answering() as seeing:
+            after = look(seeing)
+    except _UNSEEN as error:
+        raise RepairInterrupted(treatments, error) from error
     left = [one for one in diagnose(after) if matters(one)]
     return Repaired(tuple(findings), _judged(treatments, left, after.host), tuple(left), signs.host, after.host)
 
@@ -211,7 +225,10 @@ def _mend_all(
         done = _mend_once(outside, signs, now, deadline)
         tried.update(treatment.finding.key for treatment in done)
         treatments += done
-        signs = look(outside)
+        try:
+            signs = look(outside)
+        except _UNSEEN:
+            break  # what is left has to wait; what came of this is looked at once more
         findings = diagnose(signs)
     return treatments
 
@@ -274,8 +291,9 @@ def _judged(treatments: Sequence[Treatment], left: Sequence[Finding], after: Hos
     def judged(one: Treatment) -> Treatment:
         found = one.finding
         again = any((found.fault, found.domid, device) in remaining for device in found.devices or (None,))
-        to_be_back = found.recipe is Recipe.RECREATE and found.domid in after.domains
-        cost = to_be_back and not again and bool(one.problem)
+        domain = after.domains.get(found.domid or 0)
+        are_back = domain is None or set(domain.devices).issuperset(found.devices)
+        cost = found.recipe is Recipe.RECREATE and bool(one.problem) and not again and not are_back
         return replace(one, mended=not again and not cost, cost_devices=cost)
 
     return tuple(judged(one) for one in treatments)
