@@ -11,6 +11,7 @@ from typing import Callable
 from ..decisions.diagnose import Finding, Signs, diagnose
 from ..interfaces.xen_backend import kernel_connections
 from ..model.backend import error_path
+from ..model.host import Host
 from .assignment import current_notes
 from .observe import observe
 from .outside import Outside
@@ -25,7 +26,11 @@ _ERRORS = "/local/domain/0/error/backend/pci"
 
 def look(outside: Outside) -> Signs:
     """Everything that a diagnosis needs, read once. Raises the errors of the outside systems."""
-    host = observe(outside.store, outside.sysfs, outside.hypervisor)
+    return signs_of(outside, observe(outside.store, outside.sysfs, outside.hypervisor))
+
+
+def signs_of(outside: Outside, host: Host) -> Signs:
+    """The same of a host that was observed just now."""
     domids = [int(name) for name in outside.store.list(_ERRORS) if name.isdecimal()]
     errors = outside.store.read_all([error_path(domid) for domid in domids])
     noted = {sbdf for sbdf, note in current_notes(outside.store, host).items() if note.quarantined}
