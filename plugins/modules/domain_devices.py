@@ -310,7 +310,6 @@ from ansible.module_utils.errors import AnsibleValidationError, UnsupportedError
 
 from ansible_collections.xen.pci.plugins.module_utils.decisions.assignment import Situation
 from ansible_collections.xen.pci.plugins.module_utils.decisions.diagnose import Finding, in_words
-from ansible_collections.xen.pci.plugins.module_utils.decisions.mended import assuming_mended
 from ansible_collections.xen.pci.plugins.module_utils.decisions.obstacles import obstacles
 from ansible_collections.xen.pci.plugins.module_utils.decisions.plan import DesiredDomain, Plan
 from ansible_collections.xen.pci.plugins.module_utils.decisions.resolve import Resolution
@@ -446,10 +445,10 @@ def _decide(module: AnsibleModule, outside: Outside, repaired: _FirstAid) -> _De
         situation = replace(situation, host=situation.host.assuming_bound(bound))
     catalogue = read_catalogue(module.params["catalogue"])
     desired, resolution, names = _desired(module.params, catalogue, situation, notes)
-    mended, faults = _first_aid(module, outside, situation.host, desired, repaired)
-    if mended:
+    faults, host = _first_aid(module, outside, situation.host, desired, repaired)
+    if repaired.mended:
         if module.check_mode:
-            situation = replace(situation, host=assuming_mended(situation.host, mended))
+            situation = replace(situation, host=host)
         else:
             situation, notes = observe_situation(outside)
         desired, resolution, names = _desired(module.params, catalogue, situation, notes)
@@ -524,28 +523,27 @@ def _desired(
 
 def _first_aid(
     module: AnsibleModule, outside: Outside, host: Host, desired: Sequence[DesiredDomain], repaired: _FirstAid
-) -> tuple[list[Finding], list[Finding]]:
-    """Mend what stands in the way, as far as asked: what was, or in check mode would be, mended; and what is left.
+) -> tuple[Sequence[Finding], Host]:
+    """Mend what stands in the way, as far as asked: what is left, and the host as it is, or in check mode would be.
 
     All that is told of it is in `repaired` then.
     """
     if not desired:
-        return [], []
+        return [], host
     everything, timeout = module.params["repair"] == "first", module.params["timeout"]
     scope = Scope(
         domains=frozenset(want.name for want in desired),
         devices=frozenset(device for want in desired for device in want.devices),
     )
     if module.check_mode:
-        mended, left = foresee(outside, host, scope, everything)
-        repaired.mended = [in_words(finding) for finding in mended]
-        return mended, left
+        foreseen = foresee(outside, host, scope, everything)
+        repaired.mended = [in_words(finding) for finding in foreseen.mended]
+        return foreseen.left, foreseen.host
     outcome = repair(outside, scope, timeout) if everything else finish_unfinished(outside, host, scope, timeout)
     record(module.log, audit_repair(outcome))
-    mended = [one.finding for one in outcome.treatments if one.mended]
-    repaired.mended, repaired.in_vain = [in_words(finding) for finding in mended], outcome.in_vain
-    repaired.changed = outcome.changed
-    return mended, list(outcome.left)
+    repaired.mended = [in_words(one.finding) for one in outcome.treatments if one.mended]
+    repaired.in_vain, repaired.changed = outcome.in_vain, outcome.changed
+    return outcome.left, outcome.after
 
 
 def _validated(declared: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], list[str]]:

@@ -261,8 +261,7 @@ def _is_used_without_rights(host: Host, domain: Domain, device: Sbdf) -> bool:
     if backend is None or entry is None or host.xen_owners.get(device) is not XenOwner.HOST:
         return False
     if entry.state is SubState.TO_REMOVE:
-        waiting = backend.frontend_state in (XenbusState.CONNECTED, XenbusState.INITIALISED)
-        return backend.state is XenbusState.RECONFIGURING and waiting
+        return backend.unanswered
     return entry.state is SubState.EXPORTED and backend.online
 
 

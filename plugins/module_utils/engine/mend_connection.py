@@ -16,13 +16,14 @@ from typing import Any, Callable
 
 from ..decisions.diagnose import Finding, Signs
 from ..decisions.faults import Recipe
+from ..decisions.mended import able_to_return
 from ..interfaces.notes import note_lost_hold, note_to_come_back
 from ..interfaces.xenstore import Transaction
 from ..model import backend_changes as changes
 from ..model import backend_repair
 from ..model.backend import Backend, backend_path, error_path, frontend_path
 from ..model.backend_changes import Change
-from ..model.host import Domain, XenOwner
+from ..model.host import Domain
 from ..values.address import Sbdf
 from ..values.states import SubState, XenbusState
 from . import take_back
@@ -214,13 +215,7 @@ def _end_unseen(patient: _Patient) -> Mending:
 
 def _recreate(patient: _Patient) -> Mending:
     """R4: the guest has lost its devices already. They come back as if they were plugged in anew."""
-    host = patient.signs.host
-    known = [host.devices[one] for one in patient.finding.devices if one in host.devices]
-    devices = [
-        one.sbdf
-        for one in known
-        if one.in_pciback and not one.lost_hold and host.xen_owners.get(one.sbdf) is not XenOwner.HOST
-    ]
+    devices = able_to_return(patient.signs.host, patient.finding.devices)
     yield from _dissolve(patient, to_come_back=devices)
     pause = _GUEST_SECONDS
     for _try in range(_MOST_TRIES) if devices else ():

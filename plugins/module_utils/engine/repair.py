@@ -12,6 +12,7 @@ from typing import Callable
 
 from ..decisions.diagnose import Finding, Signs, diagnose, in_words, title
 from ..decisions.faults import Fault, Recipe
+from ..decisions.mended import assuming_mended
 from ..decisions.obstacles import is_tolerable
 from ..interfaces.hypervisor import HypervisorError
 from ..interfaces.libxl import LockError
@@ -178,14 +179,31 @@ def finish_unfinished(outside: Outside, host: Host, scope: Scope, timeout: float
     return _mended(outside, signs, findings, matters, ours, deadline)
 
 
-def foresee(outside: Outside, host: Host, scope: Scope, everything: bool) -> tuple[list[Finding], list[Finding]]:
-    """What a run would mend before it does anything else, and what it would leave; by one look, `host`.
+@dataclass(frozen=True)
+class Foreseen:
+    """What a run would mend, what it would leave, and the host as it would be then."""
+
+    mended: tuple[Finding, ...]
+    left: tuple[Finding, ...]
+    host: Host
+
+
+def foresee(outside: Outside, host: Host, scope: Scope, everything: bool) -> Foreseen:
+    """What a run would do before anything else; by one look, `host`.
 
     `everything`: all that has a recipe, as `repair` does; else what `finish_unfinished` does.
     """
-    findings = [one for one in diagnose(signs_of(outside, host)) if scope.covers(one)]
-    mended = [one for one in findings if (scope.mends(one) if everything else one.fault in OUR_OWN)]
-    return mended, [one for one in findings if one not in mended]
+    signs, mended = signs_of(outside, host), dict[object, Finding]()
+    for _pass in range(_MOST_PASSES):
+        findings = [one for one in diagnose(signs) if scope.covers(one) and one.key not in mended]
+        now = [one for one in findings if (scope.mends(one) if everything else one.fault in OUR_OWN)]
+        if not now:
+            break
+        by_device, by_connection = _next(now)
+        chosen = [*by_device, *by_connection.values()]
+        mended.update((one.key, one) for one in chosen)
+        signs = assuming_mended(signs, chosen)
+    return Foreseen(tuple(mended.values()), tuple(findings), signs.host)
 
 
 def _mended(
@@ -234,19 +252,9 @@ def _mend_all(
 
 
 def _mend_once(outside: Outside, signs: Signs, findings: Sequence[Finding], deadline: float) -> list[Treatment]:
-    """All that concerns single devices, then one recipe for each connection, side by side.
-
-    But what a connection may explain waits until none is to be mended any more.
-    """
-    treatments = []
-    chosen: dict[int, Finding] = {}
-    for finding in findings:
-        by_flow = finding.recipe in FLOWS or finding.recipe in (Recipe.UNPLUG, Recipe.DROP_RECORD)
-        if by_flow and finding.domid is not None:
-            chosen.setdefault(finding.domid, finding)
-    for finding in findings:
-        if finding.recipe in MENDERS and not (chosen and finding.fault in _AFTER_CONNECTIONS):
-            treatments.append(_mend_device(outside, signs, finding))
+    """All that concerns single devices, then one recipe for each connection, side by side."""
+    by_device, chosen = _next(findings)
+    treatments = [_mend_device(outside, signs, finding) for finding in by_device]
     flows: dict[str, tuple[Flow, Clock]] = {}
     for domid, finding in chosen.items():
         clock = Clock(deadline)
@@ -259,6 +267,20 @@ def _mend_once(outside: Outside, signs: Signs, findings: Sequence[Finding], dead
     for (domid, finding), outcome in zip(chosen.items(), outcomes_in_order(flows, outcomes)):
         treatments.append(Treatment(finding, _problem(outcome, domid)))
     return treatments
+
+
+def _next(findings: Sequence[Finding]) -> tuple[list[Finding], dict[int, Finding]]:
+    """What is to be mended in one pass: of single devices, and one thing of each connection.
+
+    But what a connection may explain waits until none is to be mended any more.
+    """
+    chosen: dict[int, Finding] = {}
+    for finding in findings:
+        by_flow = finding.recipe in FLOWS or finding.recipe in (Recipe.UNPLUG, Recipe.DROP_RECORD)
+        if by_flow and finding.domid is not None:
+            chosen.setdefault(finding.domid, finding)
+    by_device = [one for one in findings if one.recipe in MENDERS and not (chosen and one.fault in _AFTER_CONNECTIONS)]
+    return by_device, chosen
 
 
 def outcomes_in_order(tokens: Iterable[str], outcomes: dict[str, Outcome]) -> list[Outcome]:

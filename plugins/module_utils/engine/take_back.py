@@ -72,7 +72,6 @@ _ENDINGS: dict[_Step, Left | None] = {
     ),
 }
 _ADDS_TAKEN_BACK = Left("nothing was added, what was to be removed is removed", removals_done=True)
-_NOT_MOVED = (XenbusState.CONNECTED, XenbusState.INITIALISED)
 BOTH_CONNECTED = (XenbusState.CONNECTED, XenbusState.CONNECTED)
 #: pciback gave the cycle up; or it was withdrawn, and the guest, which had read it before, answers now.
 _ANSWERED_IN_VAIN = (
@@ -114,7 +113,7 @@ def reconfigure(outside: Outside, domid: int, add: Collection[Sbdf]) -> TakeBack
         if ends == BOTH_CONNECTED:
             exported = {entry.device for entry in backend.entries if entry.exported}
             return _Step.DONE if exported.issuperset(add) else _Step.INCOMPLETE
-        if backend.state is XenbusState.RECONFIGURING and backend.frontend_state in _NOT_MOVED:
+        if backend.unanswered:
             transaction.apply(changes.withdraw(backend))
             return _Step.WITHDRAWN
         if ends in _ANSWERED_IN_VAIN:

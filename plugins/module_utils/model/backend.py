@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..values.address import AddressError, GuestAddress, Sbdf
 from ..values.states import SubState, XenbusState, parse_state, parse_sub_state
@@ -68,7 +68,8 @@ class Entry:
 class Backend:
     """Both ends of a domain's PCI connection, read at one moment.
 
-    `online` false: a toolstack has asked for its end. `aer_state`: what pciback says of a PCI error.
+    `online` false: a toolstack has asked for its end. `aer_state`: what pciback says of a PCI error. `nodes`: all that
+    was read.
     """
 
     domid: int
@@ -80,6 +81,7 @@ class Backend:
     error: str = ""
     online: bool = True
     aer_state: str = ""
+    nodes: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def from_nodes(cls, domid: int, nodes: Mapping[str, str], frontend_state: str | None, error: str = "") -> Backend:
@@ -98,12 +100,19 @@ class Backend:
             error=error,
             online=nodes.get("online", "1") != "0",
             aer_state=nodes.get("aerState", ""),
+            nodes=nodes,
         )
 
     @property
     def connected(self) -> bool:
         """Both ends are at rest in Connected; only then may a cycle begin."""
         return self.state is self.frontend_state is XenbusState.CONNECTED
+
+    @property
+    def unanswered(self) -> bool:
+        """A change was begun, and the guest has not moved."""
+        waiting = (XenbusState.CONNECTED, XenbusState.INITIALISED)
+        return self.state is XenbusState.RECONFIGURING and self.frontend_state in waiting
 
     @property
     def lost_hold(self) -> Sbdf | None:
