@@ -217,25 +217,34 @@ def _recreate(patient: _Patient) -> Mending:
     """R4: the guest has lost its devices already. They come back as if they were plugged in anew."""
     devices = able_to_return(patient.signs.host, patient.finding.devices)
     yield from _dissolve(patient, to_come_back=devices)
+    try:
+        if devices and (yield from _connects_again(patient, devices)):
+            return None
+    except DeadlinePassed:
+        patient.note_to_come_back(())  # nor would the next repair succeed, which can make them free
+        raise
+    patient.note_to_come_back(())
+    yield from patient.forget_unlisted()
+    return f"{patient.domain.name} did not connect again in time and has lost them" if devices else None
+
+
+def _connects_again(patient: _Patient, devices: Collection[Sbdf]) -> Generator[Any, Any, bool]:
+    """Whether the guest takes the new connection; if not, that is gone again."""
     pause = _GUEST_SECONDS
-    for _try in range(_MOST_TRIES) if devices else ():
+    for _try in range(_MOST_TRIES):
         yield Again(pause)
         yield from _create(patient, devices)
         # Whatever happens, time must be left for taking the connection and its rights back.
         yield from patient.rest((patient.clock.deadline - time.monotonic()) / 2, or_closed=True)
         if patient.ends() == (XenbusState.CONNECTED, XenbusState.CONNECTED):
-            return None
+            return True
         # A guest with drivers waits 2 s at each access to configuration space that nobody answers any more (do_pci_op
         # of xen-pcifront), half a minute in all. It ends by writing Closed into what is new by then: now it is ready.
         is_ready = patient.ends()[1] is XenbusState.CLOSED
         pause = 0.0 if is_ready else _SLOW_GUEST_SECONDS
         patient.note_to_come_back(devices)
         yield from take_back.create(patient.outside, patient.domid, devices)
-    patient.note_to_come_back(())
-    yield from patient.forget_unlisted()
-    if not devices:
-        return None
-    return f"{patient.domain.name} did not connect again in time and has lost them"
+    return False
 
 
 def _create(patient: _Patient, devices: Collection[Sbdf]) -> Flow:

@@ -89,7 +89,7 @@ def test_destroy_ends_all_of_it(assignable: Host, attach: Callable[..., None]) -
     attach(host, *PARTS)
     host.run("xl destroy g2")
     assert traces_of(host, PARTS) == []
-    assert set(host.run("xl pci-assignable-list").lines) == {part.bdf for part in PARTS}
+    assert set(host.run("xl pci-assignable-list").stdout.split()) == {part.bdf for part in PARTS}
     host.run("xl create -q /etc/xen/g2.cfg")
     assert host.guest("g2").run("lspci", timeout=120).stdout == ""
     assert stored(host) == []
