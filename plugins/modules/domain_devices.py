@@ -301,33 +301,25 @@ seconds:
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.errors import AnsibleValidationError, UnsupportedError
 
-from ansible_collections.xen.pci.plugins.module_utils.decisions.assignment import Situation
-from ansible_collections.xen.pci.plugins.module_utils.decisions.diagnose import Finding, in_words
-from ansible_collections.xen.pci.plugins.module_utils.decisions.obstacles import obstacles
-from ansible_collections.xen.pci.plugins.module_utils.decisions.plan import DesiredDomain, Plan
-from ansible_collections.xen.pci.plugins.module_utils.decisions.resolve import Resolution
 from ansible_collections.xen.pci.plugins.module_utils.decisions.select import (
     JMESPATH_IMPORT_ERROR,
     NeedsJmespath,
 )
-from ansible_collections.xen.pci.plugins.module_utils.decisions.splits import splits
-from ansible_collections.xen.pci.plugins.module_utils.engine.assignment import ask_groups, observe_situation
-from ansible_collections.xen.pci.plugins.module_utils.engine.audit import audit, audit_repair, record
-from ansible_collections.xen.pci.plugins.module_utils.engine.converge import (
-    Level,
-    Refused,
-    converge,
-    prepare,
+from ansible_collections.xen.pci.plugins.module_utils.engine.audit import audit, record
+from ansible_collections.xen.pci.plugins.module_utils.engine.converge import Level, Refused, converge
+from ansible_collections.xen.pci.plugins.module_utils.engine.domain_decision import (
+    Decision,
+    Declaration,
+    FirstAid,
+    decide,
 )
-from ansible_collections.xen.pci.plugins.module_utils.engine.declaration import desired_domains
-from ansible_collections.xen.pci.plugins.module_utils.engine.domain_files import FileChange, plan_files, write_files
+from ansible_collections.xen.pci.plugins.module_utils.engine.domain_files import write_files
 from ansible_collections.xen.pci.plugins.module_utils.engine.domain_results import (
     config_file,
     found,
@@ -337,23 +329,14 @@ from ansible_collections.xen.pci.plugins.module_utils.engine.domain_results impo
     planned_diff,
     reported,
 )
-from ansible_collections.xen.pci.plugins.module_utils.engine.naming import read_catalogue, wishes
+from ansible_collections.xen.pci.plugins.module_utils.engine.naming import read_catalogue
 from ansible_collections.xen.pci.plugins.module_utils.engine.outside import Outside, open_outside
-from ansible_collections.xen.pci.plugins.module_utils.engine.repair import (
-    RepairInterrupted,
-    Scope,
-    finish_unfinished,
-    foresee,
-    repair,
-)
+from ansible_collections.xen.pci.plugins.module_utils.engine.repair import RepairInterrupted
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.hypervisor import HypervisorError
-from ansible_collections.xen.pci.plugins.module_utils.interfaces.notes import Note
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.run_lock import RunLockError, lock_unless
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.sysfs import SysfsError
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.xenstore import PYXS_IMPORT_ERROR, XenStoreError
-from ansible_collections.xen.pci.plugins.module_utils.model.host import Host
 from ansible_collections.xen.pci.plugins.module_utils.values.address import AddressError, Sbdf
-from ansible_collections.xen.pci.plugins.module_utils.values.catalogue import Entry
 from ansible_collections.xen.pci.plugins.module_utils.values.identity import IdentityError
 
 DOMAIN_SPEC = {
@@ -390,106 +373,69 @@ def main() -> None:
         module.fail_json(msg=str(error))
 
 
-@dataclass
-class _FirstAid:
-    """What was mended before anything else, or in check mode would be; and what did not help, though it may have
-    `changed` the host."""
-
-    mended: list[str] = field(default_factory=list)
-    in_vain: list[str] = field(default_factory=list)
-    changed: bool = False
-
-
-@dataclass(frozen=True)
-class _Decision:
-    """What is to be done, on which host; and what was done before, or in check mode would be."""
-
-    host: Host
-    plan: Plan
-    files: list[FileChange]
-    resolution: Resolution
-    repaired: _FirstAid
-
-
 def _run(module: AnsibleModule, outside: Outside) -> None:
-    repaired = _FirstAid()
+    aid = FirstAid()
     try:
-        decision = _decide(module, outside, repaired)
+        decision = decide(outside, _declaration(module), aid, module.log)
     except (Refused, IdentityError) as refusal:
-        _refuse(module, refusal.conflicts if isinstance(refusal, Refused) else refusal.problems, repaired)
+        _refuse(module, refusal.conflicts if isinstance(refusal, Refused) else refusal.problems, aid)
         return
     except RepairInterrupted as error:
         record(module.log, [str(error)])
         module.fail_json(msg=f"{error}.", actions=[], repaired=[], changed=True)
     except (XenStoreError, HypervisorError, SysfsError) as error:
-        if not repaired.changed:
+        if not aid.changed:
             raise
-        _refuse(module, [str(error)], repaired)
+        _refuse(module, [str(error)], aid)
         return
     for one in (*decision.resolution.moved, *decision.resolution.recalled, *decision.plan.doubts):
         module.warn(f"{one}.")
     if module.check_mode:
-        _foretell(module, decision)
+        _foretell(module, decision, aid)
     else:
-        _apply(module, outside, decision)
+        _apply(module, outside, decision, aid)
 
 
-def _decide(module: AnsibleModule, outside: Outside, repaired: _FirstAid) -> _Decision:
-    """Observe, mend what stands in the way as far as asked, and plan; raises Refused and IdentityError.
-
-    What was mended is in `repaired` then, too.
-    """
-    bound = [Sbdf.parse(address) for address in module.params["assume_assignable"]]
-    situation, notes = observe_situation(outside)
-    if module.check_mode:
-        situation = replace(situation, host=situation.host.assuming_bound(bound))
-    catalogue = read_catalogue(module.params["catalogue"])
-    desired, resolution, names = _desired(module.params, catalogue, situation, notes)
-    faults, host = _first_aid(module, outside, situation.host, desired, repaired)
-    if repaired.mended:
-        if module.check_mode:
-            situation = replace(situation, host=host)
-        else:
-            situation, notes = observe_situation(outside)
-        desired, resolution, names = _desired(module.params, catalogue, situation, notes)
-    if not desired and resolution.missing:
-        module.exit_json(changed=False, actions=[], repaired=[], domains=[], **found(resolution))
-    plan = prepare(situation.host, desired)
-    hindered = obstacles(faults, plan)
-    if hindered:
-        raise Refused(hindered)
-    asked = ask_groups(outside, situation, [one for step in plan.domains for one in step.add])
-    refused = splits(asked, plan, wishes(catalogue, names))
-    if refused:
-        raise IdentityError([str(refusal) for refusal in refused])
-    return _Decision(situation.host, plan, plan_files(desired, resolution.moved), resolution, repaired)
+def _declaration(module: AnsibleModule) -> Declaration:
+    params = module.params
+    domains, problems = _validated(params["domains"])
+    return Declaration(
+        domains=domains,
+        problems=problems,
+        exclusive=params["exclusive"],
+        catalogue=read_catalogue(params["catalogue"]),
+        assumed_bound=[Sbdf.parse(address) for address in params["assume_assignable"]],
+        mend_all=params["repair"] == "first",
+        only_look=module.check_mode,
+        timeout=params["timeout"],
+    )
 
 
-def _refuse(module: AnsibleModule, problems: Sequence[str], repaired: _FirstAid) -> None:
-    mended, in_vain = "; ".join(repaired.mended), "; ".join(repaired.in_vain)
+def _refuse(module: AnsibleModule, problems: Sequence[str], aid: FirstAid) -> None:
+    mended, in_vain = "; ".join(aid.mended), "; ".join(aid.in_vain)
     told = f"Nothing was changed: {'; '.join(problems)}"
     if mended and module.check_mode:
         told = f"{told}; but a run would first mend this: {mended}"
     elif mended or in_vain:
         before = [f"Mended first: {mended}."] * bool(mended) + [f"Tried in vain to mend {in_vain}."] * bool(in_vain)
         told = f"{' '.join(before)} Nothing else was changed: {'; '.join(problems)}"
-    module.fail_json(msg=told, conflicts=list(problems), actions=[], repaired=repaired.mended, changed=repaired.changed)
+    module.fail_json(msg=told, conflicts=list(problems), actions=[], repaired=aid.mended, changed=aid.changed)
 
 
-def _foretell(module: AnsibleModule, decision: _Decision) -> None:
+def _foretell(module: AnsibleModule, decision: Decision, aid: FirstAid) -> None:
     plan, files = decision.plan, decision.files
     actions = planned_actions(plan, files)
     module.exit_json(
-        changed=bool(actions or decision.repaired.mended),
+        changed=bool(actions or aid.mended),
         actions=actions,
-        repaired=decision.repaired.mended,
+        repaired=aid.mended,
         diff=planned_diff(plan, files),
         domains=[{**planned(step), **config_file(step.domain.name, files)} for step in plan.domains],
         **found(decision.resolution),
     )
 
 
-def _apply(module: AnsibleModule, outside: Outside, decision: _Decision) -> None:
+def _apply(module: AnsibleModule, outside: Outside, decision: Decision, aid: FirstAid) -> None:
     plan, moved = decision.plan, decision.resolution.moved
     began = time.monotonic()
     converged = converge(outside, decision.host, plan, Level(module.params["converge"]), module.params["timeout"])
@@ -500,9 +446,9 @@ def _apply(module: AnsibleModule, outside: Outside, decision: _Decision) -> None
     for warning in (warning for report in converged.reports for warning in report.warnings):
         module.warn(warning)
     result = {
-        "changed": converged.changed or decision.repaired.changed or any(file.changed for file in files),
+        "changed": converged.changed or aid.changed or any(file.changed for file in files),
         "actions": planned_actions(plan, decision.files),
-        "repaired": decision.repaired.mended,
+        "repaired": aid.mended,
         "diff": observed_diff(converged, files),
         "domains": [{**reported(report), **config_file(report.name, files)} for report in converged.reports],
         "seconds": seconds,
@@ -512,38 +458,6 @@ def _apply(module: AnsibleModule, outside: Outside, decision: _Decision) -> None
     if errors:
         module.fail_json(msg="; ".join(errors), **result)
     module.exit_json(**result)
-
-
-def _desired(
-    params: Mapping[str, Any], catalogue: Mapping[str, Entry], situation: Situation, notes: Mapping[Sbdf, Note]
-) -> tuple[list[DesiredDomain], Resolution, dict[Sbdf, str]]:
-    domains, problems = _validated(params["domains"])
-    return desired_domains(domains, problems, params["exclusive"], catalogue, situation, notes)
-
-
-def _first_aid(
-    module: AnsibleModule, outside: Outside, host: Host, desired: Sequence[DesiredDomain], repaired: _FirstAid
-) -> tuple[Sequence[Finding], Host]:
-    """Mend what stands in the way, as far as asked: what is left, and the host as it is, or in check mode would be.
-
-    All that is told of it is in `repaired` then.
-    """
-    if not desired:
-        return [], host
-    everything, timeout = module.params["repair"] == "first", module.params["timeout"]
-    scope = Scope(
-        domains=frozenset(want.name for want in desired),
-        devices=frozenset(device for want in desired for device in want.devices),
-    )
-    if module.check_mode:
-        foreseen = foresee(outside, host, scope, everything)
-        repaired.mended = [in_words(finding) for finding in foreseen.mended]
-        return foreseen.left, foreseen.host
-    outcome = repair(outside, scope, timeout) if everything else finish_unfinished(outside, host, scope, timeout)
-    record(module.log, audit_repair(outcome))
-    repaired.mended = [in_words(one.finding) for one in outcome.treatments if one.mended]
-    repaired.in_vain, repaired.changed = outcome.in_vain, outcome.changed
-    return outcome.left, outcome.after
 
 
 def _validated(declared: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], list[str]]:

@@ -22,11 +22,13 @@ _LOOK_AGAIN = 0.02  # flock has no time-out of its own
 
 
 class RunLockError(Exception):
-    """Another run has held the lock for the whole time allowed, or there is nothing to lock."""
+    """Another run has held the lock for the whole time allowed, there is nothing to lock, or no time at all."""
 
 
 def lock_unless(looking: bool, timeout: float) -> AbstractContextManager[None]:
-    """The lock (see run_lock), or nothing for a run that only looks."""
+    """The lock (see run_lock), or nothing for a run that only looks; RunLockError if no time is allowed to either."""
+    if timeout <= 0:
+        raise RunLockError(f"timeout is {timeout:g} s, in which nothing can be done; nothing was changed, allow more")
     return nullcontext() if looking else run_lock(timeout)
 
 

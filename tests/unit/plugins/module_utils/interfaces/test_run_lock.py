@@ -13,7 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.xen.pci.plugins.module_utils.interfaces.run_lock import RunLockError, run_lock
+from ansible_collections.xen.pci.plugins.module_utils.interfaces.run_lock import (
+    RunLockError,
+    lock_unless,
+    run_lock,
+)
 
 HOLDER = (
     "import sys\n"
@@ -75,3 +79,10 @@ def test_no_dom0_is_told(monkeypatch: pytest.MonkeyPatch, directory: Path) -> No
     monkeypatch.setenv("XENSTORED_PATH", str(directory / "none" / "socket"))
     with pytest.raises(RunLockError, match="Xen dom0"), run_lock(1):
         pass
+
+
+@pytest.mark.parametrize("looking", [True, False])
+@pytest.mark.parametrize("timeout", [0, -1])
+def test_no_time_is_refused_by_a_run_and_by_a_look(looking: bool, timeout: int) -> None:
+    with pytest.raises(RunLockError, match=f"timeout is {timeout} s"):
+        lock_unless(looking, timeout)
