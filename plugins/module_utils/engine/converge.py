@@ -236,8 +236,8 @@ def _not_given(name: str, evidence: Sequence[Evidence], level: Level) -> str:
     if weak:
         giver = "its device model" if evidence[0].by_device_model else "pciback"
         return (
-            f"{name}: {_list(weak)} stands in its connection, but {giver} or Xen have not really given it; "
-            "run xen.pci.repair, and then again"
+            f"{name}: {_list(weak)} stands in its connection, but {giver} or Xen have not really given it, or have it "
+            "back from a guest that ends; run xen.pci.repair, and then again"
         )
     inactive = [one.device for one in evidence if level is Level.ACTIVE and not one.active]
     if inactive:
