@@ -16,8 +16,8 @@ from scenarios import Meanwhile, Scenario, both, inject
 from sick_hosts import SICK, Sick
 from simulated import Host
 
-#: For each a state is made anew. A repair that makes more changes is killed at some of them; one that takes a connection
-#: away to bring it back, behind every second.
+#: For each a state is made anew. A repair that makes more changes is killed at some of them; one that takes a
+#: connection away to bring it back, behind every second.
 MOST_POINTS = 2
 CLOSED = next(one for one in SICK if one.found == {"closed_connection"})
 
