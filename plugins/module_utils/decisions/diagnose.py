@@ -292,10 +292,9 @@ def _markers(signs: Signs) -> Iterator[Finding]:
                 says = f"libxl's marker gives it to domain {domid}, which does not exist"
                 yield Finding(Fault.DEAD_MARKER, says, domid, devices=(one,))
         elif holder is None:
-            if domain.backend is None and (domid in signs.kernel_connections or domain.frontend_alone):
-                continue  # told already: the guest may have it still, and its rights must not go first
-            if domain.backend is None and one in _to_come_back(host, domain):
-                continue  # told already
+            ended_unseen = domid in signs.kernel_connections or domain.frontend_alone
+            if domain.backend is None and (ended_unseen or one in _to_come_back(host, domain)):
+                continue  # told already: the guest may have it still or is to have it back, and keeps its rights
             if domain.device_model is not None and not domain.device_model.lacks([one]):
                 continue  # told already: the guest has it, or nobody knows
             in_use = _guest_still_runs(host, domain, one)

@@ -23,6 +23,17 @@ from .diagnose import Finding, Signs
 from .faults import Fault, Recipe
 
 _END_CONNECTION = (Recipe.DISSOLVE, Recipe.CLOSE, Recipe.END_UNSEEN)
+_FOR_CONNECTIONS = (
+    Recipe.WITHDRAW,
+    Recipe.RESTART,
+    Recipe.SKIP_STALE,
+    Recipe.FORGET_ENTRIES,
+    Recipe.PUT_IN_ORDER,
+    Recipe.DETACH,
+    Recipe.RECREATE,
+    Recipe.NUDGE,
+    Recipe.REOPEN,
+)
 _CONNECTED = str(XenbusState.CONNECTED.value)
 
 
@@ -62,19 +73,6 @@ def able_to_return(host: Host, devices: Iterable[Sbdf]) -> list[Sbdf]:
 def _by_handshake(domain: Domain, finding: Finding) -> bool:
     """Whether the recipe is one for the domain's own connection."""
     return domain.device_model is None and domain.serves is None and finding.recipe in _FOR_CONNECTIONS
-
-
-_FOR_CONNECTIONS = (
-    Recipe.WITHDRAW,
-    Recipe.RESTART,
-    Recipe.SKIP_STALE,
-    Recipe.FORGET_ENTRIES,
-    Recipe.PUT_IN_ORDER,
-    Recipe.DETACH,
-    Recipe.RECREATE,
-    Recipe.NUDGE,
-    Recipe.REOPEN,
-)
 
 
 def _writes(finding: Finding, backend: Backend) -> list[Change]:

@@ -8,16 +8,14 @@ from __future__ import annotations
 import importlib
 import json
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from short_path import short_directory
 
 from simulated_xen import daemon
 
@@ -46,15 +44,14 @@ ALWAYS = ("success", "unless ", "when the declaration was not refused")
 
 @pytest.fixture(scope="module")
 def environment() -> Iterator[dict[str, str]]:
-    directory = Path(tempfile.mkdtemp(prefix="rb", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
-    try:
-        variables = daemon.start("small-server", directory / "h").environment()
-        variables["PYTHONPATH"] = os.pathsep.join([variables["PYTHONPATH"], *sys.path])
-        variables["PATH"] += os.pathsep + os.environ["PATH"]
-        yield {**os.environ, **variables}
-    finally:
-        daemon.stop(directory / "h")
-        shutil.rmtree(directory, ignore_errors=True)
+    with short_directory() as directory:
+        try:
+            variables = daemon.start("small-server", directory / "h").environment()
+            variables["PYTHONPATH"] = os.pathsep.join([variables["PYTHONPATH"], *sys.path])
+            variables["PATH"] += os.pathsep + os.environ["PATH"]
+            yield {**os.environ, **variables}
+        finally:
+            daemon.stop(directory / "h")
 
 
 def strange(answer: Mapping[str, Any], block: Mapping[str, Any], where: str = "") -> list[str]:
