@@ -19,7 +19,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Callable, TypeVar
 
@@ -102,6 +102,18 @@ class _Router(Router):  # type: ignore[misc]
             super().__call__()
         except Exception as error:  # noqa: BLE001 - whatever it was, no answer comes any more
             self.failure = error
+
+    def terminate(self) -> None:
+        """End the thread, wherever it is.
+
+        pyxs' own way wakes it between packets only, never within one that does not become whole, and
+        fails if the thread, on its way out by itself, has just closed what would wake it.
+        """
+        transport = self.connection.transport
+        if transport is not None:
+            with suppress(OSError):
+                transport.sock.shutdown(socket.SHUT_RDWR)
+        self.thread.join()
 
 
 class _Events(queue.Queue):  # type: ignore[type-arg]
@@ -270,21 +282,21 @@ class XenStore(_Requests):
         try:
             self._send(packets, slots)
         except (PyXSError, OSError) as error:
-            raise XenStoreGone(f"the connection to xenstored broke: {error}") from error
+            self._silent = f"the connection to xenstored broke: {error}"  # perhaps within a packet: nothing may follow
+            raise XenStoreGone(self._silent) from error
         return [self._reply(slot, deadline) for slot in slots]
 
     def _send(self, packets: Sequence[Any], slots: Sequence[Any]) -> None:
         """Router.send for many: one write to the socket, so that xenstored is woken once."""
         router = self._router
         with router.send_lock:
-            if not router.is_connected:
+            transport = router.connection.transport  # looked at once: its thread drops it when the daemon dies
+            if transport is None:
                 raise OSError(errno.ENOTCONN, "not connected")
             # The slots come first, since an answer may come before the write returns.
             router.rvars.update((packet.rq_id, slot) for packet, slot in zip(packets, slots))
             header = Packet._struct.pack
-            router.connection.transport.send(
-                b"".join(header(one.op, one.rq_id, one.tx_id, one.size) + one.payload for one in packets)
-            )
+            transport.send(b"".join(header(one.op, one.rq_id, one.tx_id, one.size) + one.payload for one in packets))
 
     def transaction(self, body: Callable[[Transaction], T]) -> T:
         """Run `body` in a transaction; anew, from the start, as often as others write in between.
@@ -378,8 +390,7 @@ class XenStore(_Requests):
                 self.unwatch(path, token)
         except XenStoreError:
             pass  # the daemon drops a connection's watches by itself
-        if self._router.thread.is_alive():
-            self._router.terminate()
+        self._router.terminate()
 
 
 def _packet(op: int, payload: bytes, rq_id: int, tx_id: int) -> Any:

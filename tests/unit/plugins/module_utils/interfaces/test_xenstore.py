@@ -488,6 +488,47 @@ def test_a_silent_daemon_that_reads_nothing_any_more_cannot_block_a_large_batch(
             in_time(ask_much)
 
 
+def test_a_daemon_that_falls_silent_within_a_packet_is_given_up_and_let_go(socket_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(socket_path))
+        listener.listen()
+
+        def ask() -> None:
+            with XenStore.open(SHORT) as store:
+                peer, _address = listener.accept()
+                peer.sendall(Packet(Op.READ, 1, 0, b"the rest of it never comes").encode()[:20])
+                store.read("/a")
+
+        with pytest.raises(XenStoreGone, match="not answered"):
+            in_time(ask)
+
+
+def test_a_connection_can_be_closed_at_the_moment_at_which_the_daemon_dies(socket_path: Path) -> None:
+    """The thread that reads is on its way out by itself, with one of its two ends closed already."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(socket_path))
+        listener.listen()
+        leaving, closing = threading.Event(), threading.Event()
+
+        def close() -> None:
+            with XenStore.open(AMPLE) as store:
+                peer, _address = listener.accept()
+                let_go = store._router.connection.close
+
+                def dawdle() -> None:
+                    store._router.w_terminator.close()
+                    leaving.set()
+                    closing.wait(AMPLE)
+                    let_go()
+
+                store._router.connection.close = dawdle
+                peer.close()
+                leaving.wait(AMPLE)
+                threading.Timer(SHORT, closing.set).start()
+
+        in_time(close)
+
+
 def test_a_daemon_that_dies_with_a_request_in_flight_is_noticed(socket_path: Path) -> None:
     with scripted(socket_path, hang_up), XenStore.open(10 * AMPLE) as store:
         with pytest.raises(XenStoreGone, match="broke"):
