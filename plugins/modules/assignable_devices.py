@@ -309,7 +309,8 @@ from ansible_collections.xen.pci.plugins.module_utils.interfaces.boot_config imp
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.hypervisor import HypervisorError
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.run_lock import RunLockError, lock_unless
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.sysfs import SysfsError
-from ansible_collections.xen.pci.plugins.module_utils.interfaces.xenstore import PYXS_IMPORT_ERROR, XenStoreError
+from ansible_collections.xen.pci.plugins.module_utils.interfaces.xenstore import XenStoreError
+from ansible_collections.xen.pci.plugins.module_utils.interfaces.xenstore_connection import PYXS_IMPORT_ERROR
 from ansible_collections.xen.pci.plugins.module_utils.values.address import AddressError, Sbdf
 from ansible_collections.xen.pci.plugins.module_utils.values.catalogue import Entry
 from ansible_collections.xen.pci.plugins.module_utils.values.identity import IdentityError

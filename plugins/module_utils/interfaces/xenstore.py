@@ -1,43 +1,23 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Xenstore through pyxs, with a deadline on everything.
+"""Xenstore's requests, transactions and watches, with a deadline on everything.
 
-pyxs 0.4.1 supplies the wire format, the connection and the thread that sorts replies from watch
-events. It has no time-outs, waits for ever once its thread has died, and takes no reply over
-4096 bytes though oxenstored sends such listings; this file fences that in. Requests that do not
-depend on each other are sent together and their replies collected afterwards.
+Requests that do not depend on each other are sent together and their replies collected afterwards.
 """
 
 from __future__ import annotations
 
 import errno
 import queue
-import socket
-import struct
 import time
-import traceback
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Callable, TypeVar
 
 from ..model.backend_changes import Change, Directory, Remove, Write
-
-PYXS_IMPORT_ERROR: str | None
-try:
-    from pyxs import Router
-    from pyxs._internal import Op, Packet, next_rq_id
-    from pyxs.client import RVar
-    from pyxs.connection import UnixSocketConnection
-    from pyxs.exceptions import PyXSError
-except ImportError:
-    PYXS_IMPORT_ERROR = traceback.format_exc()
-    Router = UnixSocketConnection = object
-    PyXSError = OSError
-else:
-    PYXS_IMPORT_ERROR = None
+from .xenstore_connection import Connection, Events, Op, PyXSError, Router
 
 T = TypeVar("T")
 
@@ -47,8 +27,6 @@ _ERRNO = {name: number for number, name in errno.errorcode.items()}
 #: A transaction meets a conflict at every write of somebody else in between; 50 commits against
 #: a writer every 2 ms took up to 132 tries in all, so this bound means a store gone wild.
 _TRANSACTION_TRIES = 200
-#: Events of one watch that wait to be looked at.
-_MOST_WAITING = 1000
 
 
 class XenStoreError(Exception):
@@ -69,78 +47,6 @@ class WatchEvent:
 
     path: str
     token: str
-
-
-class _Connection(UnixSocketConnection):  # type: ignore[misc]
-    def __init__(self, path: str | None, send_timeout: float) -> None:
-        super().__init__(path)
-        self._send_timeout = send_timeout
-
-    def create_transport(self) -> Any:
-        """Connect; a stopped daemon must not hold up a sender whose socket buffer is full."""
-        transport = super().create_transport()
-        seconds, fraction = divmod(self._send_timeout, 1)
-        limit = struct.pack("ll", int(seconds), int(fraction * 1_000_000))
-        transport.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
-        return transport
-
-    def recv(self) -> Any:
-        """Read one packet; unlike pyxs', any payload size, and a closed socket is an error."""
-        if not self.is_connected:
-            raise OSError(errno.ENOTCONN, "not connected")
-        header = self.transport.recv(Packet._struct.size)
-        op, rq_id, tx_id, size = Packet._struct.unpack(header)
-        return _packet(op, self.transport.recv(size) if size else b"", rq_id, tx_id)
-
-
-class _Router(Router):  # type: ignore[misc]
-    failure: BaseException | None = None
-
-    def __call__(self) -> None:
-        """Run pyxs' loop; its end by an error is kept for those who wait instead of printed."""
-        try:
-            super().__call__()
-        except Exception as error:  # noqa: BLE001 - whatever it was, no answer comes any more
-            self.failure = error
-
-    def terminate(self) -> None:
-        """End the thread, wherever it is.
-
-        pyxs' own way wakes it between packets only, never within one that does not become whole, and
-        fails if the thread, on its way out by itself, has just closed what would wake it.
-        """
-        transport = self.connection.transport
-        if transport is not None:
-            with suppress(OSError):
-                transport.sock.shutdown(socket.SHUT_RDWR)
-        self.thread.join()
-
-
-class _Events(queue.Queue):  # type: ignore[type-arg]
-    """What waits to be looked at. An event more of a path that waits already says nothing new, nor, once there are
-    many, one more of a watch: a guest may write faster than we look, for as long as it likes.
-    """
-
-    def _init(self, maxsize: int) -> None:
-        super()._init(maxsize)
-        self._waiting: Counter[Any] = Counter()
-
-    def _put(self, item: Any) -> None:
-        if isinstance(item, tuple):
-            _path, token = item
-            if self._waiting[item] or self._waiting[token] >= _MOST_WAITING:
-                return
-            self._waiting.update((item, token))
-        super()._put(item)
-
-    def _get(self) -> Any:
-        item = super()._get()
-        if isinstance(item, tuple):
-            for key in (item, item[1]):
-                self._waiting[key] -= 1
-                if not self._waiting[key]:
-                    del self._waiting[key]
-        return item
 
 
 class _Requests:
@@ -240,10 +146,10 @@ class XenStore(_Requests):
         super().__init__(self, 0)
         self.timeout = timeout
         #: Watch events arrive here; who waits for other things too may put them in as well.
-        self.events: queue.Queue[Any] = _Events()
+        self.events: queue.Queue[Any] = Events()
         self._watches: set[tuple[str, str]] = set()
         self._silent = ""
-        self._router = _Router(_Connection(path, timeout))
+        self._router = Router(Connection(path, timeout))
 
     @classmethod
     @contextmanager
@@ -277,26 +183,12 @@ class XenStore(_Requests):
         if self._silent:
             raise XenStoreGone(self._silent)  # replies may still come, to requests that nobody waits for any more
         deadline = time.monotonic() + self.timeout
-        packets = [_packet(op, payload, next_rq_id(), tx_id) for op, payload in requests]
-        slots = [RVar() for _packet_sent in packets]
         try:
-            self._send(packets, slots)
+            slots = self._router.send_all(requests, tx_id)
         except (PyXSError, OSError) as error:
             self._silent = f"the connection to xenstored broke: {error}"  # perhaps within a packet: nothing may follow
             raise XenStoreGone(self._silent) from error
         return [self._reply(slot, deadline) for slot in slots]
-
-    def _send(self, packets: Sequence[Any], slots: Sequence[Any]) -> None:
-        """Router.send for many: one write to the socket, so that xenstored is woken once."""
-        router = self._router
-        with router.send_lock:
-            transport = router.connection.transport  # looked at once: its thread drops it when the daemon dies
-            if transport is None:
-                raise OSError(errno.ENOTCONN, "not connected")
-            # The slots come first, since an answer may come before the write returns.
-            router.rvars.update((packet.rq_id, slot) for packet, slot in zip(packets, slots))
-            header = Packet._struct.pack
-            transport.send(b"".join(header(one.op, one.rq_id, one.tx_id, one.size) + one.payload for one in packets))
 
     def transaction(self, body: Callable[[Transaction], T]) -> T:
         """Run `body` in a transaction; anew, from the start, as often as others write in between.
@@ -391,11 +283,6 @@ class XenStore(_Requests):
         except XenStoreError:
             pass  # the daemon drops a connection's watches by itself
         self._router.terminate()
-
-
-def _packet(op: int, payload: bytes, rq_id: int, tx_id: int) -> Any:
-    """A pyxs packet without pyxs' checks (size, known operations)."""
-    return tuple.__new__(Packet, (op, rq_id, tx_id, len(payload), payload))
 
 
 def _path(path: str) -> bytes:

@@ -1,0 +1,137 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The connection to xenstored: pyxs' socket and its thread that sorts replies from watch events, fenced in.
+
+pyxs 0.4.1 has no time-outs, waits for ever once its thread has died, prints why, cannot end it within a
+packet, and takes no reply over 4096 bytes though oxenstored sends such listings.
+"""
+
+from __future__ import annotations
+
+import errno
+import queue
+import socket
+import struct
+import traceback
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+PYXS_IMPORT_ERROR: str | None
+try:
+    from pyxs import Router as PyxsRouter
+    from pyxs._internal import Op, Packet, next_rq_id
+    from pyxs.client import RVar
+    from pyxs.connection import UnixSocketConnection
+    from pyxs.exceptions import PyXSError
+except ImportError:
+    PYXS_IMPORT_ERROR = traceback.format_exc()
+    PyxsRouter = UnixSocketConnection = Op = object
+    PyXSError = OSError
+else:
+    PYXS_IMPORT_ERROR = None
+
+__all__ = ["PYXS_IMPORT_ERROR", "Connection", "Events", "Op", "PyXSError", "Router"]
+
+#: Events of one watch that wait to be looked at.
+_MOST_WAITING = 1000
+
+
+class Connection(UnixSocketConnection):  # type: ignore[misc]
+    """The socket. A write that blocks for `send_timeout` (seconds) fails with an OSError."""
+
+    def __init__(self, path: str | None, send_timeout: float) -> None:
+        super().__init__(path)
+        self._send_timeout = send_timeout
+
+    def create_transport(self) -> Any:
+        """Connect; a stopped daemon must not hold up a sender whose socket buffer is full."""
+        transport = super().create_transport()
+        seconds, fraction = divmod(self._send_timeout, 1)
+        limit = struct.pack("ll", int(seconds), int(fraction * 1_000_000))
+        transport.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+        return transport
+
+    def recv(self) -> Any:
+        """Read one packet; unlike pyxs', any payload size, and a closed socket is an error."""
+        if not self.is_connected:
+            raise OSError(errno.ENOTCONN, "not connected")
+        header = self.transport.recv(Packet._struct.size)
+        op, rq_id, tx_id, size = Packet._struct.unpack(header)
+        return _packet(op, self.transport.recv(size) if size else b"", rq_id, tx_id)
+
+
+class Router(PyxsRouter):  # type: ignore[misc]
+    """The thread that reads. `failure` is why it ended, if it did so by itself."""
+
+    failure: BaseException | None = None
+
+    def __call__(self) -> None:
+        """Run pyxs' loop; its end by an error is kept for those who wait instead of printed."""
+        try:
+            super().__call__()
+        except Exception as error:  # noqa: BLE001 - whatever it was, no answer comes any more
+            self.failure = error
+
+    def terminate(self) -> None:
+        """End the thread, wherever it is.
+
+        pyxs' own way wakes it between packets only, never within one that does not become whole, and
+        fails if the thread, on its way out by itself, has just closed what would wake it.
+        """
+        transport = self.connection.transport
+        if transport is not None:
+            with suppress(OSError):
+                transport.sock.shutdown(socket.SHUT_RDWR)
+        self.thread.join()
+
+    def send_all(self, requests: Sequence[tuple[int, bytes]], tx_id: int) -> list[Any]:
+        """pyxs' `send` for many, one write to the socket, so that xenstored is woken once; where replies will be.
+
+        Raises OSError or PyXSError if they did not go out, perhaps not as a whole.
+        """
+        packets = [_packet(op, payload, next_rq_id(), tx_id) for op, payload in requests]
+        slots = [RVar() for _packet_sent in packets]
+        with self.send_lock:
+            transport = self.connection.transport  # looked at once: its thread drops it when the daemon dies
+            if transport is None:
+                raise OSError(errno.ENOTCONN, "not connected")
+            # The slots come first, since an answer may come before the write returns.
+            self.rvars.update((packet.rq_id, slot) for packet, slot in zip(packets, slots))
+            header = Packet._struct.pack
+            transport.send(b"".join(header(one.op, one.rq_id, one.tx_id, one.size) + one.payload for one in packets))
+        return slots
+
+
+class Events(queue.Queue):  # type: ignore[type-arg]
+    """What waits to be looked at. An event more of a path that waits already says nothing new, nor, once there are
+    many, one more of a watch: a guest may write faster than we look, for as long as it likes.
+    """
+
+    def _init(self, maxsize: int) -> None:
+        super()._init(maxsize)
+        self._waiting: Counter[Any] = Counter()
+
+    def _put(self, item: Any) -> None:
+        if isinstance(item, tuple):
+            _path, token = item
+            if self._waiting[item] or self._waiting[token] >= _MOST_WAITING:
+                return
+            self._waiting.update((item, token))
+        super()._put(item)
+
+    def _get(self) -> Any:
+        item = super()._get()
+        if isinstance(item, tuple):
+            for key in (item, item[1]):
+                self._waiting[key] -= 1
+                if not self._waiting[key]:
+                    del self._waiting[key]
+        return item
+
+
+def _packet(op: int, payload: bytes, rq_id: int, tx_id: int) -> Any:
+    """A pyxs packet without pyxs' checks (size, known operations)."""
+    return tuple.__new__(Packet, (op, rq_id, tx_id, len(payload), payload))
