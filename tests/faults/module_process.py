@@ -32,10 +32,12 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils import basic
-from pyxs._internal import Op
+from pyxs._internal import Op, Packet
+from pyxs.client import RVar
 
 from ansible_collections.xen.pci.plugins.module_utils.engine.outside import open_outside
 from ansible_collections.xen.pci.plugins.module_utils.interfaces import hypervisor, libxl, sysfs, xenstore
+from ansible_collections.xen.pci.plugins.module_utils.interfaces.xenstore_connection import Router
 from ansible_collections.xen.pci.plugins.module_utils.values.address import Sbdf
 
 MODULES = {
@@ -90,22 +92,30 @@ class Points:
             self.names.append(numbered)
 
 
+def _full() -> list[Any]:
+    """What comes of a request that xenstored has no room for."""
+    slot = RVar()
+    slot.set(Packet(Op.ERROR, b"ENOSPC\0", 0, 0))
+    return [slot]
+
+
 def watch(points: Points) -> None:
     """Wrap what reaches outside: xenstore requests, sysfs writes, hypercalls, files that take the place of others."""
-    send = xenstore.XenStore._send
+    send = Router.send_all
 
-    def counted_send(store: Any, packets: Sequence[Any], slots: Sequence[Any]) -> None:
-        """One packet at a time, so that a batch can end in its middle."""
-        for packet, slot in zip(packets, slots, strict=True):
-            if packet.op in CHANGES:
-                where = packet.payload.split(b"\0")[0].decode()
-                one = functools.partial(send, store, [packet], [slot])
-                full = functools.partial(slot.set, xenstore._packet(Op.ERROR, b"ENOSPC\0", packet.rq_id, packet.tx_id))
-                points.around(f"{CHANGES[packet.op]} {where}", one, full)
+    def counted_send(router: Router, requests: Sequence[tuple[int, bytes]], tx_id: int) -> list[Any]:
+        """One request at a time, so that a batch can end in its middle."""
+        slots = []
+        for operation, payload in requests:
+            one = functools.partial(send, router, [(operation, payload)], tx_id)
+            if operation in CHANGES:
+                where = payload.split(b"\0")[0].decode()
+                slots += points.around(f"{CHANGES[operation]} {where}", one, _full)
             else:
-                send(store, [packet], [slot])
+                slots += one()
+        return slots
 
-    xenstore.XenStore._send = counted_send  # type: ignore[method-assign]
+    Router.send_all = counted_send  # type: ignore[method-assign]
     write = sysfs.Sysfs._write
 
     def counted_write(self: Any, file: Any, text: str, sbdf: Any, purpose: str) -> None:
