@@ -420,7 +420,8 @@ def _refuse(module: AnsibleModule, problems: Sequence[str], aid: FirstAid) -> No
     elif mended or in_vain:
         before = [f"Mended first: {mended}."] * bool(mended) + [f"Tried in vain to mend {in_vain}."] * bool(in_vain)
         told = f"{' '.join(before)} Nothing else was changed: {'; '.join(problems)}"
-    module.fail_json(msg=told, conflicts=list(problems), actions=[], repaired=aid.mended, changed=aid.changed)
+    changed = aid.changed or (module.check_mode and bool(aid.mended))
+    module.fail_json(msg=told, conflicts=list(problems), actions=[], repaired=aid.mended, changed=changed)
 
 
 def _foretell(module: AnsibleModule, decision: Decision, aid: FirstAid) -> None:

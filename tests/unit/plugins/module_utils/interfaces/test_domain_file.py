@@ -78,7 +78,10 @@ def test_a_name_that_no_file_can_have_is_told() -> None:
         read_domain_file(Path("/etc/xen/web\0.cfg"))
 
 
-def test_a_write_that_fails_leaves_the_old_one_and_nothing_else(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("backup", [False, True])
+def test_a_write_that_fails_leaves_the_old_one_and_nothing_else(
+    file: Path, monkeypatch: pytest.MonkeyPatch, backup: bool
+) -> None:
     before = file.read_bytes()
 
     def full(*_arguments: object) -> None:
@@ -86,6 +89,6 @@ def test_a_write_that_fails_leaves_the_old_one_and_nothing_else(file: Path, monk
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(DomainFileError, match=r"web01\.cfg cannot be written \(No space left on device\)"):
-        replace_domain_file(file, "x = 1\n", backup=False)
+        replace_domain_file(file, "x = 1\n", backup)
     assert file.read_bytes() == before
     assert [one.name for one in file.parent.iterdir()] == ["web01.cfg"]
