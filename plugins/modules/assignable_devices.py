@@ -295,7 +295,6 @@ from ansible_collections.xen.pci.plugins.module_utils.decisions.select import (
     parse_request,
 )
 from ansible_collections.xen.pci.plugins.module_utils.engine.assignment import (
-    AssignmentError,
     apply,
     ask_groups,
     observe_situation,
@@ -305,6 +304,7 @@ from ansible_collections.xen.pci.plugins.module_utils.engine.known_devices impor
 from ansible_collections.xen.pci.plugins.module_utils.engine.naming import read_catalogue, resolve_names, wishes
 from ansible_collections.xen.pci.plugins.module_utils.engine.outside import Outside, open_outside
 from ansible_collections.xen.pci.plugins.module_utils.engine.persistence import apply_boot, observe_boot, with_modules
+from ansible_collections.xen.pci.plugins.module_utils.engine.undo import StepFailed
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.boot_config import BootConfigError
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.hypervisor import HypervisorError
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.run_lock import RunLockError, lock_unless
@@ -354,7 +354,7 @@ def main() -> None:
             _run(module, outside)
     except NeedsJmespath:
         module.fail_json(msg=missing_required_lib("jmespath"), exception=JMESPATH_IMPORT_ERROR)
-    except AssignmentError as error:
+    except StepFailed as error:
         module.fail_json(msg=str(error), changed=bool(error.left))
     except _FAILURES as error:
         module.fail_json(msg=str(error))

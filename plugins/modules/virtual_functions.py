@@ -180,8 +180,8 @@ from ansible_collections.xen.pci.plugins.module_utils.decisions.virtual_function
 from ansible_collections.xen.pci.plugins.module_utils.engine.assignment import current_notes, remembered_identities
 from ansible_collections.xen.pci.plugins.module_utils.engine.observe import observe
 from ansible_collections.xen.pci.plugins.module_utils.engine.outside import Outside, open_outside
+from ansible_collections.xen.pci.plugins.module_utils.engine.undo import StepFailed
 from ansible_collections.xen.pci.plugins.module_utils.engine.virtual_functions import (
-    FunctionsError,
     apply_functions,
     observe_functions,
 )
@@ -235,7 +235,7 @@ def main() -> None:
     try:
         with open_outside() as outside, lock_unless(module.check_mode, module.params["timeout"]):
             _run(module, outside)
-    except FunctionsError as error:
+    except StepFailed as error:
         module.fail_json(msg=str(error), changed=bool(error.left))
     except _FAILURES as error:
         module.fail_json(msg=str(error))

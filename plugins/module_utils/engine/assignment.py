@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from ..decisions.assignment import (
@@ -33,23 +33,11 @@ from ..values.identity import Remembered
 from .known_devices import with_memory
 from .observe import observe
 from .outside import Outside
+from .undo import Undo, all_or_none
 
 _FAILURES = (SysfsError, HypervisorError, XenStoreError)
 #: How Xen says that a device was not in quarantine; its Python binding hides the errno behind EINVAL.
 _NOT_QUARANTINED = (errno.ENODEV, errno.EINVAL)
-
-
-class AssignmentError(Exception):
-    """A step failed; `left` says in words what could not be undone, best empty."""
-
-    def __init__(self, message: str, left: Sequence[str]) -> None:
-        state = (
-            f"not everything could be undone: {'; '.join(left)}"
-            if left
-            else "all devices are where they were before this run"
-        )
-        super().__init__(f"{message}; {state}.")
-        self.left = tuple(left)
 
 
 def observe_situation(outside: Outside) -> tuple[Situation, dict[Sbdf, Note]]:
@@ -100,9 +88,8 @@ def remembered_identities(notes: Mapping[Sbdf, Note]) -> dict[Sbdf, Remembered]:
 
 
 def apply(outside: Outside, host: Host, notes: Mapping[Sbdf, Note], steps: Sequence[Step]) -> None:
-    """Make all steps, or none: what was done is undone in reverse if one fails. Raises AssignmentError."""
-    undo = _Undo()
-    try:
+    """Make all steps, or none; raises StepFailed."""
+    with all_or_none(_FAILURES) as undo:
         for step in steps:
             if isinstance(step, Take):
                 _take(outside, host, step, undo)
@@ -116,34 +103,9 @@ def apply(outside: Outside, host: Host, notes: Mapping[Sbdf, Note], steps: Seque
                 _finish_release(outside, step, undo)
             else:
                 _release(outside, host, step, notes.get(step.sbdf), undo)
-    except _FAILURES as error:
-        raise AssignmentError(str(error), undo.run()) from error
-    except BaseException:
-        undo.run()
-        raise
 
 
-class _Undo:
-    """What would take back the changes made so far."""
-
-    def __init__(self) -> None:
-        self._actions: list[Callable[[], object]] = []
-
-    def add(self, action: Callable[[], object]) -> None:
-        self._actions.append(action)
-
-    def run(self) -> list[str]:
-        """Take all back, newest first; returns in words what failed."""
-        left = []
-        for action in reversed(self._actions):
-            try:
-                action()
-            except _FAILURES as error:
-                left.append(str(error))
-        return left
-
-
-def _take(outside: Outside, host: Host, step: Take, undo: _Undo) -> None:
+def _take(outside: Outside, host: Host, step: Take, undo: Undo) -> None:
     sysfs, sbdf, driver = outside.sysfs, step.sbdf, step.driver
     if driver is not None:
         # Undo is noted first: an unbind that was interrupted half-way is mended all the same.
@@ -163,7 +125,7 @@ def _take(outside: Outside, host: Host, step: Take, undo: _Undo) -> None:
     _quarantine(outside, _note(host, sbdf, step.wish), sbdf, undo)
 
 
-def _quarantine(outside: Outside, note: Note, sbdf: Sbdf, undo: _Undo) -> None:
+def _quarantine(outside: Outside, note: Note, sbdf: Sbdf, undo: Undo) -> None:
     """Xen accepts a device that is in quarantine already (device_assigned excludes guests' devices only)."""
     outside.hypervisor.assign(DOMID_IO, sbdf, relaxed=True)
     undo.add(lambda: outside.hypervisor.deassign(DOMID_IO, sbdf))
@@ -182,7 +144,7 @@ def _note(host: Host, sbdf: Sbdf, wish: Wish, known: Note | None = None) -> Note
     )
 
 
-def _rebind(outside: Outside, sbdf: Sbdf, undo: _Undo) -> None:
+def _rebind(outside: Outside, sbdf: Sbdf, undo: Undo) -> None:
     """pciback forgets the flag when it lets go (pcistub_device_release); no write to its files clears it."""
     sysfs = outside.sysfs
     if sysfs.driver_override(sbdf) != PCIBACK and sysfs.add_slot(sbdf):
@@ -195,15 +157,15 @@ def _rebind(outside: Outside, sbdf: Sbdf, undo: _Undo) -> None:
         raise SysfsError(f"{sbdf} is still permissive although pciback has let go of it and taken it back")
 
 
-def _make_permissive(outside: Outside, step: MakePermissive, undo: _Undo) -> None:
-    undo.add(lambda: _rebind(outside, step.sbdf, _Undo()))
+def _make_permissive(outside: Outside, step: MakePermissive, undo: Undo) -> None:
+    undo.add(lambda: _rebind(outside, step.sbdf, Undo(_FAILURES)))
     outside.sysfs.set_permissive(step.sbdf)
     if not outside.sysfs.permissive(step.sbdf):
         raise SysfsError(f"{step.sbdf} is not permissive although pciback accepted that")
     note_reason(outside.store, step.sbdf, "permissive", step.reason)
 
 
-def _finish_release(outside: Outside, step: FinishRelease, undo: _Undo) -> None:
+def _finish_release(outside: Outside, step: FinishRelease, undo: Undo) -> None:
     sysfs, sbdf = outside.sysfs, step.sbdf
     if sysfs.remove_slot(sbdf):
         undo.add(lambda: sysfs.add_slot(sbdf))
@@ -216,7 +178,7 @@ def _finish_release(outside: Outside, step: FinishRelease, undo: _Undo) -> None:
         _write_record(outside, sbdf, None)
 
 
-def _release(outside: Outside, host: Host, step: Release, note: Note | None, undo: _Undo) -> None:
+def _release(outside: Outside, host: Host, step: Release, note: Note | None, undo: Undo) -> None:
     sysfs, sbdf = outside.sysfs, step.sbdf
     if step.reset_after and not sysfs.reset(sbdf):
         raise SysfsError(f"{sbdf} was with domain {step.reset_after} and cannot be reset; leave it with pciback")

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 
 from ..decisions.virtual_functions import Configure, DesiredFunctions, SetAutoprobe, SetCount, Step
 from ..interfaces.sriov import Sriov, SriovError, set_vf, vf_settings
@@ -14,15 +14,9 @@ from ..model.host import Host
 from ..model.virtual_functions import PhysicalFunction
 from ..values.address import Sbdf
 from .outside import Outside
+from .undo import Undo, all_or_none
 
-
-class FunctionsError(Exception):
-    """A step failed; `left` says in words what could not be undone, best empty."""
-
-    def __init__(self, message: str, left: Sequence[str]) -> None:
-        state = f"not everything could be undone: {'; '.join(left)}" if left else "all is as before this run"
-        super().__init__(f"{message}; {state}.")
-        self.left = tuple(left)
+_FAILURES = (SriovError, SysfsError)
 
 
 def observe_functions(
@@ -40,27 +34,22 @@ def observe_functions(
 
 
 def apply_functions(outside: Outside, steps: Sequence[Step]) -> None:
-    """Make all steps, or none: what was done is undone in reverse if one fails. Raises FunctionsError."""
+    """Make all steps, or none; raises StepFailed."""
     sriov = Sriov(outside.sysfs.root)
-    undo: list[Callable[[], object]] = []
     # What is set for new functions ends with them.
     new = {step.pf for step in steps if isinstance(step, SetCount)}
-    try:
+    with all_or_none(_FAILURES) as undo:
         for step in steps:
-            _apply(outside, sriov, step, undo if not isinstance(step, Configure) or step.pf not in new else [])
-    except (SriovError, SysfsError) as error:
-        raise FunctionsError(str(error), _take_back(undo)) from error
-    except BaseException:
-        _take_back(undo)
-        raise
+            ends_with_it = isinstance(step, Configure) and step.pf in new
+            _apply(outside, sriov, step, Undo(_FAILURES) if ends_with_it else undo)
 
 
-def _apply(outside: Outside, sriov: Sriov, step: Step, undo: list[Callable[[], object]]) -> None:
+def _apply(outside: Outside, sriov: Sriov, step: Step, undo: Undo) -> None:
     if isinstance(step, SetAutoprobe):
-        undo.append(lambda: sriov.set_drivers_autoprobe(step.pf, not step.offer))
+        undo.add(lambda: sriov.set_drivers_autoprobe(step.pf, not step.offer))
         sriov.set_drivers_autoprobe(step.pf, step.offer)
     elif isinstance(step, SetCount):
-        undo.append(lambda: _recount(outside, sriov, step.pf, step.before))
+        undo.add(lambda: _recount(outside, sriov, step.pf, step.before))
         _recount(outside, sriov, step.pf, step.count)
     else:
         _configure(step, undo)
@@ -77,7 +66,7 @@ def _recount(outside: Outside, sriov: Sriov, pf: Sbdf, count: int) -> None:
         raise SriovError(f"{pf} has {seen} virtual functions, not {count}, although the kernel accepted that number")
 
 
-def _configure(step: Configure, undo: list[Callable[[], object]]) -> None:
+def _configure(step: Configure, undo: Undo) -> None:
     """What a driver sets by itself for a new function, such as spoof check, need not be set again."""
     before = vf_settings(step.interface).get(step.index)
     if before is None:
@@ -86,20 +75,10 @@ def _configure(step: Configure, undo: list[Callable[[], object]]) -> None:
             " set MAC address, VLAN or spoof check"
         )
     missing = step.settings.missing_in(before)
-    undo.append(lambda: set_vf(step.interface, step.index, before))
+    undo.add(lambda: set_vf(step.interface, step.index, before))
     set_vf(step.interface, step.index, missing)
     left = step.settings.missing_in(vf_settings(step.interface).get(step.index, before))
     if str(left):
         raise SriovError(
             f"{step.interface}, virtual function {step.index}: the driver accepted {left} but has not set it"
         )
-
-
-def _take_back(undo: list[Callable[[], object]]) -> list[str]:
-    left = []
-    for action in reversed(undo):
-        try:
-            action()
-        except (SriovError, SysfsError) as error:
-            left.append(str(error))
-    return left

@@ -187,7 +187,7 @@ def test_a_device_that_died_is_given_to_nobody_and_stays_with_pciback(server: Se
     refused = server.run("domain_devices", domains={"g1": {"devices": [NIC]}})
     assert refused["failed"] and "(dead: cannot be waived)" in refused["msg"]
     back = server.assign(NIC, state="absent")
-    assert f"{NIC} does not answer" in back["msg"] and "all devices are where they were" in back["msg"]
+    assert f"{NIC} does not answer" in back["msg"] and "all is as before this run" in back["msg"]
     assert server.driver(NIC) == "pciback"
 
 

@@ -23,8 +23,9 @@ from ansible_collections.xen.pci.plugins.module_utils.decisions.assignment impor
     Take,
     Wish,
 )
-from ansible_collections.xen.pci.plugins.module_utils.engine.assignment import AssignmentError, apply, current_notes
+from ansible_collections.xen.pci.plugins.module_utils.engine.assignment import apply, current_notes
 from ansible_collections.xen.pci.plugins.module_utils.engine.outside import Outside
+from ansible_collections.xen.pci.plugins.module_utils.engine.undo import StepFailed
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.hypervisor import HypervisorError
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.notes import Note, note_guest, read_notes, write_note
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.sysfs import SysfsError
@@ -225,7 +226,7 @@ def test_whatever_fails_everything_is_as_before(fail_at: int) -> None:
     world = World()
     before = world.state()
     world.fail_at = fail_at
-    with pytest.raises(AssignmentError, match="where they were before") as caught:
+    with pytest.raises(StepFailed, match="all is as before") as caught:
         run(world, *STEPS)
     assert caught.value.left == ()
     assert world.state() == before
@@ -238,7 +239,7 @@ def test_what_cannot_be_undone_is_told() -> None:
         raise SysfsError(f"{sbdf} could not be given to {driver}")
 
     world.bind = refuse  # type: ignore[method-assign]
-    with pytest.raises(AssignmentError, match="not everything could be undone") as caught:
+    with pytest.raises(StepFailed, match="not everything could be undone") as caught:
         run(world, Take(A, "e1000e", None))
     assert caught.value.left == (f"{A} could not be given to e1000e",)
 
@@ -253,7 +254,7 @@ def test_a_device_hidden_at_boot_was_never_quarantined_and_is_released() -> None
 def test_a_release_that_xen_refuses_for_another_reason_is_refused() -> None:
     world = World()
     world.fail_at = 1
-    with pytest.raises(AssignmentError, match="no release"):
+    with pytest.raises(StepFailed, match="no release"):
         run(world, Release(C, "nvme", NVME))
     assert world.drivers[C] == "pciback"
 
@@ -278,7 +279,7 @@ def test_a_quarantine_that_left_the_device_with_a_guest_is_noticed() -> None:
     world = World()
     world.owners[A] = XenOwner.GUEST
     before = world.state()
-    with pytest.raises(AssignmentError, match="is not in quarantine although Xen accepted it"):
+    with pytest.raises(StepFailed, match="is not in quarantine although Xen accepted it"):
         run(world, Take(A, "e1000e", None))
     assert world.state() == before
 
@@ -305,7 +306,7 @@ def test_permissive_is_cleared_by_letting_go() -> None:
 def test_permissive_that_does_not_hold_is_an_error() -> None:
     world = World()
     world.set_permissive = lambda sbdf: None  # type: ignore[method-assign]
-    with pytest.raises(AssignmentError, match="not permissive although pciback accepted"):
+    with pytest.raises(StepFailed, match="not permissive although pciback accepted"):
         run(world, MakePermissive(C, "firmware"))
 
 
@@ -356,7 +357,7 @@ def test_what_a_guest_had_is_reset_while_pciback_still_has_it() -> None:
 def test_without_the_reset_it_stays_with_pciback(outcome: Exception | bool) -> None:
     world = Resettable(outcome)
     before = world.state()
-    with pytest.raises(AssignmentError, match=r"reset"):
+    with pytest.raises(StepFailed, match=r"reset"):
         run(world, Release(C, "nvme", NVME, "web01"))
     assert world.state() == before
 
@@ -365,7 +366,7 @@ def test_a_device_that_its_reset_has_killed_stays_with_pciback() -> None:
     world = Resettable(True)
     before = world.state()
     world.dead = {C}
-    with pytest.raises(AssignmentError, match="does not answer after its reset"):
+    with pytest.raises(StepFailed, match="does not answer after its reset"):
         run(world, Release(C, "nvme", NVME, "web01"))
     assert world.state() == before
 
@@ -424,12 +425,12 @@ def test_a_virtual_function_that_drivers_are_not_offered_is_reserved_for_pciback
     assert (world.drivers[B], world.overrides) == ("pciback", {B: "pciback"})
     before = world.state()
     world.fail_at = world.changes + 1
-    with pytest.raises(AssignmentError, match="where they were"):
+    with pytest.raises(StepFailed, match="all is as before"):
         run(world, Release(B, None, None))
     assert world.state() == before
     run(world, Release(B, None, None))
     assert (world.drivers[B], world.overrides) == (None, {})
     world.fail_at = world.changes + 4
-    with pytest.raises(AssignmentError, match="where they were"):
+    with pytest.raises(StepFailed, match="all is as before"):
         run(world, Take(B, None, None))
     assert world.overrides == {}

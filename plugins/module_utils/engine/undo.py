@@ -1,0 +1,54 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Steps on devices of the host, all or none: what was done is undone in reverse if one fails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Callable
+
+
+class StepFailed(Exception):
+    """A step failed; `left` says in words what could not be undone, best empty."""
+
+    def __init__(self, message: str, left: Sequence[str]) -> None:
+        state = f"not everything could be undone: {'; '.join(left)}" if left else "all is as before this run"
+        super().__init__(f"{message}; {state}.")
+        self.left = tuple(left)
+
+
+class Undo:
+    """What would take back the changes made so far; an exception of `failures` keeps none of the others from it."""
+
+    def __init__(self, failures: tuple[type[Exception], ...]) -> None:
+        self._failures = failures
+        self._actions: list[Callable[[], object]] = []
+
+    def add(self, action: Callable[[], object]) -> None:
+        """Note what takes back a change, best before it is made."""
+        self._actions.append(action)
+
+    def run(self) -> list[str]:
+        """Take all back, newest first; returns in words what failed."""
+        left = []
+        for action in reversed(self._actions):
+            try:
+                action()
+            except self._failures as error:
+                left.append(str(error))
+        return left
+
+
+@contextmanager
+def all_or_none(failures: tuple[type[Exception], ...]) -> Iterator[Undo]:
+    """Run steps that note how each is undone; raises StepFailed if one fails in one of these ways."""
+    undo = Undo(failures)
+    try:
+        yield undo
+    except failures as error:
+        raise StepFailed(str(error), undo.run()) from error
+    except BaseException:
+        undo.run()
+        raise
