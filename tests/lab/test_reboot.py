@@ -1,7 +1,9 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Devices stay with pciback over a real reboot of the host, and go back to their drivers for good.
+"""Devices stay with pciback over a real reboot of the host, and go back to their drivers.
+
+That this is for good too takes one more reboot: see long/test_reboot_after_release.py.
 
 The tests of this file are one story and run in order, on a host with all devices at dom0's drivers.
 """
@@ -106,9 +108,3 @@ def test_a_guest_gets_such_a_device_and_a_reset_precedes_its_way_back_to_the_dri
         assert driver_in_dom0(host, part.bdf) == part.driver
     assert {held(host)[part.bdf] for part in KEPT} == {"neither"}
     assert host.run(f"ls {OURS}", check=False).stdout == ""
-
-
-def test_after_another_reboot_they_are_the_hosts(host: Host) -> None:
-    host.reboot()
-    for part in (*KEPT, *OTHERS, BROUGHT):
-        assert driver_in_dom0(host, part.bdf) == part.driver
