@@ -23,7 +23,7 @@ import pytest
 HERE = Path(__file__).resolve().parent
 LAUNCHER = HERE.parents[1] / "roles/simulated_host/files/simulated-xen"
 DAEMONS = Path("/usr/lib/xen-4.17/bin")
-PATIENCE = 10.0
+PATIENCE = 60.0
 
 READ, GET_PERMS, WATCH, UNWATCH, START, END = 2, 3, 4, 5, 6, 7
 DIRECTORY, INTRODUCE, RELEASE, DOMAIN_PATH, WRITE, MKDIR, RM, SET_PERMS = 1, 8, 9, 10, 11, 12, 13, 14

@@ -361,7 +361,7 @@ def test_the_command_line_tools(store: str) -> None:
         variables = {**os.environ, "XENSTORED_PATH": store}
         try:
             answer = subprocess.run(
-                [program, *words], env=variables, capture_output=True, text=True, check=check, timeout=10
+                [program, *words], env=variables, capture_output=True, text=True, check=check, timeout=60
             )
         except FileNotFoundError:
             pytest.skip(f"no {program}: install xenstore-utils")

@@ -28,7 +28,7 @@ USB = ("0000:00:1a.0", "0000:00:1d.0")
 #: An interface in use, and a disk that is mounted.
 OTHERS = ("0000:00:03.0", "0000:00:1f.2")
 QUARANTINE = 0x7FF1
-AMPLE = 15.0
+AMPLE = 60.0
 ALL = 1000
 HOSTS, MODULES = (Path(__file__).with_name(f"{what}_process.py") for what in ("host", "module"))
 _NO_IRQ = (0, 255)

@@ -19,7 +19,7 @@ from simulated_xen.simulated_host import RunDirectory, SimulatedHost
 from simulated_xen.store.local import LocalClient
 from simulated_xen.store.tree import parse_permission
 
-PATIENCE = 5.0
+PATIENCE = 60.0
 GUEST = 1
 BACKEND = f"/local/domain/0/backend/pci/{GUEST}/0"
 FRONTEND = f"/local/domain/{GUEST}/device/pci/0"

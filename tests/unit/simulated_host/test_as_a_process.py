@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 LAUNCHER = Path(__file__).resolve().parents[3] / "roles/simulated_host/files/simulated-xen"
-PATIENCE = 10.0
+PATIENCE = 60.0
 NIC = "0000:01:00.0"
 #: For xl, also where the host starts it: nobody here answers late.
 HASTE = {"SIMULATED_XL_WAIT": "0.3"}

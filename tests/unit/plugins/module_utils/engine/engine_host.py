@@ -26,7 +26,7 @@ from simulated_xen.interpreter.xen.lowlevel._simulator import request
 A, B, C, D = (f"0000:{bus:02x}:00.0" for bus in (1, 2, 3, 4))
 TWINS = "0000:00:08.0", "0000:00:08.1"
 QUARANTINE = 0x7FF1
-SHORT, AMPLE = 0.4, 20.0
+SHORT, AMPLE = 1.0, 60.0
 
 
 @dataclass

@@ -143,7 +143,7 @@ def test_active_means_that_the_guests_driver_runs(host: Simulated) -> None:
     assert run.domains["g1"].error == ""
     assert run.domains["g1"].active == [A, B]
     host.inject("driver", domain="g2", manner="refuse", device=C)
-    run = host.run(wants("g2", C, D), level="active", timeout=2.0)
+    run = host.run(wants("g2", C, D), level="active", timeout=6.0)
     assert C in run.domains["g2"].error and D not in run.domains["g2"].error
     assert "driver" in run.domains["g2"].error
     host.has("g2", C, D)
@@ -314,7 +314,7 @@ def test_a_move_from_a_guest_that_does_not_let_go_changes_neither(host: Simulate
 
 
 def test_one_domain_that_fails_holds_up_no_other(host: Simulated) -> None:
-    run = host.run(wants("g3", A), wants("g1", B), wants("g2", C), timeout=2.0)
+    run = host.run(wants("g3", A), wants("g1", B), wants("g2", C), timeout=6.0)
     assert [bool(run.domains[name].error) for name in ("g1", "g2", "g3")] == [False, False, True]
     host.has("g1", B)
     host.has("g2", C)
@@ -335,7 +335,7 @@ def test_a_guest_that_dies_in_the_cycle_is_told_as_dead_and_keeps_nothing(
     if before:
         host.run(wants("g1", *before))
     host.inject("die-at", domain="g1", step=step)
-    run = host.run(change, wants("g2", C), timeout=5.0)
+    run = host.run(change, wants("g2", C), timeout=20.0)
     assert "died" in run.domains["g1"].error
     assert run.domains["g2"].error == ""
     host.has("g2", C)

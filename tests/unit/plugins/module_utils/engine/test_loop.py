@@ -25,7 +25,7 @@ from ansible_collections.xen.pci.plugins.module_utils.engine.loop import (
 )
 from ansible_collections.xen.pci.plugins.module_utils.interfaces.xenstore import WatchEvent, XenStoreGone
 
-AMPLE = 20.0
+AMPLE = 60.0
 
 
 class QueueStore:

@@ -27,7 +27,7 @@ from ansible_collections.xen.pci.plugins.module_utils.values.address import Sbdf
 
 DOMID, UUID = 7, "3c4ba7f4-7a9b-4d40-b8a9-3d3a1f0e6a11"
 OUTER, INNER = (f"userdata-l.{DOMID}.{UUID}.{name}" for name in ("libxl-device-changes-lock", "domain-userdata-lock"))
-SHORT, AMPLE = 0.2, 20.0
+SHORT, AMPLE = 0.2, 60.0
 
 #: What libxl does (libxl_internal.c): lock, say so; at the end of the input unlink, then close.
 HOLDER = """

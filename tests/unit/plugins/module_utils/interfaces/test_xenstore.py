@@ -35,7 +35,7 @@ from simulated_xen.store.tree import Permission
 from simulated_xen.store.wire import Op, Packet, decode
 
 #: For peers that must never answer; and for all others, longer than any of them takes.
-SHORT, AMPLE = 0.3, 20.0
+SHORT, AMPLE = 0.3, 60.0
 
 
 class Daemon:
