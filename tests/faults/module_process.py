@@ -74,7 +74,7 @@ class Points:
         self._pass(f"before {name}")
         result = refuse() if point == self._refuse_at else call()
         self._pass(f"after {name}")
-        if self._lose_at is not None and point >= self._lose_at and name.split()[0] in CHANGES.values():
+        if self._lose_at is not None and point >= self._lose_at and name.split(maxsplit=1)[0] in CHANGES.values():
             self._lose_at = None
             raise xenstore.XenStoreGone("xenstored has not answered")
         return result

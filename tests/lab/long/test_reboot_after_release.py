@@ -14,9 +14,9 @@ KEPT = (topology.NICS[0], topology.NVMES[0], topology.EDUS[0])
 
 
 def test_what_was_released_is_the_hosts_after_a_reboot(host: Host) -> None:
-    task = {"devices": [part.bdf for part in KEPT], "persistent": True}
-    for state in ("present", "absent"):
-        done = playbook.task(host, "xen.pci.assignable_devices", {**task, "state": state})
+    devices = [part.bdf for part in KEPT]
+    for how in ({"persistent": True}, {"state": "absent"}):
+        done = playbook.task(host, "xen.pci.assignable_devices", {"devices": devices, **how})
         assert done["changed"], done
     host.reboot()
     log = host.run("dmesg").stdout
