@@ -88,6 +88,15 @@ Answer = Callable[[Packet], Iterable[Packet]]
 
 
 @contextmanager
+def listening(path: Path) -> Iterator[socket.socket]:
+    """A peer that takes connections and does nothing by itself."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        yield listener
+
+
+@contextmanager
 def scripted(path: Path, answer: Answer) -> Iterator[None]:
     """A peer that answers each request with what `answer` says; an exception of it hangs up."""
 
@@ -108,9 +117,7 @@ def scripted(path: Path, answer: Answer) -> Iterator[None]:
                     for reply in replies:
                         connection.sendall(reply.encode())
 
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(path))
-        listener.listen()
+    with listening(path) as listener:
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
         yield
@@ -476,9 +483,7 @@ def test_a_silent_daemon_is_given_up_after_the_time_out(daemon: Daemon) -> None:
 
 
 def test_a_silent_daemon_that_reads_nothing_any_more_cannot_block_a_large_batch(socket_path: Path) -> None:
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(socket_path))
-        listener.listen()
+    with listening(socket_path):
 
         def ask_much() -> None:
             with XenStore.open(SHORT) as store:
@@ -489,9 +494,7 @@ def test_a_silent_daemon_that_reads_nothing_any_more_cannot_block_a_large_batch(
 
 
 def test_a_daemon_that_falls_silent_within_a_packet_is_given_up_and_let_go(socket_path: Path) -> None:
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(socket_path))
-        listener.listen()
+    with listening(socket_path) as listener:
 
         def ask() -> None:
             with XenStore.open(SHORT) as store:
@@ -505,9 +508,7 @@ def test_a_daemon_that_falls_silent_within_a_packet_is_given_up_and_let_go(socke
 
 def test_a_connection_can_be_closed_at_the_moment_at_which_the_daemon_dies(socket_path: Path) -> None:
     """The thread that reads is on its way out by itself, with one of its two ends closed already."""
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(socket_path))
-        listener.listen()
+    with listening(socket_path) as listener:
         leaving, closing = threading.Event(), threading.Event()
 
         def close() -> None:
