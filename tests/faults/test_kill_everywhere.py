@@ -101,7 +101,7 @@ def kill_and_go_on(host: Host, play: Play, point: int) -> tuple[list[str], bool]
             return [repair["msg"]], helped
         second = host.devices(**play.after)
     problems = [second["msg"]] if second.get("failed") else []
-    problems += host.settled({"g1": [], "g2": [], **play.after}, within=10.0)
+    problems += host.settled({"g1": [], "g2": [], **play.after}, within=3.0)
     third = host.repair(check=True, settle=0)
     problems += [f"left: {one['fault']}" for one in third["findings"] if one["fault"] != "unquarantined"]
     return problems, helped

@@ -48,7 +48,7 @@ def test_refused_anywhere(
         problems = judged(host, host.devices(5, {how: point}, **play.after), play.after)
         again = host.devices(**play.after)
         problems += [again["msg"]] if again.get("failed") else []
-        problems += host.settled({"g1": [], "g2": [], **play.after}, within=10.0)
+        problems += host.settled({"g1": [], "g2": [], **play.after}, within=3.0)
         if problems:
             wrong.append(f"point {point} ({names[point]}): {problems}")
             host.restart()
@@ -60,7 +60,7 @@ def test_refused_anywhere(
 def judged(host: Host, result: Mapping[str, Any], after: Mapping[str, Collection[str]]) -> list[str]:
     """What is wrong with an answer."""
     if not result.get("failed"):
-        return host.settled(after, within=10.0)
+        return host.settled(after, within=3.0)
     if "domains" not in result:
         return [f"the fate of the domains is not told: {result['msg']}"]
     errors = {domain["name"]: domain["error"] for domain in result["domains"]}
