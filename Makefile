@@ -105,8 +105,8 @@ demo-picture: $(READY) $(READY_DEMO) ## docs/demo.svg anew, from a run of the de
 .PHONY: test
 test: $(READY) ## All of them, one after the other, with counts
 	@$(VENV)/bin/python tools/steps.py $@ \
-		ruff ansible-lint types unit faults conformance sanity sanity-newest sanity-oldest docs-lint integration molecule demo-test build \
-		unit-newest integration-newest
+		ruff ansible-lint reuse types unit faults conformance sanity sanity-newest sanity-oldest docs-lint integration \
+		molecule demo-test build unit-newest integration-newest
 
 .PHONY: demo-test
 demo-test: $(READY) $(READY_DEMO) ## The demo, run to its end and interrupted
@@ -135,7 +135,7 @@ types: $(READY) ## Type checks (mypy)
 	$(VENV)/bin/python -m mypy
 
 .PHONY: lint
-lint: ruff ansible-lint ## ruff, and ansible-lint with yamllint
+lint: ruff ansible-lint reuse ## ruff, ansible-lint with yamllint, and that each file states its license
 
 .PHONY: ruff
 ruff: $(READY)
@@ -145,6 +145,11 @@ ruff: $(READY)
 .PHONY: ansible-lint
 ansible-lint: mirror
 	cd $(MIRROR) && ansible-lint --offline --strict --profile production
+
+# In the mirror, which holds only what git would take, and which belongs to the one who runs this.
+.PHONY: reuse
+reuse: mirror ## Each file states its copyright and its license (REUSE)
+	cd $(MIRROR) && reuse lint --lines
 
 .PHONY: format
 format: $(READY) ## Mend what ruff can mend, layout included
