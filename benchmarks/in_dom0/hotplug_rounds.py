@@ -15,10 +15,10 @@ import sys
 import time
 from collections.abc import Sequence
 
-from ansible_collections.xen.pci.plugins.module_utils.decisions.plan import DesiredDomain
-from ansible_collections.xen.pci.plugins.module_utils.engine.converge import Level, converge, prepare
-from ansible_collections.xen.pci.plugins.module_utils.engine.observe import observe, read_backend
-from ansible_collections.xen.pci.plugins.module_utils.engine.outside import Outside, open_outside
+from ansible_collections.xen.pci.plugins.module_utils.apply.converge import ConvergeLevel, converge, prepare
+from ansible_collections.xen.pci.plugins.module_utils.host.access import HostAccess, open_host
+from ansible_collections.xen.pci.plugins.module_utils.host.observe import observe, read_connection
+from ansible_collections.xen.pci.plugins.module_utils.plan.domain_plan import DesiredDomain
 from ansible_collections.xen.pci.plugins.module_utils.values.address import Sbdf
 
 ANCHOR = "0000:00:09.0"
@@ -31,24 +31,24 @@ def main() -> None:
     for device in [ANCHOR, *devices]:
         xl("pci-assignable-add", device)
     try:
-        with open_outside() as outside:
-            ours(outside, order["guest"], [ANCHOR])
+        with open_host() as access:
+            ours(access, order["guest"], [ANCHOR])
             for _round in range(order["rounds"]):
                 for count in order["counts"]:
-                    for sample in one_round(outside, order["guest"], devices[:count]):
+                    for sample in one_round(access, order["guest"], devices[:count]):
                         print(json.dumps(sample), flush=True)
-            ours(outside, order["guest"], [])
+            ours(access, order["guest"], [])
     finally:
         for device in [ANCHOR, *devices]:
             xl("pci-assignable-remove", "-r", device)
 
 
-def one_round(outside: Outside, guest: str, devices: Sequence[str]) -> list[dict[str, object]]:
+def one_round(access: HostAccess, guest: str, devices: Sequence[str]) -> list[dict[str, object]]:
     """Add and remove the devices, first in our way, then in xl's."""
-    added, added_kernel = ours(outside, guest, [ANCHOR, *devices])
-    removed, removed_kernel = ours(outside, guest, [ANCHOR])
-    xl_added = one_by_one(outside, "pci-attach", guest, devices)
-    xl_removed = one_by_one(outside, "pci-detach", guest, devices)
+    added, added_kernel = ours(access, guest, [ANCHOR, *devices])
+    removed, removed_kernel = ours(access, guest, [ANCHOR])
+    xl_added = one_by_one(access, "pci-attach", guest, devices)
+    xl_removed = one_by_one(access, "pci-detach", guest, devices)
     common = {"count": len(devices)}
     return [
         {"operation": "add", "ours": added, "kernel": added_kernel, "xl": xl_added, **common},
@@ -56,26 +56,26 @@ def one_round(outside: Outside, guest: str, devices: Sequence[str]) -> list[dict
     ]
 
 
-def ours(outside: Outside, guest: str, devices: Sequence[str]) -> tuple[float, float]:
+def ours(access: HostAccess, guest: str, devices: Sequence[str]) -> tuple[float, float]:
     """Seconds of the apply step, verification included, and the kernels' share of them."""
     desired = [DesiredDomain(guest, tuple(map(Sbdf.parse, devices)), exclusive=True)]
-    host = observe(outside.store, outside.sysfs, outside.hypervisor)
+    host = observe(access)
     plan = prepare(host, desired)
     began = time.monotonic()
-    done = converge(outside, host, plan, Level.CONNECTED, timeout=600)
+    done = converge(access, host, plan, ConvergeLevel.CONNECTED, timeout=600)
     seconds = time.monotonic() - began
     if done.errors:
         raise SystemExit("; ".join(done.errors))
     return seconds, sum(cycle.seconds for report in done.reports for cycle in report.cycles)
 
 
-def one_by_one(outside: Outside, command: str, guest: str, devices: Sequence[str]) -> float:
+def one_by_one(access: HostAccess, command: str, guest: str, devices: Sequence[str]) -> float:
     """Seconds until xl has done it device by device and both ends are at rest."""
     domid = int(xl("domid", guest))
     began = time.monotonic()
     for device in devices:
         xl(command, guest, device)
-    while not ((backend := read_backend(outside.store, domid)) and backend.connected):
+    while not ((backend := read_connection(access.store, domid)) and backend.connected):
         time.sleep(0.01)
     return time.monotonic() - began
 

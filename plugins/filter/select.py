@@ -12,14 +12,14 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.xen.pci.plugins.module_utils.decisions.select import (
+from ansible_collections.xen.pci.plugins.module_utils.plan.pools import (
     NeedsJmespath,
     SelectionError,
     in_use_first,
     select,
 )
 from ansible_collections.xen.pci.plugins.module_utils.values.address import AddressError, Sbdf
-from ansible_collections.xen.pci.plugins.module_utils.values.catalogue import Criteria, parse_value
+from ansible_collections.xen.pci.plugins.module_utils.values.catalog import Criteria, parse_value
 
 DOCUMENTATION = r"""
 name: select
@@ -29,7 +29,7 @@ author:
   - xen.pci contributors (@xen-pci)
 description:
   - Takes the devices that M(xen.pci.host_info) returned and leaves those that fit everything given.
-  - The choice is the one that a pool in the catalogue of M(xen.pci.assignable_devices) would make, as far as facts
+  - The choice is the one that a pool in the catalog of M(xen.pci.assignable_devices) would make, as far as facts
     tell it. With O(count), devices that domains have come first, then those that pciback holds, so that a choice
     stays what it was.
 positional: expression
@@ -113,7 +113,7 @@ def select_devices(data: Any, expression: str | None = None, **options: Any) -> 
 
 
 def _read(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that are given, as a pool in the catalogue reads them: a mistake must not pass for no device."""
+    """The options that are given, as a pool in the catalog reads them: a mistake must not pass for no device."""
     given = {key: value for key, value in options.items() if value is not None}
     try:
         for key in {"numa_node", "free"} & set(given):

@@ -32,13 +32,13 @@ attributes:
 options:
   devices:
     description:
-      - Devices by name, as O(catalogue) defines it, or by address, for example V(0000:03:00.0).
+      - Devices by name, as O(catalog) defines it, or by address, for example V(0000:03:00.0).
       - The name of a pool stands for all its devices, and so does a dictionary with the key V(from), as
         M(xen.pci.domain_devices) takes it.
     type: list
     elements: raw
     required: true
-  catalogue:
+  catalog:
     description:
       - What the named devices are. The value of a name is an address, or a dictionary that says which device it is,
         or one that says how the devices of a pool are chosen. All keys given must fit.
@@ -53,7 +53,7 @@ options:
         V(serial) is the PCI Express device serial number as C(lspci -v) shows it. V(slot) is the name of the slot in
         C(/sys/bus/pci/slots), V(label) what the firmware calls the device. V(path) is the way from the root bus
         by slots and functions, such as V(0000:00/1c.2/00.0); it stays when buses are numbered anew. V(pf) is a name
-        of the catalogue or an address. M(xen.pci.host_info) returns all of them.
+        of the catalog or an address. M(xen.pci.host_info) returns all of them.
       - An NVMe serial number or a MAC address cannot be read while pciback holds the device. What was read before is
         remembered, over a reboot in C(/var/lib/xen.pci/devices.json). That memory counts for a device of the same make
         with the same V(serial), or at the same V(path) if it has none, and a warning tells of it.
@@ -116,12 +116,12 @@ options:
     default: 300
 requirements:
   - pyxs on the target
-  - jmespath on the target, if the catalogue has pools with V(select)
+  - jmespath on the target, if the catalog has pools with V(select)
 notes:
   - Needs root in dom0.
   - A device is refused if it is a bridge (check V(bridge)), carries the connection of Ansible (V(connection)) or does
     not answer (V(dead)). Nobody can overrule that.
-  - It is refused as well, unless its V(waive) in O(catalogue) gives a reason for that check, if it is a part of the
+  - It is refused as well, unless its V(waive) in O(catalog) gives a reason for that check, if it is a part of the
     mainboard (V(mainboard)), a disk on it is in use (V(disk)), a network interface on it is up and has an address,
     the default route or something above it (V(network)), it carries the console (V(console)), it has virtual
     functions (V(virtual-functions)), it shares a page of memory or an interrupt line with a device that stays
@@ -133,7 +133,7 @@ notes:
   - Without O(persistent=true), devices are held until the host reboots. After a reboot run the play again in any
     case, for Xen's quarantine ends with it.
   - A device that a guest had is reset before the host gets it back. If it cannot be reset, it is refused, unless
-    its V(waive) in O(catalogue) gives a reason for the check V(untrusted). Guests that got it by C(xl) alone are
+    its V(waive) in O(catalog) gives a reason for the check V(untrusted). Guests that got it by C(xl) alone are
     not remembered once they have given it back.
 seealso:
   - module: xen.pci.host_info
@@ -143,14 +143,14 @@ EXAMPLES = r"""
 - name: Have pciback hold a network card and an NVMe
   xen.pci.assignable_devices:
     devices: [uplink-a, scratch]
-    catalogue:
+    catalog:
       uplink-a: {vendor: "8086", device: "10d3", serial: "52-54-00-ff-ff-00-01-01"}
       scratch: {class: "0108", nvme_serial: NV1}
 
 - name: Have pciback hold four virtual functions of one card, whichever are free, and a disk in a certain slot
   xen.pci.assignable_devices:
     devices: [vf-pool, scratch]
-    catalogue:
+    catalog:
       uplink-a: {serial: "52-54-00-ff-ff-00-01-01"}
       vf-pool: {pf: uplink-a, count: 4}
       scratch: {class: "0108", slot: "3", required: false}
@@ -158,7 +158,7 @@ EXAMPLES = r"""
 - name: Overrule a check, with the reason
   xen.pci.assignable_devices:
     devices: [old-card]
-    catalogue:
+    catalog:
       old-card:
         path: 0000:00/1e.0/02.0
         waive:
@@ -271,48 +271,49 @@ devices:
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import replace
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
-from ansible_collections.xen.pci.plugins.module_utils.decisions.assignment import (
+from ansible_collections.xen.pci.plugins.module_utils.apply.assignable_steps import apply
+from ansible_collections.xen.pci.plugins.module_utils.apply.undo import StepFailed
+from ansible_collections.xen.pci.plugins.module_utils.host.access import HostAccess, open_host
+from ansible_collections.xen.pci.plugins.module_utils.host.boot_config import BootConfigError
+from ansible_collections.xen.pci.plugins.module_utils.host.hypervisor import HypervisorError
+from ansible_collections.xen.pci.plugins.module_utils.host.known_devices_file import remember
+from ansible_collections.xen.pci.plugins.module_utils.host.observe import observe, with_boot, with_groups
+from ansible_collections.xen.pci.plugins.module_utils.host.run_lock import RunLockError, lock_unless
+from ansible_collections.xen.pci.plugins.module_utils.host.sysfs import SysfsError
+from ansible_collections.xen.pci.plugins.module_utils.host.xenstore import XenStoreError
+from ansible_collections.xen.pci.plugins.module_utils.host.xenstore_connection import PYXS_IMPORT_ERROR
+from ansible_collections.xen.pci.plugins.module_utils.model.boot_facts import BootFacts
+from ansible_collections.xen.pci.plugins.module_utils.model.host import Host
+from ansible_collections.xen.pci.plugins.module_utils.plan.assignable_plan import (
     FinishRelease,
     Plan,
     Release,
-    Situation,
     plan_absent,
     plan_present,
 )
-from ansible_collections.xen.pci.plugins.module_utils.decisions.persistence import (
-    BootPlan,
-    Persistence,
-    held_after_reboot,
+from ansible_collections.xen.pci.plugins.module_utils.plan.boot_plan import BootPlan, Persistence
+from ansible_collections.xen.pci.plugins.module_utils.plan.catalog_lookup import (
+    device_policies,
+    read_catalog,
+    resolve_names,
 )
-from ansible_collections.xen.pci.plugins.module_utils.decisions.select import (
+from ansible_collections.xen.pci.plugins.module_utils.plan.pools import (
     JMESPATH_IMPORT_ERROR,
     NeedsJmespath,
     parse_request,
 )
-from ansible_collections.xen.pci.plugins.module_utils.engine.assignment import (
-    apply,
-    ask_groups,
-    observe_situation,
+from ansible_collections.xen.pci.plugins.module_utils.results.assignable_results import (
+    AssignmentState,
+    diff,
+    overruled,
+    told,
 )
-from ansible_collections.xen.pci.plugins.module_utils.engine.assignment_results import Standing, diff, overruled, told
-from ansible_collections.xen.pci.plugins.module_utils.engine.known_devices import remember
-from ansible_collections.xen.pci.plugins.module_utils.engine.naming import read_catalogue, resolve_names, wishes
-from ansible_collections.xen.pci.plugins.module_utils.engine.outside import Outside, open_outside
-from ansible_collections.xen.pci.plugins.module_utils.engine.persistence import apply_boot, observe_boot, with_modules
-from ansible_collections.xen.pci.plugins.module_utils.engine.undo import StepFailed
-from ansible_collections.xen.pci.plugins.module_utils.interfaces.boot_config import BootConfigError
-from ansible_collections.xen.pci.plugins.module_utils.interfaces.hypervisor import HypervisorError
-from ansible_collections.xen.pci.plugins.module_utils.interfaces.run_lock import RunLockError, lock_unless
-from ansible_collections.xen.pci.plugins.module_utils.interfaces.sysfs import SysfsError
-from ansible_collections.xen.pci.plugins.module_utils.interfaces.xenstore import XenStoreError
-from ansible_collections.xen.pci.plugins.module_utils.interfaces.xenstore_connection import PYXS_IMPORT_ERROR
 from ansible_collections.xen.pci.plugins.module_utils.values.address import AddressError, Sbdf
-from ansible_collections.xen.pci.plugins.module_utils.values.catalogue import Entry
+from ansible_collections.xen.pci.plugins.module_utils.values.catalog import CatalogEntry
 from ansible_collections.xen.pci.plugins.module_utils.values.identity import IdentityError
 
 _FAILURES = (
@@ -327,11 +328,11 @@ _FAILURES = (
 
 
 def main() -> None:
-    """Entry point."""
+    """CatalogEntry point."""
     module = AnsibleModule(
         argument_spec={
             "devices": {"type": "list", "elements": "raw", "required": True},
-            "catalogue": {"type": "dict", "default": {}},
+            "catalog": {"type": "dict", "default": {}},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "exclusive": {"type": "bool", "default": False},
             "require_reset": {"type": "bool", "default": False},
@@ -350,8 +351,8 @@ def main() -> None:
     if module.params["persistent"] and module.params["state"] == "absent":
         module.fail_json(msg="A device that is given back to the host cannot be persistent; drop persistent.")
     try:
-        with open_outside() as outside, lock_unless(module.check_mode, module.params["timeout"]):
-            _run(module, outside)
+        with open_host() as access, lock_unless(module.check_mode, module.params["timeout"]):
+            _run(module, access)
     except NeedsJmespath:
         module.fail_json(msg=missing_required_lib("jmespath"), exception=JMESPATH_IMPORT_ERROR)
     except StepFailed as error:
@@ -360,31 +361,32 @@ def main() -> None:
         module.fail_json(msg=str(error))
 
 
-def _run(module: AnsibleModule, outside: Outside) -> None:
-    catalogue = read_catalogue(module.params["catalogue"])
-    wanted = _names(module.params["devices"], catalogue)
+def _run(module: AnsibleModule, access: HostAccess) -> None:
+    catalog = read_catalog(module.params["catalog"])
+    wanted = _names(module.params["devices"], catalog)
     free = [Sbdf.parse(address) for address in module.params["assume_free"]]
-    situation, notes = observe_situation(outside)
+    host = observe(access)
     if module.check_mode:
-        situation = replace(situation, host=situation.host.assuming_free(free))
-    resolution = resolve_names(catalogue, situation, notes, wanted)
+        host = host.assuming_free(free)
+    resolution = resolve_names(catalog, host, wanted)
     names = resolution.expand(wanted)
-    plan = _plan(module, ask_groups(outside, situation, _to_be_taken(situation, names)), names, catalogue)
-    boot = observe_boot(outside)
+    host = with_boot(access, with_groups(access, host, _to_be_taken(host, names)), names)
+    plan = _plan(module, host, names, catalog)
+    boot = _boot(host)
     persistence = _persistence(module, names, plan)
-    boot_plan = persistence.plan(with_modules(outside, situation.host, boot, names))
+    boot_plan = persistence.plan(boot)
     problems = (*resolution.problems, *plan.refusals, *boot_plan.refusals)
     if problems:
         module.fail_json(msg=f"{' '.join(problems)} Nothing has been changed.", problems=list(problems))
     for warning in (*(f"{one}." for one in (*resolution.moved, *resolution.recalled)), *plan.warnings):
         module.warn(warning)
     affected = list(dict.fromkeys([*names, *(step.sbdf for step in plan.steps)]))
-    before = {sbdf: situation.host.devices[sbdf].driver for sbdf in affected}
+    before = {sbdf: host.devices[sbdf].driver for sbdf in affected}
     if module.check_mode:
-        after = Standing.expected(situation, plan, affected, persistence.expected(boot, affected))
+        after = AssignmentState.expected(host, plan, affected, persistence.expected(boot, affected))
     else:
-        apply(outside, situation.host, notes, plan.steps)
-        after = _finish(module, outside, plan, boot_plan, affected)
+        apply(access, host, plan.steps)
+        after = _finish(module, access, plan, boot_plan, affected)
     result = {
         "changed": bool(plan.steps) or boot_plan.changes,
         "actions": [*map(str, plan.steps), *boot_plan.actions],
@@ -398,36 +400,35 @@ def _run(module: AnsibleModule, outside: Outside) -> None:
     module.exit_json(**result)
 
 
-def _names(devices: list[Any], catalogue: Mapping[str, Entry]) -> list[str]:
+def _names(devices: list[Any], catalog: Mapping[str, CatalogEntry]) -> list[str]:
     """All names and addresses asked for; a part of a pool counts as the whole."""
-    requests = [parse_request(one, catalogue) for one in devices]
+    requests = [parse_request(one, catalog) for one in devices]
     names = [one if isinstance(one, str) else one.pool for one in requests]
-    pools = {name for name in names if name in catalogue and catalogue[name].pool is not None}
+    pools = {name for name in names if name in catalog and catalog[name].pool is not None}
     return [name for at, name in enumerate(names) if name not in pools or name not in names[:at]]
 
 
-def _to_be_taken(situation: Situation, devices: Mapping[Sbdf, str]) -> list[Sbdf]:
-    return [sbdf for sbdf in devices if not situation.host.devices[sbdf].in_pciback]
+def _to_be_taken(host: Host, devices: Mapping[Sbdf, str]) -> list[Sbdf]:
+    return [sbdf for sbdf in devices if not host.devices[sbdf].in_pciback]
 
 
-def _plan(
-    module: AnsibleModule, situation: Situation, names: Mapping[Sbdf, str], catalogue: Mapping[str, Entry]
-) -> Plan:
-    declared = wishes(catalogue, names)
+def _plan(module: AnsibleModule, host: Host, names: Mapping[Sbdf, str], catalog: Mapping[str, CatalogEntry]) -> Plan:
+    declared = device_policies(catalog, names)
     if module.params["state"] == "absent":
-        return plan_absent(situation, list(names), declared)
-    return plan_present(situation, list(names), module.params["exclusive"], declared, module.params["require_reset"])
+        return plan_absent(host, list(names), declared)
+    return plan_present(host, list(names), module.params["exclusive"], declared, module.params["require_reset"])
 
 
 def _finish(
-    module: AnsibleModule, outside: Outside, plan: Plan, boot_plan: BootPlan, devices: Collection[Sbdf]
-) -> Standing:
+    module: AnsibleModule, access: HostAccess, plan: Plan, boot_plan: BootPlan, devices: Collection[Sbdf]
+) -> AssignmentState:
     """What comes once the devices have moved, and must not hide by its failure that they have."""
     changed = bool(plan.steps)
     try:
-        apply_boot(outside, boot_plan)
+        if boot_plan.changes:
+            access.boot.apply(boot_plan.files, boot_plan.stages)
         changed = changed or boot_plan.changes
-        return _see(module, outside, devices)
+        return _see(module, access, devices)
     except _FAILURES as error:
         module.fail_json(
             msg=f"The devices are where they shall be until the host reboots, but {error}.", changed=changed
@@ -435,14 +436,21 @@ def _finish(
         raise  # not reached, which no type of AnsibleModule says
 
 
-def _see(module: AnsibleModule, outside: Outside, devices: Collection[Sbdf]) -> Standing:
+def _see(module: AnsibleModule, access: HostAccess, devices: Collection[Sbdf]) -> AssignmentState:
     """Where the devices stand after the run; what they tell now is remembered for the boots to come."""
-    after_reboot = held_after_reboot(observe_boot(outside), devices)
-    situation, notes = observe_situation(outside)
-    forgotten = remember(outside, situation.host, notes)
+    host = with_boot(access, observe(access))
+    after_reboot = _boot(host).held(devices)
+    forgotten = remember(access.sysfs.root, host)
     if forgotten:
         module.warn(forgotten)
-    return Standing.seen(situation, devices, after_reboot)
+    return AssignmentState.seen(host, devices, after_reboot)
+
+
+def _boot(host: Host) -> BootFacts:
+    """What `with_boot` has read."""
+    if host.boot is None:
+        raise ValueError("the next boot was not looked at")
+    return host.boot
 
 
 def _persistence(module: AnsibleModule, names: Mapping[Sbdf, str], plan: Plan) -> Persistence:

@@ -24,7 +24,7 @@ description:
     since libxl's stored configuration of the domain is kept in step.
 requirements:
   - pyxs on the Xen host (Debian's package is C(python3-pyxs))
-  - jmespath on the Xen host, if the catalogue has pools with V(select)
+  - jmespath on the Xen host, if the catalog has pools with V(select)
   - Xen's Python binding C(xen.lowlevel.xc), or the C(libxenctrl) of the running Xen
 extends_documentation_fragment:
   - xen.pci.attributes
@@ -42,7 +42,7 @@ options:
       - What each domain is to have, by the name of the domain.
       - Each value is a dictionary with the keys V(devices), V(exclusive), V(state) and V(config).
       - >-
-        V(devices) is a list of host addresses (C(0000:03:00.0), the weakest identity) or of names from O(catalogue).
+        V(devices) is a list of host addresses (C(0000:03:00.0), the weakest identity) or of names from O(catalog).
         The name of a pool stands for all its devices. A dictionary such as V({from: vf-pool, count: 2}) takes so many
         of them (one without V(count)). A domain keeps those that it has.
       - V(exclusive) (boolean, default O(exclusive)) takes every other device away from the domain.
@@ -56,7 +56,7 @@ options:
       - Domains that are not named keep what they have.
     type: dict
     required: true
-  catalogue:
+  catalog:
     description:
       - Names of devices, each with what the device is. The same as for M(xen.pci.assignable_devices), which says how
         devices are told apart, found again when they have moved, and chosen for pools.
@@ -136,7 +136,7 @@ EXAMPLES = r"""
 
 - name: Give each web server two virtual functions of a pool
   xen.pci.domain_devices:
-    catalogue:
+    catalog:
       uplink: {serial: "52-54-00-ff-ff-00-01-01"}
       vf-pool: {pf: uplink, count: 4}
     domains:
@@ -147,7 +147,7 @@ EXAMPLES = r"""
 
 - name: Move scratch from web01 to web02, by name
   xen.pci.domain_devices:
-    catalogue:
+    catalog:
       uplink: {address: "0000:03:00.0", vendor: "8086"}
       scratch: {address: "0000:04:00.0"}
     domains:
@@ -307,20 +307,25 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.errors import AnsibleValidationError, UnsupportedError
 
-from ansible_collections.xen.pci.plugins.module_utils.decisions.select import (
-    JMESPATH_IMPORT_ERROR,
-    NeedsJmespath,
-)
-from ansible_collections.xen.pci.plugins.module_utils.engine.audit import audit, record
-from ansible_collections.xen.pci.plugins.module_utils.engine.converge import Level, Refused, converge
-from ansible_collections.xen.pci.plugins.module_utils.engine.domain_decision import (
+from ansible_collections.xen.pci.plugins.module_utils.apply.config_files import write_files
+from ansible_collections.xen.pci.plugins.module_utils.apply.converge import ConvergeLevel, Refused, converge
+from ansible_collections.xen.pci.plugins.module_utils.host.access import HostAccess, open_host
+from ansible_collections.xen.pci.plugins.module_utils.host.hypervisor import HypervisorError
+from ansible_collections.xen.pci.plugins.module_utils.host.run_lock import RunLockError, lock_unless
+from ansible_collections.xen.pci.plugins.module_utils.host.sysfs import SysfsError
+from ansible_collections.xen.pci.plugins.module_utils.host.xenstore import XenStoreError
+from ansible_collections.xen.pci.plugins.module_utils.host.xenstore_connection import PYXS_IMPORT_ERROR
+from ansible_collections.xen.pci.plugins.module_utils.plan.catalog_lookup import read_catalog
+from ansible_collections.xen.pci.plugins.module_utils.plan.pools import JMESPATH_IMPORT_ERROR, NeedsJmespath
+from ansible_collections.xen.pci.plugins.module_utils.repair.domain_decision import (
     Decision,
     Declaration,
     FirstAid,
     decide,
 )
-from ansible_collections.xen.pci.plugins.module_utils.engine.domain_files import write_files
-from ansible_collections.xen.pci.plugins.module_utils.engine.domain_results import (
+from ansible_collections.xen.pci.plugins.module_utils.repair.run import RepairInterrupted
+from ansible_collections.xen.pci.plugins.module_utils.results.audit import audit, audit_repair, record
+from ansible_collections.xen.pci.plugins.module_utils.results.domain_results import (
     config_file,
     found,
     observed_diff,
@@ -329,14 +334,6 @@ from ansible_collections.xen.pci.plugins.module_utils.engine.domain_results impo
     planned_diff,
     reported,
 )
-from ansible_collections.xen.pci.plugins.module_utils.engine.naming import read_catalogue
-from ansible_collections.xen.pci.plugins.module_utils.engine.outside import Outside, open_outside
-from ansible_collections.xen.pci.plugins.module_utils.engine.repair import RepairInterrupted
-from ansible_collections.xen.pci.plugins.module_utils.interfaces.hypervisor import HypervisorError
-from ansible_collections.xen.pci.plugins.module_utils.interfaces.run_lock import RunLockError, lock_unless
-from ansible_collections.xen.pci.plugins.module_utils.interfaces.sysfs import SysfsError
-from ansible_collections.xen.pci.plugins.module_utils.interfaces.xenstore import XenStoreError
-from ansible_collections.xen.pci.plugins.module_utils.interfaces.xenstore_connection import PYXS_IMPORT_ERROR
 from ansible_collections.xen.pci.plugins.module_utils.values.address import AddressError, Sbdf
 from ansible_collections.xen.pci.plugins.module_utils.values.identity import IdentityError
 
@@ -353,7 +350,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "domains": {"type": "dict", "required": True},
-            "catalogue": {"type": "dict", "default": {}},
+            "catalog": {"type": "dict", "default": {}},
             "exclusive": {"type": "bool", "default": False},
             "assume_assignable": {"type": "list", "elements": "str", "default": []},
             "converge": {"type": "str", "choices": ["connected", "active"], "default": "connected"},
@@ -366,18 +363,18 @@ def main() -> None:
     if PYXS_IMPORT_ERROR is not None:
         module.fail_json(msg=missing_required_lib("pyxs"), exception=PYXS_IMPORT_ERROR)
     try:
-        with open_outside() as outside, lock_unless(module.check_mode, module.params["timeout"]):
-            _run(module, outside)
+        with open_host() as access, lock_unless(module.check_mode, module.params["timeout"]):
+            _run(module, access)
     except NeedsJmespath:
         module.fail_json(msg=missing_required_lib("jmespath"), exception=JMESPATH_IMPORT_ERROR)
     except (XenStoreError, HypervisorError, SysfsError, AddressError, RunLockError) as error:
         module.fail_json(msg=str(error))
 
 
-def _run(module: AnsibleModule, outside: Outside) -> None:
+def _run(module: AnsibleModule, access: HostAccess) -> None:
     aid = FirstAid()
     try:
-        decision = decide(outside, _declaration(module), aid, module.log)
+        decision = decide(access, _declaration(module), aid)
     except (Refused, IdentityError) as refusal:
         _refuse(module, refusal.conflicts if isinstance(refusal, Refused) else refusal.problems, aid)
         return
@@ -389,12 +386,15 @@ def _run(module: AnsibleModule, outside: Outside) -> None:
             raise
         _refuse(module, [str(error)], aid)
         return
+    finally:
+        if aid.outcome is not None:
+            record(module.log, audit_repair(aid.outcome))
     for one in (*decision.resolution.moved, *decision.resolution.recalled, *decision.plan.doubts):
         module.warn(f"{one}.")
     if module.check_mode:
         _foretell(module, decision, aid)
     else:
-        _apply(module, outside, decision, aid)
+        _apply(module, access, decision, aid)
 
 
 def _declaration(module: AnsibleModule) -> Declaration:
@@ -404,43 +404,47 @@ def _declaration(module: AnsibleModule) -> Declaration:
         domains=domains,
         problems=problems,
         exclusive=params["exclusive"],
-        catalogue=read_catalogue(params["catalogue"]),
+        catalog=read_catalog(params["catalog"]),
         assumed_bound=[Sbdf.parse(address) for address in params["assume_assignable"]],
-        mend_all=params["repair"] == "first",
+        repair_all=params["repair"] == "first",
         only_look=module.check_mode,
         timeout=params["timeout"],
     )
 
 
 def _refuse(module: AnsibleModule, problems: Sequence[str], aid: FirstAid) -> None:
-    mended, in_vain = "; ".join(aid.mended), "; ".join(aid.in_vain)
+    repaired, not_repaired = "; ".join(aid.repaired), "; ".join(aid.not_repaired)
     told = f"Nothing was changed: {'; '.join(problems)}"
-    if mended and module.check_mode:
-        told = f"{told}; but a run would first mend this: {mended}"
-    elif mended or in_vain:
-        before = [f"Mended first: {mended}."] * bool(mended) + [f"Tried in vain to mend {in_vain}."] * bool(in_vain)
+    if repaired and module.check_mode:
+        told = f"{told}; but a run would first mend this: {repaired}"
+    elif repaired or not_repaired:
+        before = [f"Mended first: {repaired}."] * bool(repaired) + [f"Tried in vain to mend {not_repaired}."] * bool(
+            not_repaired
+        )
         told = f"{' '.join(before)} Nothing else was changed: {'; '.join(problems)}"
-    changed = aid.changed or (module.check_mode and bool(aid.mended))
-    module.fail_json(msg=told, conflicts=list(problems), actions=[], repaired=aid.mended, changed=changed)
+    changed = aid.changed or (module.check_mode and bool(aid.repaired))
+    module.fail_json(msg=told, conflicts=list(problems), actions=[], repaired=aid.repaired, changed=changed)
 
 
 def _foretell(module: AnsibleModule, decision: Decision, aid: FirstAid) -> None:
     plan, files = decision.plan, decision.files
     actions = planned_actions(plan, files)
     module.exit_json(
-        changed=bool(actions or aid.mended),
+        changed=bool(actions or aid.repaired),
         actions=actions,
-        repaired=aid.mended,
+        repaired=aid.repaired,
         diff=planned_diff(plan, files),
         domains=[{**planned(step), **config_file(step.domain.name, files)} for step in plan.domains],
         **found(decision.resolution),
     )
 
 
-def _apply(module: AnsibleModule, outside: Outside, decision: Decision, aid: FirstAid) -> None:
+def _apply(module: AnsibleModule, access: HostAccess, decision: Decision, aid: FirstAid) -> None:
     plan, moved = decision.plan, decision.resolution.moved
     began = time.monotonic()
-    converged = converge(outside, decision.host, plan, Level(module.params["converge"]), module.params["timeout"])
+    converged = converge(
+        access, decision.host, plan, ConvergeLevel(module.params["converge"]), module.params["timeout"]
+    )
     failed = [report.name for report in converged.reports if report.error]
     files = write_files(decision.files, moved, failed, module.params["backup"])
     seconds = round(time.monotonic() - began, 3)
@@ -450,7 +454,7 @@ def _apply(module: AnsibleModule, outside: Outside, decision: Decision, aid: Fir
     result = {
         "changed": converged.changed or aid.changed or any(file.changed for file in files),
         "actions": planned_actions(plan, decision.files),
-        "repaired": aid.mended,
+        "repaired": aid.repaired,
         "diff": observed_diff(converged, files),
         "domains": [{**reported(report), **config_file(report.name, files)} for report in converged.reports],
         "seconds": seconds,

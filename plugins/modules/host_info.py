@@ -376,26 +376,18 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
-from ansible_collections.xen.pci.plugins.module_utils.decisions.disagreements import disagreements
-from ansible_collections.xen.pci.plugins.module_utils.decisions.facts import all_facts
-from ansible_collections.xen.pci.plugins.module_utils.decisions.persistence import (
-    Holding,
-    complaints,
-    held_after_reboot,
-)
-from ansible_collections.xen.pci.plugins.module_utils.decisions.readiness import readiness, reasons_against
-from ansible_collections.xen.pci.plugins.module_utils.engine.assignment import (
-    observe_situation,
-    remembered_identities,
-)
-from ansible_collections.xen.pci.plugins.module_utils.engine.outside import open_outside
-from ansible_collections.xen.pci.plugins.module_utils.engine.persistence import observe_boot
-from ansible_collections.xen.pci.plugins.module_utils.interfaces.boot_config import BootConfigError
-from ansible_collections.xen.pci.plugins.module_utils.interfaces.hypervisor import HypervisorError
-from ansible_collections.xen.pci.plugins.module_utils.interfaces.sysfs import SysfsError
-from ansible_collections.xen.pci.plugins.module_utils.interfaces.xenstore import XenStoreError
-from ansible_collections.xen.pci.plugins.module_utils.interfaces.xenstore_connection import PYXS_IMPORT_ERROR
-from ansible_collections.xen.pci.plugins.module_utils.model.host import Domain
+from ansible_collections.xen.pci.plugins.module_utils.faults.disagreements import disagreements
+from ansible_collections.xen.pci.plugins.module_utils.host.access import open_host
+from ansible_collections.xen.pci.plugins.module_utils.host.boot_config import BootConfigError
+from ansible_collections.xen.pci.plugins.module_utils.host.hypervisor import HypervisorError
+from ansible_collections.xen.pci.plugins.module_utils.host.observe import observe, with_boot
+from ansible_collections.xen.pci.plugins.module_utils.host.sysfs import SysfsError
+from ansible_collections.xen.pci.plugins.module_utils.host.xenstore import XenStoreError
+from ansible_collections.xen.pci.plugins.module_utils.host.xenstore_connection import PYXS_IMPORT_ERROR
+from ansible_collections.xen.pci.plugins.module_utils.model.domain import Domain
+from ansible_collections.xen.pci.plugins.module_utils.plan.boot_plan import Holding
+from ansible_collections.xen.pci.plugins.module_utils.plan.device_facts import all_facts
+from ansible_collections.xen.pci.plugins.module_utils.plan.readiness import readiness, reasons_against
 
 
 def main() -> None:
@@ -410,18 +402,19 @@ def main() -> None:
     if PYXS_IMPORT_ERROR is not None:
         module.fail_json(msg=missing_required_lib("pyxs"), exception=PYXS_IMPORT_ERROR)
     try:
-        with open_outside() as outside:
-            situation, notes = observe_situation(outside)
-            boot = observe_boot(outside)
+        with open_host() as access:
+            host = with_boot(access, observe(access))
     except (BootConfigError, SysfsError, HypervisorError, XenStoreError) as error:
         module.fail_json(msg=str(error))
-    host = situation.host
-    result: dict[str, Any] = {"changed": False, "disagreements": [*disagreements(host), *complaints(boot)]}
+    result: dict[str, Any] = {
+        "changed": False,
+        "disagreements": [*disagreements(host), *(host.boot.complaints if host.boot else ())],
+    }
     if "devices" in module.params["gather"]:
-        after_reboot = held_after_reboot(boot, host.devices)
+        after_reboot = host.boot.held(host.devices) if host.boot else frozenset()
         result["devices"] = [
-            {**facts, "held": Holding.of(sbdf in situation.in_pciback, sbdf in after_reboot).value}
-            for sbdf, facts in zip(host.devices, all_facts(situation, remembered_identities(notes)))
+            {**facts, "held": Holding.of(sbdf in host.in_pciback, sbdf in after_reboot).value}
+            for sbdf, facts in zip(host.devices, all_facts(host))
         ]
     if "domains" in module.params["gather"]:
         result["domains"] = [_domain(domain) for domain in host.domains.values()]
@@ -429,7 +422,7 @@ def main() -> None:
 
 
 def _domain(domain: Domain) -> dict[str, Any]:
-    backend, against = domain.backend, reasons_against(domain)
+    backend, against = domain.own_connection, reasons_against(domain)
     return {
         "domid": domain.domid,
         "name": domain.name,

@@ -216,24 +216,24 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
-from ansible_collections.xen.pci.plugins.module_utils.decisions.diagnose import Finding, in_words, title
-from ansible_collections.xen.pci.plugins.module_utils.decisions.faults import Fault
-from ansible_collections.xen.pci.plugins.module_utils.engine.audit import audit_repair, record
-from ansible_collections.xen.pci.plugins.module_utils.engine.examine import SETTLE_SECONDS, examine
-from ansible_collections.xen.pci.plugins.module_utils.engine.observe import names_of_domains, observe
-from ansible_collections.xen.pci.plugins.module_utils.engine.outside import Outside, open_outside
-from ansible_collections.xen.pci.plugins.module_utils.engine.repair import (
+from ansible_collections.xen.pci.plugins.module_utils.faults.diagnose import Finding, in_words, title
+from ansible_collections.xen.pci.plugins.module_utils.faults.table import Fault
+from ansible_collections.xen.pci.plugins.module_utils.host.access import HostAccess, open_host
+from ansible_collections.xen.pci.plugins.module_utils.host.hypervisor import HypervisorError
+from ansible_collections.xen.pci.plugins.module_utils.host.observe import names_of_domains, observe
+from ansible_collections.xen.pci.plugins.module_utils.host.run_lock import RunLockError, lock_unless
+from ansible_collections.xen.pci.plugins.module_utils.host.sysfs import SysfsError
+from ansible_collections.xen.pci.plugins.module_utils.host.xenstore import XenStoreError
+from ansible_collections.xen.pci.plugins.module_utils.host.xenstore_connection import PYXS_IMPORT_ERROR
+from ansible_collections.xen.pci.plugins.module_utils.repair.run import (
+    RepairAttempt,
     Repaired,
     RepairInterrupted,
     Scope,
-    Treatment,
     repair,
 )
-from ansible_collections.xen.pci.plugins.module_utils.interfaces.hypervisor import HypervisorError
-from ansible_collections.xen.pci.plugins.module_utils.interfaces.run_lock import RunLockError, lock_unless
-from ansible_collections.xen.pci.plugins.module_utils.interfaces.sysfs import SysfsError
-from ansible_collections.xen.pci.plugins.module_utils.interfaces.xenstore import XenStoreError
-from ansible_collections.xen.pci.plugins.module_utils.interfaces.xenstore_connection import PYXS_IMPORT_ERROR
+from ansible_collections.xen.pci.plugins.module_utils.repair.settle import SETTLE_SECONDS, examine
+from ansible_collections.xen.pci.plugins.module_utils.results.audit import audit_repair, record
 from ansible_collections.xen.pci.plugins.module_utils.values.address import AddressError, Sbdf
 
 
@@ -268,23 +268,23 @@ def main() -> None:
             devices=frozenset(Sbdf.parse(address) for address in module.params["devices"]),
             named=frozenset(fault for fault in Fault if fault.code in module.params["faults"]),
         )
-        with open_outside() as outside, lock_unless(module.check_mode, module.params["timeout"]):
-            _refuse_strangers(module, outside, scope)
-            (_prescribe if module.check_mode else _repair)(module, outside, scope)
+        with open_host() as access, lock_unless(module.check_mode, module.params["timeout"]):
+            _refuse_strangers(module, access, scope)
+            (_expect if module.check_mode else _repair)(module, access, scope)
     except (XenStoreError, HypervisorError, SysfsError, AddressError, RunLockError) as error:
         module.fail_json(msg=str(error))
 
 
-def _refuse_strangers(module: AnsibleModule, outside: Outside, scope: Scope) -> None:
+def _refuse_strangers(module: AnsibleModule, access: HostAccess, scope: Scope) -> None:
     """What is misspelled has no faults, and must not pass for healthy."""
     problems = []
     if scope.domains:
-        running = names_of_domains(outside.store)
+        running = names_of_domains(access.store)
         known = ", ".join(sorted(running)) or "none"
         unknown = [f"no domain named {name} runs on this host" for name in sorted(scope.domains - running)]
         problems += [f"{'; '.join(unknown)} (running: {known})"] if unknown else []
     if scope.devices:
-        known_devices = observe(outside.store, outside.sysfs, outside.hypervisor).named_devices
+        known_devices = observe(access).named_devices
         problems += [
             f"this host has no device {device}, and nothing on it names one"
             for device in sorted(scope.devices - known_devices)
@@ -293,50 +293,50 @@ def _refuse_strangers(module: AnsibleModule, outside: Outside, scope: Scope) -> 
         module.fail_json(msg=f"Nothing was changed: {'; '.join(problems)}", changed=False)
 
 
-def _prescribe(module: AnsibleModule, outside: Outside, scope: Scope) -> None:
-    _signs, findings = examine(outside, scope.covers, module.params["settle"], module.params["timeout"])
-    mended = [one for one in findings if scope.mends(one)]
+def _expect(module: AnsibleModule, access: HostAccess, scope: Scope) -> None:
+    _host, findings = examine(access, scope.covers, module.params["settle"], module.params["timeout"])
+    repaired = [one for one in findings if scope.repairs(one)]
     module.exit_json(
-        changed=bool(mended),
-        actions=[in_words(one) for one in mended],
+        changed=bool(repaired),
+        actions=[in_words(one) for one in repaired],
         findings=[_finding(one) for one in findings],
         left=[_finding(one) for one in findings],
-        diff={"before": _lines(findings), "after": _lines([one for one in findings if one not in mended])},
+        diff={"before": _lines(findings), "after": _lines([one for one in findings if one not in repaired])},
     )
 
 
-def _repair(module: AnsibleModule, outside: Outside, scope: Scope) -> None:
+def _repair(module: AnsibleModule, access: HostAccess, scope: Scope) -> None:
     try:
-        repaired = repair(outside, scope, module.params["timeout"], module.params["settle"])
+        repaired = repair(access, scope, module.params["timeout"], module.params["settle"])
     except RepairInterrupted as error:
         record(module.log, [str(error)])
         module.fail_json(msg=f"{error}.", changed=True)
     record(module.log, audit_repair(repaired))
     result = {
         "changed": repaired.changed,
-        "actions": [in_words(treatment.finding) for treatment in repaired.treatments],
+        "actions": [in_words(attempt.finding) for attempt in repaired.attempts],
         "findings": [_finding(one) for one in repaired.findings],
-        "treatments": [_treatment(one) for one in repaired.treatments],
+        "treatments": [_treatment(one) for one in repaired.attempts],
         "left": [_finding(one) for one in repaired.left],
         "diff": {"before": _lines(repaired.findings), "after": _lines(repaired.left)},
     }
-    pressing = [one for one in repaired.left if scope.mends(one) or not (one.recipe or one.fault.is_suspicion)]
-    if pressing or any(one.cost_devices for one in repaired.treatments):
+    pressing = [one for one in repaired.left if scope.repairs(one) or not (one.recipe or one.fault.is_suspicion)]
+    if pressing or any(one.cost_devices for one in repaired.attempts):
         module.fail_json(msg=_message(pressing, repaired, scope), **result)
     module.exit_json(**result)
 
 
 def _message(pressing: list[Finding], repaired: Repaired, scope: Scope) -> str:
-    tried = {one.finding.key: one.problem for one in repaired.treatments}
+    tried = {one.finding.key: one.problem for one in repaired.attempts}
     sentences = []
     for one in pressing:
         problem = f" (tried: {tried[one.key]})" if tried.get(one.key) else ""
-        if scope.mends(one) and one.key not in tried:
+        if scope.repairs(one) and one.key not in tried:
             problem = " (time was over before anything was tried)"
         sentences.append(f"{title(one)}: {one.evidence}{problem}; {one.advice}")
     sentences += [
         f"{title(one.finding)}: {one.problem}; its devices are free, attach them again once the guest takes them"
-        for one in repaired.treatments
+        for one in repaired.attempts
         if one.cost_devices
     ]
     return "Not everything is mended. " + ". ".join(sentences)
@@ -358,15 +358,15 @@ def _finding(finding: Finding) -> dict[str, Any]:
     }
 
 
-def _treatment(treatment: Treatment) -> dict[str, Any]:
-    finding = treatment.finding
+def _treatment(attempt: RepairAttempt) -> dict[str, Any]:
+    finding = attempt.finding
     return {
         "fault": finding.fault.code,
         "domain": finding.domain,
         "devices": [str(device) for device in finding.devices],
         "recipe": finding.recipe.value if finding.recipe else "",
-        "problem": treatment.problem,
-        "mended": treatment.mended,
+        "problem": attempt.problem,
+        "mended": attempt.repaired,
     }
 
 

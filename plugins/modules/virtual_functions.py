@@ -38,7 +38,7 @@ options:
     required: true
     suboptions:
       pf:
-        description: Physical function by its name in O(catalogue), or by address, for example V(0000:3b:00.0).
+        description: Physical function by its name in O(catalog), or by address, for example V(0000:3b:00.0).
         type: str
         required: true
       count:
@@ -72,7 +72,7 @@ options:
           spoof_check:
             description: Whether frames with a foreign source address are dropped.
             type: bool
-  catalogue:
+  catalog:
     description: What the named devices are, as in M(xen.pci.assignable_devices).
     type: dict
     default: {}
@@ -102,7 +102,7 @@ EXAMPLES = r"""
         drivers_autoprobe: false
         vfs:
           - {index: 0, mac: "02:00:5e:3b:01:00", vlan: 20, spoof_check: true}
-    catalogue:
+    catalog:
       uplink0: {vendor: "8086", device: "1572", mac: "02:00:5e:3b:00:00"}
 
 - name: None any more
@@ -165,36 +165,33 @@ physical_functions:
           sample: pciback
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
-from ansible_collections.xen.pci.plugins.module_utils.decisions.resolve import Lookup, resolve
-from ansible_collections.xen.pci.plugins.module_utils.decisions.virtual_functions import (
+from ansible_collections.xen.pci.plugins.module_utils.apply.function_steps import apply_functions
+from ansible_collections.xen.pci.plugins.module_utils.apply.undo import StepFailed
+from ansible_collections.xen.pci.plugins.module_utils.host.access import HostAccess, open_host
+from ansible_collections.xen.pci.plugins.module_utils.host.hypervisor import HypervisorError
+from ansible_collections.xen.pci.plugins.module_utils.host.observe import observe, with_functions
+from ansible_collections.xen.pci.plugins.module_utils.host.run_lock import RunLockError, lock_unless
+from ansible_collections.xen.pci.plugins.module_utils.host.sriov import SriovError
+from ansible_collections.xen.pci.plugins.module_utils.host.sysfs import SysfsError
+from ansible_collections.xen.pci.plugins.module_utils.host.xenstore import XenStoreError
+from ansible_collections.xen.pci.plugins.module_utils.host.xenstore_connection import PYXS_IMPORT_ERROR
+from ansible_collections.xen.pci.plugins.module_utils.model.host import Host
+from ansible_collections.xen.pci.plugins.module_utils.model.physical_function import PhysicalFunction, VfSettings
+from ansible_collections.xen.pci.plugins.module_utils.plan.function_plan import (
     Configure,
     DesiredFunctions,
     Plan,
     SetAutoprobe,
     plan_functions,
 )
-from ansible_collections.xen.pci.plugins.module_utils.engine.assignment import current_notes, remembered_identities
-from ansible_collections.xen.pci.plugins.module_utils.engine.observe import observe
-from ansible_collections.xen.pci.plugins.module_utils.engine.outside import Outside, open_outside
-from ansible_collections.xen.pci.plugins.module_utils.engine.undo import StepFailed
-from ansible_collections.xen.pci.plugins.module_utils.engine.virtual_functions import (
-    apply_functions,
-    observe_functions,
-)
-from ansible_collections.xen.pci.plugins.module_utils.interfaces.hypervisor import HypervisorError
-from ansible_collections.xen.pci.plugins.module_utils.interfaces.run_lock import RunLockError, lock_unless
-from ansible_collections.xen.pci.plugins.module_utils.interfaces.sriov import SriovError
-from ansible_collections.xen.pci.plugins.module_utils.interfaces.sysfs import SysfsError
-from ansible_collections.xen.pci.plugins.module_utils.interfaces.xenstore import XenStoreError
-from ansible_collections.xen.pci.plugins.module_utils.interfaces.xenstore_connection import PYXS_IMPORT_ERROR
-from ansible_collections.xen.pci.plugins.module_utils.model.host import Host
-from ansible_collections.xen.pci.plugins.module_utils.model.virtual_functions import PhysicalFunction, VfSettings
+from ansible_collections.xen.pci.plugins.module_utils.plan.names import Lookup, resolve
 from ansible_collections.xen.pci.plugins.module_utils.values.address import AddressError, Sbdf
-from ansible_collections.xen.pci.plugins.module_utils.values.catalogue import parse_catalogue
+from ansible_collections.xen.pci.plugins.module_utils.values.catalog import parse_catalog
 from ansible_collections.xen.pci.plugins.module_utils.values.identity import IdentityError
 
 _FAILURES = (
@@ -225,7 +222,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "physical_functions": {"type": "list", "elements": "dict", "required": True, "options": function},
-            "catalogue": {"type": "dict", "default": {}},
+            "catalog": {"type": "dict", "default": {}},
             "timeout": {"type": "int", "default": 300},
         },
         supports_check_mode=True,
@@ -233,24 +230,27 @@ def main() -> None:
     if PYXS_IMPORT_ERROR is not None:
         module.fail_json(msg=missing_required_lib("pyxs"), exception=PYXS_IMPORT_ERROR)
     try:
-        with open_outside() as outside, lock_unless(module.check_mode, module.params["timeout"]):
-            _run(module, outside)
+        with open_host() as access, lock_unless(module.check_mode, module.params["timeout"]):
+            _run(module, access)
     except StepFailed as error:
         module.fail_json(msg=str(error), changed=bool(error.left))
     except _FAILURES as error:
         module.fail_json(msg=str(error))
 
 
-def _run(module: AnsibleModule, outside: Outside) -> None:
-    host = _observe(outside)
-    desired = _desired(module, outside, host)
-    before = observe_functions(outside, host, desired.values())
-    plan = plan_functions(host, before, list(desired.values()))
+def _run(module: AnsibleModule, access: HostAccess) -> None:
+    host = observe(access)
+    desired = _desired(module, host)
+    host = with_functions(
+        access, host, [one.pf for one in desired.values()], {one.pf for one in desired.values() if one.settings}
+    )
+    before = host.functions
+    plan = plan_functions(host, list(desired.values()))
     if plan.refusals:
         _refuse(module, plan.refusals)
     if not module.check_mode:
-        apply_functions(outside, plan.steps)
-    seen = host if module.check_mode or not plan.steps else _observe(outside)
+        apply_functions(access, plan.steps)
+    seen = host if module.check_mode or not plan.steps else observe(access)
     result: dict[str, Any] = {
         "changed": bool(plan.steps),
         "actions": [str(step) for step in plan.steps],
@@ -270,16 +270,12 @@ def _run(module: AnsibleModule, outside: Outside) -> None:
     module.exit_json(**result)
 
 
-def _observe(outside: Outside) -> Host:
-    return observe(outside.store, outside.sysfs, outside.hypervisor)
-
-
-def _desired(module: AnsibleModule, outside: Outside, host: Host) -> dict[str, DesiredFunctions]:
+def _desired(module: AnsibleModule, host: Host) -> dict[str, DesiredFunctions]:
     """What is declared, by the words for the physical function."""
     declared: list[dict[str, Any]] = module.params["physical_functions"]
-    where = Lookup(host.devices, remembered_identities(current_notes(outside.store, host)))
+    where = Lookup(host.devices, host.remembered)
     words = [one["pf"] for one in declared]
-    resolution = resolve(parse_catalogue(module.params["catalogue"]), where, words)
+    resolution = resolve(parse_catalog(module.params["catalog"]), where, words)
     problems = [*resolution.problems, *(f"{name!r} is not on this host." for name in resolution.missing)]
     problems += [f"{name!r} is listed more than once." for name in dict.fromkeys(words) if words.count(name) > 1]
     for one in declared:
@@ -319,7 +315,7 @@ def _functions(host: Host, pf: Sbdf) -> list[dict[str, Any]]:
 
 
 def _diff(
-    plan: Plan, before: dict[Sbdf, PhysicalFunction], desired: dict[str, DesiredFunctions]
+    plan: Plan, before: Mapping[Sbdf, PhysicalFunction], desired: dict[str, DesiredFunctions]
 ) -> dict[str, dict[str, Any]]:
     """Numbers always, the rest where it changes."""
     old: dict[str, Any] = {str(pf): {"count": len(one.device.virtfns)} for pf, one in before.items()}

@@ -30,7 +30,8 @@ OTHERS = ("0000:00:03.0", "0000:00:1f.2")
 QUARANTINE = 0x7FF1
 AMPLE = 60.0
 ALL = 1000
-HOSTS, MODULES = (Path(__file__).with_name(f"{what}_process.py") for what in ("host", "module"))
+HOSTS = Path(__file__).with_name("host_process.py")
+MODULES = Path(__file__).resolve().parents[1] / "support" / "module_process.py"
 _NO_IRQ = (0, 255)
 #: How long xl waits for a backend, whoever starts it.
 HASTE = {"SIMULATED_XL_WAIT": "0.3"}
@@ -186,7 +187,7 @@ class Host:
         """A process that writes one value after the other to a node until it is killed."""
         program = (
             "import itertools, sys\n"
-            "from ansible_collections.xen.pci.plugins.module_utils.interfaces.xenstore import XenStore\n"
+            "from ansible_collections.xen.pci.plugins.module_utils.host.xenstore import XenStore\n"
             "with XenStore.open() as store:\n"
             "    for value in itertools.cycle(sys.argv[2]):\n"
             "        store.write(sys.argv[1], value)\n"

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from breaks import back
+from fault_injection import back
+from faulty_hosts import SICK, Sick
 from scenarios import Meanwhile, Scenario, both, inject
-from sick_hosts import SICK, Sick
 from simulated import Host
 
 #: For each a state is made anew. A repair that makes more changes is killed at some of them; one that takes a

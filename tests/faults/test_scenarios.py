@@ -14,8 +14,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
-from breaks import uncompacted
 from changes import CHANGES, SLOW, STEPS, each_step
+from fault_injection import uncompacted
 from scenarios import (
     SHORT,
     Act,
@@ -421,7 +421,7 @@ def test_a_page_with_registers_of_two_devices_stays_until_both_are_gone(
 def test_names_are_utf_8(host: Host, record_property: Callable[[str, object], None]) -> None:
     record_property("scenario", "a guest and a device with names that are not ASCII")
     host.ask("create", config={"name": "gäst-网"})
-    task = {"catalogue": {"网卡": {"path": "0000:00/1c.0/00.0"}}, "timeout": 15}
+    task = {"catalog": {"网卡": {"path": "0000:00/1c.0/00.0"}}, "timeout": 15}
     held = host.run("domain_devices", {"domains": {"gäst-网": {"devices": ["网卡"]}}, **task})
     record_property("happened", held.get("msg", "ok"))
     assert not held.get("failed"), held["msg"]

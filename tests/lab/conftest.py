@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import scenario_table
-from life import assignable_parts
+from guest_lifecycle import assignable_parts
 
 from xenlab import Host
 
@@ -30,7 +30,7 @@ def host(request: pytest.FixtureRequest) -> Iterator[Host]:
 
 @pytest.fixture
 def assignable(host: Host) -> Iterator[Host]:
-    """The host while the devices that guest g2 lives with are assignable, see life.py."""
+    """The host while the devices that guest g2 lives with are assignable, see guest_lifecycle.py."""
     with assignable_parts(host):
         yield host
 

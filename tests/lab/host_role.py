@@ -39,11 +39,11 @@ def make_bare(host: Host) -> None:
     host.run("dpkg --remove python3-pyxs; modprobe -r xen-pciback")
 
 
-def take_back(host: Host) -> None:
+def rollback(host: Host) -> None:
     """Give the devices back to dom0's drivers. Needs pyxs."""
     arguments: dict[str, Any] = {
         "devices": [*DECLARED["xen_pci_devices"]],
-        "catalogue": DECLARED["xen_pci_devices"],
+        "catalog": DECLARED["xen_pci_devices"],
         "state": "absent",
     }
     playbook.task(host, "xen.pci.assignable_devices", arguments)

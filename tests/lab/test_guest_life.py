@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from life import (
+from guest_lifecycle import (
     NIC,
     PARTS,
     STORED,
@@ -26,7 +26,7 @@ from life import (
     store,
     stored,
 )
-from looks import attached_by_xl, drivers, nic_works
+from independent_view import attached_by_xl, drivers, nic_works
 
 from xenlab import Guest, Host, topology
 

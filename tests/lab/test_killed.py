@@ -4,7 +4,7 @@
 """domain_devices is killed at places of its work on real Xen, and run again: all is as declared then.
 
 The fault suite does it at every place there is, on the simulator. What a place is called is told by its process
-(tests/faults/module_process.py): `commit T #2` is the end of a run's second transaction.
+(tests/support/module_process.py): `commit T #2` is the end of a run's second transaction.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
-from ward import Ward, ward
+from disposable_host import Ward, ward
 
 from xenlab import Host, topology
 

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from looks import driver_in_dom0
+from independent_view import driver_in_dom0
 
 from xenlab import CommandFailed, Host, LabError, disks, machine, places, topology
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import playbook
 import pytest
-from looks import attached_by_xl, driver_in_dom0, drivers, interface, nic_works, read_block
+from independent_view import attached_by_xl, driver_in_dom0, drivers, interface, nic_works, read_block
 
 from xenlab import Host, disks, topology
 from xenlab.logs import WARNING, Line

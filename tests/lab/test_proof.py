@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The simulated host is what it claims to be: each play, performed there and on real Xen, leaves the same trace.
 
-With --record the real traces replace those under plays/recorded, with which `make test` compares.
+With --record the real traces replace those under recorded_runs/recorded, with which `make test` compares.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from collections.abc import Iterator
 import pytest
 from short_path import short_directory
 
-from plays import recorded
-from plays.lab_stage import LabStage
-from plays.scripts import DEVICES, PLAYS
-from plays.simulated_stage import SimulatedStage
-from plays.trace import Event, difference
+from recorded_runs import recorded
+from recorded_runs.lab_stage import LabStage
+from recorded_runs.scripts import DEVICES, PLAYS
+from recorded_runs.simulated_stage import SimulatedStage
+from recorded_runs.trace import Event, difference
 from xenlab import Host
 
 

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
-from life import eventually
-from looks import attached_by_xl
-from product import Modules, modules
-from ward import Ward, marker, ward
+from disposable_host import Ward, marker, ward
+from guest_lifecycle import eventually
+from independent_view import attached_by_xl
+from module_runner import Modules, modules
 
 from xenlab import Host, topology
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 import playbook
 import pytest
-from looks import driver_in_dom0
+from independent_view import driver_in_dom0
 
 from xenlab import Host, topology
 
@@ -77,12 +77,12 @@ def test_after_a_reboot_pciback_has_them_before_their_drivers(host: Host) -> Non
 
 
 def test_what_they_told_before_the_reboot_is_remembered(host: Host) -> None:
-    catalogue = {"scratch": {"nvme_serial": NVME.serial}, "uplink": {"mac": NIC.mac}}
+    catalog = {"scratch": {"nvme_serial": NVME.serial}, "uplink": {"mac": NIC.mac}}
     found = playbook.task(
-        host, "xen.pci.assignable_devices", {"devices": [*catalogue], "catalogue": catalogue}, options=["--check"]
+        host, "xen.pci.assignable_devices", {"devices": [*catalog], "catalog": catalog}, options=["--check"]
     )
     assert {one["name"]: one["address"] for one in found["devices"]} == {"scratch": NVME.bdf, "uplink": NIC.bdf}
-    assert sum("of an earlier boot" in str(warning) for warning in found["warnings"]) == len(catalogue)
+    assert sum("of an earlier boot" in str(warning) for warning in found["warnings"]) == len(catalog)
 
 
 def test_the_same_declaration_quarantines_them_again_and_then_changes_nothing(host: Host) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import playbook
 import pytest
-from looks import attached_by_xl, driver_in_dom0, drivers, traces_of
+from independent_view import attached_by_xl, driver_in_dom0, drivers, traces_of
 
 from xenlab import Host, topology
 

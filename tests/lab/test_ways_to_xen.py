@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import playbook
-from looks import attached_by_xl, driver_in_dom0, drivers, read_block, traces_of
+from independent_view import attached_by_xl, driver_in_dom0, drivers, read_block, traces_of
 
 from xenlab import Host, disks, topology
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import playbook
 import pytest
-from looks import attached_by_xl, drivers, traces_of
+from independent_view import attached_by_xl, drivers, traces_of
 
 from xenlab import Host, topology
 

@@ -1,13 +1,13 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Each fault of the catalogue is made on the lab by a test there, so that its name and recipe are no deduction."""
+"""Each fault of the catalog is made on the lab by a test there, so that its name and recipe are no deduction."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from ansible_collections.xen.pci.plugins.module_utils.decisions.faults import Fault
+from ansible_collections.xen.pci.plugins.module_utils.faults.table import Fault
 
 TESTS = Path(__file__).resolve().parents[1] / "lab"
 

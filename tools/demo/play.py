@@ -48,7 +48,7 @@ class Outcome:
     """What a run did on one host, or would do. `mended`: the faults that it found and mended first, in words."""
 
     changed: int = 0
-    mended: list[str] = field(default_factory=list)
+    repaired: list[str] = field(default_factory=list)
     devices: list[Device] = field(default_factory=list)
     domains: list[Domain] = field(default_factory=list)
     error: str = ""
@@ -133,7 +133,7 @@ def _read(output: str) -> dict[str, Outcome]:
             outcome.devices += [_device(one) for one in result.get("devices", ())]
         elif event["action"].endswith(".domain_devices"):
             outcome.domains += [_domain(one) for one in result.get("domains", ())]
-            outcome.mended += result.get("repaired", ())
+            outcome.repaired += result.get("repaired", ())
     return dict(sorted(hosts.items()))
 
 

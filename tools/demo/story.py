@@ -38,7 +38,7 @@ class Story:
         self.second_run()
         self.move()
         self.mistakes()
-        self.silence()
+        self.describe_timeout()
         self.fault()
         self.end()
 
@@ -106,7 +106,7 @@ class Story:
         self._inventory.restore("alder", double[0])
         self._inventory.restore("birch", disk[0])
 
-    def silence(self) -> None:
+    def describe_timeout(self) -> None:
         """A guest that does not answer: an error in time, the state before."""
         screen = self._screen
         screen.heading("A guest that does not answer: an error in time, and the state from before")
@@ -140,10 +140,12 @@ class Story:
         named = self._run()
         self._expect("refused_cycle" in named.errors.get("cedar", "") and named.changed == 0, named)
         self._show(named, only_changes=True)
-        mended = self._run("-e", "xen_pci_repair=first")
-        self._expect(mended.status == 0 and mended.changed == 1 and bool(mended.hosts["cedar"].mended), mended)
-        self._show(mended, only_changes=True)
-        self._expect(len(self._attached("cedar")) == len(before) + 1, mended)
+        repaired = self._run("-e", "xen_pci_repair=first")
+        self._expect(
+            repaired.status == 0 and repaired.changed == 1 and bool(repaired.hosts["cedar"].repaired), repaired
+        )
+        self._show(repaired, only_changes=True)
+        self._expect(len(self._attached("cedar")) == len(before) + 1, repaired)
 
     def end(self) -> None:
         """What to do next."""
@@ -190,7 +192,7 @@ class Story:
             for device in sorted(outcome.devices, key=attrgetter("name")):
                 if device.driver_before != device.driver_after:
                     self._screen.line(_taken(device))
-            for fault in outcome.mended:
+            for fault in outcome.repaired:
                 self._screen.quote(f"mended: {fault}", "yellow")
             for domain in outcome.domains:
                 self._show_domain(host, domain)

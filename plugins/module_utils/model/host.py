@@ -1,241 +1,111 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A Xen host as observed: its PCI functions and its domains, as data.
+"""A Xen host as observed at one moment: everything that a decision may depend on, as data.
 
-Built by the I/O layers, read by the decisions. What the guest can write is only in `Backend`.
+Built by `host.observe`, read by everything that decides or verifies. It holds no connection to the host, so it can
+travel (see `snapshot.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from enum import Enum
+from functools import cached_property
 
 from ..values.address import Sbdf
-from ..values.reserved_memory import ReservedMemory
-from .backend import Backend
-from .device_model import DeviceModel
-from .domain_config import Creation
-
-#: Xen's pseudo domain that holds quarantined devices (public/xen.h, DOMID_IO).
-DOMID_IO = 0x7FF1
-#: Name of the driver in dom0 from which guests get devices.
-PCIBACK = "pciback"
-_BRIDGE_CLASS = "06"
-_IO_SPACE = 0x1
-_DOWNSTREAM_PORT = 6
-
-
-@dataclass(frozen=True)
-class Resource:
-    """One address window of a device: first and last address (bytes or ports) and Linux' flags."""
-
-    start: int
-    end: int
-    flags: int
-
-    @property
-    def is_io_ports(self) -> bool:
-        """Port space; otherwise memory."""
-        return bool(self.flags & _IO_SPACE)
-
-    @property
-    def size(self) -> int:
-        """Number of bytes or ports."""
-        return self.end - self.start + 1
-
-
-@dataclass(frozen=True)
-class ConfigFlags:
-    """What a driver switches on in configuration space when it takes a device; from dom0's view."""
-
-    memory: bool = False
-    bus_master: bool = False
-    msi: bool = False
-    msix: bool = False
-
-    @property
-    def driver_is_active(self) -> bool:
-        """A driver has enabled the device: it decodes and may do DMA or raise message interrupts."""
-        return self.bus_master or self.msi or self.msix
-
-
-@dataclass(frozen=True)
-class NetInterface:
-    """A network interface of the host that stands on a device."""
-
-    name: str
-    mac: str
-    is_up: bool
-    upper: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class BlockUse:
-    """A block device of the host that stands on a device, and what holds it (empty if nothing)."""
-
-    name: str
-    used_by: tuple[str, ...] = ()
-
-
-class Acs(Enum):
-    """Whether access control services (ACS) send a function's accesses to its neighbours by way of the IOMMU."""
-
-    ON = "on"
-    OFF = "off"
-    ABSENT = "absent"
-    UNKNOWN = "unknown"
-
-    @property
-    def missing(self) -> bool:
-        """For certain: nothing is said where configuration space cannot be read that far."""
-        return self in (Acs.OFF, Acs.ABSENT)
-
-
-@dataclass(frozen=True)
-class PciDevice:
-    """One PCI function of the host. Identifiers are lower-case hexadecimal without prefix.
-
-    `path` is the way from the root bus by slots and functions, the same whatever numbers the buses get; `slot` what
-    the firmware calls the slot, `label` the device. `parent` is the bridge above. `interrupt_pin` 0: it has no line;
-    `message_interrupts`: it can do without one. `consoles` says how the host's console depends on it.
-    `pciback_slots` is how often pciback's list names it, None where the list is cut. `port_type` is PCI Express' own
-    number for what it is, None for conventional PCI. `answers` is False for a device that is broken or without power.
-    `reserved_memory` is what firmware keeps it at. `lost_hold`: what pciback said when it kept the device for nobody,
-    which only a restart of dom0 ends; empty if it has not.
-    """
-
-    sbdf: Sbdf
-    vendor: str
-    device: str
-    subsystem_vendor: str
-    subsystem_device: str
-    class_code: str
-    revision: str
-    modalias: str = ""
-    driver: str | None = None
-    numa_node: int = -1
-    irq: int = 0
-    header_type: int = 0
-    serial: str | None = None
-    nvme_serial: str | None = None
-    reset_methods: tuple[str, ...] = ()
-    resources: tuple[Resource, ...] = ()
-    physfn: Sbdf | None = None
-    virtfns: tuple[Sbdf, ...] = ()
-    sriov_totalvfs: int = 0
-    children: tuple[Sbdf, ...] = ()
-    config: ConfigFlags = ConfigFlags()
-    net: tuple[NetInterface, ...] = ()
-    block: tuple[BlockUse, ...] = ()
-    path: str = ""
-    slot: str | None = None
-    label: str | None = None
-    vf_index: int | None = None
-    parent: Sbdf | None = None
-    interrupt_pin: int = 0
-    message_interrupts: bool = False
-    consoles: tuple[str, ...] = ()
-    permissive: bool = False
-    pciback_slots: int | None = 0
-    port_type: int | None = None
-    acs: Acs = Acs.UNKNOWN
-    answers: bool = True
-    reserved_memory: tuple[ReservedMemory, ...] = ()
-    lost_hold: str = ""
-
-    @property
-    def is_bridge(self) -> bool:
-        """A bridge by class or header; pciback's own test for it never matches, so we must refuse."""
-        return self.class_code.startswith(_BRIDGE_CLASS) or self.header_type == 1 or bool(self.children)
-
-    @property
-    def is_switch_port(self) -> bool:
-        """A port of a PCI Express switch that devices are plugged into (Downstream Port)."""
-        return self.port_type == _DOWNSTREAM_PORT
-
-    @property
-    def in_pciback(self) -> bool:
-        """Bound to pciback: can be given to a domain."""
-        return self.driver == PCIBACK
-
-    @property
-    def lost_hold_in_words(self) -> str:
-        """What is the matter with a device that pciback keeps for nobody; empty for all others."""
-        said = f"pciback holds it for nobody since a change that it refused ({self.lost_hold[:200]!r})"
-        return said if self.lost_hold else ""
-
-
-class DomainKind(Enum):
-    """How a domain is virtualised, which decides how a device reaches it."""
-
-    PV = "pv"
-    HVM = "hvm"
-    PVH = "pvh"
-    UNKNOWN = "unknown"
-
-
-@dataclass(frozen=True)
-class Domain:
-    """A running domain and its PCI connection, if it has one.
-
-    `creation` is what it was created with, `configured` what a reboot would give it, None where libxl stores nothing of
-    it. `uses_iommu` is Xen's own answer, None where it could not be asked. An HVM guest has a `device_model`, which may
-    run in a domain of its own, `stub`; `serves` is that one's guest. `frontend_alone`: the guest's end of a connection
-    is there, and dom0's is not. `to_come_back`: devices of a connection that a repair has removed to make it anew.
-    """
-
-    domid: int
-    name: str
-    uuid: str = ""
-    kind: DomainKind = DomainKind.UNKNOWN
-    backend: Backend | None = None
-    creation: Creation = field(default_factory=Creation)
-    configured: tuple[Sbdf, ...] | None = None
-    uses_iommu: bool | None = None
-    device_model: DeviceModel | None = None
-    stub: Domain | None = None
-    serves: int | None = None
-    frontend_alone: bool = False
-    to_come_back: tuple[Sbdf, ...] = ()
-
-    @property
-    def connection(self) -> Backend | None:
-        """The connection that lists its devices: its own, or that of its stub domain, which gets them first."""
-        return self.stub.backend if self.stub else self.backend
-
-    @property
-    def devices(self) -> tuple[Sbdf, ...]:
-        """Devices that its connection lists. What a stub domain has is its guest's."""
-        return self.connection.devices if self.connection and self.serves is None else ()
-
-
-class XenOwner(Enum):
-    """What Xen says of a device's owner; which guest it is, Xen does not tell."""
-
-    HOST = "host"
-    GUEST = "guest"
-    UNKNOWN = "unknown"
+from ..values.identity import Remembered
+from .boot_facts import BootFacts
+from .connection import PciConnection
+from .device import PCIBACK, PciDevice, XenOwner
+from .domain import Domain
+from .notes import Note
+from .physical_function import PhysicalFunction
+from .topology import Topology
+from .usage import NetworkUse
 
 
 @dataclass(frozen=True)
 class Host:
-    """Everything that a decision may know of a host."""
+    """Everything that a decision may know of a host.
 
+    The last five fields cost a look of their own, so they are read only for what a declaration is about.
+    """
+
+    #: All PCI functions, in the order of their addresses (sysfs).
     devices: Mapping[Sbdf, PciDevice]
+    #: All running domains but dom0, by domid (xenstore, libxl, Xen, the guests' device models).
     domains: Mapping[int, Domain]
+    #: libxl's markers in xenstore: which domid it has given a device to.
     markers: Mapping[Sbdf, int] = field(default_factory=dict)
+    #: Directory of the driver that a device had before pciback, as libxl and we record it.
     driver_paths: Mapping[Sbdf, str] = field(default_factory=dict)
-    ghosts: Mapping[int, Backend] = field(default_factory=dict)
+    #: Connections that xenstore keeps of domains that do not exist, by domid.
+    orphaned_connections: Mapping[int, PciConnection] = field(default_factory=dict)
+    #: What Xen says of the owner of each device that pciback holds.
     xen_owners: Mapping[Sbdf, XenOwner] = field(default_factory=dict)
+    #: Version of dom0's kernel.
     kernel: tuple[int, int] = (0, 0)
+    #: Which network interfaces the host cannot do without.
+    network: NetworkUse = field(default_factory=NetworkUse)
+    #: Names of the PCI drivers that dom0's kernel has now.
+    drivers: frozenset[str] = frozenset()
+    #: pciback was loaded with permissive=1.
+    permissive_for_all: bool = False
+    #: What we noted about devices that pciback still holds, completed by what is known from earlier boots.
+    notes: Mapping[Sbdf, Note] = field(default_factory=dict)
+    #: Devices known to be in Xen's quarantine when no guest has them: noted by us, or recorded by xl on the way there.
+    quarantined: frozenset[Sbdf] = frozenset()
+    #: Domids of the PCI connections that dom0's kernel has.
+    kernel_connections: frozenset[int] = frozenset()
+    #: What dom0's kernel last said of each connection, by domid.
+    kernel_errors: Mapping[int, str] = field(default_factory=dict)
+    #: Functions that Xen can only assign together, for the devices that it was asked about.
+    groups: Mapping[Sbdf, frozenset[Sbdf]] = field(default_factory=dict)
+    #: What the next boot will do, None if it was not looked at.
+    boot: BootFacts | None = None
+    #: Physical functions that were asked about, with what is set for their virtual functions.
+    functions: Mapping[Sbdf, PhysicalFunction] = field(default_factory=dict)
+    #: Text of each xl.cfg that was asked for, by path.
+    config_files: Mapping[str, str] = field(default_factory=dict)
+    #: Why an xl.cfg that was asked for could not be read, by path.
+    unreadable_files: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def topology(self) -> Topology:
+        """What the functions share."""
+        return Topology(self.devices)
+
+    @cached_property
+    def holders(self) -> Mapping[Sbdf, str]:
+        """Who besides the host has which device, in words."""
+        return _holders(self)
+
+    @cached_property
+    def in_pciback(self) -> frozenset[Sbdf]:
+        """Functions that pciback holds."""
+        return frozenset(sbdf for sbdf, device in self.devices.items() if device.in_pciback)
+
+    @cached_property
+    def with_host(self) -> frozenset[Sbdf]:
+        """All others."""
+        return frozenset(self.devices) - self.in_pciback
+
+    @cached_property
+    def remembered(self) -> Mapping[Sbdf, Remembered]:
+        """What devices said of themselves before pciback took them."""
+        return {sbdf: note.identity for sbdf, note in self.notes.items()}
+
+    @cached_property
+    def guests(self) -> Mapping[Sbdf, str]:
+        """Names of the last domains that had a device, as far as they were noted."""
+        return {sbdf: note.guest for sbdf, note in self.notes.items() if note.guest}
 
     @property
     def named_devices(self) -> frozenset[Sbdf]:
         """Devices that the host has, and those that a connection or a record of it still names."""
-        backends = [one.backend for one in self.domains.values() if one.backend is not None]
-        listed = {device for backend in (*backends, *self.ghosts.values()) for device in backend.devices}
+        own = [one.own_connection for one in self.domains.values() if one.own_connection is not None]
+        listed = {device for one in (*own, *self.orphaned_connections.values()) for device in one.devices}
         configured = {device for one in self.domains.values() for device in one.configured or ()}
         return frozenset({*self.devices, *self.markers, *listed, *configured})
 
@@ -264,10 +134,34 @@ class Host:
         )
 
 
+def _holders(host: Host) -> dict[Sbdf, str]:
+    """Three views are asked, as each can be wrong: the connections in xenstore, libxl's marker, Xen itself."""
+    found = {
+        sbdf: f"domain {domain.name} ({domain.domid}) has it"
+        for domain in host.domains.values()
+        for sbdf in domain.devices
+    }
+    for domid, orphan in host.orphaned_connections.items():
+        _add(
+            found, orphan.devices, f"xenstore still lists it in the connection of domain {domid}, which does not exist"
+        )
+    for sbdf, marked in host.markers.items():
+        name = host.domains[marked].name if marked in host.domains else "no such domain"
+        _add(found, [sbdf], f"libxl's marker says that domain {marked} ({name}) has it")
+    guests = [sbdf for sbdf, owner in host.xen_owners.items() if owner is XenOwner.GUEST]
+    _add(found, guests, "Xen says that a guest owns it")
+    return found
+
+
+def _add(found: dict[Sbdf, str], devices: Iterable[Sbdf], words: str) -> None:
+    for sbdf in devices:
+        found.setdefault(sbdf, words)
+
+
 def _without(domain: Domain, devices: Collection[Sbdf]) -> Domain:
     if domain.stub is not None:
         return replace(domain, stub=_without(domain.stub, devices))
-    if domain.backend is None:
+    if domain.own_connection is None:
         return domain
-    entries = tuple(entry for entry in domain.backend.entries if entry.device not in devices)
-    return replace(domain, backend=replace(domain.backend, entries=entries))
+    entries = tuple(entry for entry in domain.own_connection.entries if entry.device not in devices)
+    return replace(domain, own_connection=replace(domain.own_connection, entries=entries))

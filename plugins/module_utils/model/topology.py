@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import TypeVar
 
 from ..values.address import Sbdf
-from .host import PciDevice
+from .device import PciDevice
 
 _PAGE = 4096
 _Key = TypeVar("_Key")

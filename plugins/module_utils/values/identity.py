@@ -102,7 +102,7 @@ class Match(IntEnum):
 class Identity:
     """A device as declared. Hexadecimal is lower case without prefix; None: not declared.
 
-    `pf` is a name of the catalogue or an address; whoever compares puts `physfn`, what it means now, in its place.
+    `pf` is a name of the catalog or an address; whoever compares puts `physfn`, what it means now, in its place.
     """
 
     address: Sbdf | None = None

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from plays import recorded
-from plays.lab_stage import LabStage
-from plays.scripts import DEVICES, HVM_PLAYS
-from plays.simulated_stage import SimulatedStage
-from plays.trace import difference
+from recorded_runs import recorded
+from recorded_runs.lab_stage import LabStage
+from recorded_runs.scripts import DEVICES, HVM_PLAYS
+from recorded_runs.simulated_stage import SimulatedStage
+from recorded_runs.trace import difference
 from xenlab import Host
 
 

@@ -9,7 +9,7 @@ The tests of this file are one story and run in order, on a host with all device
 from __future__ import annotations
 
 import playbook
-from looks import driver_in_dom0
+from independent_view import driver_in_dom0
 
 from xenlab import Host, topology
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import playbook
 import pytest
-from looks import traces_of
+from independent_view import traces_of
 
 from xenlab import Host, topology
 

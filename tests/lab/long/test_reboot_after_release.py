@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import playbook
-from looks import driver_in_dom0
+from independent_view import driver_in_dom0
 
 from xenlab import Host, topology
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import playbook
 import pytest
-from life import (
+from guest_lifecycle import (
     NIC,
     PARTS,
     STORED,
@@ -28,7 +28,7 @@ from life import (
     saved,
     stored,
 )
-from looks import attached_by_xl, drivers, traces_of
+from independent_view import attached_by_xl, drivers, traces_of
 
 from xenlab import Host, topology
 

@@ -18,7 +18,7 @@ import host_role
 import playbook
 import pytest
 from host_role import DEVICES_TASK, NIC, NVME
-from looks import driver_in_dom0
+from independent_view import driver_in_dom0
 
 from xenlab import Host, topology
 
@@ -36,7 +36,7 @@ def _bare(host: Host, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
     host.run(f"printf 'Package: python3-pyxs\\nPin: release *\\nPin-Priority: -1\\n' > {NO_PACKAGE}")
     yield
     host.run(f"rm {NO_PACKAGE}; apt-get install -qq python3-pyxs; rm -rf {WHEELS} /opt/xen-pci", timeout=600)
-    host_role.take_back(host)
+    host_role.rollback(host)
 
 
 def _send_wheels(host: Host, directory: Path) -> None:

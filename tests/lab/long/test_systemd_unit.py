@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import playbook
 import pytest
-from looks import driver_in_dom0
+from independent_view import driver_in_dom0
 
 from xenlab import Host, topology
 

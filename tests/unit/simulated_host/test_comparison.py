@@ -9,8 +9,8 @@ from dataclasses import replace
 
 import pytest
 
-from plays import recorded
-from plays.trace import DOM0, Event, difference, from_log, read, text
+from recorded_runs import recorded
+from recorded_runs.trace import DOM0, Event, difference, from_log, read, text
 
 NAMES = {3: "g1", 4: "g2"}
 BE, FE = "/local/domain/0/backend/pci/3/0", "/local/domain/3/device/pci/0"

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from plays import recorded
-from plays.replay import replay
-from plays.scripts import BY_XL, DEVICES, HVM_PLAYS, PLAYS
-from plays.simulated_stage import SimulatedStage
-from plays.stage import GUESTS
-from plays.trace import DOM0, difference
+from recorded_runs import recorded
+from recorded_runs.replay import replay
+from recorded_runs.scripts import BY_XL, DEVICES, HVM_PLAYS, PLAYS
+from recorded_runs.simulated_stage import SimulatedStage
+from recorded_runs.stage import GUESTS
+from recorded_runs.trace import DOM0, difference
 
 
 @pytest.mark.parametrize("play", [name for name in PLAYS if name not in BY_XL])

@@ -28,9 +28,9 @@ ABSENT = {"gone": {"serial": "00-00-00-00-00-00-00-01", "required": False}}
 RUNS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("host_info", {}),
     ("assignable_devices", {"devices": [DISK]}),
-    ("assignable_devices", {"devices": [NIC, "gone"], "catalogue": ABSENT}),
+    ("assignable_devices", {"devices": [NIC, "gone"], "catalog": ABSENT}),
     ("domain_devices", {"domains": {"nobody": {"devices": [NIC]}}}),
-    ("domain_devices", {"domains": {"g1": {"devices": ["gone"]}}, "catalogue": ABSENT}),
+    ("domain_devices", {"domains": {"g1": {"devices": ["gone"]}}, "catalog": ABSENT}),
     ("domain_devices", {"domains": {"g3": {"devices": [NIC]}}, "timeout": 1}),
     ("domain_devices", {"domains": {"g1": {"devices": [NIC]}}}),
     ("virtual_functions", {"physical_functions": [{"pf": NIC, "count": 1}]}),

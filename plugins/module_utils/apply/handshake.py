@@ -1,0 +1,266 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The handshake of one domain with its guest: prepare, commit, wait, tidy up.
+
+Order (why: protocol of libxl_pci.c turned right side up). Adding: marker, reset, rights, assign, xenstore,
+wait. Removing: xenstore, wait until the guest has let go, compaction, reset, de-assign, revoke.
+Each step is a generator for the event loop, so that many domains go side by side.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping, Sequence
+from enum import Enum
+
+from ..host.hypervisor import HypervisorError
+from ..host.note_store import note_guest
+from ..host.observe import read_connection
+from ..host.sysfs import SysfsError
+from ..host.toolstack.libxl_state import holder_node
+from ..host.xenstore import Transaction, XenStoreError, XenStoreGone
+from ..model import connection_writes as changes
+from ..model.connection import Entry, PciConnection, backend_path, error_path, frontend_path
+from ..model.connection_writes import Write
+from ..values.address import Sbdf
+from ..values.states import XenbusState
+from . import rights, rollback
+from .commit import commit, forget
+from .domain_change import Change
+from .loop import NEXT_EVENT, Again, DeadlinePassed, Flow
+from .report import Cycle, DomainFailed
+
+#: The kernel unregisters its device right after Closed and tells nobody.
+_KERNEL_LOOK_AGAIN = 0.01
+
+
+class Kind(Enum):
+    """What a handshake does to the connection as a whole."""
+
+    CREATE = "create"
+    RECONFIGURE = "reconfigure"
+    CLOSE = "close"
+
+
+class CycleFailed(Exception):
+    """One of the two kernels has given up; the text says which and why."""
+
+
+class Handshake(Change):
+    """Carries out one domain's plan by the handshake of pciback and pcifront."""
+
+    @property
+    def _watched(self) -> tuple[str, str]:
+        return f"{backend_path(self.domid)}/state", f"{frontend_path(self.domid)}/state"
+
+    def _steps(self) -> Flow:
+        yield from self._rest()
+        yield from super()._steps()
+
+    def _first(self) -> tuple[Sbdf, ...]:
+        return tuple(one for one in self.plan.remove if one in self.plan.departing)
+
+    def _rest(self) -> Flow:
+        """Wait until a cycle that somebody else has begun is over."""
+        if rollback.states_of(rollback.read_states(self.access.store, self.domid)) == rollback.BOTH_CONNECTED:
+            return  # the rest is looked at in the transaction that begins the cycle
+        backend = read_connection(self.access.store, self.domid)
+        while backend is not None and not backend.connected:
+            if backend.state.is_ending or backend.frontend_state.is_ending:
+                raise DomainFailed(
+                    f"{self.name}: its PCI connection is closed (backend {backend.state}, frontend "
+                    f"{backend.frontend_state}), nothing was changed; repair it (xen.pci.repair) or restart the guest"
+                )
+            try:
+                yield NEXT_EVENT
+            except DeadlinePassed:
+                raise DomainFailed(
+                    f"{self.name}: its PCI connection was not at rest in time (backend {backend.state}, frontend "
+                    f"{backend.frontend_state}), nothing was changed; an earlier change is unfinished"
+                ) from None
+            backend = read_connection(self.access.store, self.domid)
+
+    def _exchange(self, add: Sequence[Sbdf], remove: Sequence[Sbdf]) -> Flow:
+        yield from self._prepare(add)
+        try:
+            if self.plan.domain.own_connection is None:
+                yield from self._await_kernel_gone()
+            kind, places = yield from self._commit(add, remove)
+        except XenStoreGone:
+            raise  # whether it was committed is not known, and then the guest uses the devices
+        except Exception as error:
+            self._withdraw_rights(add, str(error))
+            raise
+        began = time.monotonic()
+        try:
+            yield from self._await(kind, add, places)
+        except (DeadlinePassed, CycleFailed) as failure:
+            yield from self._recover(kind, add, remove, failure)
+        self.record.cycles.append(Cycle(tuple(add), tuple(remove), round(time.monotonic() - began, 3)))
+        if kind is Kind.CLOSE:
+            yield from self._await_kernel_gone()
+            yield from self._dissolve(remove)
+        elif remove:
+            yield from self._compact(remove)
+        yield from self._release(remove)
+
+    def _prepare(self, add: Sequence[Sbdf]) -> Flow:
+        """Mark all as taken, reset them (at once, a reset may take seconds), give all rights."""
+        self._claim(add)
+        facts = [self._devices[device] for device in add]
+        granted: list[Sbdf] = []
+        try:
+            yield from self._reset_dirty(add)
+            note_guest(self.access.store, facts, self.name)
+            for device in facts:
+                rights.grant(self.access.hypervisor, self.domid, device, self._others())
+                granted.append(device.sbdf)  # one that was refused has nothing, grant() saw to that
+                self._held.add(device.sbdf)
+        except (HypervisorError, SysfsError, XenStoreError) as error:
+            self._forget_holder([device for device in add if device not in granted])
+            self._withdraw_rights(granted, str(error))
+            raise
+
+    def _claim(self, devices: Sequence[Sbdf]) -> None:
+        """Mark them as taken before anything else, as xl does: it may have given one to another guest since we looked.
+
+        Where a run is killed behind it, the marker is what shows it later.
+        """
+
+        def body(transaction: Transaction) -> None:
+            nodes = [holder_node(device) for device in devices]
+            holders = zip(devices, transaction.read_all(nodes))
+            taken = [f"{one} to domain {domid}" for one, domid in holders if domid not in (None, str(self.domid))]
+            if taken:
+                raise DomainFailed(f"{self.name}: another toolstack gave {', '.join(taken)}, nothing was changed")
+            transaction.apply([Write(node, str(self.domid)) for node in nodes])
+
+        if devices:
+            self.access.store.transaction(body)
+
+    def _commit(self, add: Sequence[Sbdf], remove: Sequence[Sbdf]) -> Flow:
+        """Write the whole cycle in one transaction that also checks that nobody was faster.
+
+        Returns what kind of cycle it is, and the index of each of its devices.
+        """
+
+        def body(transaction: Transaction) -> tuple[Kind, dict[Sbdf, int]]:
+            backend = read_connection(transaction, self.domid)
+            if (backend is None or not backend.connected) and not rollback.domain_exists(transaction, self.domid):
+                raise DomainFailed(f"{self.name}: the guest died before anything was changed; Xen has its devices back")
+            self._check_unchanged(backend, add, remove)
+            places = changes.indexes(backend, add, remove)
+            transaction.remove(error_path(self.domid))  # the kernel never clears it
+            if backend is None:
+                transaction.apply(changes.create(self.domid, self.name, add))
+                return Kind.CREATE, places
+            if not add and set(backend.devices) <= set(remove):
+                transaction.apply(changes.close(self.domid))
+                return Kind.CLOSE, places
+            transaction.apply(changes.reconfigure(backend, add, remove))
+            return Kind.RECONFIGURE, places
+
+        return (yield from commit(self.access.store, self.plan.domain, body, add=add))
+
+    def _check_unchanged(self, backend: PciConnection | None, add: Collection[Sbdf], remove: Collection[Sbdf]) -> None:
+        present = set(backend.devices) if backend else set()
+        sound = backend is None or (backend.connected and not backend.problems())
+        if not sound or not present.isdisjoint(add) or not present.issuperset(remove):
+            ends = f" (backend {backend.state}, frontend {backend.frontend_state})" if backend else ""
+            raise DomainFailed(
+                f"{self.name}: another toolstack or the guest changed its PCI connection meanwhile{ends}, nothing was "
+                "changed; run again"
+            )
+
+    def _await(self, kind: Kind, add: Sequence[Sbdf], places: Mapping[Sbdf, int]) -> Flow:
+        """Follow the two kernels until both are at rest again."""
+        goal = XenbusState.CLOSED if kind is Kind.CLOSE else XenbusState.CONNECTED
+        sub_states = [f"state-{index}" for index in sorted(places.values())]
+        while True:
+            ends = self._look(sub_states)
+            if ends == (goal, goal):
+                break
+            self._check_ends(kind, *ends)
+            yield NEXT_EVENT
+        if kind is not Kind.CLOSE:
+            self._check_exported({device: places[device] for device in add})
+
+    def _look(self, sub_states: Sequence[str]) -> tuple[XenbusState, XenbusState]:
+        """Read both ends and the devices of this cycle at once, and note what has changed."""
+        nodes = [*self._watched, *(f"{backend_path(self.domid)}/{name}" for name in sub_states)]
+        texts = self.access.store.read_all(nodes)
+        names = ("backend/state", "frontend/state", *(f"backend/{name}" for name in sub_states))
+        for name, text in zip(names, texts):
+            self.record.note(name, "gone" if text is None else text[:32])
+        if texts[1] is None and not rollback.domain_exists(self.access.store, self.domid):
+            raise CycleFailed("the guest died during the handshake")
+        return rollback.states_of(texts)
+
+    def _check_ends(self, kind: Kind, backend: XenbusState, frontend: XenbusState) -> None:
+        if kind is Kind.CLOSE or not (backend.is_ending or frontend.is_ending):
+            return
+        # Each end follows the other into Closed at once; who began, the kernel's error node tells,
+        # which our own transaction has emptied.
+        reason = self.access.store.read(error_path(self.domid))
+        who = f"pciback gave up with {reason!r}" if reason else "the guest closed its end, as one does that shuts down"
+        log = "dom0's kernel log" if reason else "the guest's kernel log"
+        raise CycleFailed(f"{who} (backend {backend}, frontend {frontend}; see {log})")
+
+    def _check_exported(self, places: Mapping[Sbdf, int]) -> None:
+        """By the nodes of these entries alone: in a large connection all of them take as long as the handshake."""
+        names = [f"{kind}-{index}" for index in places.values() for kind in ("dev", "state", "vdev")]
+        texts = self.access.store.read_all([f"{backend_path(self.domid)}/{name}" for name in names])
+        nodes = {name: text for name, text in zip(names, texts) if text is not None}
+        entries = {device: Entry.from_nodes(index, nodes) for device, index in places.items()}
+        missing = [device for device, entry in entries.items() if not (entry.exported and entry.device == device)]
+        if missing:
+            raise CycleFailed(f"pciback finished without exporting {', '.join(map(str, missing))}")
+
+    def _recover(self, kind: Kind, add: Sequence[Sbdf], remove: Sequence[Sbdf], failure: Exception) -> Flow:
+        """Undo a cycle that did not end well; returns only if it ended well after all meanwhile."""
+        self.clock.extend(rollback.GRACE_SECONDS)
+        states = rollback.states_of(rollback.read_states(self.access.store, self.domid))
+        left = yield from rollback.RECIPES[kind.value](self.access, self.domid, add)
+        if left is None:
+            return
+        asked = rollback.asked(add, remove)
+        if isinstance(failure, DeadlinePassed):
+            ends = "backend {}, frontend {}".format(*states)
+            why = rollback.describe_timeout(self.name, kind.value, f"{ends}; {asked}")
+        else:
+            why = f"{self.name}: {failure}, {asked}"
+        if left.guest_is_gone:
+            self._forget_holder((*add, *remove))
+        elif not left.rights_must_stay:
+            if left.removals_done:
+                yield from self._compact((*add, *remove))
+                yield from self._release(remove)
+            yield from forget(self.plan.domain, add)
+            self._withdraw_rights(add, why)
+        raise DomainFailed(f"{why}; {left.sentence}") from failure
+
+    def _compact(self, gone: Collection[Sbdf]) -> Flow:
+        def body(transaction: Transaction) -> None:
+            backend = read_connection(transaction, self.domid)
+            if backend is not None:
+                transaction.apply(changes.compact(backend, gone))
+
+        yield from commit(self.access.store, self.plan.domain, body, remove=gone)
+
+    def _dissolve(self, gone: Collection[Sbdf]) -> Flow:
+        def body(transaction: Transaction) -> None:
+            transaction.apply(changes.dissolve(self.domid))
+
+        yield from commit(self.access.store, self.plan.domain, body, remove=gone)
+
+    def _await_kernel_gone(self) -> Flow:
+        """dom0's kernel ignores a new connection while its device of the old one exists."""
+        try:
+            while self.access.sysfs.backend_device_exists(self.domid):
+                yield Again(_KERNEL_LOOK_AGAIN)
+        except DeadlinePassed:
+            raise DomainFailed(
+                f"{self.name}: dom0's kernel still holds the device pci-{self.domid}-0 of its closed connection; "
+                "see xen.pci.repair"
+            ) from None

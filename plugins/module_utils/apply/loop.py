@@ -1,0 +1,234 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One event loop for many domains: each domain's handshake is a generator that yields what it waits for.
+
+A flow yields
+  `NEXT_EVENT`   and receives the next watch event of its own token,
+  `Work(call)`   and receives what the call returns; it runs in a thread, the loop goes on,
+  `Until(check)` and goes on once the check is true; it is asked whenever another flow has moved,
+  `Again(delay)` and goes on after that many seconds.
+Its deadline passes as `DeadlinePassed`, thrown into the generator; it may then extend the deadline to tidy up.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Callable, Union
+
+from ..host.xenstore import WatchEvent, XenStore, XenStoreGone
+
+#: Seconds; a queue cannot wait for ever and for an event at the same time.
+_LONGEST_IDLE = 3600.0
+
+
+class DeadlinePassed(Exception):
+    """The time of a flow is over."""
+
+
+class _NextEvent:
+    pass
+
+
+NEXT_EVENT = _NextEvent()
+
+
+@dataclass(frozen=True)
+class Work:
+    """A blocking call (a reset may take seconds) that must not hold up the other flows."""
+
+    call: Callable[[], Any]
+
+
+@dataclass(frozen=True)
+class Until:
+    """A condition that other flows bring about."""
+
+    check: Callable[[], bool]
+
+
+@dataclass(frozen=True)
+class Again:
+    """Come back after `delay` seconds: for what has no event, such as a configuration register."""
+
+    delay: float
+
+
+#: An event only says that it is time to look again, and a guest can cause as many as it likes.
+_MOST_KEPT = 100
+
+Request = Union[_NextEvent, Work, Until, Again]
+Flow = Generator[Request, Any, Any]
+
+
+@dataclass
+class Clock:
+    """A flow's deadline, in seconds of time.monotonic(); shared by the loop and the flow."""
+
+    deadline: float
+
+    def extend(self, seconds: float) -> None:
+        """Give the flow this much time from now on."""
+        self.deadline = time.monotonic() + seconds
+
+
+@dataclass
+class _Running:
+    flow: Flow
+    clock: Clock
+    request: Request | None = None
+    wake_at: float = float("inf")
+    events: list[WatchEvent] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Done:
+    token: str
+    future: Future[Any]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a flow ended: its return value, or the exception that it raised."""
+
+    value: Any = None
+    error: Exception | None = None
+
+
+def run(store: XenStore, flows: Mapping[str, tuple[Flow, Clock]]) -> dict[str, Outcome]:
+    """Run all flows to their ends; keys are the tokens of their watches."""
+    with ThreadPoolExecutor(max_workers=max(1, len(flows))) as pool:  # none waits for the call of another one
+        return _Loop(store, flows, pool).run()
+
+
+def at_once(flow: Flow) -> Any:
+    """Run a flow that only makes calls, outside of a loop and without a deadline; returns its value."""
+    try:
+        request = next(flow)
+        while isinstance(request, Work):
+            try:
+                done = request.call()
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is the flow's
+                request = flow.throw(error)
+            else:
+                request = flow.send(done)
+    except StopIteration as stop:
+        return stop.value
+    raise TypeError(f"nothing can be waited for here: {request}")
+
+
+class _Loop:
+    def __init__(self, store: XenStore, flows: Mapping[str, tuple[Flow, Clock]], pool: ThreadPoolExecutor) -> None:
+        self._store = store
+        self._pool = pool
+        self._running = {token: _Running(flow, clock) for token, (flow, clock) in flows.items()}
+        self._outcomes: dict[str, Outcome] = {}
+
+    def run(self) -> dict[str, Outcome]:
+        for token in list(self._running):
+            self._resume(token, None)
+        while self._running:
+            self._wake_waiting()
+            if not self._running:
+                break
+            try:
+                item = self._store.next_event(self._idle_seconds())
+            except XenStoreGone as error:
+                self._end_all(error)
+                continue
+            if isinstance(item, WatchEvent):
+                self._deliver(item)
+            elif isinstance(item, _Done):
+                self._finish_work(item)
+            self._check_times()
+        return self._outcomes
+
+    def _idle_seconds(self) -> float:
+        """Time until some flow's deadline or waking; a flow in a call is woken by the end of that."""
+        waiting = [one for one in self._running.values() if not isinstance(one.request, Work)]
+        next_time = min((min(one.clock.deadline, one.wake_at) for one in waiting), default=float("inf"))
+        return max(0.0, min(next_time - time.monotonic(), _LONGEST_IDLE))
+
+    def _deliver(self, event: WatchEvent) -> None:
+        running = self._running.get(event.token)
+        if running is None:
+            return
+        if isinstance(running.request, _NextEvent):
+            self._resume(event.token, event)
+        elif len(running.events) < _MOST_KEPT:
+            running.events.append(event)
+
+    def _finish_work(self, done: _Done) -> None:
+        error = done.future.exception()
+        if isinstance(error, Exception):
+            self._throw(done.token, error)
+        else:
+            self._resume(done.token, done.future.result())
+
+    def _end_all(self, error: XenStoreGone) -> None:
+        """No event will come any more; each flow ends by that itself, one in a call after it."""
+        for token, running in list(self._running.items()):
+            if not isinstance(running.request, Work):
+                self._throw(token, error)
+
+    def _check_times(self) -> None:
+        now = time.monotonic()
+        for token, running in list(self._running.items()):
+            if isinstance(running.request, Work):
+                continue  # a call under way cannot be abandoned; its end comes first
+            if now >= running.clock.deadline:
+                self._throw(token, DeadlinePassed())
+            elif now >= running.wake_at:
+                self._resume(token, None)
+
+    def _wake_waiting(self) -> None:
+        moved = True
+        while moved:
+            moved = False
+            for token, running in list(self._running.items()):
+                if isinstance(running.request, Until):
+                    moved = self._ask(token, running.request) or moved
+
+    def _ask(self, token: str, until: Until) -> bool:
+        """Let a flow go on if its condition holds; whether it moved."""
+        try:
+            if not until.check():
+                return False
+        except Exception as error:  # noqa: BLE001 - a failing condition is the failure of its own flow
+            self._throw(token, error)
+        else:
+            self._resume(token, None)
+        return True
+
+    def _resume(self, token: str, value: Any) -> None:
+        self._step(token, lambda flow: flow.send(value))
+
+    def _throw(self, token: str, error: Exception) -> None:
+        self._step(token, lambda flow: flow.throw(error))
+
+    def _step(self, token: str, advance: Callable[[Flow], Request]) -> None:
+        running = self._running[token]
+        running.wake_at = float("inf")
+        try:
+            request = advance(running.flow)
+            while isinstance(request, _NextEvent) and running.events:
+                request = running.flow.send(running.events.pop(0))
+        except StopIteration as stop:
+            self._end(token, Outcome(value=stop.value))
+            return
+        except Exception as error:  # noqa: BLE001 - one domain's failure must not stop the others
+            self._end(token, Outcome(error=error))
+            return
+        running.request = request
+        if isinstance(request, Again):
+            running.wake_at = time.monotonic() + request.delay
+        elif isinstance(request, Work):
+            future = self._pool.submit(request.call)
+            future.add_done_callback(lambda done: self._store.events.put(_Done(token, done)))
+
+    def _end(self, token: str, outcome: Outcome) -> None:
+        del self._running[token]
+        self._outcomes[token] = outcome

@@ -1,0 +1,83 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a run has seen of one domain: the timeline of its handshakes, and how it ended."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from ..model.evidence import Evidence
+from ..values.address import Sbdf
+from ..values.states import XenbusState
+
+#: A handshake has some ten moments and one for each device; a guest can make any number of them.
+_LONGEST_TIMELINE = 1000
+
+
+class DomainFailed(Exception):
+    """A domain could not be brought to its plan; the text says which side failed and what is left."""
+
+
+class Interrupted(DomainFailed):
+    """Something outside of the domain failed in the middle; what is left of it, only a look at the domain shows."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A node seen to change, `seconds` after the run began."""
+
+    seconds: float
+    node: str
+    value: str
+
+
+@dataclass(frozen=True)
+class Cycle:
+    """One handshake. `seconds` is the kernels' share: from our commit to both ends at rest."""
+
+    added: tuple[Sbdf, ...]
+    removed: tuple[Sbdf, ...]
+    seconds: float
+
+
+@dataclass
+class Recorder:
+    """Notes that a domain's handshake takes while it runs; `aside` is what to say beside the error that ended it."""
+
+    began: float = field(default_factory=time.monotonic)
+    timeline: list[Moment] = field(default_factory=list)
+    cycles: list[Cycle] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    aside: list[str] = field(default_factory=list)
+
+    def note(self, node: str, value: str) -> None:
+        """Add a moment unless the node was last seen with this value; what flaps for ever is noted for a while."""
+        if len(self.timeline) >= _LONGEST_TIMELINE:
+            return
+        last = next((moment.value for moment in reversed(self.timeline) if moment.node == node), None)
+        if value != last:
+            self.timeline.append(Moment(round(time.monotonic() - self.began, 3), node, value))
+
+
+@dataclass(frozen=True)
+class DomainReport:
+    """How one domain came out of a run.
+
+    `unseen`: nobody could look at it afterwards, so `after` is what it had before.
+    """
+
+    name: str
+    domid: int
+    before: tuple[Sbdf, ...]
+    after: tuple[Sbdf, ...]
+    backend_state: XenbusState = XenbusState.UNKNOWN
+    frontend_state: XenbusState = XenbusState.UNKNOWN
+    evidence: Sequence[Evidence] = ()
+    timeline: Sequence[Moment] = ()
+    cycles: Sequence[Cycle] = ()
+    warnings: Sequence[str] = ()
+    error: str = ""
+    unseen: bool = False

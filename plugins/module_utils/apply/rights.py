@@ -1,0 +1,91 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A device's rights, given and taken as a whole: windows, interrupt, DMA.
+
+The set is libxl's (libxl_pci.c, pci_add_dm_done and pci_remove_detached), the order of taking is
+ours: a guest must have let go of the device before anything of this is taken.
+
+`others` are the devices that the domain has besides: what one of these needs as well, an interrupt line or a page with
+registers of both, stays in any case.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Collection, Iterator
+
+from ..host.hypervisor import Hypervisor, HypervisorError
+from ..model.device import PciDevice, Resource, XenOwner
+
+_PAGE_SHIFT = 12
+#: Six windows and the ROM; lines after them are a bridge's or an SR-IOV function's own.
+_WINDOWS = 7
+#: libxl leaves out line 255, which PCI defines as "no interrupt".
+_NO_IRQ = (0, 255)
+
+
+def grant(hypervisor: Hypervisor, domid: int, device: PciDevice, others: Collection[PciDevice]) -> None:
+    """Give a domain all rights over a device; on failure what was given is taken back."""
+    try:
+        for window in _windows(device):
+            _allow_window(hypervisor, domid, window, True)
+        if device.irq not in _NO_IRQ:
+            hypervisor.allow_irq(domid, device.irq, True)
+        hypervisor.assign(domid, device.sbdf)
+    except HypervisorError as error:
+        revoke_access(hypervisor, domid, device, others)
+        raise HypervisorError(f"{device.sbdf} could not be given: {error}", error.code) from error
+
+
+def revoke(hypervisor: Hypervisor, domid: int, device: PciDevice, others: Collection[PciDevice]) -> list[str]:
+    """Take all rights; one refusal does not keep the others. Returns what Xen refused.
+
+    A device that no guest owns any more needs no de-assignment: an earlier try, or xl, was that far.
+    """
+    problems = []
+    try:
+        hypervisor.deassign(domid, device.sbdf)
+    except HypervisorError as error:
+        if hypervisor.owner(device.sbdf) is not XenOwner.HOST:
+            problems.append(str(error))
+    return problems + revoke_access(hypervisor, domid, device, others)
+
+
+def revoke_access(hypervisor: Hypervisor, domid: int, device: PciDevice, others: Collection[PciDevice]) -> list[str]:
+    """Take windows and interrupt only, whoever owns the device. Returns what Xen refused."""
+    refused = []
+    kept = frozenset(frame for other in others for window in _windows(other) for frame in _ends(window))
+    for window in _windows(device):
+        try:
+            _allow_window(hypervisor, domid, window, False, kept)
+        except HypervisorError as error:
+            refused.append(error)
+    if device.irq not in _NO_IRQ and device.irq not in {other.irq for other in others}:
+        try:
+            hypervisor.allow_irq(domid, device.irq, False)
+        except HypervisorError as error:
+            refused.append(error)
+    # A domain that died meanwhile has lost them.
+    return [f"{error} (of {device.sbdf})" for error in refused if error.code != errno.ESRCH]
+
+
+def _windows(device: PciDevice) -> Iterator[Resource]:
+    return (window for window in device.resources[:_WINDOWS] if window.start)
+
+
+def _ends(window: Resource) -> tuple[int, ...]:
+    """The frames of its first byte and of its last: a window may be smaller than a frame. Those between are its own."""
+    return () if window.is_io_ports else (window.start >> _PAGE_SHIFT, window.end >> _PAGE_SHIFT)
+
+
+def _allow_window(
+    hypervisor: Hypervisor, domid: int, window: Resource, allow: bool, kept: Collection[int] = ()
+) -> None:
+    if window.is_io_ports:
+        hypervisor.allow_ioports(domid, window.start, window.size, allow)
+        return
+    first, last = _ends(window)
+    first, last = first + (first in kept), last - (last in kept)
+    if first <= last:
+        hypervisor.allow_iomem(domid, first, last - first + 1, allow)

@@ -1,0 +1,385 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From what is observed to the name of every fault, and to the recipe that mends it. Pure.
+
+One finding is one fault of one connection or one device. A mended fault may uncover the next one (an
+entry is dropped, then its rights are found left over), so who repairs diagnoses again after each step.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from ..model.connection import PciConnection
+from ..model.device import XenOwner
+from ..model.device_model import qemu_name
+from ..model.domain import Domain, DomainKind
+from ..model.host import Host
+from ..values.address import Sbdf
+from ..values.states import SubState, XenbusState
+from .table import Fault, Recipe
+
+_ADDRESS_IN_ERROR = re.compile(r"locate PCI device \(([0-9a-f:.]{12})\)", re.ASCII)
+_STARTING = (XenbusState.UNKNOWN, XenbusState.INITIALISING, XenbusState.INIT_WAIT, XenbusState.INITIALISED)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One fault, where it is, and what shows it. Without a recipe, `advice` says what a person can do.
+
+    `serves`: the guest's name, if the domain is one that runs a device model.
+    """
+
+    fault: Fault
+    evidence: str
+    domid: int | None = None
+    domain: str = ""
+    devices: tuple[Sbdf, ...] = ()
+    serves: str = ""
+
+    @property
+    def recipe(self) -> Recipe | None:
+        """What mends it, None if nothing does from here."""
+        return self.fault.recipe
+
+    @property
+    def required_recipe(self) -> Recipe:
+        """The recipe of a fault that has one; ValueError for one that has none."""
+        if self.fault.recipe is None:
+            raise ValueError(f"nothing mends {self.fault.code}")
+        return self.fault.recipe
+
+    @property
+    def whose(self) -> int:
+        """Number of the domain that the fault is about; ValueError for one about the host."""
+        if self.domid is None:
+            raise ValueError(f"{self.fault.code} is about no domain")
+        return self.domid
+
+    @property
+    def key(self) -> tuple[Fault, int | None, tuple[Sbdf, ...]]:
+        """What tells it from all others, whatever shows it: a half-mended one shows by something else."""
+        return self.fault, self.domid, self.devices
+
+    @property
+    def advice(self) -> str:
+        """What a person can do where no recipe helps, or before one is asked for."""
+        return self.fault.advice
+
+
+def where(finding: Finding) -> str:
+    """The domain that it is about, or the host."""
+    return finding.domain or (f"domain {finding.domid}" if finding.domid is not None else "host")
+
+
+def title(finding: Finding) -> str:
+    """Where it is and its name, such as `web01: silent_guest (0000:03:00.0)`."""
+    devices = f" ({', '.join(map(str, finding.devices))})" if finding.devices else ""
+    return f"{where(finding)}: {finding.fault.code}{devices}"
+
+
+def in_words(finding: Finding) -> str:
+    """The title, and what is done about it."""
+    return f"{title(finding)}: {finding.recipe.value if finding.recipe else finding.advice}"
+
+
+def diagnose(host: Host) -> list[Finding]:
+    """All faults of a host, connections first: rights are mended only where no connection is in the way."""
+    findings = [
+        *_connections(host),
+        *_without_domain(host),
+        *_markers(host),
+        *_configurations(host),
+        *_owners(host),
+        *_devices(host),
+    ]
+    guests = {one.stub.domid: one.name for one in host.domains.values() if one.stub is not None}
+    return [replace(one, serves=guests[one.domid]) if one.domid in guests else one for one in findings]
+
+
+def _connections(host: Host) -> Iterator[Finding]:
+    for domain in host.domains.values():
+        yield from _device_model(host, domain)
+        if domain.stub is not None:
+            yield from _entries_against_host(host, domain)
+        if domain.own_connection is None:
+            marked = sorted(one for one, domid in host.markers.items() if domid == domain.domid)
+            if domain.domid in host.kernel_connections:
+                says = "its connection is gone from xenstore, not from dom0's kernel"
+                yield _of(domain, Fault.STUCK_KERNEL_DEVICE, says, marked)
+            elif domain.frontend_alone:
+                says = "dom0's end of its connection is gone from xenstore, the guest's is not"
+                yield _of(domain, Fault.LOST_BACKEND, says, marked)
+            elif waiting := _to_come_back(host, domain):
+                says = "a repair removed its connection, and it is not there again"
+                yield _of(domain, Fault.UNFINISHED_REPAIR, says, waiting)
+            continue
+        if domain.own_connection.state is XenbusState.INITIALISING and domain.domid in host.kernel_connections:
+            says = "dom0's kernel still has an earlier connection and does not look at this one (backend {})"
+            yield _of(
+                domain,
+                Fault.STUCK_KERNEL_DEVICE,
+                says.format(domain.own_connection.state),
+                domain.own_connection.devices,
+            )
+        elif domain.kind is DomainKind.PV:  # of an HVM guest, the states say nothing: its device model does it all
+            yield from _cycle(domain, domain.own_connection)
+        if domain.own_connection.aer_state:
+            yield _of(domain, Fault.AER_FAILURE, f"pciback wrote aerState={domain.own_connection.aer_state[:32]}")
+        yield from _entries_against_host(host, domain)
+
+
+def _to_come_back(host: Host, domain: Domain) -> list[Sbdf]:
+    """What the domain has had in a connection, and has all rights over still."""
+    return [
+        one
+        for one in domain.to_come_back
+        if host.markers.get(one) == domain.domid and host.xen_owners.get(one) is XenOwner.GUEST
+    ]
+
+
+def _device_model(host: Host, domain: Domain) -> Iterator[Finding]:
+    """What libxl lists for an HVM guest against what its device model has, which is what the guest has."""
+    model = domain.device_model
+    if model is None:
+        return
+    if model.plugged is None:
+        yield _of(domain, Fault.SILENT_DEVICE_MODEL, model.problem)
+    changing = (
+        domain.stub is not None and domain.stub.own_connection is not None and not domain.stub.own_connection.connected
+    )
+    for one in () if changing else model.lacks(domain.devices):  # the cycle that is under way comes first
+        yield _of(domain, Fault.STALE_RECORD, "libxl lists it, but the device model does not have it", (one,))
+    for name in model.unexpected(domain.devices):
+        called = [one for one in host.devices if qemu_name(one) == name and _may_be_its(host, domain, one)]
+        # The name lacks the segment.
+        owned = [one for one in called if host.xen_owners.get(one) is XenOwner.GUEST]
+        says = f"its device model has {name}, which libxl does not list"
+        yield _of(domain, Fault.UNLISTED_DEVICE, says, owned or called)
+
+
+def _may_be_its(host: Host, domain: Domain, device: Sbdf) -> bool:
+    """A device model may lie: what it names would be reset, which what others use must not be, the host's own least."""
+    marked = host.markers.get(device, domain.domid) == domain.domid
+    return host.devices[device].in_pciback and host.holder_of(device) is None and marked
+
+
+def _cycle(domain: Domain, backend: PciConnection) -> Iterator[Finding]:
+    ends = f"backend {backend.state}, frontend {backend.frontend_state}"
+    if backend.connected:
+        yield from _at_rest(domain, backend)
+        return
+    fault = _fault_of_ends(backend)
+    reason = f"; pciback said {backend.error[:200]!r}" if backend.error and fault is Fault.REFUSED_CYCLE else ""
+    yield _of(domain, fault, ends + reason, backend.devices)
+
+
+def _fault_of_ends(backend: PciConnection) -> Fault:  # noqa: PLR0911 - a table of states, one line each
+    back, front = backend.state, backend.frontend_state
+    if not backend.online and back.is_ending:
+        return Fault.UNANSWERED_CLOSE if front is XenbusState.CONNECTED else Fault.UNFINISHED_CLOSE
+    if back is XenbusState.CLOSING and front is XenbusState.RECONFIGURING:
+        return Fault.REFUSED_CYCLE
+    if back.is_ending or front.is_ending:
+        return Fault.CLOSED_CONNECTION
+    if back is XenbusState.RECONFIGURING and front is XenbusState.RECONFIGURING:
+        return Fault.STUCK_CYCLE
+    if back is XenbusState.RECONFIGURING and front is XenbusState.CONNECTED:
+        return Fault.SILENT_GUEST
+    if back is XenbusState.CONNECTED and front is XenbusState.RECONFIGURING:
+        return Fault.LATE_ANSWER
+    if back is XenbusState.RECONFIGURING and front is XenbusState.INITIALISED:
+        return Fault.MISSED_CONNECT
+    if back is XenbusState.RECONFIGURING or back in _STARTING:
+        return Fault.NEVER_CONNECTED
+    return Fault.LOST_EVENT
+
+
+def _at_rest(domain: Domain, backend: PciConnection) -> Iterator[Finding]:
+    if _is_disordered(backend):
+        yield _of(domain, Fault.DISORDERED_ENTRIES, "; ".join(backend.problems()), backend.devices)
+        return
+    if not backend.entries:
+        yield _of(domain, Fault.EMPTY_CONNECTION, "both ends are connected with num_devs=0")
+    for fault, state in (
+        (Fault.UNFINISHED_REMOVAL, SubState.TO_REMOVE),
+        (Fault.UNEXPORTED_ENTRY, SubState.TO_ADD),
+    ):
+        entries = [entry for entry in backend.entries if entry.state is state]
+        if entries:
+            nodes = ", ".join(f"state-{entry.index}={state.value}" for entry in entries)
+            devices = tuple(entry.device for entry in entries if entry.device is not None)
+            yield _of(domain, fault, f"{nodes}, though both ends are at rest", devices)
+
+
+def _is_disordered(backend: PciConnection) -> bool:
+    return not backend.count_is_sound or bool(backend.stray_nodes) or _has_holes(backend)
+
+
+def _has_holes(backend: PciConnection) -> bool:
+    devices = backend.devices
+    unknown = any(entry.device is None or entry.state is None for entry in backend.entries)
+    nowhere = any(entry.state is SubState.EXPORTED and entry.guest_address is None for entry in backend.entries)
+    return unknown or nowhere or len(set(devices)) != len(devices)
+
+
+def _entries_against_host(host: Host, domain: Domain) -> Iterator[Finding]:
+    unmarked = [one for one in domain.devices if host.markers.get(one) not in host.domains]
+    if unmarked:  # also of devices that the host has no more: the marker shows whose rights are left
+        yield _of(domain, Fault.MISSING_MARKER, "libxl's marker is missing, so xl would hand it out again", unmarked)
+    for one in domain.devices:
+        device = host.devices.get(one)
+        if device is None:
+            yield _of(domain, Fault.DEVICE_GONE, "the host has no such device any more", (one,))
+        elif not device.in_pciback:
+            driver = f"driver {device.driver}" if device.driver else "no driver"
+            yield _of(domain, Fault.NOT_IN_PCIBACK, f"the host has it with {driver}", (one,))
+        elif _is_used_without_rights(host, domain, one):
+            yield _of(domain, Fault.RIGHTS_MISSING, "Xen says that no guest owns it", (one,))
+        others = _others_with(host, domain, one)
+        if others:
+            yield _of(domain, Fault.SHARED_DEVICE, f"{', '.join(others)} lists it as well", (one,))
+
+
+def _others_with(host: Host, domain: Domain, device: Sbdf) -> list[str]:
+    """Names of the other domains whose connections list a device, too."""
+    return [other.name for other in host.domains.values() if other is not domain and device in other.devices]
+
+
+def _is_used_without_rights(host: Host, domain: Domain, device: Sbdf) -> bool:
+    """The guest uses it; or it was taken from a guest that has not let go, as xl does when the guest is silent."""
+    backend = domain.connection
+    entry = backend.entry_of(device) if backend else None
+    if domain.device_model is not None:
+        return domain.device_model.has(device) is not None and host.xen_owners.get(device) is XenOwner.HOST
+    if backend is None or entry is None or host.xen_owners.get(device) is not XenOwner.HOST:
+        return False
+    if entry.state is SubState.TO_REMOVE:
+        return backend.unanswered
+    return entry.state is SubState.EXPORTED and backend.online
+
+
+def _without_domain(host: Host) -> Iterator[Finding]:
+    for domid, orphan in sorted(host.orphaned_connections.items()):
+        yield Finding(
+            Fault.ORPHANED_CONNECTION,
+            f"xenstore keeps the connection of domain {domid}, which does not exist (backend {orphan.state})",
+            domid,
+            devices=orphan.devices,
+        )
+    for domid in sorted(host.kernel_connections - host.domains.keys() - host.orphaned_connections.keys()):
+        yield Finding(
+            Fault.STUCK_KERNEL_DEVICE, f"dom0's kernel keeps pci-{domid}-0 of a domain that does not exist", domid
+        )
+
+
+def _markers(host: Host) -> Iterator[Finding]:
+    holders = _holders(host)
+    for one, domid in sorted(host.markers.items()):
+        domain, holder = host.domains.get(domid), holders.get(one)
+        if domain is not None and one in domain.devices:
+            continue
+        if domain is None:
+            if domid not in host.orphaned_connections and holder is None:  # a holder has no marker, which is told of it
+                says = f"libxl's marker gives it to domain {domid}, which does not exist"
+                yield Finding(Fault.DEAD_MARKER, says, domid, devices=(one,))
+        elif holder is None:
+            ended_unseen = domid in host.kernel_connections or domain.frontend_alone
+            if domain.own_connection is None and (ended_unseen or one in _to_come_back(host, domain)):
+                continue  # told already: the guest may have it still or is to have it back, and keeps its rights
+            if domain.device_model is not None and not domain.device_model.lacks([one]):
+                continue  # told already: the guest has it, or nobody knows
+            in_use = _guest_still_runs(host, domain, one)
+            if (
+                domain.kind is DomainKind.PV
+                and domain.own_connection
+                and _is_disordered(domain.own_connection)
+                and not in_use
+            ):
+                continue  # its entry may be among those, and then the guest has it still
+            owner = host.xen_owners.get(one, XenOwner.UNKNOWN)
+            says = f"libxl's marker gives it to {domain.name}, whose connection does not list it"
+            fault = Fault.LOST_ENTRY if in_use else Fault.LEFT_RIGHTS
+            yield _of(domain, fault, f"{says} (its owner in Xen's view: {owner.value})", (one,))
+        else:
+            yield _of(
+                domain, Fault.WRONG_MARKER, f"libxl's marker names it, but {holder.name} lists the device", (one,)
+            )
+
+
+def _guest_still_runs(host: Host, domain: Domain, device: Sbdf) -> bool:
+    """pciback resets and disables what it takes back, so an enabled device is one that the guest still has."""
+    facts = host.devices.get(device)
+    owned = host.xen_owners.get(device) is XenOwner.GUEST and domain.device_model is None
+    return owned and facts is not None and facts.config.driver_is_active
+
+
+def _configurations(host: Host) -> Iterator[Finding]:
+    """What libxl would build a domain from anew. It builds neither a stub domain so nor, whatever it has stored, the
+    devices of a guest with one: it takes what the guest's own connection lists as well, and there is none
+    (libxl_retrieve_domain_configuration).
+
+    While a domain's devices change, or one is lost, the two may differ, and other faults say so.
+    """
+    for domain in host.domains.values():
+        stored, stubbed = domain.configured, domain.stub is not None or domain.serves is not None
+        if stored is None or stubbed or not _knows_its_devices(domain):
+            continue
+        lost = [one for one in domain.devices if one not in stored and not _others_with(host, domain, one)]
+        if lost:
+            yield _of(domain, Fault.NOT_CONFIGURED, "libxl's stored configuration does not list it", lost)
+        left = [one for one in stored if one not in domain.devices and host.markers.get(one) != domain.domid]
+        if left:
+            yield _of(domain, Fault.STALE_CONFIGURATION, "libxl's stored configuration still lists it", left)
+
+
+def _knows_its_devices(domain: Domain) -> bool:
+    """Whether the list of a domain's devices is what it has: by its connection, or by its device model."""
+    backend, model = domain.own_connection, domain.device_model
+    if model is not None:
+        return model.plugged is not None and not model.lacks(domain.devices) and not model.unexpected(domain.devices)
+    return domain.kind is DomainKind.PV and (backend is None or (backend.connected and not backend.problems()))
+
+
+def _owners(host: Host) -> Iterator[Finding]:
+    listed = set(_holders(host)) | {one for orphan in host.orphaned_connections.values() for one in orphan.devices}
+    models = [domain.device_model for domain in host.domains.values() if domain.device_model is not None]
+    for one, owner in sorted(host.xen_owners.items()):
+        if any(model.has(one) for model in models):
+            continue
+        if owner is XenOwner.GUEST and one not in listed and one not in host.markers:
+            says = "Xen says that a guest owns it, but no connection lists it and no marker names a domain"
+            in_use = host.devices[one].config.driver_is_active
+            yield Finding(Fault.LOST_ENTRY if in_use else Fault.UNEXPLAINED_OWNER, says, devices=(one,))
+
+
+def _devices(host: Host) -> Iterator[Finding]:
+    for one, device in sorted(host.devices.items()):
+        free = device.in_pciback and host.xen_owners.get(one) is XenOwner.HOST and one not in _holders(host)
+        if not free or one in host.markers:
+            continue
+        if one not in host.quarantined:
+            yield Finding(Fault.UNQUARANTINED, "nothing shows that Xen quarantines it", devices=(one,))
+        if device.permissive and not device.lost_hold:  # which nobody can take from pciback to clear it
+            says = "pciback still lets its next user write all of its configuration space"
+            yield Finding(Fault.STICKY_PERMISSIVE, says, devices=(one,))
+        complaint = device.lost_hold or next((text for text in host.kernel_errors.values() if _names(text, one)), "")
+        if complaint:
+            says = f"nobody has it, and yet pciback said {complaint[:200]!r}"
+            yield Finding(Fault.LEAKED_HOLD, says, devices=(one,))
+
+
+def _names(kernel_error: str, device: Sbdf) -> bool:
+    match = _ADDRESS_IN_ERROR.search(kernel_error)
+    return match is not None and match[1] == str(device)
+
+
+def _holders(host: Host) -> dict[Sbdf, Domain]:
+    return {one: domain for domain in host.domains.values() for one in domain.devices}
+
+
+def _of(domain: Domain, fault: Fault, evidence: str, devices: tuple[Sbdf, ...] | list[Sbdf] = ()) -> Finding:
+    return Finding(fault, evidence, domain.domid, domain.name, tuple(devices))

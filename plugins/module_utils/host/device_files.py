@@ -1,0 +1,216 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The files of one PCI function in sysfs, read into the model.
+
+What stands above a function (disks, interfaces, consoles) and what pciback's lists say of it are gathered once for
+the whole host and given to each.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..model.device import BlockUse, NetInterface, PciDevice, Resource
+from ..values.address import AddressError, Sbdf
+from ..values.reserved_memory import ReservedMemory
+from .config_space import ConfigSpace
+
+_VIRTFN = re.compile(r"virtfn(\d+)")
+#: Six BARs and the ROM; what follows in `resource` are SR-IOV's and bridges' windows.
+_RESOURCE_LINES = 7
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What the host has to say of its functions beyond their own files.
+
+    `slot_names` are by host slot; `pciback_slots` counts entries of pciback's list, which may be cut.
+    """
+
+    blocks: Mapping[Sbdf, list[BlockUse]] = field(default_factory=dict)
+    nets: Mapping[Sbdf, list[NetInterface]] = field(default_factory=dict)
+    consoles: Mapping[Sbdf, list[str]] = field(default_factory=dict)
+    slot_names: Mapping[tuple[int, int, int], str] = field(default_factory=dict)
+    pciback_slots: Mapping[Sbdf, int] = field(default_factory=dict)
+    pciback_slots_cut: bool = False
+    permissive: frozenset[Sbdf] = frozenset()
+    reserved_memory: tuple[ReservedMemory, ...] = ()
+
+
+def read_device(directory: str, sbdf: Sbdf, around: Surroundings) -> PciDevice:
+    """One function from its real directory (links resolved). Raises OSError if it is gone or we may not read it."""
+    names = set(os.listdir(directory))
+    way = _way(directory)
+    path = "/".join([directory.split("/")[-len(way) - 1].removeprefix("pci"), *(_place(one) for one in way)])
+    boot_vga = "boot_vga" in names and read_text(f"{directory}/boot_vga") == "1"
+    with open_config(directory) as config:
+        return PciDevice(
+            sbdf=sbdf,
+            vendor=_hexadecimal(f"{directory}/vendor"),
+            device=_hexadecimal(f"{directory}/device"),
+            subsystem_vendor=_hexadecimal(f"{directory}/subsystem_vendor"),
+            subsystem_device=_hexadecimal(f"{directory}/subsystem_device"),
+            class_code=_hexadecimal(f"{directory}/class"),
+            revision=_hexadecimal(f"{directory}/revision"),
+            modalias=read_text(f"{directory}/modalias") or "",
+            driver=link_name(f"{directory}/driver") if "driver" in names else None,
+            numa_node=_integer(f"{directory}/numa_node", -1),
+            irq=interrupt_line(directory),
+            header_type=config.header_type(),
+            serial=config.serial_number(),
+            nvme_serial=_nvme_serial(directory) if "nvme" in names else None,
+            reset_methods=_reset_methods(directory, names),
+            resources=_resources(read_text(f"{directory}/resource") or ""),
+            physfn=_link_sbdf(f"{directory}/physfn") if "physfn" in names else None,
+            virtfns=virtual_functions(directory, names),
+            sriov_totalvfs=_integer(f"{directory}/sriov_totalvfs", 0) if "sriov_totalvfs" in names else 0,
+            children=tuple(sorted(_sbdfs(name for name in names if name[-2:-1] == "."))),
+            config=config.flags(),
+            net=tuple(around.nets.get(sbdf, ())),
+            block=tuple(around.blocks.get(sbdf, ())),
+            path=path,
+            slot=around.slot_names.get(sbdf.host_slot),
+            label=(read_text(f"{directory}/label") or None) if "label" in names else None,
+            parent=way[-2] if len(way) > 1 else None,
+            interrupt_pin=config.interrupt_pin(),
+            message_interrupts=config.has_message_interrupts(),
+            consoles=(*(["the firmware's display"] if boot_vga else []), *around.consoles.get(sbdf, ())),
+            permissive=sbdf in around.permissive,
+            answers=config.answers(),
+            port_type=config.port_type(),
+            acs=config.acs(),
+            pciback_slots=around.pciback_slots.get(sbdf, None if around.pciback_slots_cut else 0),
+            reserved_memory=tuple(one for one in around.reserved_memory if one.concerns(path)),
+        )
+
+
+def interrupt_line(directory: str) -> int:
+    """The function's interrupt line; 0 if it has none, or if Linux shows the number of its message interrupt instead.
+
+    It does so while the function uses MSI (irq_show in drivers/pci/pci-sysfs.c), also for a guest.
+    """
+    shown = _integer(f"{directory}/irq", 0)
+    return 0 if os.path.exists(f"{directory}/msi_irqs/{shown}") else shown
+
+
+@contextlib.contextmanager
+def open_config(directory: str) -> Iterator[ConfigSpace]:
+    """A function's configuration space, read where it is asked. Raises OSError; FileNotFoundError also of one that goes
+    meanwhile, where the kernel says ENODEV of a file that is open (kernfs_get_active).
+    """
+    try:
+        descriptor = os.open(f"{directory}/config", os.O_RDONLY)
+        try:
+            yield ConfigSpace(lambda offset, length: os.pread(descriptor, length, offset))
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno == errno.ENODEV:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), directory) from error
+        raise
+
+
+def virtual_functions(directory: str, names: Iterable[str]) -> tuple[Sbdf, ...]:
+    """Virtual functions of a physical one, in the order of their numbers."""
+    links = sorted((int(match[1]), name) for name in names if (match := _VIRTFN.fullmatch(name)))
+    return tuple(_sbdfs(link_name(f"{directory}/{name}") for _number, name in links))
+
+
+def read_text(file: Path | str) -> str | None:
+    """A file without the spaces around its text, None if it cannot be read.
+
+    Unbuffered: a large host has some ten thousand of these files, of a few bytes each.
+    """
+    try:
+        with open(file, "rb", buffering=0) as stream:
+            return stream.read().decode("utf-8", "replace").strip()
+    except OSError:
+        return None
+
+
+def list_names(directory: Path | str) -> list[str]:
+    """Names in a directory, none if it is not there."""
+    try:
+        return os.listdir(directory)
+    except OSError:
+        return []
+
+
+def link_target(link: str) -> str:
+    """What a link of sysfs leads to, by that one link: there links lead straight to a directory below devices. A place
+    that is no link is the target itself."""
+    try:
+        return os.path.normpath(os.path.join(os.path.dirname(link), os.readlink(link)))
+    except OSError:
+        return link
+
+
+def link_name(link: Path | str) -> str | None:
+    """Last part of what a link points to, None if there is no such link."""
+    try:
+        return os.path.basename(os.readlink(link))
+    except OSError:
+        return None
+
+
+def _way(directory: str) -> list[Sbdf]:
+    """All functions from the root bus to this one, which is the last."""
+    way: list[Sbdf] = []
+    for part in reversed(directory.split("/")):
+        found = _sbdfs([part])
+        if not found:
+            break
+        way = found + way
+    return way
+
+
+def _place(sbdf: Sbdf) -> str:
+    return f"{sbdf.slot:02x}.{sbdf.function:x}"
+
+
+def _hexadecimal(file: str) -> str:
+    return (read_text(file) or "").lower().replace("0x", "", 1)
+
+
+def _integer(file: str, default: int) -> int:
+    try:
+        return int(read_text(file) or "")
+    except ValueError:
+        return default
+
+
+def _link_sbdf(link: str) -> Sbdf | None:
+    found = _sbdfs([link_name(link)])
+    return found[0] if found else None
+
+
+def _sbdfs(names: Iterable[str | None]) -> list[Sbdf]:
+    found = []
+    for name in names:
+        with contextlib.suppress(AddressError):
+            found.append(Sbdf.parse(name or ""))
+    return found
+
+
+def _nvme_serial(directory: str) -> str | None:
+    serials = [read_text(f"{directory}/nvme/{name}/serial") for name in sorted(list_names(f"{directory}/nvme"))]
+    return next((serial for serial in serials if serial), None)
+
+
+def _reset_methods(directory: str, names: set[str]) -> tuple[str, ...]:
+    if "reset_method" in names:
+        return tuple((read_text(f"{directory}/reset_method") or "").split())
+    return ("reset",) if "reset" in names else ()
+
+
+def _resources(text: str) -> tuple[Resource, ...]:
+    lines = [line.split() for line in text.splitlines()[:_RESOURCE_LINES]]
+    numbers = [[int(word, 16) for word in line] for line in lines if len(line) == 3]
+    return tuple(Resource(start, end, flags) for start, end, flags in numbers if start)

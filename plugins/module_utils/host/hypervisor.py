@@ -1,0 +1,305 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Rights over devices, asked of and changed in Xen.
+
+Two ways lead there: Xen's own Python binding `xen.lowlevel.xc`, if this interpreter can import
+it, else libxenctrl of the version that runs, through ctypes. Domctl structures change with every
+Xen release, so none is ever built by hand.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+from ..model.device import XenOwner
+from ..values.address import Sbdf
+
+#: "No domain": asks for the device alone, whoever might receive it (public/xen.h).
+DOMID_INVALID = 0x7FF4
+_RDM_STRICT, _RDM_RELAXED = 0, 1
+_GROUP_SIZE = 4096
+
+
+class HypervisorError(Exception):
+    """Xen, or the way to it, refused a call. `code` is an errno, 0 where the binding hides it."""
+
+    def __init__(self, message: str, code: int = 0) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Calls(Protocol):
+    """The calls of one way to Xen; each returns an errno, 0 for success."""
+
+    def test_assign(self, domid: int, sbdf: Sbdf) -> int: ...
+    def assign(self, domid: int, sbdf: Sbdf, relaxed: bool) -> int: ...
+    def deassign(self, domid: int, sbdf: Sbdf) -> int: ...
+    def ioports(self, domid: int, first: int, count: int, allow: bool) -> int: ...
+    def iomem(self, domid: int, first_frame: int, count: int, allow: bool) -> int: ...
+    def irq(self, domid: int, pirq: int, allow: bool) -> int: ...
+    def map_pirq(self, domid: int, gsi: int) -> int: ...
+    def unmap_pirq(self, domid: int, pirq: int) -> int: ...
+    def device_group(self, domid: int, sbdf: Sbdf) -> list[Sbdf]: ...
+    def close(self) -> None: ...
+
+
+class Hypervisor:
+    """Xen as seen from dom0. All methods raise HypervisorError when Xen refuses."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+
+    @classmethod
+    @contextmanager
+    def open(cls) -> Iterator[Hypervisor]:
+        """Open a way to Xen; HypervisorError tells what is missing if there is none."""
+        calls = _open_calls()
+        try:
+            yield cls(calls)
+        finally:
+            calls.close()
+
+    def owner(self, sbdf: Sbdf) -> XenOwner:
+        """Whether the host side (dom0 or quarantine) or some guest owns the device."""
+        code = self._calls.test_assign(DOMID_INVALID, sbdf)
+        if code in (errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM, errno.EACCES):
+            return XenOwner.UNKNOWN
+        return XenOwner.GUEST if code else XenOwner.HOST
+
+    def accepts(self, domid: int, sbdf: Sbdf) -> bool:
+        """Whether Xen would assign this device to this domain now; nothing is changed."""
+        return self._calls.test_assign(domid, sbdf) == 0
+
+    def assign(self, domid: int, sbdf: Sbdf, relaxed: bool = False) -> None:
+        """Give the device's DMA and interrupts to a domain; `relaxed` tolerates reserved memory."""
+        try:
+            _check(self._calls.assign(domid, sbdf, relaxed), f"assign {sbdf} to domain {domid}")
+        except HypervisorError as error:
+            # The binding hides which of them it was, and Xen tells only its log what stands in the way.
+            if relaxed or error.code not in (errno.EPERM, errno.EINVAL):
+                raise
+            raise HypervisorError(
+                f"{error}; `xl dmesg` says more (where it tells of RMRR, firmware has reserved memory for this device"
+                " and others: it is not given to a guest without rdm_policy=relaxed in the domain's configuration)",
+                error.code,
+            ) from error
+
+    def deassign(self, domid: int, sbdf: Sbdf) -> None:
+        """Take the device from a domain; Xen puts it into quarantine."""
+        _check(self._calls.deassign(domid, sbdf), f"take {sbdf} from domain {domid}")
+
+    def allow_ioports(self, domid: int, first: int, count: int, allow: bool) -> None:
+        """Grant or revoke I/O ports."""
+        _check(self._calls.ioports(domid, first, count, allow), _of("I/O ports", hex(first), domid, allow))
+
+    def allow_iomem(self, domid: int, first_frame: int, count: int, allow: bool) -> None:
+        """Grant or revoke machine frames (4 KiB each)."""
+        _check(self._calls.iomem(domid, first_frame, count, allow), _of("memory frame", hex(first_frame), domid, allow))
+
+    def allow_irq(self, domid: int, gsi: int, allow: bool) -> None:
+        """Map and grant, or revoke and unmap, an interrupt line (in dom0's numbering)."""
+        if allow:
+            _check(self._calls.map_pirq(domid, gsi), f"map interrupt {gsi} to domain {domid}")
+            _check(self._calls.irq(domid, gsi, True), _of("interrupt", str(gsi), domid, True))
+            return
+        # Both are tried: a guest that is already gone, or unmapped it itself, must not keep the right.
+        self._calls.unmap_pirq(domid, gsi)
+        _check(self._calls.irq(domid, gsi, False), _of("interrupt", str(gsi), domid, False))
+
+    def device_group(self, domid: int, sbdf: Sbdf) -> list[Sbdf]:
+        """Devices of this domain that Xen can only assign together with the given one."""
+        return self._calls.device_group(domid, sbdf)
+
+
+class _Binding:
+    """Calls through xen.lowlevel.xc.
+
+    It raises for some calls, returns a non-zero value for others, and hides the errno of those.
+    """
+
+    def __init__(self, module: Any) -> None:
+        self._module = module
+        self._xc = module.xc()
+
+    @cached_property
+    def _library(self) -> _Library | None:
+        """What the binding lacks; opened only when needed, since a failure prints to standard error."""
+        return _find_library()
+
+    def _raising(self, call: Any, **arguments: Any) -> int:
+        try:
+            call(**arguments)
+        except self._module.Error as error:
+            return error.args[0] if error.args and isinstance(error.args[0], int) else errno.EIO
+        return 0
+
+    @staticmethod
+    def _returning(call: Any, domid: int, sbdf: Sbdf) -> int:
+        # The parser searches for the letter x of every number and crashes without it (xc.c, next_bdf).
+        pci = f"0x{sbdf.segment:x},0x{sbdf.bus:x},0x{sbdf.slot:x},0x{sbdf.function:x}"
+        result = call(domid=domid, pci=pci)
+        return 0 if result == 0 else errno.ENOSYS if result == -1 else errno.EINVAL
+
+    def test_assign(self, domid: int, sbdf: Sbdf) -> int:
+        return self._returning(self._xc.test_assign_device, domid, sbdf)
+
+    def assign(self, domid: int, sbdf: Sbdf, relaxed: bool) -> int:
+        if relaxed and self._library is not None:  # the binding knows only the strict form
+            return self._library.assign(domid, sbdf, relaxed)
+        return self._returning(self._xc.assign_device, domid, sbdf)
+
+    def deassign(self, domid: int, sbdf: Sbdf) -> int:
+        return self._returning(self._xc.deassign_device, domid, sbdf)
+
+    def ioports(self, domid: int, first: int, count: int, allow: bool) -> int:
+        return self._raising(
+            self._xc.domain_ioport_permission, domid=domid, first_port=first, nr_ports=count, allow_access=allow
+        )
+
+    def iomem(self, domid: int, first_frame: int, count: int, allow: bool) -> int:
+        return self._raising(
+            self._xc.domain_iomem_permission, domid=domid, first_pfn=first_frame, nr_pfns=count, allow_access=allow
+        )
+
+    def irq(self, domid: int, pirq: int, allow: bool) -> int:
+        return self._raising(self._xc.domain_irq_permission, domid=domid, pirq=pirq, allow_access=allow)
+
+    def map_pirq(self, domid: int, gsi: int) -> int:
+        return self._raising(self._xc.physdev_map_pirq, domid=domid, index=gsi, pirq=gsi)
+
+    def unmap_pirq(self, domid: int, pirq: int) -> int:
+        # Not in the binding. Without libxenctrl the mapping stays, without the right to use it.
+        return self._library.unmap_pirq(domid, pirq) if self._library is not None else errno.ENOSYS
+
+    def device_group(self, domid: int, sbdf: Sbdf) -> list[Sbdf]:
+        try:
+            text = self._xc.get_device_group(domid, sbdf.segment, sbdf.bus, sbdf.slot, sbdf.function)
+        except self._module.Error as error:
+            raise HypervisorError(f"Xen would not tell the device group of {sbdf}: {error}") from error
+        # It answers "03:00.0,03:00.1,": without the segment, which a group never leaves.
+        return [Sbdf.parse(f"{sbdf.segment:04x}:{word}") for word in text.split(",") if word]
+
+    def close(self) -> None:
+        library = self.__dict__.get("_library")
+        if library is not None:
+            library.close()
+
+
+class _Library:
+    """Calls through libxenctrl; prototypes are the same from Xen 4.8 to 4.22 (xenctrl.h)."""
+
+    def __init__(self, library: ctypes.CDLL) -> None:
+        self._lib = library
+        library.xc_interface_open.restype = ctypes.c_void_p
+        library.xc_interface_open.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint]
+        self._handle = library.xc_interface_open(None, None, 0)
+        if not self._handle:
+            code = ctypes.get_errno()
+            raise HypervisorError(
+                f"cannot open Xen's control interface ({os.strerror(code)}); run as root in dom0", code
+            )
+
+    def _call(self, name: str, *arguments: Any) -> int:
+        function = getattr(self._lib, name)
+        function.restype = ctypes.c_int
+        result = function(ctypes.c_void_p(self._handle), *arguments)
+        return 0 if result == 0 else ctypes.get_errno() or errno.EIO
+
+    def test_assign(self, domid: int, sbdf: Sbdf) -> int:
+        return self._call("xc_test_assign_device", ctypes.c_uint32(domid), ctypes.c_uint32(int(sbdf)))
+
+    def assign(self, domid: int, sbdf: Sbdf, relaxed: bool) -> int:
+        flag = ctypes.c_uint32(_RDM_RELAXED if relaxed else _RDM_STRICT)
+        return self._call("xc_assign_device", ctypes.c_uint32(domid), ctypes.c_uint32(int(sbdf)), flag)
+
+    def deassign(self, domid: int, sbdf: Sbdf) -> int:
+        return self._call("xc_deassign_device", ctypes.c_uint32(domid), ctypes.c_uint32(int(sbdf)))
+
+    def ioports(self, domid: int, first: int, count: int, allow: bool) -> int:
+        numbers = [ctypes.c_uint32(number) for number in (domid, first, count, allow)]
+        return self._call("xc_domain_ioport_permission", *numbers)
+
+    def iomem(self, domid: int, first_frame: int, count: int, allow: bool) -> int:
+        frames = ctypes.c_ulong(first_frame), ctypes.c_ulong(count)
+        return self._call("xc_domain_iomem_permission", ctypes.c_uint32(domid), *frames, ctypes.c_uint8(allow))
+
+    def irq(self, domid: int, pirq: int, allow: bool) -> int:
+        # Up to Xen 4.15 the pirq is a byte, and a larger one would be cut without a word.
+        numbers = [ctypes.c_uint32(number) for number in (domid, pirq, allow)]
+        return self._call("xc_domain_irq_permission", *numbers)
+
+    def map_pirq(self, domid: int, gsi: int) -> int:
+        pirq = ctypes.c_int(gsi)
+        return self._call("xc_physdev_map_pirq", ctypes.c_uint32(domid), ctypes.c_int(gsi), ctypes.byref(pirq))
+
+    def unmap_pirq(self, domid: int, pirq: int) -> int:
+        return self._call("xc_physdev_unmap_pirq", ctypes.c_uint32(domid), ctypes.c_int(pirq))
+
+    def device_group(self, domid: int, sbdf: Sbdf) -> list[Sbdf]:
+        found, count = (ctypes.c_uint32 * _GROUP_SIZE)(), ctypes.c_uint32()
+        code = self._call(
+            "xc_get_device_group",
+            ctypes.c_uint32(domid),
+            ctypes.c_uint32(int(sbdf)),
+            ctypes.c_uint32(_GROUP_SIZE),
+            ctypes.byref(count),
+            found,
+        )
+        _check(code, f"tell the device group of {sbdf}")
+        # Not in the layout of the question: bus<<16 | devfn<<8, without the segment (iommu_get_device_group).
+        return [
+            Sbdf(sbdf.segment, value >> 16 & 0xFF, value >> 11 & 0x1F, value >> 8 & 7) for value in found[: count.value]
+        ]
+
+    def close(self) -> None:
+        self._lib.xc_interface_close(ctypes.c_void_p(self._handle))
+
+
+def running_version() -> str | None:
+    """Xen's version as MAJOR.MINOR from sysfs, or None where no Xen runs."""
+    directory = Path(os.environ.get("SYSFS_PATH", "/sys")) / "hypervisor" / "version"
+    try:
+        return f"{(directory / 'major').read_text().strip()}.{(directory / 'minor').read_text().strip()}"
+    except OSError:
+        return None
+
+
+def _open_calls() -> Calls:
+    try:
+        from xen.lowlevel import xc  # noqa: PLC0415 - built for one Python only, often absent
+    except ImportError:
+        library = _find_library()
+        if library is None:
+            raise HypervisorError(
+                f"no way to Xen: neither xen.lowlevel.xc nor libxenctrl.so.{running_version() or '<version>'} "
+                "can be loaded; is this a dom0, and are Xen's tools of the running version installed?"
+            ) from None
+        return library
+    return _Binding(xc)
+
+
+def _find_library() -> _Library | None:
+    version = running_version()
+    if version is None:
+        return None
+    try:
+        return _Library(ctypes.CDLL(f"libxenctrl.so.{version}", use_errno=True))
+    except (OSError, HypervisorError):
+        return None
+
+
+def _check(code: int, what: str) -> None:
+    if code:
+        raise HypervisorError(f"Xen would not {what}: {os.strerror(code)}", code)
+
+
+def _of(kind: str, which: str, domid: int, allow: bool) -> str:
+    return f"{'grant' if allow else 'revoke'} {kind} {which} {'to' if allow else 'from'} domain {domid}"

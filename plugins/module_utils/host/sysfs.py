@@ -1,0 +1,327 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Linux' view of PCI: devices and their drivers, pciback's files, resets; all through sysfs.
+
+Policy has no place here, nor has the question who uses a disk or a network interface (see `disk_usage.py` and
+`network_usage.py`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from ..model.device import PCIBACK, ConfigFlags, PciDevice
+from ..model.usage import GuestDisk
+from ..values.address import AddressError, Sbdf
+from .config_space import ConfigSpace
+from .consoles import consoles
+from .device_files import (
+    Surroundings,
+    interrupt_line,
+    link_name,
+    link_target,
+    list_names,
+    open_config,
+    read_device,
+    read_text,
+    virtual_functions,
+)
+from .disk_usage import BlockGraph
+from .firmware_tables import reserved_memory
+from .network_usage import NetGraph
+
+#: pciback's files show one page; addresses have 13 bytes, so a longer list ends after this many.
+_PAGE_OF_ADDRESSES = 4096 // 13
+#: Kernels that take an entry twice drop all of them at once; one write each is tried in any case.
+_MOST_DUPLICATES = 64
+_CONNECTION = re.compile(r"pci-(\d{1,5})-0", re.ASCII)
+_SLOT_ADDRESS = re.compile(r"([0-9a-f]{4}):([0-9a-f]{2}):([0-9a-f]{2})", re.ASCII)
+_ADVICE = {
+    errno.ENOENT: "the file or the driver does not exist; load the driver's module",
+    errno.ENODEV: "the driver does not accept the device",
+    errno.EBUSY: "something still uses the device; find out what and stop it",
+    errno.EACCES: "permission is missing; run as root",
+    errno.EPERM: "permission is missing; run as root on dom0",
+    errno.EROFS: "sysfs is mounted read-only; remount it",
+}
+
+
+class SysfsError(Exception):
+    """Sysfs refused or lacks something; `errno` is the kernel's number, 0 if it gave none."""
+
+    def __init__(self, message: str, number: int = 0) -> None:
+        super().__init__(message)
+        self.errno = number
+
+
+class Sysfs:
+    """The PCI part of a host's sysfs below `root`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._bus = root / "bus" / "pci"
+
+    @classmethod
+    def from_environment(cls) -> Sysfs:
+        """The tree that SYSFS_PATH names (as libsysfs reads it), else /sys."""
+        return cls(Path(os.environ.get("SYSFS_PATH") or "/sys"))
+
+    # ---- what is there
+
+    def devices(self, guest_disks: Iterable[GuestDisk] = ()) -> dict[Sbdf, PciDevice]:
+        """All functions of the host, in the order of their addresses; `guest_disks` count as uses of disks.
+
+        Without those behind an Intel VMD, to which Linux gives segments that Xen has no number for (0x10000 and more).
+        Raises SysfsError if there is no PCI bus.
+        """
+        try:
+            names = sorted(os.listdir(self._bus / "devices"))
+        except OSError as error:
+            raise SysfsError(
+                f"sysfs has no PCI bus ({self._bus / 'devices'}: {error.strerror}); is this a dom0 with sysfs mounted?",
+                error.errno or 0,
+            ) from error
+        around = self._surroundings(guest_disks)
+        found = {}
+        for name in names:
+            with contextlib.suppress(AddressError, FileNotFoundError):  # unplugged while we were reading
+                sbdf = Sbdf.parse(name)
+                found[sbdf] = read_device(self._real_directory(sbdf), sbdf, around)
+        numbered = (
+            (number, one, device) for device in list(found.values()) for number, one in enumerate(device.virtfns)
+        )
+        for number, virtual, physical in numbered:
+            if virtual in found:
+                found[virtual] = _as_virtual(found[virtual], physical.path, number)
+        return found
+
+    def device(self, sbdf: Sbdf) -> PciDevice:
+        """One function. Raises SysfsError if it is gone."""
+        try:
+            around = self._surroundings()
+            device = read_device(self._real_directory(sbdf), sbdf, around)
+            if device.physfn is None:
+                return device
+            above = self._real_directory(device.physfn)
+            number = virtual_functions(above, os.listdir(above)).index(sbdf)
+            return _as_virtual(device, read_device(above, device.physfn, around).path, number)
+        except (FileNotFoundError, ValueError) as error:
+            raise SysfsError(
+                f"the host has no PCI device {sbdf}; check the address with `lspci -D`", errno.ENOENT
+            ) from error
+
+    def exists(self, sbdf: Sbdf) -> bool:
+        """Whether the host has such a function."""
+        return self._directory(sbdf).exists()
+
+    def driver_of(self, sbdf: Sbdf) -> str | None:
+        """Name of the driver that holds the device now, None if there is none."""
+        return link_name(self._directory(sbdf) / "driver")
+
+    def driver_path(self, sbdf: Sbdf) -> str | None:
+        """The driver's directory as libxl records it, always in its canonical form below /sys."""
+        name = self.driver_of(sbdf)
+        return f"/sys/bus/pci/drivers/{name}" if name else None
+
+    def drivers(self) -> frozenset[str]:
+        """Names of all PCI drivers that are loaded."""
+        return frozenset(list_names(self._bus / "drivers"))
+
+    def pciback_loaded(self) -> bool:
+        """Whether pciback is there to take devices."""
+        return (self._bus / "drivers" / PCIBACK).is_dir()
+
+    def kernel_connections(self) -> frozenset[int]:
+        """Domids of the PCI connections that dom0's kernel has, on its xen-backend bus."""
+        try:
+            names = os.listdir(self.root / "bus" / "xen-backend" / "devices")
+        except OSError:
+            return frozenset()  # no xen-backend bus: no backend driver is loaded
+        return frozenset(int(match[1]) for name in names if (match := _CONNECTION.fullmatch(name)))
+
+    def backend_device_exists(self, domid: int) -> bool:
+        """Whether dom0's kernel still has the PCI backend of a domain."""
+        return (self.root / "bus" / "xen-backend" / "devices" / f"pci-{domid}-0").exists()
+
+    def kernel(self) -> tuple[int, int]:
+        """Version of dom0's kernel, (0, 0) if its name does not begin with one."""
+        match = re.match(r"(\d+)\.(\d+)", os.uname().release)
+        return (int(match[1]), int(match[2])) if match else (0, 0)
+
+    def config_flags(self, sbdf: Sbdf) -> ConfigFlags:
+        """What a driver has switched on in the device, from dom0's view. Raises SysfsError if it is gone."""
+        with self._config(sbdf) as config:
+            return config.flags()
+
+    def interrupt_line(self, sbdf: Sbdf) -> int:
+        """Its interrupt line as it can be told now, else 0."""
+        return interrupt_line(str(self._directory(sbdf)))
+
+    def answers(self, sbdf: Sbdf) -> bool:
+        """Whether the device answers at all. Raises SysfsError if it is gone."""
+        with self._config(sbdf) as config:
+            return config.answers()
+
+    # ---- what changes something
+
+    def reset(self, sbdf: Sbdf) -> bool:
+        """Reset the function. False if the kernel knows no way to; SysfsError if the reset failed."""
+        file = self._directory(sbdf) / "reset"
+        if not file.exists():
+            return False
+        self._write(file, "1", sbdf, "be reset")
+        return True
+
+    def unbind(self, sbdf: Sbdf) -> None:
+        """Take the device from the driver that holds it; without one nothing is done."""
+        driver = self.driver_of(sbdf)
+        if driver is not None:
+            self._write(self._driver_file(driver, "unbind"), str(sbdf), sbdf, f"be taken from driver {driver}")
+
+    def bind(self, sbdf: Sbdf, driver: str) -> None:
+        """Give the device to a driver that is loaded."""
+        self._write(self._driver_file(driver, "bind"), str(sbdf), sbdf, f"be given to driver {driver}")
+
+    def probe(self, sbdf: Sbdf) -> bool:
+        """Let the kernel find a driver among those loaded. False if none took the device, or not yet.
+
+        A driver that wants to be asked again later shows as EINVAL (drivers_probe_store in drivers/base/bus.c).
+        """
+        try:
+            self._write(self._bus / "drivers_probe", str(sbdf), sbdf, "be offered to the loaded drivers")
+        except SysfsError as error:
+            if error.errno != errno.EINVAL:
+                raise
+        return self.driver_of(sbdf) is not None
+
+    def add_slot(self, sbdf: Sbdf) -> bool:
+        """Put the device on pciback's list. False if it was on it.
+
+        The file shows one page of the list only, and older kernels add the same entry twice;
+        `remove_slot` drops all of them (pcistub_device_id_remove).
+        """
+        if sbdf in self._listed_by_pciback("slots"):
+            return False
+        self._write(self._driver_file(PCIBACK, "new_slot"), str(sbdf), sbdf, "be put on pciback's list")
+        return True
+
+    def remove_slot(self, sbdf: Sbdf) -> bool:
+        """Take the device off pciback's list, however often it is there. False if it was not on it."""
+        for removed in range(_MOST_DUPLICATES):
+            try:
+                self._write(self._driver_file(PCIBACK, "remove_slot"), str(sbdf), sbdf, "be taken off pciback's list")
+            except SysfsError as error:
+                if error.errno == errno.ENOENT and self.pciback_loaded():
+                    return removed > 0
+                raise
+        return True
+
+    def permissive(self, sbdf: Sbdf) -> bool:
+        """Whether pciback lets the device's user write all of its configuration space."""
+        return sbdf in self._listed_by_pciback("permissive")
+
+    def permissive_for_all(self) -> bool:
+        """Whether pciback was loaded to do so for every device."""
+        return read_text(self.root / "module" / "xen_pciback" / "parameters" / "permissive") == "Y"
+
+    def set_permissive(self, sbdf: Sbdf) -> None:
+        """Have pciback let all writes to configuration space through, for as long as it holds the device."""
+        self._write(self._driver_file(PCIBACK, "permissive"), str(sbdf), sbdf, "be made permissive")
+
+    def driver_override(self, sbdf: Sbdf) -> str | None:
+        """The only driver that may take the device, None if any may."""
+        text = read_text(self._directory(sbdf) / "driver_override")
+        return None if text in (None, "", "(null)") else text
+
+    def needs_driver_override(self, sbdf: Sbdf) -> bool:
+        """Whether the kernel gives the device to no driver but the one in driver_override.
+
+        So it is with virtual functions whose physical one is not to have them probed (pci_device_can_probe).
+        """
+        return read_text(self._directory(sbdf) / "physfn" / "sriov_drivers_autoprobe") == "0"
+
+    def set_driver_override(self, sbdf: Sbdf, driver: str) -> None:
+        """Let only this driver take the device."""
+        self._write(self._directory(sbdf) / "driver_override", driver, sbdf, f"be reserved for driver {driver}")
+
+    def clear_driver_override(self, sbdf: Sbdf) -> None:
+        """Let any driver take the device again."""
+        self._write(self._directory(sbdf) / "driver_override", "\n", sbdf, "be freed of its driver_override")
+
+    # ---- how
+
+    @contextlib.contextmanager
+    def _config(self, sbdf: Sbdf) -> Iterator[ConfigSpace]:
+        try:
+            with open_config(str(self._directory(sbdf))) as config:
+                yield config
+        except OSError as error:
+            raise SysfsError(
+                f"the configuration space of {sbdf} cannot be read ({error.strerror});"
+                " check that the device is still there and that we are root",
+                error.errno or 0,
+            ) from error
+
+    def _directory(self, sbdf: Sbdf) -> Path:
+        return self._bus / "devices" / str(sbdf)
+
+    def _driver_file(self, driver: str, name: str) -> Path:
+        return self._bus / "drivers" / driver / name
+
+    def _real_directory(self, sbdf: Sbdf) -> str:
+        return link_target(f"{self._bus}/devices/{sbdf}")
+
+    def _surroundings(self, guest_disks: Iterable[GuestDisk] = ()) -> Surroundings:
+        slots = Counter(self._listed_by_pciback("slots"))
+        return Surroundings(
+            blocks=BlockGraph(self.root, guest_disks).by_device(),
+            nets=NetGraph(self.root).by_device(),
+            consoles=consoles(self.root),
+            slot_names=self._slot_names(),
+            pciback_slots=slots,
+            pciback_slots_cut=sum(slots.values()) >= _PAGE_OF_ADDRESSES,
+            permissive=frozenset(self._listed_by_pciback("permissive")),
+            reserved_memory=reserved_memory(self.root),
+        )
+
+    def _slot_names(self) -> dict[tuple[int, int, int], str]:
+        found = {}
+        for name in list_names(self._bus / "slots"):
+            match = _SLOT_ADDRESS.fullmatch(read_text(self._bus / "slots" / name / "address") or "")
+            if match is not None:
+                segment, bus, slot = (int(part, 16) for part in match.groups())
+                found[segment, bus, slot] = name
+        return found
+
+    def _listed_by_pciback(self, name: str) -> list[Sbdf]:
+        listed = []
+        for word in (read_text(self._driver_file(PCIBACK, name)) or "").split():
+            with contextlib.suppress(AddressError):
+                listed.append(Sbdf.parse(word))
+        return listed
+
+    def _write(self, file: Path, text: str, sbdf: Sbdf, purpose: str) -> None:
+        try:
+            descriptor = os.open(file, os.O_WRONLY)
+            try:
+                os.write(descriptor, text.encode("ascii"))
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            advice = _ADVICE.get(error.errno or 0, "the kernel log (dmesg) says more")
+            raise SysfsError(
+                f"{sbdf} could not {purpose}: writing to {file} failed ({error.strerror}); {advice}", error.errno or 0
+            ) from error
+
+
+def _as_virtual(device: PciDevice, physical_path: str, number: int) -> PciDevice:
+    """A virtual function's own slot depends on the bus numbers around it, its number does not."""
+    return replace(device, vf_index=number, path=f"{physical_path}/vf{number}")

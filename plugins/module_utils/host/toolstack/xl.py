@@ -1,0 +1,53 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The command xl, for what only libxl can do: devices of guests that have a device model.
+
+Its exit status is not the truth: it is 0 where a forced detach went wrong, and 1 where a guest followed a second too
+late. So what it says is told, and what is there now is looked at.
+"""
+
+from __future__ import annotations
+
+import shutil
+
+from ...host import command
+from ...values.address import Sbdf
+
+#: Seconds after which an xl that hangs is killed; its own waits add up to less (10 s for QEMU, 60 s for a stub domain).
+_MOST_SECONDS = 180.0
+#: Ansible's shell on the host may lack the directories of the administrator's programs.
+_MORE_PATH = "/usr/local/sbin:/usr/sbin:/sbin"
+_LONGEST = 300
+
+
+class XlError(Exception):
+    """xl is not there, or refused; the text is what it said."""
+
+
+def attach(domid: int, device: Sbdf) -> None:
+    """Have libxl give a guest a device. Raises XlError; then anything between nothing and all may be done."""
+    _run("pci-attach", str(domid), str(device))
+
+
+def detach(domid: int, device: Sbdf) -> None:
+    """Have libxl forget a device that the guest has ejected: forced, since there is nobody to ask. Raises XlError."""
+    _run("pci-detach", "-f", str(domid), str(device))
+
+
+def _run(*words: str) -> None:
+    program = shutil.which("xl") or shutil.which("xl", path=_MORE_PATH)
+    if program is None:
+        raise XlError("the program xl, which changes the devices of HVM guests, is not on this host")
+    try:
+        finished = command.run([program, *words], _MOST_SECONDS)
+    except OSError as error:
+        raise XlError(f"{program} could not be run to its end ({error.strerror})") from error
+    if finished.status:
+        raise XlError(f"xl {words[0]} said {_essence(finished.errors)!r}")
+
+
+def _essence(errors: str) -> str:
+    """The first complaint is the cause; those after it are its echo. libxl puts its file and line before each."""
+    lines = [line.strip() for line in errors.splitlines() if "libxl: error:" in line] or errors.strip().splitlines()
+    return (lines[0].rpartition("libxl: error: ")[2] if lines else "nothing")[:_LONGEST]

@@ -1,0 +1,145 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a host will do with its devices when it boots next, as far as files and tools on it tell; as data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from ..values.address import Sbdf
+from ..values.hide_list import Hidden, HideError, parse_hide
+
+
+class PcibackKind(Enum):
+    """How the kernel has pciback, which decides how it can be told what to take at boot."""
+
+    BUILT_IN = "built in"
+    MODULE = "module"
+    ABSENT = "absent"
+
+
+class InitramfsTool(Enum):
+    """What rebuilds the initramfs on this host."""
+
+    INITRAMFS_TOOLS = "update-initramfs"
+    DRACUT = "dracut"
+
+
+class Stage(Enum):
+    """What is made from configuration files and must be made anew after they changed."""
+
+    INITRAMFS = "initramfs"
+    GRUB = "grub"
+
+
+#: The line that makes a file ours, its first or second.
+MARK = "# Managed by the Ansible collection xen.pci: changes are lost with its next run."
+MODPROBE = "etc/modprobe.d/xen-pci.conf"
+MODULES_LOAD = "etc/modules-load.d/xen-pci.conf"
+INITRAMFS_HOOK = "etc/initramfs-tools/hooks/xen-pci"
+DRACUT = "etc/dracut.conf.d/xen-pci.conf"
+#: Read after the others, Xen's own (xen.cfg) among them.
+GRUB = "etc/default/grub.d/zz-xen-pci.cfg"
+UNIT = "etc/systemd/system/xen-pci-assignable.service"
+UNIT_WANTED = "etc/systemd/system/multi-user.target.d/xen-pci.conf"
+#: Each of our files by its path from the root, and what is made from it.
+OWN_FILES: Mapping[str, Stage | None] = {
+    MODPROBE: Stage.INITRAMFS,
+    MODULES_LOAD: None,
+    INITRAMFS_HOOK: Stage.INITRAMFS,
+    DRACUT: Stage.INITRAMFS,
+    GRUB: Stage.GRUB,
+    UNIT: None,
+    UNIT_WANTED: None,
+}
+#: What stands before each device in our unit.
+UNIT_COMMAND = "/usr/sbin/xl pci-assignable-add"
+
+
+@dataclass(frozen=True)
+class HideSetting:
+    """One place that sets pciback's `hide=`; `ours` if it is a file of this collection."""
+
+    source: str
+    text: str
+    ours: bool = False
+
+
+@dataclass(frozen=True)
+class DriverModule:
+    """A kernel module that drives a device, by its name with underscores."""
+
+    name: str
+    built_in: bool = False
+
+
+@dataclass(frozen=True)
+class BootFacts:
+    """Everything that decides who has which device after a reboot.
+
+    `hide` is in the order in which the settings are heard: the last one counts alone.
+    `files` are our own by their path from the root (None: not there); `taken` of them belong to somebody else.
+    `stale`: stages that are older than our files, since a run ended in between.
+    `modules`: what would drive each device at boot, empty if nothing is known to.
+    """
+
+    pciback: PcibackKind
+    hide: tuple[HideSetting, ...] = ()
+    unit_devices: frozenset[Sbdf] = frozenset()
+    files: Mapping[str, str | None] = field(default_factory=dict)
+    taken: frozenset[str] = frozenset()
+    stale: frozenset[Stage] = frozenset()
+    modules: Mapping[Sbdf, tuple[DriverModule, ...]] = field(default_factory=dict)
+    has_initramfs: bool = False
+    initramfs_tool: InitramfsTool | None = None
+    has_grub: bool = False
+    has_systemd: bool = False
+
+    def held(self, devices: Iterable[Sbdf]) -> frozenset[Sbdf]:
+        """Those of the devices that pciback will hold after a reboot."""
+        # pciback hears the last setting only, and of that what it understands.
+        entries = hidden_by(self.hide[-1].text) if self.hide else ()
+        return frozenset(
+            sbdf for sbdf in devices if sbdf in self.unit_devices or any(one.covers(sbdf) for one in entries)
+        )
+
+    @property
+    def declared_by_us(self) -> frozenset[Sbdf]:
+        """Devices that our own files keep with pciback."""
+        found = set(self.unit_devices)
+        for setting in self.hide:
+            if setting.ours:
+                found |= {
+                    Sbdf(one.segment, one.bus, one.slot, one.function)
+                    for one in hidden_by(setting.text)
+                    if one.slot is not None and one.function is not None
+                }
+        return frozenset(found)
+
+    @property
+    def complaints(self) -> list[str]:
+        """What is wrong with the settings that the next boot will read, a sentence each."""
+        found = []
+        for setting in self.hide[-1:]:
+            try:
+                parse_hide(setting.text)
+            except HideError as error:
+                found.append(
+                    f"pciback will not load at the next boot: hide= in {setting.source} is invalid ({error});"
+                    " correct it there."
+                )
+        if len(self.hide) > 1:
+            lost = ", ".join(setting.source for setting in self.hide[:-1])
+            found.append(f"hide= in {lost} has no effect: {self.hide[-1].source} overrides it; keep one of them.")
+        return found
+
+
+def hidden_by(text: str) -> tuple[Hidden, ...]:
+    """What pciback takes by a setting of `hide=`; nothing if it does not understand the text."""
+    try:
+        return parse_hide(text)
+    except HideError:
+        return ()

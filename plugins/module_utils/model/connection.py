@@ -1,0 +1,171 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One domain's PCI connection in xenstore as data: what its nodes say, and whether they are sound.
+
+The layout is libxl's (tools/libs/light/libxl_pci.c) and pciback's (drivers/xen/xen-pciback/xenbus.c):
+one connection per domain, and inside it numbered entries `dev-N`, `state-N`, `vdev-N`, ...
+What a change writes is in `connection_writes.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from ..values.address import AddressError, GuestAddress, Sbdf
+from ..values.states import SubState, XenbusState, parse_state, parse_sub_state
+
+#: Nodes of one entry. `key-N` must exist: libxl reads it without a check when it compacts.
+ENTRY_NODES = ("state", "key", "dev", "vdev", "opts", "vdevfn", "name")
+_BUS_COMPLAINT = " virtual PCI bus"
+
+
+def backend_path(domid: int) -> str:
+    """Directory of dom0's end; devid is always 0 and the backend always dom0 (libxl_pci.c)."""
+    return f"/local/domain/0/backend/pci/{domid}/0"
+
+
+def frontend_path(domid: int) -> str:
+    """Directory of the guest's end; the guest owns it and may write anything there."""
+    return f"/local/domain/{domid}/device/pci/0"
+
+
+def error_path(domid: int) -> str:
+    """Where dom0's kernel leaves the reason of its last error for this connection."""
+    return f"/local/domain/0/error/backend/pci/{domid}/0/error"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One device inside the connection."""
+
+    index: int
+    device: Sbdf | None
+    state: SubState | None
+    guest_address: GuestAddress | None
+    nodes: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def from_nodes(cls, index: int, nodes: Mapping[str, str]) -> Entry:
+        """Pick the nodes of this index out of those of the directory."""
+        own = {kind: nodes[f"{kind}-{index}"] for kind in ENTRY_NODES if f"{kind}-{index}" in nodes}
+        device, guest_address = None, None
+        with suppress(AddressError):
+            device = Sbdf.parse(own.get("dev", ""))
+        with suppress(AddressError):
+            guest_address = GuestAddress.parse(own.get("vdev", ""))
+        return cls(index, device, parse_sub_state(own.get("state")), guest_address, tuple(own.items()))
+
+    @property
+    def exported(self) -> bool:
+        """pciback has given the device to the guest and said where."""
+        return self.state is SubState.EXPORTED and self.guest_address is not None
+
+
+@dataclass(frozen=True)
+class PciConnection:
+    """Both ends of a domain's PCI connection, read at one moment.
+
+    `online` false: a toolstack has asked for its end. `aer_state`: what pciback says of a PCI error. `nodes`: all that
+    was read.
+    """
+
+    domid: int
+    state: XenbusState
+    frontend_state: XenbusState
+    entries: tuple[Entry, ...]
+    count_is_sound: bool
+    stray_nodes: tuple[str, ...] = ()
+    error: str = ""
+    online: bool = True
+    aer_state: str = ""
+    nodes: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def from_nodes(
+        cls, domid: int, nodes: Mapping[str, str], frontend_state: str | None, error: str = ""
+    ) -> PciConnection:
+        """Build from the children of the backend directory and the text of the frontend's state."""
+        count_text = nodes.get("num_devs", "")
+        count = int(count_text) if count_text.isdecimal() and len(count_text) <= 4 else 0
+        entries = tuple(Entry.from_nodes(index, nodes) for index in range(count))
+        stray = sorted(name for name in nodes if _index_of(name) >= count)
+        return cls(
+            domid=domid,
+            state=parse_state(nodes.get("state")),
+            frontend_state=parse_state(frontend_state),
+            entries=entries,
+            count_is_sound=count_text.isdecimal() and len(count_text) <= 4,
+            stray_nodes=tuple(stray),
+            error=error,
+            online=nodes.get("online", "1") != "0",
+            aer_state=nodes.get("aerState", ""),
+            nodes=nodes,
+        )
+
+    @property
+    def connected(self) -> bool:
+        """Both ends are at rest in Connected; only then may a cycle begin."""
+        return self.state is self.frontend_state is XenbusState.CONNECTED
+
+    @property
+    def unanswered(self) -> bool:
+        """A change was begun, and the guest has not moved."""
+        waiting = (XenbusState.CONNECTED, XenbusState.INITIALISED)
+        return self.state is XenbusState.RECONFIGURING and self.frontend_state in waiting
+
+    @property
+    def lost_hold(self) -> Sbdf | None:
+        """A device that pciback has taken and could not put on its virtual bus: it holds that one for nobody then.
+
+        The first entry that it has not exported, when its last word was a complaint of that bus
+        (xen_pcibk_export_device forgets to put the device back; __xen_pcibk_add_pci_dev in vpci.c has the words).
+        """
+        if not self.state.is_ending or not self.error.endswith(_BUS_COMPLAINT):
+            return None
+        return next((entry.device for entry in self.entries if entry.state is SubState.TO_ADD), None)
+
+    @property
+    def devices(self) -> tuple[Sbdf, ...]:
+        """Host addresses of all entries, in the order of the entries."""
+        return tuple(entry.device for entry in self.entries if entry.device is not None)
+
+    def entry_of(self, device: Sbdf) -> Entry | None:
+        """The entry of a device; indexes move at every removal, so ask anew each time."""
+        return next((entry for entry in self.entries if entry.device == device), None)
+
+    def problems(self) -> list[str]:
+        """Why no cycle may be started, one sentence each; empty if the directory is sound.
+
+        Each of these makes pciback fail: for the whole guest (a missing `dev-N`), or
+        without a word (an old `state-N`=5), see xen_pcibk_reconfigure.
+        """
+        found = []
+        if not self.count_is_sound:
+            found.append("num_devs is missing or not a number")
+        if self.count_is_sound and not self.entries:
+            found.append("the connection is empty (num_devs=0), which xl mistakes for a starting one")
+        if self.stray_nodes:
+            found.append(f"nodes lie outside num_devs={len(self.entries)}: {', '.join(self.stray_nodes)}")
+        seen = set()
+        for entry in self.entries:
+            if entry.device is None:
+                found.append(f"entry {entry.index} has no readable dev-{entry.index}")
+            elif entry.device in seen:
+                found.append(f"{entry.device} stands in two entries")
+            seen.add(entry.device)
+            if entry.state is None:
+                found.append(f"entry {entry.index} ({entry.device}) has a state that pciback ignores, or none")
+            if entry.state is SubState.TO_REMOVE:
+                found.append(f"entry {entry.index} ({entry.device}) is left from an unfinished removal (state 5)")
+            elif entry.state is SubState.TO_ADD and self.connected:
+                found.append(f"entry {entry.index} ({entry.device}) was never taken over by pciback (state 1)")
+        return found
+
+
+def _index_of(name: str) -> int:
+    """Index of an entry's node, or -1 for any other node."""
+    kind, separator, number = name.rpartition("-")
+    return int(number) if separator and kind in ENTRY_NODES and number.isdecimal() else -1

@@ -1,0 +1,34 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What we note about a device that pciback holds, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ..values.identity import Remembered
+from .device import PciDevice
+
+
+@dataclass(frozen=True)
+class Note:
+    """What is noted about one device; `product` (vendor:device) tells whether it is still the same one.
+
+    `guest` is the last domain that had it, empty if none is known; `name` the one it was declared under;
+    `reasons` are those for each check that was overruled.
+    """
+
+    quarantined: bool = False
+    product: str = ""
+    identity: Remembered = field(default_factory=Remembered)
+    guest: str = ""
+    name: str = ""
+    reasons: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, device: PciDevice) -> Note:
+        """All that a device tells now."""
+        macs = tuple(interface.mac for interface in device.net if interface.mac)
+        return cls(False, f"{device.vendor}:{device.device}", Remembered(device.nvme_serial, macs))

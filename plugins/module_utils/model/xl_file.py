@@ -1,0 +1,176 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a domain's xl.cfg says of PCI devices, and the same file with other devices in it.
+
+Sources: Xen's tools/xl/xl_parse.c and tools/libs/util/libxlu_pci.c; xl.cfg(5), xl-pci-configuration(5).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from enum import Enum
+
+from ..values.address import AddressError, Sbdf
+from ..values.xl_config import (
+    Setting,
+    Value,
+    XlConfigError,
+    parse,
+    string_of,
+    with_item,
+    with_setting,
+    with_value,
+    without_item,
+)
+
+_DEVICES = "pci"
+_PASSTHROUGH = "passthrough"
+_E820 = "e820_host"
+#: libxl_passthrough: with any of these but the first, a domain can be given devices later on.
+_MODES = ("disabled", "enabled", "sync_pt", "share_pt")
+_NUMBER = re.compile(r"0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*", re.ASCII)
+
+
+class _Type(Enum):
+    """Words for the type of a domain, in `type` and, before Xen 4.10, in `builder`."""
+
+    PV = ("pv", "generic")
+    PVH = ("pvh",)
+    HVM = ("hvm",)
+
+
+def devices_of(text: str) -> tuple[Sbdf, ...]:
+    """Devices that the configuration gives a domain at its creation; raises XlConfigError."""
+    listed = _list_of(text)
+    return () if listed is None else tuple(map(_device_of, listed.items))
+
+
+def updated(
+    text: str, name: str, add: Collection[Sbdf] = (), remove: Collection[Sbdf] = (), *, only: bool = False
+) -> str:
+    """The configuration of domain `name` with the devices `add`, and without `remove`, or with `only` these.
+
+    An entry that stays keeps its options. A domain that is given devices also gets what it needs to take more of
+    them when it runs: use of the IOMMU and, if it is a PV guest, the host's memory map. Raises XlConfigError if the
+    text is not understood or is of another domain.
+    """
+    quote = _check_name(text, name)
+    present = devices_of(text)
+    for device in dict.fromkeys(add):
+        if device not in present:
+            text = _with_device(text, f"{quote}{device}{quote}")
+    unwanted = {one for one in present if (only and one not in add) or (one in remove and one not in add)}
+    for device in unwanted:
+        text = _without_device(text, device)
+    listed = devices_of(text)
+    for device in listed:
+        if listed.count(device) > 1:  # libxl has given it away when it comes to the second
+            raise XlConfigError(f"pci lists {device} more than once, so xl creates no domain of it; leave one of them")
+    if listed:
+        text = _with_iommu(text, quote)
+        if _type_of(text) is _Type.PV:
+            text = _with_memory_map(text)
+    return text
+
+
+def _with_device(text: str, written: str) -> str:
+    listed = _list_of(text)
+    if listed is None:
+        return with_setting(text, _DEVICES, f"[{written}]")
+    own = next((item.atom for item in listed.items if item.atom), "")
+    quote = own[:1] or written[:1]
+    return with_item(text, listed, f"{quote}{written[1:-1]}{quote}")
+
+
+def _without_device(text: str, device: Sbdf) -> str:
+    while (listed := _list_of(text)) is not None and device in (present := list(map(_device_of, listed.items))):
+        text = without_item(text, listed, present.index(device))
+    return text
+
+
+def _with_iommu(text: str, quote: str) -> str:
+    setting = _setting(text, _PASSTHROUGH)
+    enabled = f"{quote}enabled{quote}"
+    if setting is None:
+        return with_setting(text, _PASSTHROUGH, enabled)
+    mode = _atom(setting)
+    if mode not in _MODES:
+        raise XlConfigError(f"line {setting.line}: passthrough is {mode!r}, but xl knows only {', '.join(_MODES)}")
+    return with_value(text, setting, enabled) if mode == _MODES[0] else text
+
+
+def _with_memory_map(text: str) -> str:
+    setting = _setting(text, _E820)
+    if setting is None:
+        return with_setting(text, _E820, "1")
+    number = _atom(setting)
+    if not _NUMBER.fullmatch(number):
+        raise XlConfigError(f"line {setting.line}: e820_host is {number!r}, but xl wants 0 or 1")
+    return with_value(text, setting, "1") if not number.strip("0xX") else text
+
+
+def _check_name(text: str, name: str) -> str:
+    """Raises XlConfigError if it is another domain's; returns the quotation mark that the file uses."""
+    setting = _setting(text, "name")
+    if setting is None:
+        raise XlConfigError(f"it names no domain, so whether it is {name}'s is not known; set name in it")
+    if _atom(setting) != name:
+        raise XlConfigError(f"line {setting.line}: it is the configuration of {_atom(setting)!r}, not of {name}")
+    written = setting.value.atom or ""
+    return written[:1] if written[:1] in ("'", '"') else '"'
+
+
+def _type_of(text: str) -> _Type:
+    """`builder` counts after `type`, as in xl; a domain of x86 without either is a PV guest."""
+    found = _Type.PV
+    for key in ("type", "builder"):
+        setting = _setting(text, key)
+        if setting is not None:
+            word = _atom(setting)
+            match = next((one for one in _Type if word in one.value), None)
+            if match is None:
+                raise XlConfigError(f"line {setting.line}: {key} is {word!r}, which is no type of domain")
+            found = match
+    return found
+
+
+def _list_of(text: str) -> Value | None:
+    setting = _setting(text, _DEVICES)
+    if setting is not None and not setting.value.is_list:
+        raise XlConfigError(f"line {setting.line}: pci is no list, so xl ignores it; write it as pci = [...]")
+    return None if setting is None else setting.value
+
+
+def _setting(text: str, name: str) -> Setting | None:
+    """The one setting of a name. Of several, the last counts or they add up: too easily misread to be changed."""
+    found = [setting for setting in parse(text) if setting.name == name]
+    if len(found) > 1:
+        lines = " and ".join(str(setting.line) for setting in found)
+        raise XlConfigError(f"{name} is set more than once (lines {lines}); leave one of them")
+    return found[0] if found else None
+
+
+def _atom(setting: Setting) -> str:
+    if setting.value.atom is None:
+        raise XlConfigError(f"line {setting.line}: {setting.name} is a list, but xl wants a single value")
+    return string_of(setting.value.atom)
+
+
+def _device_of(item: Value) -> Sbdf:
+    """The device of a PCI_SPEC_STRING: `[DDDD:]BB:SS.F[@vslot][,key=value]...`, or `bdf=` among the keys."""
+    if item.atom is None:
+        raise XlConfigError("pci has a list in it, but xl wants strings")
+    spec = string_of(item.atom)
+    first, *others = spec.split(",")
+    words = [first.partition("@")[0]] if "=" not in first else []
+    words += [word[len("bdf=") :] for word in (first, *others) if word.startswith("bdf=")]
+    try:
+        if "-" in words[-1]:
+            raise AddressError
+        return Sbdf.parse(words[-1])
+    except (AddressError, IndexError):
+        raise XlConfigError(
+            f"the entry {spec!r} of pci does not say which single function it is; write it as DDDD:BB:SS.F"
+        ) from None

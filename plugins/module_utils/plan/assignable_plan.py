@@ -1,0 +1,276 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which devices pciback shall take or give back, decided before anything is touched.
+
+The steps are those of `xl pci-assignable-add` and `-remove -r` (libxl_pci.c), so that xl agrees afterwards.
+What an interrupted run of anybody left half-done is finished: taken devices are bound, listed and quarantined in the
+end, released ones neither.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Union
+
+from ..model.device import PCIBACK, PciDevice
+from ..model.host import Host
+from ..values.address import Sbdf
+from ..values.catalog import DevicePolicy
+from .isolation import ties
+from .safety import Check, Refusal, Verdict, Waived, judge, needs_of_host
+
+
+@dataclass(frozen=True)
+class Take:
+    """Move a device from its driver, if it has one, to pciback, and put it into Xen's quarantine.
+
+    `record` is what xenstore remembers as its driver's directory from earlier; a driver of now replaces it.
+    """
+
+    sbdf: Sbdf
+    driver: str | None
+    record: str | None
+    policy: DevicePolicy = field(default_factory=DevicePolicy)
+
+    def __str__(self) -> str:
+        source = (
+            f"take {self.sbdf} from driver {self.driver}" if self.driver else f"take {self.sbdf}, which has no driver"
+        )
+        return f"{source}, give it to pciback and quarantine it"
+
+
+@dataclass(frozen=True)
+class Quarantine:
+    """Put a device that pciback already holds into Xen's quarantine.
+
+    Xen does not tell whether it is in there; asking for it again does no harm.
+    """
+
+    sbdf: Sbdf
+    policy: DevicePolicy = field(default_factory=DevicePolicy)
+
+    def __str__(self) -> str:
+        return f"quarantine {self.sbdf}, which pciback holds but nobody is known to have quarantined"
+
+
+@dataclass(frozen=True)
+class Rebind:
+    """Take a device from pciback and give it back: the one way to clear its permissive flag."""
+
+    sbdf: Sbdf
+
+    def __str__(self) -> str:
+        return f"take {self.sbdf} from pciback and give it back, to clear its permissive flag"
+
+
+@dataclass(frozen=True)
+class MakePermissive:
+    """Have pciback let its user write all of a device's configuration space."""
+
+    sbdf: Sbdf
+    reason: str
+
+    def __str__(self) -> str:
+        return f"make {self.sbdf} permissive ({self.reason})"
+
+
+@dataclass(frozen=True)
+class Release:
+    """Take a device from quarantine and pciback and give it back to the host.
+
+    `driver` is the one that `record` names; None lets the kernel find one that fits. `reset_after` is the guest
+    that had it, whose traces a reset must have removed before; empty if no reset is needed.
+    """
+
+    sbdf: Sbdf
+    driver: str | None
+    record: str | None
+    reset_after: str = ""
+
+    def __str__(self) -> str:
+        target = f"driver {self.driver}" if self.driver else "whatever driver fits it"
+        release = f"release {self.sbdf} from quarantine and pciback and give it to {target}"
+        return f"reset {self.sbdf}, which {self.reset_after} had; {release}" if self.reset_after else release
+
+
+@dataclass(frozen=True)
+class FinishRelease:
+    """What is left of a release that somebody did not finish: pciback's list, the record, a device without driver.
+
+    `driver` is the one to give it to, None if it has one or none is recorded.
+    """
+
+    sbdf: Sbdf
+    driver: str | None
+    record: str | None
+
+    def __str__(self) -> str:
+        target = f" and give it to driver {self.driver}" if self.driver else ""
+        return f"finish the release of {self.sbdf}, which somebody began: take it off pciback's list{target}"
+
+
+Step = Union[Take, Quarantine, Rebind, MakePermissive, Release, FinishRelease]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The steps to make, or else the refusals why none may be made; what the user overruled, and warnings."""
+
+    steps: tuple[Step, ...] = ()
+    refusals: tuple[str, ...] = ()
+    waived: tuple[Waived, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def plan_present(
+    host: Host,
+    wanted: Sequence[Sbdf],
+    exclusive: bool = False,
+    device_policies: Mapping[Sbdf, DevicePolicy] | None = None,
+    require_reset: bool = False,
+) -> Plan:
+    """Have pciback hold the wanted devices; with `exclusive`, no others."""
+    reasons: list[str] = []
+    if wanted and PCIBACK not in host.drivers:
+        reasons.append("The kernel has no driver pciback; load the module xen-pciback (modprobe xen-pciback).")
+    warnings = [_PERMISSIVE_FOR_ALL] if wanted and host.permissive_for_all else []
+    mild: list[Refusal] = []
+    steps: list[Step] = []
+    waived: list[Waived] = []
+    staying = host.with_host - frozenset(wanted)
+    for sbdf in wanted:
+        policy = (device_policies or {}).get(sbdf, DevicePolicy())
+        device = host.devices[sbdf]
+        held = host.holders.get(sbdf)
+        if device.in_pciback:
+            steps += _upkeep(host, device, policy, held)
+            if held is not None and device.permissive and not policy.permissive:
+                warnings.append(
+                    f"{sbdf} is permissive without a declared reason, which can be cleared once {held} no more."
+                )
+            continue
+        verdict = _may_leave(host, device, policy, staying, require_reset)
+        reasons += map(str, verdict.refusals)
+        waived += verdict.waived
+        mild += verdict.warnings
+        if held is not None:
+            reasons.append(f"{sbdf} is not held by pciback although {held}; detach it there first.")
+        steps.append(Take(sbdf, device.driver, host.driver_paths.get(sbdf), policy))
+        steps += [MakePermissive(sbdf, policy.permissive)] if policy.permissive else []
+    if exclusive:
+        others = sorted(frozenset(host.devices) - frozenset(wanted))
+        released = plan_absent(host, others, device_policies)
+        steps = [*released.steps, *steps]
+        reasons += released.refusals
+        waived += released.waived
+    return _plan(steps, reasons, waived, [*warnings, *_summed_up(mild)])
+
+
+def plan_absent(
+    host: Host, unwanted: Collection[Sbdf], device_policies: Mapping[Sbdf, DevicePolicy] | None = None
+) -> Plan:
+    """Give the devices back to the host; those that pciback neither holds nor lists are left alone."""
+    reasons: list[str] = []
+    steps: list[Step] = []
+    waived: list[Waived] = []
+    for sbdf in unwanted:
+        device, record = host.devices[sbdf], host.driver_paths.get(sbdf)
+        half_released = record is not None or bool(device.pciback_slots)
+        if not device.in_pciback and not half_released:
+            continue
+        held = host.holders.get(sbdf)
+        if held is not None:
+            reasons.append(f"{sbdf} cannot be released because {held}; detach it there first.")
+        if device.lost_hold:
+            reasons.append(
+                f"{sbdf} cannot be released because {device.lost_hold_in_words}: taking it away then may crash dom0; "
+                "restart dom0 first."
+            )
+        driver = posixpath.basename(record) if record and (device.in_pciback or device.driver is None) else None
+        if driver is not None and driver not in host.drivers:
+            reasons.append(
+                f"{sbdf} had driver {driver} before pciback, which is not loaded now; load it (modprobe {driver})."
+            )
+        if not device.in_pciback:
+            steps.append(FinishRelease(sbdf, driver, record))
+            continue
+        verdict = _may_return(host, device, (device_policies or {}).get(sbdf, DevicePolicy()))
+        reasons += map(str, verdict.refusals)
+        waived += verdict.waived
+        overruled = any(one.refusal.check is Check.UNTRUSTED for one in verdict.waived)
+        steps.append(Release(sbdf, driver, record, "" if overruled else host.guests.get(sbdf, "")))
+    return _plan(steps, reasons, waived)
+
+
+def free(host: Host, sbdf: Sbdf) -> bool:
+    """Nobody has the device, and nothing speaks against giving it away."""
+    if sbdf in host.holders:
+        return False
+    device = host.devices[sbdf]
+    if device.in_pciback:
+        return device.answers
+    return not _may_leave(host, device, DevicePolicy(), host.with_host, False).refusals
+
+
+def against(host: Host, sbdf: Sbdf) -> Verdict:
+    """What speaks against giving away a device that the host has, others staying with it."""
+    return _may_leave(host, host.devices[sbdf], DevicePolicy(), host.with_host, False)
+
+
+def _may_leave(
+    host: Host, device: PciDevice, policy: DevicePolicy, staying: Collection[Sbdf], require_reset: bool
+) -> Verdict:
+    group = host.groups.get(device.sbdf, frozenset())
+    tied = ties(host.topology, device.sbdf, staying, group, require_reset)
+    needed = needs_of_host(device, host.network, host.in_pciback)
+    return judge([*needed, *tied.refusals], policy.waive, tied.warnings)
+
+
+def _may_return(host: Host, device: PciDevice, policy: DevicePolicy) -> Verdict:
+    """What a guest left in a device must not reach the host; only a reset removes it for certain."""
+    guest = host.guests.get(device.sbdf)
+    if guest is None or device.reset_methods:
+        return Verdict()
+    text = (
+        f"{device.sbdf} was with domain {guest}, which may have left anything in it, and there is no way to reset it;"
+        " leave it with pciback, or switch the host off and on first"
+    )
+    return judge([Refusal(device.sbdf, Check.UNTRUSTED, text)], policy.waive)
+
+
+def _upkeep(host: Host, device: PciDevice, policy: DevicePolicy, held: str | None) -> Iterable[Step]:
+    """What a device that pciback holds still lacks."""
+    if held is None and device.sbdf not in host.quarantined:
+        yield Quarantine(device.sbdf, policy)
+    if held is None and device.permissive and not policy.permissive and not device.lost_hold:
+        yield Rebind(device.sbdf)
+    if policy.permissive and not device.permissive:
+        yield MakePermissive(device.sbdf, policy.permissive)
+
+
+def _summed_up(warnings: Sequence[Refusal]) -> list[str]:
+    """One sentence for each check: on many a machine nearly all devices share interrupt lines."""
+    first = {one.check: one for one in reversed(warnings)}
+    count = Counter(one.check for one in warnings)
+    return [
+        f"{one.reason}{f' (so do {count[check] - 1} more)' if count[check] > 1 else ''}."
+        for check, one in reversed(first.items())
+    ]
+
+
+def _plan(
+    steps: Sequence[Step], reasons: Sequence[str], waived: Sequence[Waived] = (), warnings: Sequence[str] = ()
+) -> Plan:
+    if reasons:
+        return Plan(refusals=tuple(reasons), waived=tuple(waived), warnings=tuple(warnings))
+    return Plan(tuple(steps), (), tuple(waived), tuple(warnings))
+
+
+_PERMISSIVE_FOR_ALL = (
+    "pciback was loaded with permissive=1, so every guest may write all of its devices' configuration space;"
+    " load it without that parameter."
+)

@@ -1,0 +1,246 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How devices stay with pciback over a reboot: the way is chosen from facts, and our files say it.
+
+* pciback is built into the kernel: its `hide=` on the kernel's command line; it starts before all drivers.
+* pciback is a module: `hide=` in modprobe.d, and each driver's module waits for pciback; the initramfs
+  gets both, for drivers are loaded there already.
+* neither can win, since the driver is built in or the tools are unknown: a systemd unit takes the device
+  from its driver before guests start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from ..model.boot_facts import (
+    DRACUT,
+    GRUB,
+    INITRAMFS_HOOK,
+    MARK,
+    MODPROBE,
+    MODULES_LOAD,
+    OWN_FILES,
+    UNIT,
+    UNIT_COMMAND,
+    UNIT_WANTED,
+    BootFacts,
+    InitramfsTool,
+    PcibackKind,
+    Stage,
+    hidden_by,
+)
+from ..values.address import Sbdf
+from ..values.hide_list import HideError, format_hide
+
+
+@dataclass(frozen=True)
+class BootPlan:
+    """Files to write (None: to delete) and stages to make anew, or the refusals why nothing may be done."""
+
+    files: Mapping[str, str | None]
+    stages: tuple[Stage, ...] = ()
+    refusals: tuple[str, ...] = ()
+
+    @property
+    def changes(self) -> bool:
+        """Whether anything is to be done."""
+        return bool(self.files or self.stages)
+
+    @property
+    def actions(self) -> list[str]:
+        """What will be done, a sentence for each step."""
+        written = [f"{'write' if text is not None else 'delete'} /{path}" for path, text in sorted(self.files.items())]
+        return written + [f"rebuild the {stage.value} configuration" for stage in self.stages]
+
+
+class Holding(Enum):
+    """When pciback holds a device."""
+
+    NEITHER = "neither"
+    NOW = "now"
+    AFTER_REBOOT = "after_reboot"
+    BOTH = "both"
+
+    @classmethod
+    def of(cls, now: bool, after_reboot: bool) -> Holding:
+        """By both questions."""
+        if now:
+            return cls.BOTH if after_reboot else cls.NOW
+        return cls.AFTER_REBOOT if after_reboot else cls.NEITHER
+
+
+@dataclass(frozen=True)
+class Persistence:
+    """What a run wants of the next boot.
+
+    `devices` are those asked for, `released` those that go back to the host. `persistent` None: what is set for
+    a device that stays with pciback is left as it is. `exclusive`: no other device may stay.
+    """
+
+    devices: frozenset[Sbdf]
+    released: frozenset[Sbdf] = frozenset()
+    persistent: bool | None = None
+    exclusive: bool = False
+
+    def wanted(self, declared: frozenset[Sbdf]) -> frozenset[Sbdf]:
+        """What our files shall keep, given what they keep now."""
+        kept = declared & self.devices if self.exclusive else declared
+        if self.persistent is True:
+            kept |= self.devices
+        elif self.persistent is False:
+            kept -= self.devices
+        return kept - self.released
+
+    def expected(self, boot: BootFacts, devices: Iterable[Sbdf]) -> frozenset[Sbdf]:
+        """Those of the devices that pciback will hold after a reboot once the plan is carried out."""
+        declared = boot.declared_by_us
+        wanted = self.wanted(declared)
+        asked = frozenset(devices)
+        return boot.held(asked) - (declared - wanted) | wanted & asked
+
+    def plan(self, boot: BootFacts) -> BootPlan:
+        """The files for it."""
+        unwanted = self.released | (self.devices if self.persistent is False else frozenset())
+        return plan_boot(boot, self.wanted(boot.declared_by_us), unwanted)
+
+
+def plan_boot(boot: BootFacts, wanted: Collection[Sbdf], unwanted: Collection[Sbdf] = ()) -> BootPlan:
+    """Have our files keep the wanted devices with pciback over a reboot, and nothing else.
+
+    `unwanted` are devices that must not stay: refused if somebody else's setting keeps them.
+    """
+    theirs = [setting for setting in boot.hide if not setting.ours]
+    foreign = hidden_by(theirs[-1].text) if theirs else ()
+    kept_by_them = [sbdf for sbdf in sorted(unwanted) if any(one.covers(sbdf) for one in foreign)]
+    missing = sorted(sbdf for sbdf in set(wanted) if not any(one.covers(sbdf) for one in foreign))
+    by_hide, by_unit, refusals = _split(boot, missing)
+    refusals += [
+        f"{_listed(kept_by_them)} would be with pciback again after a reboot, by hide= in {theirs[-1].source},"
+        " which is not ours to change; remove it there first."
+        for _once in kept_by_them[:1]
+    ]
+    if theirs and by_hide:
+        refusals.append(
+            f"{_listed(by_hide)} cannot be kept over a reboot: {theirs[-1].source} sets hide= itself, and pciback"
+            " hears one setting only; add the devices there, or remove that setting and declare its devices here."
+        )
+    try:
+        files = _files(boot, by_hide, by_unit)
+    except HideError as error:
+        refusals.append(f"The devices cannot be kept over a reboot: hide= would be too much, for {error}.")
+        files = {}
+    files = {
+        path: text
+        for path, text in files.items()
+        if text != boot.files.get(path) and (text is not None or path not in boot.taken)
+    }
+    refusals += [
+        f"/{path} exists and is not of this collection; move it away first." for path in sorted(boot.taken & set(files))
+    ]
+    if refusals:
+        return BootPlan({}, (), tuple(refusals))
+    touched = {OWN_FILES[path] for path in files} | boot.stale
+    possible = (Stage.INITRAMFS, boot.has_initramfs), (Stage.GRUB, boot.has_grub)
+    return BootPlan(files, tuple(stage for stage, there in possible if there and stage in touched))
+
+
+def _split(boot: BootFacts, wanted: list[Sbdf]) -> tuple[list[Sbdf], list[Sbdf], list[str]]:
+    """Who is kept by `hide=`, who by the unit, and why some can be kept by neither."""
+    if not wanted:
+        return [], [], []
+    if boot.pciback is PcibackKind.ABSENT:
+        return [], [], ["This kernel has no pciback, so no device can be kept over a reboot; install one that has it."]
+    if boot.pciback is PcibackKind.BUILT_IN:
+        hideable = wanted if boot.has_grub else []
+    elif boot.has_initramfs and boot.initramfs_tool is None:
+        hideable = []
+    else:
+        hideable = [sbdf for sbdf in wanted if not any(one.built_in for one in boot.modules.get(sbdf, ()))]
+    rest = [sbdf for sbdf in wanted if sbdf not in hideable]
+    if rest and not boot.has_systemd:
+        return (
+            [],
+            [],
+            [
+                f"{_listed(rest)} cannot be kept over a reboot: drivers come before pciback on this host, none of its"
+                " tools to change that is known (grub.d, initramfs-tools, dracut), and there is no systemd."
+            ],
+        )
+    return hideable, rest, []
+
+
+def _files(boot: BootFacts, by_hide: list[Sbdf], by_unit: list[Sbdf]) -> dict[str, str | None]:
+    files: dict[str, str | None] = dict.fromkeys(OWN_FILES)
+    if by_unit:
+        files[UNIT], files[UNIT_WANTED] = _unit(by_unit), _text("[Unit]", f"Wants={UNIT.rpartition('/')[2]}")
+    if not by_hide:
+        return files
+    hide = format_hide(by_hide)
+    if boot.pciback is PcibackKind.BUILT_IN:
+        files[GRUB] = _grub(hide)
+        return files
+    files[MODPROBE] = _modprobe(boot, by_hide, hide)
+    files[MODULES_LOAD] = _text("xen-pciback")
+    if boot.has_initramfs and boot.initramfs_tool is InitramfsTool.INITRAMFS_TOOLS:
+        files[INITRAMFS_HOOK] = _hook()
+    elif boot.has_initramfs:
+        # dracut takes /etc/modprobe.d only into images that are made for this host alone (its module kernel-modules).
+        files[DRACUT] = _text('add_drivers+=" xen-pciback "', f'install_items+=" /{MODPROBE} "')
+    return files
+
+
+def _modprobe(boot: BootFacts, devices: list[Sbdf], hide: str) -> str:
+    waiting = {module.name for sbdf in devices for module in boot.modules.get(sbdf, ())}
+    if any(sbdf not in boot.modules for sbdf in devices):
+        # Not plugged in, or a virtual function that is not there yet: what we knew of it still holds.
+        before = (boot.files.get(MODPROBE) or "").splitlines()
+        waiting |= {line.split()[1] for line in before if line.startswith("softdep ")}
+    return _text(f"options xen-pciback hide={hide}", *(f"softdep {name} pre: xen-pciback" for name in sorted(waiting)))
+
+
+def _grub(hide: str) -> str:
+    """Entries for Xen take the second variable instead of the first where somebody sets it (GRUB's 20_linux_xen)."""
+    first, second, option = "GRUB_CMDLINE_LINUX", "GRUB_CMDLINE_LINUX_XEN_REPLACE", f"xen-pciback.hide={hide}"
+    return _text(f'{first}="${first} {option}"', f'{second}="${{{second}:+${second} {option}}}"')
+
+
+def _unit(devices: list[Sbdf]) -> str:
+    return _text(
+        "[Unit]",
+        "Description=Give PCI devices to Xen's pciback",
+        "Documentation=man:xl(1)",
+        "ConditionPathExists=/proc/xen/capabilities",
+        "After=xenstored.service xen-init-dom0.service xencommons.service xen.service",
+        "Before=xendomains.service libvirtd.service libxl-guests.service",
+        "",
+        "[Service]",
+        "Type=oneshot",
+        "RemainAfterExit=yes",
+        "ExecStartPre=-/sbin/modprobe xen-pciback",
+        *(f"ExecStart=-{UNIT_COMMAND} {sbdf}" for sbdf in devices),
+    )
+
+
+def _hook() -> str:
+    return "\n".join(
+        (
+            "#!/bin/sh",
+            MARK,
+            'if [ "$1" = prereqs ]; then exit 0; fi',
+            ". /usr/share/initramfs-tools/hook-functions",
+            "manual_add_modules xen-pciback",
+            "",
+        )
+    )
+
+
+def _text(*lines: str) -> str:
+    return "\n".join((MARK, *lines, ""))
+
+
+def _listed(devices: Iterable[Sbdf]) -> str:
+    return ", ".join(map(str, devices))

@@ -1,0 +1,249 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which function of the host each declared name means now, and when that cannot be told.
+
+An address beside something that tells a device apart is the last known place of the device: if it is elsewhere now,
+it is used there and the move is told. An address beside nothing of the kind is the identity itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from ..values.address import Sbdf
+from ..values.catalog import CatalogEntry, address_of
+from ..values.identity import DeviceFacts, Identity, IdentityError, Match, Remembered
+
+
+@dataclass(frozen=True)
+class Moved:
+    """A device that is no longer where it was last known to be."""
+
+    name: str
+    before: Sbdf
+    after: Sbdf
+
+    def __str__(self) -> str:
+        return f"{self.name} moved {self.before} → {self.after}"
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """What wanted names turned out to be, and a sentence for each that is not clear.
+
+    `missing` are names that are not there and need not be; `recalled` sentences on names that only the memory of an
+    earlier boot tells.
+    """
+
+    found: Mapping[str, Sbdf]
+    problems: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    moved: tuple[Moved, ...] = ()
+    pools: Mapping[str, tuple[Sbdf, ...]] = field(default_factory=dict)
+    recalled: tuple[str, ...] = ()
+
+    def expand(self, names: Iterable[str]) -> dict[Sbdf, str]:
+        """Devices of these names in order, each with the name it was found under; missing ones are left out."""
+        devices: dict[Sbdf, str] = {}
+        for name in names:
+            for sbdf in self.pools.get(name, ()) or ((self.found[name],) if name in self.found else ()):
+                devices.setdefault(sbdf, name)
+        return devices
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """What names are looked up in: the host's functions, what is remembered of them, and under which name each of
+    them was chosen last."""
+
+    devices: Mapping[Sbdf, DeviceFacts]
+    remembered: Mapping[Sbdf, Remembered] = field(default_factory=dict)
+    chosen_as: Mapping[Sbdf, str] = field(default_factory=dict)
+
+    def match(self, identity: Identity, sbdf: Sbdf) -> Match:
+        return identity.match(self.devices[sbdf], self.remembered.get(sbdf, Remembered()))
+
+
+class _Absent(IdentityError):
+    """The device is not on this host, as far as one can tell."""
+
+
+def resolve(catalog: Mapping[str, CatalogEntry], where: Lookup, wanted: Iterable[str]) -> Resolution:
+    """Find the one function that each wanted name (of the catalog) or address means; pools are not looked at.
+
+    Problems are names that are missing, ambiguous or not what was declared, and two for one function.
+    """
+    found: dict[str, Sbdf] = {}
+    names: dict[Sbdf, list[str]] = defaultdict(list)
+    problems: list[str] = []
+    missing: list[str] = []
+    for name in wanted:
+        try:
+            sbdf = find(name, catalog, where)
+        except IdentityError as error:
+            if isinstance(error, _Absent) and not catalog.get(name, CatalogEntry()).required:
+                missing.append(name)
+            else:
+                problems += error.problems
+            continue
+        found[name] = sbdf
+        names[sbdf].append(name)
+    problems += [
+        f"{' and '.join(repr(name) for name in same)} mean the same device, {sbdf}; list it once."
+        for sbdf, same in names.items()
+        if len(same) > 1
+    ]
+    recalled = [_recalled(name, sbdf, catalog, where) for name, sbdf in found.items()]
+    moved = moves(found, catalog, where)
+    return Resolution(found, tuple(problems), tuple(missing), moved, recalled=tuple(filter(None, recalled)))
+
+
+def moves(names: Iterable[str], catalog: Mapping[str, CatalogEntry], where: Lookup) -> tuple[Moved, ...]:
+    """Which of these names, and of the physical functions that they refer to, are not where they were last known."""
+    last_places = {name: sbdf for sbdf, name in where.chosen_as.items()}
+    entries = {name: catalog[name] for name in names if name in catalog}
+    physical = [entry.pool.kind.pf if entry.pool is not None else entry.identity.pf for entry in entries.values()]
+    moved = []
+    for name in dict.fromkeys([*entries, *(one for one in physical if one is not None and one in catalog)]):
+        identity = catalog[name].identity
+        before = identity.address or last_places.get(name)
+        if catalog[name].pool is None and before is not None:
+            with contextlib.suppress(IdentityError):  # told where the name is looked up
+                moved.append(Moved(name, before, find(name, catalog, where)))
+    return tuple(move for move in moved if move.before != move.after)
+
+
+def find(name: str, catalog: Mapping[str, CatalogEntry], where: Lookup, asked: frozenset[str] = frozenset()) -> Sbdf:
+    """The function that one name or address means. Raises IdentityError."""
+    entry = catalog.get(name)
+    address = address_of(name)
+    if entry is None and address is None:
+        raise IdentityError(
+            [f"{name!r} is neither a name in the catalog nor a PCI address (as 0000:03:00.0); correct or add it."]
+        )
+    if entry is not None and entry.pool is not None:
+        raise IdentityError([f"{name!r} is a pool of devices, where one device is wanted; name a single one."])
+    identity = entry.identity if entry is not None else Identity(address=address)
+    identity = with_physical_function(name, identity, catalog, where, asked)
+    if identity.address is not None and identity.tells_apart:
+        return _find_by_last_place(name, identity, where)
+    return _find_anywhere(name, identity, where)
+
+
+def with_physical_function(
+    name: str,
+    identity: Identity,
+    catalog: Mapping[str, CatalogEntry],
+    where: Lookup,
+    asked: frozenset[str] = frozenset(),
+) -> Identity:
+    """The identity with `physfn`, what its `pf` means now. Raises IdentityError if that cannot be told."""
+    if identity.pf is None:
+        return identity
+    if name in asked:
+        raise IdentityError([f"{name!r} is declared as a virtual function of itself; correct its pf."])
+    try:
+        return replace(identity, physfn=find(identity.pf, catalog, where, asked | {name}))
+    except IdentityError as error:
+        kind = _Absent if isinstance(error, _Absent) else IdentityError
+        raise kind(
+            [f"{name!r} is of a physical function that is not clear: {one}" for one in error.problems]
+        ) from error
+
+
+def _find_by_last_place(name: str, identity: Identity, where: Lookup) -> Sbdf:
+    """An address beside a stronger identity: looked at first, and given up if something else sits there."""
+    place = identity.address
+    at_place = where.match(identity, place) if place is not None and place in where.devices else Match.NO
+    if place is not None and at_place is Match.YES:
+        return place
+    bare = identity.without_address()
+    elsewhere = [sbdf for sbdf in where.devices if sbdf != place and where.match(bare, sbdf) is Match.YES]
+    if place is not None and at_place is Match.UNKNOWN and not elsewhere:
+        return place
+    if len(elsewhere) == 1:
+        return elsewhere[0]
+    if elsewhere:
+        raise IdentityError([_several(name, identity, elsewhere)])
+    possible = [sbdf for sbdf in where.devices if where.match(bare, sbdf) is Match.UNKNOWN]
+    if possible:
+        raise IdentityError([_unreadable(name, identity, possible, where)])
+    raise _Absent([_missing(name, identity, where)])
+
+
+def _find_anywhere(name: str, identity: Identity, where: Lookup) -> Sbdf:
+    matches = {sbdf: where.match(identity, sbdf) for sbdf in where.devices}
+    certain = [sbdf for sbdf, match in matches.items() if match is Match.YES]
+    possible = [sbdf for sbdf, match in matches.items() if match is Match.UNKNOWN]
+    if len(certain) == 1:
+        return certain[0]
+    if certain:
+        raise IdentityError([_several(name, identity, certain)])
+    if len(possible) == 1 and identity.says_more_than_drivers:
+        return possible[0]
+    if possible:
+        raise IdentityError([_unreadable(name, identity, possible, where)])
+    raise _Absent([_missing(name, identity, where)])
+
+
+def _recalled(name: str, sbdf: Sbdf, catalog: Mapping[str, CatalogEntry], where: Lookup) -> str:
+    """A sentence if nothing that can be read now tells this device from others like it; empty otherwise."""
+    identity, memory = catalog.get(name, CatalogEntry()).identity, where.remembered.get(sbdf, Remembered())
+    if not memory.earlier_boot or (identity.nvme_serial is None and identity.mac is None):
+        return ""
+    what = (
+        f"NVMe serial number {memory.nvme_serial}"
+        if identity.nvme_serial is not None
+        else f"MAC address {identity.mac}"
+    )
+    by = f"PCI serial number {where.devices[sbdf].serial}" if where.devices[sbdf].serial else "make and place"
+    return f"{name} is {sbdf} by the {what} of an earlier boot, remembered for the device of this {by}"
+
+
+def _several(name: str, identity: Identity, candidates: list[Sbdf]) -> str:
+    return f"{name!r} ({identity}) fits several devices, {listed(candidates)}; declare more of what it is."
+
+
+def _unreadable(name: str, identity: Identity, possible: list[Sbdf], where: Lookup) -> str:
+    what = "NVMe serial number" if identity.nvme_serial is not None else "MAC address"
+    drivers = sorted({where.devices[sbdf].driver or "no driver" for sbdf in possible})
+    return (
+        f"{name!r} ({identity}) could be {listed(possible)}, whose {what} cannot be read while"
+        f" {' or '.join(drivers)} holds it; declare its path, slot or PCI serial number as well."
+    )
+
+
+def _missing(name: str, identity: Identity, where: Lookup) -> str:
+    place = identity.address
+    if place is None:
+        return f"No device of this host is {name!r} ({identity}); correct the catalog or check that it is plugged in."
+    bare = identity.without_address()
+    sitting = where.devices.get(place)
+    there = f"{place} holds {_described(sitting)}" if sitting else f"there is no device at {place}"
+    if not str(bare):
+        return f"The host has no PCI device {place}; check the address with `lspci -D`."
+    elsewhere = [sbdf for sbdf in where.devices if where.match(bare, sbdf) is Match.YES]
+    now = (
+        f"what was declared could be at {listed(elsewhere)}; correct the address, or declare a serial number,"
+        " a slot or a path that tells it apart"
+        if elsewhere
+        else "what was declared is nowhere on this host"
+    )
+    return f"{name!r} ({identity}) is not where it was declared: {there}; {now}."
+
+
+def _described(facts: DeviceFacts) -> str:
+    parts = [f"{facts.vendor}:{facts.device} (class {facts.class_code}"]
+    parts += [f"serial {facts.serial}"] if facts.serial else []
+    parts += [f"NVMe serial {facts.nvme_serial}"] if facts.nvme_serial else []
+    return ", ".join(parts) + ")"
+
+
+def listed(devices: Iterable[Sbdf], most: int = 8) -> str:
+    """Addresses in order, the end of a long list as a number."""
+    texts = [str(device) for device in sorted(devices)]
+    return ", ".join(texts[:most]) + (f" and {len(texts) - most} more" if len(texts) > most else "")

@@ -1,0 +1,241 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which devices a pool has, and which of them each domain gets.
+
+A choice is stable: what was chosen under the same name, or is in use already, is kept before anything new is taken.
+Selection works on plain facts as `host_info` returns them, so that an expression means the same everywhere.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+try:
+    import jmespath
+except ImportError:
+    JMESPATH_IMPORT_ERROR: str | None = traceback.format_exc()
+else:
+    JMESPATH_IMPORT_ERROR = None
+
+from ..model.host import Host
+from ..values.address import AddressError, Sbdf
+from ..values.catalog import CatalogEntry, Criteria, Pool
+from ..values.identity import IdentityError, Match
+from .names import Lookup, Resolution, find, listed, moves, resolve, with_physical_function
+
+Facts = Mapping[str, Any]
+
+
+class SelectionError(ValueError):
+    """An expression cannot be read, or yields something else than devices; the message has no full stop."""
+
+
+class NeedsJmespath(Exception):
+    """An expression is to be evaluated, and Python's jmespath cannot be imported."""
+
+
+@dataclass(frozen=True)
+class PoolRequest:
+    """What a domain takes of a pool: `count` of its devices, None for all."""
+
+    pool: str
+    count: int | None = None
+
+
+def select(facts: Sequence[Facts], criteria: Criteria) -> list[Facts]:
+    """Facts of the devices that fit, in the order of the expression's result, else of the input.
+
+    `free` lets pass what pciback holds, whoever uses it, and what could be given away. Raises SelectionError,
+    NeedsJmespath.
+    """
+    chosen = list(facts) if criteria.select is None else _search(criteria.select, facts)
+    return [
+        one
+        for one in chosen
+        if (criteria.numa_node is None or one.get("numa_node") == criteria.numa_node)
+        and (not criteria.free or one.get("assignable") or one.get("free"))
+    ]
+
+
+def in_use_first(facts: Sequence[Facts]) -> list[Facts]:
+    """The same devices: first those that domains have, then those that pciback holds, then the rest."""
+    return sorted(facts, key=lambda one: (not one.get("domain"), not one.get("assignable")))
+
+
+def resolve_all(
+    catalog: Mapping[str, CatalogEntry],
+    where: Lookup,
+    wanted: Iterable[str],
+    host: Host,
+    facts: Callable[[], Sequence[Facts]],
+) -> Resolution:
+    """Resolve wanted names, pools included. `facts` is only asked if there are pools.
+
+    Devices that have a name of their own never become part of a pool, and those of one pool not of another; pools
+    are filled in the order of the catalog, wanted or not, so that every task of a play comes to the same choice.
+    """
+    wanted = list(wanted)
+    pools = {name: entry.pool for name, entry in catalog.items() if entry.pool is not None}
+    single = resolve(catalog, where, [name for name in wanted if name not in pools])
+    if not pools:
+        return single
+    taken = set(single.found.values()) | _named(catalog, where)
+    filled: dict[str, tuple[Sbdf, ...]] = {}
+    problems, missing = list(single.problems), list(single.missing)
+    known = facts()
+    for name, pool in pools.items():
+        try:
+            filled[name] = _fill(name, pool, catalog, where, host, known, taken)
+        except IdentityError as error:
+            problems += error.problems if name in wanted else ()
+            filled[name] = ()
+            continue
+        taken.update(filled[name])
+        short = _shortage(name, pool, filled[name])
+        if short and catalog[name].required and name in wanted:
+            problems.append(short)
+        elif name in wanted and not filled[name]:
+            missing.append(name)
+    moved = moves(wanted, catalog, where)
+    return replace(single, problems=tuple(problems), missing=tuple(missing), pools=filled, moved=moved)
+
+
+def share_out(
+    requests: Mapping[str, Sequence[str | PoolRequest]], resolution: Resolution, has: Mapping[str, Collection[Sbdf]]
+) -> tuple[dict[str, dict[Sbdf, str]], list[str]]:
+    """The devices of each domain, with the names they come from; and sentences on pools that are too small.
+
+    `has` are the devices of each domain of the host now. A domain keeps what it has of a pool; the rest comes from
+    what nobody has, and at last from what another domain of the declaration gives up.
+    """
+    given: dict[str, dict[Sbdf, str]] = {}
+    for domain, wanted in requests.items():
+        given[domain] = resolution.expand(one for one in wanted if isinstance(one, str))
+    shares = [(domain, one) for domain, wanted in requests.items() for one in wanted if isinstance(one, PoolRequest)]
+    for domain, share in shares:  # first round: everybody keeps what they have
+        kept = [sbdf for sbdf in resolution.pools.get(share.pool, ()) if sbdf in has.get(domain, ())]
+        for sbdf in _available(kept, given)[: share.count]:
+            given[domain][sbdf] = share.pool
+    problems = []
+    for domain, share in shares:
+        members = resolution.pools.get(share.pool, ())
+        lacking = (share.count or len(members)) - sum(name == share.pool for name in given[domain].values())
+        held = {sbdf for devices in has.values() for sbdf in devices}
+        available = sorted(_available(members, given), key=lambda sbdf: sbdf in held)
+        for sbdf in available[: max(lacking, 0)]:
+            given[domain][sbdf] = share.pool
+        if lacking > len(available) and share.pool not in resolution.missing:
+            problems.append(
+                f"{domain} wants {share.count} devices of pool {share.pool!r}, which has {len(members)}"
+                f" ({listed(members)}), and {lacking - len(available)} too few are left for it; raise the pool's count."
+            )
+    return given, problems
+
+
+def taken_away(wanted: Sequence[str | PoolRequest], resolution: Resolution, has: Collection[Sbdf]) -> dict[Sbdf, str]:
+    """The devices that a domain shall not have: those named, and of pools those it has, up to the share's count."""
+    found = resolution.expand(one for one in wanted if isinstance(one, str))
+    for share in wanted:
+        if isinstance(share, PoolRequest):
+            held = [sbdf for sbdf in resolution.pools.get(share.pool, ()) if sbdf in has and sbdf not in found]
+            found.update(dict.fromkeys(held[: share.count], share.pool))
+    return found
+
+
+def parse_request(text: Any, catalog: Mapping[str, CatalogEntry]) -> str | PoolRequest:
+    """Read one element of a list of devices: a name, an address, or `{from: pool, count: N}` (one by default).
+
+    Raises IdentityError.
+    """
+    if isinstance(text, str):
+        return text
+    if not isinstance(text, Mapping) or "from" not in text or set(text) - {"from", "count"}:
+        raise IdentityError([f"{text!r} is not a device: write a name, an address, or {{from: pool, count: 2}}."])
+    pool, count = text["from"], text.get("count", 1)
+    if not isinstance(pool, str) or pool not in catalog or catalog[pool].pool is None:
+        raise IdentityError([f"{pool!r}, which devices shall come from, is not a pool of the catalog."])
+    if isinstance(count, bool) or not str(count).isdecimal() or int(count) < 1:
+        raise IdentityError([f"count of the devices from {pool!r} must be a whole number above 0, not {count!r}."])
+    return PoolRequest(pool, int(count))
+
+
+def _search(expression: str, facts: Sequence[Facts]) -> list[Facts]:
+    if JMESPATH_IMPORT_ERROR is not None:
+        raise NeedsJmespath
+    try:
+        result = jmespath.search(expression, facts)
+    except jmespath.exceptions.JMESPathError as error:
+        message = " ".join(str(error).split())
+        raise SelectionError(f"{expression!r} is not an expression that can be evaluated ({message})") from error
+    by_address = {one.get("address"): one for one in facts}
+    addresses = [one.get("address") if isinstance(one, Mapping) else one for one in _as_list(result)]
+    strange = [one for one in addresses if not isinstance(one, str) or one not in by_address]
+    if result is None or strange:
+        got = "nothing that is a list" if result is None else f"{strange[0]!r}"
+        raise SelectionError(
+            f"{expression!r} yields {got}, where devices or their addresses are wanted; write it as [?numa_node==`0`]"
+        )
+    return [by_address[address] for address in dict.fromkeys(addresses)]
+
+
+def _as_list(result: Any) -> list[Any]:
+    return result if isinstance(result, list) else [result]
+
+
+def _named(catalog: Mapping[str, CatalogEntry], where: Lookup) -> set[Sbdf]:
+    """Devices that the catalog gives a name of their own, as far as they can be found."""
+    found = set()
+    for name, entry in catalog.items():
+        if entry.pool is None:
+            try:
+                found.add(find(name, catalog, where))
+            except IdentityError:
+                continue  # told where the name is wanted
+    return found
+
+
+def _fill(
+    name: str,
+    pool: Pool,
+    catalog: Mapping[str, CatalogEntry],
+    where: Lookup,
+    host: Host,
+    facts: Sequence[Facts],
+    taken: Collection[Sbdf],
+) -> tuple[Sbdf, ...]:
+    try:
+        fitting = [Sbdf.parse(str(one["address"])) for one in select(facts, pool.criteria)]
+    except (SelectionError, AddressError) as error:
+        raise IdentityError([f"Pool {name!r}: {error}."]) from error
+    kind = with_physical_function(name, pool.kind, catalog, where)
+    candidates = [sbdf for sbdf in fitting if sbdf not in taken and where.match(kind, sbdf) is Match.YES]
+    held = {sbdf for domain in host.domains.values() for sbdf in domain.devices}
+    chosen_as = {
+        sbdf: chosen for sbdf, chosen in where.chosen_as.items() if chosen in catalog and host.devices[sbdf].in_pciback
+    }
+
+    def rank(sbdf: Sbdf) -> tuple[int, bool]:
+        if sbdf in chosen_as:
+            return (0 if chosen_as[sbdf] == name else 3), sbdf not in held
+        return (1 if host.devices[sbdf].in_pciback else 2), sbdf not in held
+
+    return tuple(sorted(candidates, key=rank)[: pool.count])
+
+
+def _shortage(name: str, pool: Pool, found: Sequence[Sbdf]) -> str | None:
+    if found and (pool.count is None or len(found) >= pool.count):
+        return None
+    wanted = "some device" if pool.count is None else f"{pool.count} {'device' if pool.count == 1 else 'devices'}"
+    got = f"only {len(found)} ({listed(found)})" if found else "none"
+    return (
+        f"Pool {name!r} ({pool}) wants {wanted}, but {got} of this host {'fit' if len(found) > 1 else 'fits'} and"
+        " could be given away; host_info says what speaks against the others (refusals)."
+    )
+
+
+def _available(members: Iterable[Sbdf], given: Mapping[str, Mapping[Sbdf, str]]) -> list[Sbdf]:
+    return [sbdf for sbdf in members if not any(sbdf in devices for devices in given.values())]

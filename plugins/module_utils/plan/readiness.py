@@ -1,0 +1,131 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether a running domain can be given devices, and what would have to change so that it can.
+
+Most of it is decided when a domain is created, so it can be told before anything is touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from ..model.domain import Domain, DomainKind
+from ..values.states import XenbusState
+
+_PASSTHROUGH = 'passthrough="enabled"'
+_PV, _QEMU = 'type="pv"', 'device_model_version="qemu-xen"'
+_E820 = "e820_host=1"
+
+
+class Ready(Enum):
+    """Whether devices can be given to a running domain."""
+
+    YES = "yes"
+    NO = "no"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Something that speaks against giving a domain a device.
+
+    `verdict` is what it makes of the domain: NO if no attach can succeed, UNKNOWN if one may, YES if it matters only
+    once the domain has been created anew. `lines`: what its configuration must say then.
+    """
+
+    text: str
+    verdict: Ready
+    lines: tuple[str, ...] = ()
+
+    @property
+    def remedy(self) -> str:
+        """The reason with what to do about it."""
+        if not self.lines:
+            return self.text
+        return f"{self.text}; set {' and '.join(self.lines)} in its configuration and create it anew"
+
+
+def readiness(reasons: Sequence[Reason]) -> Ready:
+    """The verdict of all reasons together: that of the worst."""
+    verdicts = {reason.verdict for reason in reasons}
+    return next((verdict for verdict in (Ready.NO, Ready.UNKNOWN) if verdict in verdicts), Ready.YES)
+
+
+def reasons_against(domain: Domain) -> list[Reason]:
+    """All that speaks against giving this domain a device; none if it is known to take them, now and later."""
+    kind = wrong_kind(domain)
+    if kind is not None:
+        return [kind]
+    if domain.kind is DomainKind.HVM:
+        return [*_iommu(domain), *_on_demand(domain), *_device_model(domain)]
+    return [*_iommu(domain), *_memory_map(domain), *_frontend(domain)]
+
+
+def wrong_kind(domain: Domain) -> Reason | None:
+    """Why a domain's devices cannot be changed at all, whatever it was created with; None if they can."""
+    name, kind = domain.name, domain.kind
+    if domain.serves is not None:
+        text = f"{name} runs the device model of domain {domain.serves}, whose devices it gets first; name that guest"
+        return Reason(text, Ready.NO)
+    if kind is DomainKind.PV or (kind is DomainKind.HVM and domain.device_model is not None):
+        return None
+    if kind is DomainKind.PVH:
+        return Reason(f"{name} is a PVH guest, and Xen has no PCI passthrough for those on x86", Ready.NO, (_PV,))
+    if kind is DomainKind.HVM:
+        text = f"{name} has a device model other than QEMU's own, which xen.pci does not know"
+        return Reason(text, Ready.NO, (_QEMU,))
+    return Reason(f"{name} is neither a PV nor an HVM guest (libxl does not say what it is)", Ready.NO)
+
+
+def _iommu(domain: Domain) -> list[Reason]:
+    """Xen's word counts; what was asked for at the creation only where Xen cannot be asked."""
+    name, asked, used = domain.name, domain.creation.passthrough, domain.uses_iommu
+    if used is None and not domain.devices:
+        used = {"disabled": False, "default": None, None: None}.get(asked, True)
+        if used is None:
+            text = f"whether {name} was created with IOMMU use is not known"
+            return [Reason(text, Ready.UNKNOWN, (_PASSTHROUGH,))]
+    if used is False:
+        text = f"{name} was created without IOMMU use, so Xen will give it no device"
+        return [Reason(text, Ready.NO, (_PASSTHROUGH,))]
+    if asked == "default":
+        # libxl decides by the devices that the domain has when it is built, also for a reboot or a migration.
+        text = f"{name} uses the IOMMU only because it was created with a device; built anew without one, it will not"
+        return [Reason(text, Ready.YES, (_PASSTHROUGH,))]
+    return []
+
+
+def _on_demand(domain: Domain) -> list[Reason]:
+    """Devices reach memory that does not exist yet, so Xen allows only one of the two."""
+    if not domain.creation.on_demand:
+        return []
+    text = f"{domain.name} began with less memory than its maximum (populate-on-demand), which excludes devices"
+    return [Reason(text, Ready.NO, (f"maxmem={domain.creation.memory}",))]
+
+
+def _device_model(domain: Domain) -> list[Reason]:
+    """It plugs the devices in, so it must answer."""
+    if domain.device_model is None or domain.device_model.plugged is not None:
+        return []
+    return [Reason(f"{domain.name} cannot take devices now: {domain.device_model.problem}", Ready.UNKNOWN)]
+
+
+def _memory_map(domain: Domain) -> list[Reason]:
+    """Without the host's map, the guest may have memory where a device has its windows."""
+    if domain.creation.e820_host is not False:
+        return []
+    text = f"{domain.name} was created without the host's memory map, so a device's windows may find no room in it"
+    return [Reason(text, Ready.UNKNOWN, (_E820,))]
+
+
+def _frontend(domain: Domain) -> list[Reason]:
+    """pcifront shows itself only where there is a connection."""
+    backend, name = domain.own_connection, domain.name
+    if backend is None:
+        return [Reason(f"whether {name} has xen-pcifront loaded shows at its first device only", Ready.UNKNOWN)]
+    if backend.frontend_state is XenbusState.INITIALISING:
+        return [Reason(f"{name} has not answered on its PCI connection; load xen-pcifront in the guest", Ready.UNKNOWN)]
+    return []

@@ -1,0 +1,38 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Look at a host until what seems wrong has proved to be wrong, and not just under way."""
+
+from __future__ import annotations
+
+import time
+from typing import Callable
+
+from ..faults.diagnose import Finding, diagnose
+from ..host.access import HostAccess
+from ..host.observe import observe
+from ..model.host import Host
+
+#: Seconds for which a fault must have looked the same. xl takes a device's marker and rights first, resets
+#: it, and writes its entry last: for that long it looks like an attach that was never finished.
+SETTLE_SECONDS = 2.0
+#: Seconds to the next look, the first time; then twice as many each time, since a look reads the whole host.
+_LOOK_AGAIN = 0.1
+
+
+def examine(
+    access: HostAccess, matters: Callable[[Finding], bool], settle: float, timeout: float
+) -> tuple[Host, list[Finding]]:
+    """Look until the findings that matter are none, or the same for `settle` seconds; `timeout` bounds it all."""
+    deadline = time.monotonic() + timeout
+    unchanged_since, last, pause = time.monotonic(), None, _LOOK_AGAIN
+    while True:
+        host = observe(access)
+        findings = [one for one in diagnose(host) if matters(one)]
+        now = time.monotonic()
+        if findings != last:
+            unchanged_since, last, pause = now, findings, _LOOK_AGAIN
+        if not findings or now - unchanged_since >= settle or now >= deadline:
+            return host, findings
+        time.sleep(min(pause, unchanged_since + settle - now, deadline - now))
+        pause *= 2

@@ -1,0 +1,87 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a run has changed, a line for each device, for the system's log."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Callable
+
+from ..apply.converge import Converged
+from ..apply.report import DomainReport
+from ..faults.diagnose import where
+from ..host.actor import actor
+from ..model.host import Host
+from ..repair.run import RepairAttempt, Repaired
+from ..values.address import Sbdf
+
+_POOL = "the pool"
+#: What ends a line or steers a terminal, C1 controls and Unicode's own line ends among it.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+def record(log: Callable[[str], None], lines: Iterable[str]) -> None:
+    """Write lines to the log, each with who was at work.
+
+    A domain may be called anything, and a device may say anything of itself: neither makes a line of its own.
+    """
+    who = actor()
+    for line in lines:
+        log(_CONTROL.sub(lambda found: repr(found[0])[1:-1], f"{line}; by {who}"))
+
+
+def audit(host: Host, converged: Converged) -> Iterator[str]:
+    """Which device went from where to where, and what shows it; `host` as it was before the run."""
+    gave = {one: report.name for report in converged.reports for one in set(report.before) - set(report.after)}
+    gained = {one for report in converged.reports for one in set(report.after) - set(report.before)}
+    for report in converged.reports:
+        for one in sorted(set(report.after) - set(report.before)):
+            yield f"{_who(host, one)} from {gave.get(one, _POOL)} to {report.name}: {_shown(report, one)}"
+        for one in sorted(set(report.before) - set(report.after) - gained):
+            yield f"{_who(host, one)} from {report.name} to {_POOL}: its connection does not list it any more"
+        if report.error:
+            yield f"{report.name} (domain {report.domid}) failed: {report.error}"
+
+
+def audit_repair(repaired: Repaired) -> Iterator[str]:
+    """What was done about each fault and what showed it, and which device changed hands by it."""
+    before, after = repaired.before, repaired.after
+    for one in repaired.attempts:
+        found, devices = one.finding, ", ".join(_who(before, device) for device in one.finding.devices)
+        what = f"{found.fault.code} of {devices}" if devices else found.fault.code
+        yield f"{where(found)}: {what}: {_outcome(one)}; it showed by: {found.evidence}"
+    concerned = {device for one in repaired.attempts for device in one.finding.devices}
+    for sbdf in sorted(concerned):
+        holders = [domain.name if (domain := host.holder_of(sbdf)) else _POOL for host in (before, after)]
+        if holders[0] != holders[1]:
+            owner = after.xen_owners.get(sbdf)
+            shown = f"Xen's owner is now {owner.value}" if owner is not None else "pciback does not hold it"
+            yield f"{_who(before, sbdf)} from {holders[0]} to {holders[1]} by a repair: {shown}"
+
+
+def _outcome(attempt: RepairAttempt) -> str:
+    recipe = attempt.finding.recipe.value if attempt.finding.recipe else ""
+    problem = f" ({attempt.problem})" if attempt.problem else ""
+    return f"{'mended' if attempt.repaired else 'not mended'}{problem}: {recipe}"
+
+
+def _who(host: Host, sbdf: Sbdf) -> str:
+    device = host.devices.get(sbdf)
+    if device is None:
+        return str(sbdf)
+    serial = device.serial or device.nvme_serial
+    return f"{sbdf} ({device.vendor}:{device.device}{f', serial {serial}' if serial else ''})"
+
+
+def _shown(report: DomainReport, sbdf: Sbdf) -> str:
+    evidence = next((one for one in report.evidence if one.device == sbdf), None)
+    if evidence is None:
+        return "no evidence"
+    owner = "a guest owns it" if evidence.owned_by_guest else "no guest owns it"
+    if evidence.by_device_model:
+        return f"domain {report.domid}, in its device model at {evidence.guest_address}, {owner}"
+    sub_state = int(evidence.sub_state or 0)
+    ends = f"backend {report.backend_state}, frontend {report.frontend_state}"
+    return f"domain {report.domid}, {ends}, sub-state {sub_state}, at {evidence.guest_address}, {owner}"

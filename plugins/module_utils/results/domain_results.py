@@ -1,0 +1,118 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What Ansible is told of domains: actions, diff and results, before a run and after it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..apply.config_files import FileChange
+from ..apply.converge import Converged
+from ..apply.report import DomainReport
+from ..model.evidence import Evidence
+from ..plan.domain_plan import DomainPlan, Plan
+from ..plan.names import Resolution
+from ..values.address import Sbdf
+
+
+def planned_actions(plan: Plan, files: Sequence[FileChange]) -> list[str]:
+    """What a run does, a line for each change."""
+    actions = []
+    for step in plan.domains:
+        actions += [f"{step.domain.name}: remove {device}" for device in step.remove]
+        actions += [f"{step.domain.name}: add {device}" for device in step.add]
+    return actions + [f"{file.want.name}: write {file.path}" for file in files if file.changed]
+
+
+def found(resolution: Resolution) -> dict[str, list[str]]:
+    """What became of the names in the declaration."""
+    return {"moved": [str(move) for move in resolution.moved], "missing": list(resolution.missing)}
+
+
+def planned(step: DomainPlan) -> dict[str, Any]:
+    """A domain in the result of check mode."""
+    return {
+        "name": step.domain.name,
+        "domid": step.domain.domid,
+        "before": _texts(step.domain.devices),
+        "after": _texts(step.after),
+    }
+
+
+def reported(report: DomainReport) -> dict[str, Any]:
+    """A domain in the result of a run."""
+    return {
+        "name": report.name,
+        "domid": report.domid,
+        "before": _texts(report.before),
+        "after": _texts(report.after),
+        "backend_state": str(report.backend_state),
+        "frontend_state": str(report.frontend_state),
+        "devices": [_evidence(evidence) for evidence in report.evidence],
+        "cycles": [
+            {"added": _texts(cycle.added), "removed": _texts(cycle.removed), "seconds": cycle.seconds}
+            for cycle in report.cycles
+        ],
+        "timeline": [{"seconds": one.seconds, "node": one.node, "value": one.value} for one in report.timeline],
+        "warnings": list(report.warnings),
+        "error": report.error,
+    }
+
+
+def _evidence(evidence: Evidence) -> dict[str, Any]:
+    return {
+        "address": str(evidence.device),
+        "guest_address": str(evidence.guest_address or ""),
+        "sub_state": int(evidence.sub_state or 0),
+        "converged": "none" if not evidence.connected else "active" if evidence.active else "connected",
+    }
+
+
+def config_file(name: str, files: Sequence[FileChange]) -> dict[str, Any]:
+    """What became of a domain's file, if it has one; its error stands beside those of its devices."""
+    for file in files:
+        if file.want.name == name:
+            told: dict[str, Any] = {"config": {"path": file.path, "changed": file.changed}}
+            if file.backup_file is not None:
+                told["config"]["backup_file"] = file.backup_file
+            return {**told, "error": file.error} if file.error else told
+    return {}
+
+
+def planned_diff(plan: Plan, files: Sequence[FileChange]) -> Any:
+    """Ansible's diff of what is to be done."""
+    return _diffs({step.domain.name: (step.domain.devices, step.after) for step in plan.domains}, files)
+
+
+def observed_diff(converged: Converged, files: Sequence[FileChange]) -> Any:
+    """Ansible's diff of what was done."""
+    return _diffs({report.name: (report.before, report.after) for report in converged.reports}, files)
+
+
+def _diffs(domains: Mapping[str, tuple[Sequence[Sbdf], Sequence[Sbdf]]], files: Sequence[FileChange]) -> Any:
+    """The devices of all domains, and behind them, where there are any, the files that changed."""
+    devices = {
+        "before": {name: sorted(_texts(before)) for name, (before, _after) in domains.items()},
+        "after": {name: sorted(_texts(after)) for name, (_before, after) in domains.items()},
+    }
+    texts = [
+        {
+            "before_header": file.path,
+            "after_header": file.path,
+            "before": _printable(file.before),
+            "after": _printable(file.after),
+        }
+        for file in files
+        if file.changed
+    ]
+    return [devices, *texts] if texts else devices
+
+
+def _printable(text: str) -> str:
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def _texts(devices: Sequence[object]) -> list[str]:
+    return [str(device) for device in devices]

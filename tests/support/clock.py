@@ -1,0 +1,85 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Time in a process that runs a module on a simulated host: where nothing can happen any more, it is over at once.
+
+The simulator knows when all kernels wait for somebody else. If the module is the only client of xenstored then, what
+it waits for does not come, however long it waits: its clock goes forward to the end of the wait. In all other cases
+(a side that is late, another toolstack, a store that does not answer) it waits like everybody.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.xen.pci.plugins.module_utils.apply import loop
+from ansible_collections.xen.pci.plugins.module_utils.host.xenstore import XenStore
+from simulated_xen.interpreter.xen.lowlevel._simulator import Refused, request
+
+_real_monotonic, _real_sleep, _real_next_event = time.monotonic, time.sleep, XenStore.next_event
+#: Seconds between two questions to the simulator while something is under way.
+_ASK_AGAIN = 0.01
+
+
+class Clock:
+    """What time.monotonic and time.sleep are in this process."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = str(directory)
+        self._ahead = 0.0
+        self._loop: loop._Loop | None = None
+
+    def install(self) -> None:
+        """Put it in the place of the real one, for all that the product waits with."""
+        clock, construct = self, loop._Loop.__init__
+
+        def constructed(self: Any, *arguments: Any) -> None:
+            construct(self, *arguments)
+            clock._loop = self
+
+        loop._Loop.__init__ = constructed  # type: ignore[method-assign]
+
+        def next_event(store: XenStore, timeout: float) -> Any:
+            return clock.next_event(store, timeout)
+
+        XenStore.next_event = next_event  # type: ignore[method-assign]
+        time.monotonic, time.sleep = self.monotonic, self.sleep
+
+    def monotonic(self) -> float:
+        """Real seconds, and those that nobody had to wait for."""
+        return _real_monotonic() + self._ahead
+
+    def sleep(self, seconds: float) -> None:
+        """Wait, or be done with it."""
+        until = self.monotonic() + seconds
+        while (left := until - self.monotonic()) > 0:
+            if self._at_rest():
+                self._ahead += left
+            else:
+                _real_sleep(min(left, _ASK_AGAIN))
+
+    def next_event(self, store: XenStore, timeout: float) -> Any:
+        """XenStore.next_event, but nobody waits for an event that cannot come."""
+        until = self.monotonic() + timeout
+        event = _real_next_event(store, 0)
+        while event is None and (left := until - self.monotonic()) > 0:
+            if self._works() or not self._at_rest():
+                event = _real_next_event(store, min(left, _ASK_AGAIN))
+                continue
+            store.read("/")  # its answer comes after all events that were on their way
+            event = _real_next_event(store, 0)
+            self._ahead += left if event is None else 0.0
+        return event
+
+    def _works(self) -> bool:
+        """Whether a flow has a call under way in another thread."""
+        running = self._loop._running.values() if self._loop is not None else ()
+        return any(isinstance(one.request, loop.Work) for one in running)
+
+    def _at_rest(self) -> bool:
+        try:
+            return bool(request(self._directory, "at-rest", clients=1))
+        except (Refused, OSError):
+            return False

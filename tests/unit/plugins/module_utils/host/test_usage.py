@@ -1,0 +1,355 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Chains from disks and network interfaces up to what uses them, on a small tree."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.xen.pci.plugins.module_utils.host.disk_usage import BlockGraph
+from ansible_collections.xen.pci.plugins.module_utils.host.network_usage import NetGraph, connection_addresses
+from ansible_collections.xen.pci.plugins.module_utils.model.device import BlockUse
+from ansible_collections.xen.pci.plugins.module_utils.model.usage import GuestDisk, NetworkUse
+from ansible_collections.xen.pci.plugins.module_utils.values.address import Sbdf
+
+NVME = Sbdf.parse("0000:04:00.0")
+OTHER = Sbdf.parse("0000:05:00.0")
+NIC = Sbdf.parse("0000:03:00.0")
+DISK = f"pci0000:00/{NVME}/nvme/nvme0/nvme0n1"
+
+
+class Tree:
+    """Builds sysfs and procfs side by side below a temporary directory."""
+
+    def __init__(self, root: Path) -> None:
+        self.sys, self.proc = root / "sys", root / "proc"
+        for path in (self.sys / "class/block", self.sys / "class/net", self.proc / "self", self.proc / "net"):
+            path.mkdir(parents=True)
+
+    def block(self, path: str, number: str, holders: tuple[str, ...] = (), **files: str) -> None:
+        directory = self.sys / "devices" / path
+        (directory / "holders").mkdir(parents=True)
+        for name, text in {"dev": number, **files}.items():
+            file = directory / name.replace("__", "/")
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(f"{text}\n")
+        for holder in holders:
+            (directory / "holders" / holder).mkdir()
+        (self.sys / "class/block" / directory.name).symlink_to(directory)
+
+    def net(self, path: str, flags: str = "0x1003", upper: tuple[str, ...] = ()) -> None:
+        directory = self.sys / "devices" / path
+        directory.mkdir(parents=True)
+        (directory / "address").write_text("52:54:00:00:01:01\n")
+        (directory / "flags").write_text(f"{flags}\n")
+        (directory / "ifindex").write_text("4\n")
+        for name in upper:
+            (directory / f"upper_{name}").mkdir()
+        (self.sys / "class/net" / directory.name).symlink_to(directory)
+
+    def disk(self) -> None:
+        self.block(DISK, "259:0")
+
+    def write(self, path: str, text: str) -> None:
+        """A file of the host by its path from the root."""
+        file = self.sys.parent / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+
+    def uses(self, *guests: GuestDisk) -> dict[Sbdf, list[BlockUse]]:
+        return BlockGraph(self.sys, guests).by_device()
+
+    def used_by(self, *guests: GuestDisk) -> tuple[str, ...]:
+        return self.uses(*guests)[NVME][0].used_by
+
+
+def put_program(tree: Tree, monkeypatch: pytest.MonkeyPatch, name: str, output: str) -> None:
+    """A stand-in for a program of the host that prints this."""
+    tree.write("output", output)
+    tree.write(f"bin/{name}", f"#!/bin/sh\ncat {tree.sys.parent}/output\n")
+    (tree.sys.parent / "bin" / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tree.sys.parent}/bin:/usr/bin:/bin")
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Tree:
+    return Tree(tmp_path)
+
+
+def test_a_mount_of_a_partition_is_found_and_its_spaces_decoded(tree: Tree) -> None:
+    tree.block(f"pci0000:00/{NVME}/nvme/nvme0/nvme0n1", "259:0")
+    tree.block(f"pci0000:00/{NVME}/nvme/nvme0/nvme0n1/nvme0n1p1", "259:1", partition="1")
+    (tree.proc / "self/mountinfo").write_text(
+        "28 1 253:0 / / rw shared:1 - ext4 /dev/vda rw\n"
+        "90 28 259:1 / /srv/my\\040data rw,relatime shared:5 - ext4 /dev/nvme0n1p1 rw\n"
+    )
+    assert tree.uses() == {NVME: [BlockUse("nvme0n1", ("nvme0n1p1 is mounted on /srv/my data",))]}
+
+
+def test_a_mount_with_an_anonymous_number_is_found_by_its_source(tree: Tree) -> None:
+    tree.block(f"pci0000:00/{NVME}/nvme/nvme0/nvme0n1", "259:0")
+    (tree.proc / "self/mountinfo").write_text("90 28 0:45 / /data rw - btrfs /dev/nvme0n1 rw\n")
+    assert tree.uses()[NVME][0].used_by == ("nvme0n1 is mounted on /data",)
+
+
+def test_the_chain_through_raid_and_lvm_ends_at_swap(tree: Tree) -> None:
+    tree.block(f"pci0000:00/{NVME}/nvme/nvme0/nvme0n1", "259:0", holders=("md0",))
+    tree.block("virtual/block/md0", "9:0", holders=("dm-0",), md__level="raid1")
+    tree.block("virtual/block/dm-0", "254:0", dm__name="vg-swap", dm__uuid="LVM-abc")
+    (tree.proc / "swaps").write_text("Filename Type Size Used Priority\n/dev/mapper/vg-swap partition 1 0 -2\n")
+    assert tree.uses()[NVME][0].used_by == (
+        "nvme0n1 is held by md0 (RAID array), which is held by dm-0 (LVM volume vg-swap), which is in use as swap",
+    )
+
+
+def test_a_holder_counts_even_if_nothing_is_mounted(tree: Tree) -> None:
+    tree.block(f"pci0000:00/{NVME}/nvme/nvme0/nvme0n1", "259:0", holders=("dm-0",))
+    tree.block("virtual/block/dm-0", "254:0", dm__name="secret", dm__uuid="CRYPT-LUKS2-1")
+    assert tree.uses()[NVME][0].used_by == ("nvme0n1 is held by dm-0 (encrypted volume secret)",)
+
+
+def test_holders_in_a_circle_end(tree: Tree) -> None:
+    tree.block(f"pci0000:00/{NVME}/nvme/nvme0/nvme0n1", "259:0", holders=("dm-0",))
+    tree.block("virtual/block/dm-0", "254:0", holders=("nvme0n1",))
+    assert tree.uses()[NVME][0].used_by == ("nvme0n1 is held by dm-0",)
+
+
+def test_a_disk_nobody_uses_has_no_uses(tree: Tree) -> None:
+    tree.block(f"pci0000:00/{NVME}/nvme/nvme0/nvme0n1", "259:0")
+    assert tree.uses() == {NVME: [BlockUse("nvme0n1")]}
+
+
+def test_a_disk_that_a_guest_has_is_in_use(tree: Tree) -> None:
+    tree.block(f"pci0000:00/{NVME}/nvme/nvme0/nvme0n1", "259:16")
+    backend = tree.sys / "bus/xen-backend/devices/vbd-7-51712"
+    backend.mkdir(parents=True)
+    (backend / "physical_device").write_text("103:10\n")
+    assert tree.uses()[NVME][0].used_by == ("nvme0n1 is a disk of domain 7",)
+
+
+@pytest.mark.parametrize(
+    "disk",
+    [
+        GuestDisk(7, "xvda of domain g1 (7), served by QEMU", "raw:/dev/disk/by-id/nvme-x"),
+        GuestDisk(7, "xvda of domain g1 (7), served by QEMU", "/dev/nvme0n1"),
+        GuestDisk(7, "xvda of domain g1 (7), served by the kernel", "/dev/mapper/none", "103:0"),
+    ],
+)
+def test_a_disk_that_the_toolstack_has_served_is_in_use(tree: Tree, disk: GuestDisk) -> None:
+    tree.disk()
+    link = tree.sys.parent / "dev/disk/by-id/nvme-x"
+    link.parent.mkdir(parents=True)
+    link.symlink_to("../../nvme0n1")
+    tree.write("sys/bus/xen-backend/devices/vbd-7-51712/physical_device", "103:0\n" if disk.number else "")
+    assert tree.used_by(disk) == (f"nvme0n1 is {disk.words}",)
+    assert tree.used_by(GuestDisk(8, "xvda of domain g2 (8), served by QEMU", "qcow2:/srv/image"))[1:] == ()
+
+
+def test_a_volume_that_qemu_serves_is_followed_down(tree: Tree) -> None:
+    tree.block(DISK, "259:0", holders=("dm-0",))
+    tree.block("virtual/block/dm-0", "254:0", dm__name="vg-root", dm__uuid="LVM-abc")
+    assert tree.used_by(GuestDisk(7, "xvda of domain g1 (7), served by QEMU", "aio:/dev/mapper/vg-root")) == (
+        "nvme0n1 is held by dm-0 (LVM volume vg-root), which is xvda of domain g1 (7), served by QEMU",
+    )
+
+
+def test_a_member_of_an_imported_zfs_pool_is_in_use(tree: Tree) -> None:
+    tree.disk()
+    tree.write("run/udev/data/b259:0", "S:disk/by-label/tank\nE:ID_FS_TYPE=zfs_member\nE:ID_FS_LABEL=tank\n")
+    assert tree.used_by() == ()
+    (tree.proc / "spl/kstat/zfs/tank").mkdir(parents=True)
+    assert tree.used_by() == ("nvme0n1 is a member of ZFS pool tank, which is imported",)
+    tree.write("run/udev/data/b259:0", "E:ID_FS_TYPE=ext4\nE:ID_FS_LABEL=tank\n")
+    assert tree.used_by() == ()
+
+
+def test_zfs_itself_tells_of_all_members_caches_included(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree.block(DISK, "259:0")
+    tree.block(f"{DISK}/nvme0n1p1", "259:1", partition="1")
+    (tree.proc / "spl/kstat/zfs/tank").mkdir(parents=True)
+    put_program(tree, monkeypatch, "zpool", ZPOOL)
+    assert tree.used_by() == ("nvme0n1p1 is a member of ZFS pool tank, which is imported",)
+
+
+def test_all_members_of_a_mounted_btrfs_are_in_use(tree: Tree) -> None:
+    tree.disk()
+    tree.block(f"pci0000:00/{OTHER}/nvme/nvme1/nvme1n1", "259:5")
+    for name in "nvme0n1", "nvme1n1":
+        (tree.sys / "fs/btrfs/6e6c/devices" / name).mkdir(parents=True)
+    tree.write("sys/fs/btrfs/6e6c/label", "pool\n")
+    tree.write("proc/self/mountinfo", "90 28 0:45 / /data rw - btrfs /dev/nvme1n1 rw\n")
+    assert tree.used_by() == ("nvme0n1 is a member of btrfs file system pool, which is mounted",)
+    assert tree.uses()[OTHER][0].used_by == ("nvme1n1 is mounted on /data",)
+
+
+def test_all_members_of_a_mounted_bcachefs_are_in_use(tree: Tree) -> None:
+    tree.disk()
+    tree.write("proc/self/mountinfo", "90 28 0:45 / /data rw - bcachefs /dev/nvme1n1:/dev/nvme0n1 rw\n")
+    assert tree.used_by() == ("nvme0n1 is mounted on /data",)
+
+
+def test_a_loop_device_over_a_disk_holds_it(tree: Tree) -> None:
+    tree.disk()
+    tree.block("virtual/block/loop0", "7:0", loop__backing_file="/dev/nvme0n1")
+    tree.write("proc/self/mountinfo", "90 28 7:0 / /mnt rw - ext4 /dev/loop0 rw\n")
+    assert tree.used_by() == ("nvme0n1 is held by loop0, which is mounted on /mnt",)
+
+
+@pytest.mark.parametrize(
+    ("line", "needed"),
+    [
+        ("UUID=AB-12 /boot/efi vfat noauto,x-systemd.automount 0 1", "/boot/efi"),
+        ("/dev/nvme0n1p1 /srv ext4 defaults 0 2", "/srv"),
+        ("/dev/nvme0n1p1 /srv ext4 defaults,nofail 0 2", ""),
+        ("/dev/nvme0n1p1 none swap sw 0 0", ""),
+        ("#/dev/nvme0n1p1 /srv ext4 defaults 0 2", ""),
+        ("tmpfs /tmp tmpfs defaults 0 0", ""),
+    ],
+)
+def test_what_the_host_mounts_when_it_boots_is_in_use(tree: Tree, line: str, needed: str) -> None:
+    tree.disk()
+    tree.block(f"{DISK}/nvme0n1p1", "259:1", partition="1")
+    link = tree.sys.parent / "dev/disk/by-uuid/AB-12"
+    link.parent.mkdir(parents=True)
+    link.symlink_to("../../nvme0n1p1")
+    tree.write("etc/fstab", f"{line}\n")
+    sentence = f"nvme0n1p1 is listed in /etc/fstab for {needed}, so the host needs it when it boots"
+    assert tree.used_by() == ((sentence,) if needed else ())
+    tree.write("proc/self/mountinfo", f"90 28 259:1 / {needed or '/srv'} rw - ext4 /dev/nvme0n1p1 rw\n")
+    assert tree.used_by() == (f"nvme0n1p1 is mounted on {needed or '/srv'}",)
+
+
+def test_a_path_of_a_multipath_device_is_in_use(tree: Tree) -> None:
+    tree.block(f"pci0000:00/{NVME}/host0/sda", "8:0", holders=("dm-0",))
+    tree.block("virtual/block/dm-0", "254:0", dm__name="mpatha", dm__uuid="mpath-36001")
+    assert tree.uses()[NVME][0].used_by == ("sda is held by dm-0 (multipath device mpatha)",)
+
+
+def test_the_boot_partition_is_in_use(tree: Tree) -> None:
+    tree.block(f"pci0000:00/{NVME}/nvme/nvme0/nvme0n1", "259:0")
+    tree.block(f"pci0000:00/{NVME}/nvme/nvme0/nvme0n1/nvme0n1p1", "259:1", partition="1")
+    (tree.proc / "self/mountinfo").write_text("90 28 259:1 / /boot/efi rw - vfat /dev/nvme0n1p1 rw\n")
+    assert tree.uses()[NVME][0].used_by == ("nvme0n1p1 is mounted on /boot/efi",)
+
+
+def test_addresses_of_both_families_are_told_but_those_that_every_interface_has(tree: Tree) -> None:
+    (tree.proc / "net/route").write_text(ROUTES)
+    (tree.proc / "net/if_inet6").write_text(
+        "fe800000000000000000000000000001 02 40 20 80     eth8\n"
+        "fd000000000000000000000000000002 02 40 00 80     eth2\n"
+        "00000000000000000000000000000001 01 80 10 80       lo\n"
+    )
+    networks = {"xenbr0": ("10.0.0.0/24",), "eth1": ("10.0.1.0/24",), "eth2": ("fd00::2",)}
+    assert NetGraph(tree.sys).use(()).networks == networks
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ({"local": "192.0.2.9", "prefixlen": 32}, "192.0.2.9/32"),
+        ({"local": "10.9.0.1", "address": "10.9.0.2", "prefixlen": 32}, "10.9.0.1/32"),
+        ({"local": "10.8.0.1", "prefixlen": 24}, "10.8.0.0/24"),
+    ],
+)
+def test_an_address_without_a_route_is_told(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch, address: dict[str, Any], network: str
+) -> None:
+    tree.net(f"pci0000:00/{NIC}/net/eth0")
+    link = {"ifname": "eth0", "ifindex": 4, "address": "52:54:00:00:01:01"}
+    addresses = [{"family": "inet", **address}, {"family": "inet6", "local": "fe80::1", "prefixlen": 64}]
+    put_program(tree, monkeypatch, "ip", json.dumps([{**link, "addr_info": addresses}, {"ifname": "eth9"}]))
+    assert NetGraph(tree.sys).use([address["local"]]) == NetworkUse(
+        connection=frozenset({"eth0"}), networks={"eth0": (network,)}
+    )
+    put_program(tree, monkeypatch, "ip", json.dumps([{**link, "ifindex": 5, "addr_info": addresses}]))
+    assert NetGraph(tree.sys).use(()) == NetworkUse(), "eth0 of another network namespace"
+
+
+def test_a_multipath_namespace_stands_on_all_controllers_of_its_subsystem(tree: Tree) -> None:
+    subsystem = tree.sys / "devices/virtual/nvme-subsystem/nvme-subsys0"
+    tree.block("virtual/nvme-subsystem/nvme-subsys0/nvme0n1", "259:0")
+    for name, function in (("nvme0", NVME), ("nvme1", OTHER)):
+        controller = tree.sys / f"devices/pci0000:00/{function}/nvme/{name}"
+        controller.mkdir(parents=True)
+        (subsystem / name).symlink_to(controller)
+    tree.block(f"pci0000:00/{NVME}/nvme/nvme0/nvme0c0n1", "259:7", hidden="1")
+    (tree.sys / "class/nvme-subsystem").mkdir()
+    (tree.sys / "class/nvme-subsystem/nvme-subsys0").symlink_to(subsystem)
+    assert tree.uses() == {function: [BlockUse("nvme0n1")] for function in (NVME, OTHER)}
+
+
+def test_interfaces_name_all_layers_above(tree: Tree) -> None:
+    tree.net(f"pci0000:00/{NIC}/net/eth0", upper=("bond0",))
+    tree.net("virtual/net/bond0", upper=("xenbr0", "bond0.7"))
+    tree.net("virtual/net/xenbr0")
+    tree.net(f"pci0000:00/{OTHER}/virtio1/net/eth1", flags="0x1002")
+    found = NetGraph(tree.sys).by_device()
+    assert set(found) == {NIC, OTHER}
+    assert found[NIC][0].upper == ("bond0", "bond0.7", "xenbr0")
+    assert (found[NIC][0].is_up, found[OTHER][0].is_up) == (True, False)
+    assert found[NIC][0].mac == "52:54:00:00:01:01"
+
+
+ZPOOL = """  pool: tank
+ state: ONLINE
+config:
+
+\tNAME                STATE     READ WRITE CKSUM
+\ttank                ONLINE       0     0     0
+\t  /dev/sda1         ONLINE       0     0     0
+\tcache
+\t  /dev/nvme0n1p1    ONLINE       0     0     0
+
+errors: No known data errors
+"""
+ROUTES = (
+    "Iface Destination Gateway Flags RefCnt Use Metric Mask MTU Window IRTT\n"
+    "xenbr0 00000000 0100000A 0003 0 0 0 00000000 0 0 0\n"
+    "xenbr0 0000000A 00000000 0001 0 0 0 00FFFFFF 0 0 0\n"
+    "eth1 0001000A 00000000 0001 0 0 0 00FFFFFF 0 0 0\n"
+)
+ROUTES6 = "fd000000000000000000000000000000 40 0 00 0 00000100 00000001 00000000 00000001 eth2\n"
+
+
+@pytest.mark.parametrize(
+    ("connection", "interfaces"),
+    [
+        (("10.0.1.9", "10.0.1.2"), {"eth1"}),
+        (("192.0.2.7", "10.0.1.2"), {"xenbr0", "eth1"}),
+        (("fd00::1", "fd00::2"), {"eth2"}),
+        (("::ffff:10.0.1.9",), {"eth1"}),
+        (("fd00::1%eth2",), {"eth2"}),
+        (("nonsense",), set()),
+        ((), set()),
+    ],
+)
+def test_routes_tell_the_interfaces_of_a_connection(
+    tree: Tree, connection: tuple[str, ...], interfaces: set[str]
+) -> None:
+    (tree.proc / "net/route").write_text(ROUTES)
+    (tree.proc / "net/ipv6_route").write_text(ROUTES6)
+    networks = {"xenbr0": ("10.0.0.0/24",), "eth1": ("10.0.1.0/24",)}
+    assert NetGraph(tree.sys).use(connection) == NetworkUse(frozenset({"xenbr0"}), frozenset(interfaces), networks)
+
+
+def test_the_connection_is_found_in_the_environment_of_an_ancestor(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SSH_CONNECTION", raising=False)
+    monkeypatch.setattr("os.getpid", lambda: 30)
+    for pid, parent, environment in ((30, 20, b"HOME=/root\0"), (20, 1, b"SSH_CONNECTION=10.0.1.9 5000 10.0.1.2 22\0")):
+        directory = tree.proc / str(pid)
+        directory.mkdir()
+        (directory / "environ").write_bytes(environment)
+        (directory / "stat").write_text(f"{pid} (a (b) c) S {parent} 0 0")
+    assert connection_addresses(tree.proc) == ("10.0.1.9", "10.0.1.2")
+
+
+def test_no_connection_where_nobody_came_by_ssh(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SSH_CONNECTION", raising=False)
+    assert connection_addresses(tree.proc) == ()
+    monkeypatch.setenv("SSH_CONNECTION", "10.0.1.9 5000 10.0.1.2 22")
+    assert connection_addresses(tree.proc) == ("10.0.1.9", "10.0.1.2")

@@ -1,0 +1,83 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A fault forbids a plan unless it is harmless, may pass, or ends with what the plan removes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from ansible_collections.xen.pci.plugins.module_utils.faults.diagnose import Finding
+from ansible_collections.xen.pci.plugins.module_utils.faults.table import Fault
+from ansible_collections.xen.pci.plugins.module_utils.model.device_model import DeviceModel
+from ansible_collections.xen.pci.plugins.module_utils.model.domain import Domain, DomainKind
+from ansible_collections.xen.pci.plugins.module_utils.plan.blocking_faults import blocking_faults, is_tolerable
+from ansible_collections.xen.pci.plugins.module_utils.plan.domain_plan import DomainPlan, Plan
+from ansible_collections.xen.pci.plugins.module_utils.values.address import Sbdf
+
+A, B = Sbdf.parse("0000:01:00.0"), Sbdf.parse("0000:02:00.0")
+G1 = Domain(domid=1, name="g1", uuid="", kind=DomainKind.PV, own_connection=None)
+
+
+def plan(*, add: tuple[Sbdf, ...] = (), remove: tuple[Sbdf, ...] = (), keep: tuple[Sbdf, ...] = ()) -> Plan:
+    return Plan((DomainPlan(G1, add, remove, keep),), ())
+
+
+def finding(fault: Fault, *devices: Sbdf) -> Finding:
+    return Finding(fault, "as seen", 1, "g1", devices)
+
+
+@pytest.mark.parametrize("fault", [Fault.MISSING_MARKER, Fault.RIGHTS_MISSING, Fault.NOT_IN_PCIBACK])
+def test_a_fault_of_a_device_that_stays_is_named_with_the_way_out(fault: Fault) -> None:
+    [sentence] = blocking_faults([finding(fault, A)], plan(keep=(A,)))
+    assert sentence.startswith(f"g1: {fault.code} (0000:01:00.0): {fault.advice}")
+    assert "xen.pci.repair" in sentence and "repair: first" in sentence
+
+
+@pytest.mark.parametrize("fault", [Fault.MISSING_MARKER, Fault.RIGHTS_MISSING, Fault.SHARED_DEVICE])
+def test_a_removal_ends_the_fault_of_its_device_and_no_other(fault: Fault) -> None:
+    assert blocking_faults([finding(fault, A)], plan(remove=(A,), keep=(B,))) == []
+    assert len(blocking_faults([finding(fault, B)], plan(remove=(A,), keep=(B,)))) == 1
+
+
+@pytest.mark.parametrize("fault", [Fault.DEVICE_GONE, Fault.NOT_IN_PCIBACK])
+def test_what_pciback_does_not_have_goes_with_the_whole_connection_only(fault: Fault) -> None:
+    assert len(blocking_faults([finding(fault, A)], plan(remove=(A,), keep=(B,)))) == 1
+    assert blocking_faults([finding(fault, A)], plan(remove=(A,))) == []
+    emulated = DomainPlan(replace(G1, device_model=DeviceModel({})), (), (A,), (B,))
+    assert blocking_faults([finding(fault, A)], Plan((emulated,), ())) == []
+
+
+@pytest.mark.parametrize("fault", [Fault.REFUSED_CYCLE, Fault.CLOSED_CONNECTION, Fault.DISORDERED_ENTRIES])
+def test_no_removal_ends_a_fault_of_the_connection(fault: Fault) -> None:
+    assert len(blocking_faults([finding(fault, A)], plan(remove=(A,)))) == 1
+    assert len(blocking_faults([finding(fault)], plan(add=(B,)))) == 1
+
+
+def test_a_fault_that_nothing_mends_says_what_a_person_can_do() -> None:
+    [sentence] = blocking_faults([finding(Fault.LOST_ENTRY, A)], plan(keep=(A,)))
+    assert sentence.endswith(Fault.LOST_ENTRY.advice)
+
+
+@pytest.mark.parametrize("fault", [Fault.SILENT_GUEST, Fault.LOST_EVENT, Fault.UNANSWERED_CLOSE])
+def test_what_may_be_a_cycle_under_way_is_waited_for(fault: Fault) -> None:
+    assert not is_tolerable(fault)
+    assert blocking_faults([finding(fault, A)], plan(keep=(A,))) == []
+
+
+@pytest.mark.parametrize("fault", [fault for fault in Fault if is_tolerable(fault)])
+def test_what_is_tolerable_is_no_obstacle(fault: Fault) -> None:
+    assert blocking_faults([finding(fault, A)], plan(keep=(A,))) == []
+
+
+def test_only_what_harms_nobody_or_may_be_wanted_is_tolerable() -> None:
+    assert {fault.code for fault in Fault if is_tolerable(fault)} == {
+        "aer_failure",
+        "leaked_hold",
+        "unquarantined",
+        "never_connected",
+        "sticky_permissive",
+        "stale_configuration",
+    }

@@ -1,0 +1,154 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How virtual functions come to their number and settings, and what is refused beforehand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ansible_collections.xen.pci.plugins.module_utils.model.connection import PciConnection
+from ansible_collections.xen.pci.plugins.module_utils.model.device import BlockUse, NetInterface, PciDevice
+from ansible_collections.xen.pci.plugins.module_utils.model.domain import Domain
+from ansible_collections.xen.pci.plugins.module_utils.model.host import Host
+from ansible_collections.xen.pci.plugins.module_utils.model.physical_function import PhysicalFunction, VfSettings
+from ansible_collections.xen.pci.plugins.module_utils.plan.function_plan import (
+    Configure,
+    DesiredFunctions,
+    SetAutoprobe,
+    SetCount,
+    plan_functions,
+)
+from ansible_collections.xen.pci.plugins.module_utils.values.address import Sbdf
+
+PF = Sbdf.parse("0000:3b:00.0")
+VFS = tuple(Sbdf(0, 0x3B, 2, index) for index in range(4))
+UPLINK = (NetInterface("uplink0", "02:00:5e:3b:00:00", is_up=True),)
+MAC = "02:00:5e:3b:01:00"
+
+
+def function(sbdf: Sbdf, **facts: Any) -> PciDevice:
+    return PciDevice(sbdf, "8086", "154c", "", "", "020000", "00", physfn=PF, **facts)
+
+
+def physical(count: int = 0, **facts: Any) -> PciDevice:
+    facts = {"driver": "i40e", "sriov_totalvfs": 64, "net": UPLINK, "virtfns": VFS[:count], **facts}
+    return PciDevice(PF, "8086", "1572", "", "", "020000", "00", **facts)
+
+
+def plan(
+    device: PciDevice,
+    *desired: DesiredFunctions,
+    functions: tuple[PciDevice, ...] = (),
+    domains: dict[int, Domain] | None = None,
+    markers: dict[Sbdf, int] | None = None,
+    **now: Any,
+) -> Any:
+    devices = {one.sbdf: one for one in (device, *map(function, device.virtfns), *functions)}
+    functions_now = {device.sbdf: PhysicalFunction(device, **now)}
+    host = Host(devices=devices, domains=domains or {}, markers=markers or {}, functions=functions_now)
+    return plan_functions(host, desired)
+
+
+def domain(*devices: Sbdf) -> Domain:
+    nodes = {"state": "4", "num_devs": str(len(devices))} | {f"dev-{i}": str(sbdf) for i, sbdf in enumerate(devices)}
+    return Domain(3, "web01", own_connection=PciConnection.from_nodes(3, nodes, "4"))
+
+
+def test_functions_are_created_after_it_is_said_who_gets_them_and_configured_then() -> None:
+    wanted = DesiredFunctions(PF, 4, False, {1: VfSettings(vlan=20), 0: VfSettings(MAC, 0, True)})
+    assert plan(physical(), wanted).steps == (
+        SetAutoprobe(PF, False),
+        SetCount(PF, 0, 4),
+        Configure(PF, "uplink0", 0, VfSettings(MAC, 0, True)),
+        Configure(PF, "uplink0", 1, VfSettings(vlan=20)),
+    )
+
+
+def test_what_is_so_already_needs_nothing() -> None:
+    seen = {0: VfSettings(MAC, 20, True), 1: VfSettings("02:00:00:00:00:01", 0, True)}
+    wanted = DesiredFunctions(PF, 4, False, {0: VfSettings(MAC, 20), 1: VfSettings(spoof_check=True)})
+    assert plan(physical(4), wanted, drivers_autoprobe=False, settings=seen).steps == ()
+    assert plan(physical(4), DesiredFunctions(PF, 4), drivers_autoprobe=False).steps == ()
+
+
+def test_only_what_differs_is_set() -> None:
+    wanted = DesiredFunctions(PF, 4, None, {0: VfSettings(MAC, 20, False)})
+    (step,) = plan(physical(4), wanted, settings={0: VfSettings(MAC, 0, True)}).steps
+    assert step == Configure(PF, "uplink0", 0, VfSettings(None, 20, False))
+
+
+def test_new_functions_have_lost_what_was_set() -> None:
+    wanted = DesiredFunctions(PF, 2, None, {0: VfSettings(MAC)})
+    steps = plan(physical(4), wanted, settings={0: VfSettings(MAC)}).steps
+    assert steps == (SetCount(PF, 4, 2), Configure(PF, "uplink0", 0, VfSettings(MAC)))
+    assert str(steps[0]) == f"remove 4 virtual functions of {PF} and create 2 virtual functions of {PF}"
+
+
+@pytest.mark.parametrize("count", [0, 3, 8])
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        ({"domains": {3: domain(VFS[2])}}, "is with domain web01 (3); take it from there first"),
+        ({"markers": {VFS[2]: 3}}, "is taken by domain 3"),
+        ({"functions": (function(VFS[2], driver="pciback"),)}, "is with pciback; release it first"),
+        ({"functions": (function(VFS[2], block=(BlockUse("nvme1n1", ("nvme1n1 is swap",)),)),)}, "nvme1n1 is swap"),
+        ({"functions": (function(VFS[2], net=UPLINK),)}, "its interface uplink0 is up"),
+    ],
+)
+def test_no_number_changes_while_one_is_out_and_it_is_named(count: int, facts: dict[str, Any], words: str) -> None:
+    refused = plan(physical(4), DesiredFunctions(PF, count), **facts)
+    assert refused.steps == ()
+    (reason,) = refused.refusals
+    assert f"cannot go from 4 to {count}" in reason
+    assert f"{VFS[2]} {words}" in reason or words in reason
+    assert plan(physical(4), DesiredFunctions(PF, 4), **facts).refusals == (), "the same number is no change"
+
+
+@pytest.mark.parametrize(
+    ("device", "count", "words"),
+    [
+        (physical(sriov_totalvfs=0), 1, "has no SR-IOV"),
+        (physical(), 65, "can have 0 to 64 virtual functions, not 65"),
+        (physical(), -1, "not -1"),
+        (physical(driver="pciback"), 1, "is with pciback"),
+        (physical(driver=None), 1, "has no driver"),
+        (function(PF), 1, "is a virtual function itself"),
+    ],
+)
+def test_what_cannot_be_is_refused(device: PciDevice, count: int, words: str) -> None:
+    (reason,) = plan(device, DesiredFunctions(PF, count)).refusals
+    assert words in reason
+
+
+@pytest.mark.parametrize(
+    ("device", "settings", "words"),
+    [
+        (physical(4, net=(), driver="nvme"), {0: VfSettings(MAC)}, "(nvme) has no network interface"),
+        (physical(4), {4: VfSettings(MAC)}, "none with index 4"),
+        (physical(4), {0: VfSettings(vlan=4095)}, "VLAN 4095"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(device: PciDevice, settings: dict[int, VfSettings], words: str) -> None:
+    (reason,) = plan(device, DesiredFunctions(PF, 4, None, settings)).refusals
+    assert words in reason
+
+
+def test_a_guest_keeps_the_mac_address_that_it_works_with_but_not_the_vlan() -> None:
+    out = {3: domain(VFS[0])}
+    seen = {0: VfSettings("02:00:00:00:00:09", 0, True)}
+    (reason,) = plan(
+        physical(4), DesiredFunctions(PF, 4, None, {0: VfSettings(MAC)}), domains=out, settings=seen
+    ).refusals
+    assert "while domain web01 uses it" in reason
+    wanted = DesiredFunctions(PF, 4, None, {0: VfSettings(vlan=7)})
+    assert plan(physical(4), wanted, domains=out, settings=seen).steps == (
+        Configure(PF, "uplink0", 0, VfSettings(vlan=7)),
+    )
+
+
+def test_one_refusal_keeps_everything_back_and_twice_is_once_too_often() -> None:
+    (reason,) = plan(physical(), DesiredFunctions(PF, 2), DesiredFunctions(PF, 4)).refusals
+    assert "declared 2 times" in reason

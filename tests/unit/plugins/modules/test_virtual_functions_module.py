@@ -1,0 +1,220 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The module against the simulated two-socket server: twice 64 virtual functions, and what keeps them.
+
+The simulator knows no network: a stand-in for iproute2's `ip` keeps what drivers would.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from short_path import short_directory
+
+from simulated_xen import daemon
+
+MODULE = "ansible_collections.xen.pci.plugins.modules.virtual_functions"
+FIRST, SECOND = "0000:3b:00.0", "0000:af:00.0"
+CATALOGUE = {"uplink0": {"mac": "02:00:5e:3b:00:00"}, "uplink1": {"mac": "02:00:5e:af:00:00"}}
+MAC = "02:00:5e:3b:01:00"
+IP = """#!{python}
+import json, pathlib, sys
+file = pathlib.Path({state!r})
+state = json.loads(file.read_text())
+words = sys.argv[1:]
+if "show" in words:
+    listed = [{{"vf": int(vf), **one}} for vf, one in state["vfs"].items()]
+    print(json.dumps([{{"ifname": words[-1], "vfinfo_list": listed}}]))
+    sys.exit()
+state["calls"].append(words)
+file.write_text(json.dumps(state))
+if state.get("refuse") in words or len(state["calls"]) >= state.get("refuse_from", 99):
+    sys.exit("RTNETLINK answers: Operation not supported")
+vf = state["vfs"][words[words.index("vf") + 1]]
+pairs = dict(zip(words[6::2], words[7::2]))
+if "mac" in pairs:
+    vf["address"] = pairs["mac"]
+if "vlan" in pairs:
+    vf["vlan_list"] = [{{"vlan": int(pairs["vlan"])}}]
+if "spoofchk" in pairs:
+    vf["spoofchk"] = pairs["spoofchk"] == "on"
+file.write_text(json.dumps(state))
+"""
+
+
+class Server:
+    """A simulated host, and what its `ip` knows."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory / "h"
+        daemon.start("two-socket", self.directory)
+        self.ip_state = directory / "ip.json"
+        self.set_ip({})
+        programs = directory / "bin"
+        programs.mkdir()
+        (programs / "ip").write_text(IP.format(python=sys.executable, state=str(self.ip_state)))
+        (programs / "ip").chmod(0o755)
+        variables = daemon.RunDirectory(self.directory).environment()
+        variables["PYTHONPATH"] = os.pathsep.join([variables["PYTHONPATH"], *sys.path])
+        variables["PATH"] = os.pathsep.join([str(programs), variables["PATH"], os.environ["PATH"]])
+        self.environment = {**os.environ, **variables}
+
+    def set_ip(self, functions: dict[int, dict[str, Any]], **more: Any) -> None:
+        self.ip_state.write_text(json.dumps({"vfs": functions, "calls": [], **more}))
+
+    @property
+    def ip(self) -> dict[str, Any]:
+        return dict(json.loads(self.ip_state.read_text()))
+
+    def run(self, *functions: dict[str, Any], check: bool = False) -> dict[str, Any]:
+        arguments = {
+            "physical_functions": list(functions),
+            "catalog": CATALOGUE,
+            "_ansible_check_mode": check,
+            "_ansible_diff": True,
+        }
+        done = subprocess.run(
+            [sys.executable, "-m", MODULE],
+            env=self.environment,
+            input=json.dumps({"ANSIBLE_MODULE_ARGS": arguments}),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.stdout.strip(), done.stderr
+        return dict(json.loads(done.stdout))
+
+    def xl(self, *words: str) -> None:
+        subprocess.run(["xl", *words], env=self.environment, check=True, capture_output=True)
+
+    def file(self, device: str, name: str) -> str:
+        return (self.directory / "sys/bus/pci/devices" / device / name).read_text().strip()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with short_directory() as directory:
+        started = Server(directory)
+        try:
+            yield started
+        finally:
+            daemon.stop(started.directory)
+
+
+def test_twice_sixty_four_functions_by_name(server: Server) -> None:
+    wanted = (
+        {"pf": "uplink0", "count": 64, "drivers_autoprobe": False},
+        {"pf": "uplink1", "count": 64},
+    )
+    planned = server.run(*wanted, check=True)
+    assert planned["changed"]
+    assert server.file(FIRST, "sriov_numvfs") == "0"
+    done = server.run(*wanted)
+    assert done["actions"] == planned["actions"]
+    assert done["diff"] == planned["diff"]
+    assert done["diff"]["before"] == {FIRST: {"count": 0, "drivers_autoprobe": True}, SECOND: {"count": 0}}
+    assert done["diff"]["after"] == {FIRST: {"count": 64, "drivers_autoprobe": False}, SECOND: {"count": 64}}
+    first, second = done["physical_functions"]
+    assert {one["driver"] for one in first["vfs"]} == {None}
+    assert {one["driver"] for one in second["vfs"]} == {"iavf"}
+    assert [one["index"] for one in first["vfs"]] == list(range(64))
+    links = {os.readlink(server.directory / f"sys/bus/pci/devices/{FIRST}/virtfn{index}") for index in (0, 63)}
+    assert {first["vfs"][index]["address"] for index in (0, 63)} == {link.rpartition("/")[2] for link in links}
+    again = server.run(*wanted)
+    assert (again["changed"], again["actions"]) == (False, [])
+    assert not server.run(*wanted, check=True)["changed"]
+
+
+def test_fewer_or_more_go_through_none_when_nobody_has_one(server: Server) -> None:
+    server.run({"pf": FIRST, "count": 4, "drivers_autoprobe": False})
+    for count in (2, 8, 0):
+        assert server.run({"pf": FIRST, "count": count})["changed"]
+        assert server.file(FIRST, "sriov_numvfs") == str(count)
+
+
+def test_while_one_is_out_the_number_stays_and_the_holder_is_named(server: Server) -> None:
+    vfs = server.run({"pf": FIRST, "count": 4})["physical_functions"][0]["vfs"]
+    server.xl("pci-assignable-add", vfs[1]["address"])
+    for count in (0, 2, 8):
+        refused = server.run({"pf": SECOND, "count": 2}, {"pf": FIRST, "count": count})
+        assert refused["failed"]
+        assert f"{vfs[1]['address']} is with pciback" in refused["msg"]
+    assert server.file(SECOND, "sriov_numvfs") == "0", "nothing was touched"
+    server.xl("pci-attach", "web01", vfs[1]["address"])
+    assert "is with domain web01" in server.run({"pf": FIRST, "count": 0})["msg"]
+    assert not server.run({"pf": FIRST, "count": 4})["changed"]
+    server.xl("pci-detach", "web01", vfs[1]["address"])
+    server.xl("pci-assignable-remove", "-r", vfs[1]["address"])
+    assert server.run({"pf": FIRST, "count": 0})["changed"]
+
+
+def test_settings_are_made_once_and_only_what_differs(server: Server) -> None:
+    server.set_ip({0: {"address": "00:00:00:00:00:00", "spoofchk": True}, 1: {"address": MAC, "spoofchk": True}})
+    vfs = [{"index": 0, "mac": MAC.upper(), "vlan": 20, "spoof_check": True}, {"index": 1, "spoof_check": True}]
+    wanted = {"pf": "uplink0", "count": 2, "drivers_autoprobe": False, "vfs": vfs}
+    assert server.run(wanted)["changed"]
+    assert server.ip["calls"][0] == ["link", "set", "dev", "uplink0", "vf", "0", "mac", MAC, "vlan", "20"]
+    assert not server.run(wanted)["changed"]
+    vfs[0]["vlan"] = 0
+    again = server.run(wanted)
+    assert again["actions"] == [f"set virtual function 0 of {FIRST} through uplink0: no VLAN"]
+    assert server.ip["calls"][-1][4:] == ["vf", "0", "vlan", "0"]
+
+
+def test_a_setting_that_the_driver_refuses_undoes_everything(server: Server) -> None:
+    server.set_ip({0: {"address": "00:00:00:00:00:00", "spoofchk": True}}, refuse="vlan")
+    wanted = {"pf": FIRST, "count": 2, "drivers_autoprobe": False, "vfs": [{"index": 0, "vlan": 20}]}
+    failed = server.run(wanted)
+    assert "Operation not supported" in failed["msg"]
+    assert "all is as before this run" in failed["msg"]
+    assert server.file(FIRST, "sriov_numvfs") == "0"
+    assert server.file(FIRST, "sriov_drivers_autoprobe") == "1"
+
+
+def test_a_setting_on_a_function_that_stays_is_set_back(server: Server) -> None:
+    server.run({"pf": FIRST, "count": 2, "drivers_autoprobe": False})
+    server.set_ip({vf: {"address": MAC, "spoofchk": True} for vf in (0, 1)}, refuse="off")
+    vfs = [{"index": 0, "vlan": 20}, {"index": 1, "spoof_check": False}]
+    failed = server.run({"pf": FIRST, "count": 2, "vfs": vfs})
+    assert "all is as before this run" in failed["msg"]
+    assert [one["vlan_list"] for one in server.ip["vfs"].values()] == [[{"vlan": 0}]] * 2
+
+
+@pytest.mark.parametrize(
+    ("vfs", "why"),
+    [
+        ([{"index": 1, "vlan": 5}, {"index": 1, "vlan": 6}], f"'{FIRST}': virtual function 1 is listed more than once"),
+        ([{"index": 0, "mac": "02:00:5e"}], "'02:00:5e' is no MAC address that a card can have"),
+        ([{"index": 0, "mac": "01:00:5e:00:00:01"}], "'01:00:5e:00:00:01' is no MAC address that a card can have"),
+    ],
+)
+def test_a_setting_that_no_function_can_have_is_refused(server: Server, vfs: list[dict[str, Any]], why: str) -> None:
+    server.set_ip({})
+    for check in (True, False):
+        refused = server.run({"pf": FIRST, "count": 2, "vfs": vfs}, check=check)
+        assert why in refused["msg"] and refused["msg"].endswith("Nothing has been changed.")
+    assert server.file(FIRST, "sriov_numvfs") == "0" and server.ip["calls"] == []
+
+
+def test_a_setting_that_cannot_be_set_back_is_told_as_a_change(server: Server) -> None:
+    server.run({"pf": FIRST, "count": 2, "drivers_autoprobe": False})
+    server.set_ip({vf: {"address": MAC, "spoofchk": True} for vf in (0, 1)}, refuse_from=2)
+    vfs = [{"index": 0, "vlan": 20}, {"index": 1, "spoof_check": False}]
+    failed = server.run({"pf": FIRST, "count": 2, "vfs": vfs})
+    assert "not everything could be undone: " in failed["msg"]
+    assert server.ip["vfs"]["0"]["vlan_list"] == [{"vlan": 20}] and failed["changed"]
+
+
+def test_what_is_no_physical_function_is_refused(server: Server) -> None:
+    assert "has no SR-IOV" in server.run({"pf": "0000:3d:00.0", "count": 1})["msg"]
+    assert "no PCI device" in server.run({"pf": "0000:7d:00.0", "count": 1})["msg"]
+    twice = server.run({"pf": "uplink0", "count": 1}, {"pf": FIRST, "count": 1})
+    assert twice["failed"] and "mean the same device" in twice["msg"]
