@@ -4,93 +4,75 @@
 """Facts of hosts with 64, 512 and 2,048 PCI functions, on simulated machines that run side by side.
 
 Prints a table and asserts nothing: on one machine only the ratios mean something, and linear means that the time
-for each function stays the same. Rounds go from machine to machine, so that a noisy computer is noisy for all.
-One half of the virtual functions is with pciback, so that Xen is asked for their owners, too.
+for each function stays the same. One half of the virtual functions is with pciback, so that Xen is asked for their
+owners, too. With --before PATH the module of another checkout takes turns with that of this one, on the same machines;
+--load keeps processors busy meanwhile.
 """
 
 from __future__ import annotations
 
-import argparse
+import functools
 import json
-import os
-import shutil
+import multiprocessing
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-COLLECTIONS = ROOT / ".build" / "collections"
-sys.path.insert(0, str(ROOT / "roles" / "simulated_host" / "files"))
+sys.path[:0] = [str(ROOT / path) for path in ("benchmarks/helpers", "tests/support", "roles/simulated_host/files")]
 
-from simulated_xen import daemon  # noqa: E402  (the path comes first)
+import rounds  # noqa: E402  (the path comes first)
+from checkouts import collections_of, environment, simulated_host  # noqa: E402
 
 #: A physical function, its virtual ones and the root port above them.
 CARD = 64
 MODULE = "ansible_collections.xen.pci.plugins.modules.host_info"
 
 
-@dataclass(frozen=True)
-class Host:
-    """A running simulated host."""
-
-    functions: int
-    environment: dict[str, str]
-
-    def facts(self) -> tuple[float, int]:
-        """Seconds that the module took in a process of its own, and how many functions it told of."""
-        began = time.monotonic()
-        done = subprocess.run(
-            [sys.executable, "-m", MODULE],
-            env=self.environment,
-            input=json.dumps({"ANSIBLE_MODULE_ARGS": {}}),
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        return time.monotonic() - began, len(json.loads(done.stdout)["devices"])
-
-
 def main() -> None:
     """Start all machines, gather facts in turns, print the table."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options = rounds.options(__doc__, 5)
     options.add_argument("--functions", type=int, nargs="+", default=[64, 512, 2048], help=f"multiples of {CARD}")
-    options.add_argument("--rounds", type=int, default=5)
+    options.add_argument("--load", type=int, default=0, metavar="N", help="processes that do nothing but compute")
     chosen = options.parse_args()
     with ExitStack() as stack:
-        hosts = [stack.enter_context(_host(functions)) for functions in chosen.functions]
-        seconds: dict[int, list[float]] = {host.functions: [] for host in hosts}
-        for _round in range(chosen.rounds):
-            for host in hosts:
-                took, told = host.facts()
-                if told != host.functions:
-                    raise SystemExit(f"host_info told of {told} functions on a machine with {host.functions}")
-                seconds[host.functions].append(took)
-    _print({functions: median(times) for functions, times in seconds.items()}, chosen.rounds)
+        collections = {
+            name: stack.enter_context(collections_of(checkout))
+            for name, checkout in rounds.checkouts(chosen.before).items()
+        }
+        subjects: dict[str, Callable[[], float]] = {}
+        for functions in chosen.functions:
+            host = stack.enter_context(simulated_host(_machine(functions)))
+            for name, place in collections.items():
+                subjects[f"{functions} {name}"] = functools.partial(_facts, environment(host, place), functions)
+            _assign_half(environment(host, place))
+        stack.enter_context(_busy(chosen.load))
+        seconds = rounds.alternate(subjects, chosen.rounds)
+    print(f"host_info, median of {chosen.rounds} rounds, each a process of its own; {chosen.load} busy processes\n")
+    _print({name: median(taken) for name, taken in seconds.items()}, chosen.functions, list(collections))
 
 
-@contextmanager
-def _host(functions: int) -> Iterator[Host]:
-    memory = Path("/dev/shm")
-    directory = Path(tempfile.mkdtemp(prefix="hi", dir=memory if memory.is_dir() else None))
-    try:
-        (directory / "machine.json").write_text(json.dumps(_machine(functions)))
-        daemon.start(str(directory / "machine.json"), directory / "h")
-        variables = daemon.RunDirectory(directory / "h").environment()
-        variables["PYTHONPATH"] = os.pathsep.join([variables["PYTHONPATH"], str(COLLECTIONS), *filter(None, sys.path)])
-        variables["PATH"] += os.pathsep + os.environ["PATH"]
-        host = Host(functions, {**os.environ, **variables})
-        _assign_half(host)
-        yield host
-    finally:
-        daemon.stop(directory / "h")
-        shutil.rmtree(directory, ignore_errors=True)
+def _facts(variables: Mapping[str, str], functions: int) -> float:
+    """Seconds that the module took in a process of its own. Raises SystemExit unless it returned all functions."""
+    began = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-m", MODULE],
+        env=variables,
+        input=json.dumps({"ANSIBLE_MODULE_ARGS": {}}),
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    taken = time.perf_counter() - began
+    returned = len(json.loads(done.stdout)["devices"])
+    if returned != functions:
+        raise SystemExit(f"host_info returned {returned} functions on a machine with {functions}")
+    return taken
 
 
 def _machine(functions: int) -> dict[str, Any]:
@@ -106,7 +88,7 @@ def _machine(functions: int) -> dict[str, Any]:
     return {"name": f"functions-{functions}", "devices": devices, "domains": [{"name": "vm00"}]}
 
 
-def _assign_half(host: Host) -> None:
+def _assign_half(variables: Mapping[str, str]) -> None:
     """By sysfs alone: every second virtual function goes to pciback."""
     script = (
         "import os, pathlib\n"
@@ -117,18 +99,41 @@ def _assign_half(host: Host) -> None:
         "    (pci / 'drivers/pciback/new_slot').write_text(one.name)\n"
         "    (pci / 'drivers/pciback/bind').write_text(one.name)\n"
     )
-    subprocess.run([sys.executable, "-c", script], env=host.environment, check=True)
+    subprocess.run([sys.executable, "-c", script], env=variables, check=True)
 
 
-def _print(medians: dict[int, float], rounds: int) -> None:
-    least = min(medians)
-    print(f"host_info, median of {rounds} rounds, each a process of its own\n")
-    print("functions   seconds   ms per function   functions x   time x")
-    for functions, seconds in medians.items():
-        print(
-            f"{functions:9}   {seconds:7.2f}   {1000 * seconds / functions:15.2f}"
-            f"   {functions / least:11.1f}   {seconds / medians[least]:6.1f}"
-        )
+@contextmanager
+def _busy(processes: int) -> Iterator[None]:
+    """So many processes that compute until the end."""
+    running = [multiprocessing.Process(target=_compute, daemon=True) for _process in range(processes)]
+    for one in running:
+        one.start()
+    try:
+        yield
+    finally:
+        for one in running:
+            one.kill()
+            one.join()
+
+
+def _compute() -> None:
+    while True:
+        pass
+
+
+def _print(medians: Mapping[str, float], numbers: list[int], names: list[str]) -> None:
+    least, rows = min(numbers), []
+    for functions in numbers:
+        row = [f"{functions:,}"]
+        for name in names:
+            seconds = medians[f"{functions} {name}"]
+            growth = seconds / medians[f"{least} {name}"]
+            row += [f"{seconds:.2f}", f"{1000 * seconds / functions:.2f}", f"{functions / least:.0f}, {growth:.1f}"]
+        if len(names) > 1:
+            row.append(f"{medians[f'{functions} {names[1]}'] / medians[f'{functions} {names[0]}']:.2f}")
+        rows.append(row)
+    heads = [f"{name}: {what}" for name in names for what in ("seconds", "ms a function", "functions x, time x")]
+    rounds.table(["functions", *heads, *(["after / before"] * (len(names) - 1))], rows)
 
 
 if __name__ == "__main__":
