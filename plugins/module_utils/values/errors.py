@@ -1,0 +1,14 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The base of all exceptions that this collection raises on purpose."""
+
+from __future__ import annotations
+
+
+class XenPciError(Exception):
+    """Something that a user is told about; the text is a sentence without its full stop."""
+
+
+class HostError(XenPciError):
+    """The host cannot be read or changed: xenstore, sysfs, Xen, a toolstack or a file refused."""
