@@ -157,9 +157,10 @@ format: $(READY) ## Mend what ruff can mend, layout included
 	$(VENV)/bin/python -m ruff format
 
 .PHONY: docs-lint
-docs-lint: mirror ## Documentation of the plugins, and the files that pages quote
+docs-lint: mirror ## Documentation of the plugins, files that pages quote, entries of the changelog
 	$(VENV)/bin/python tools/quoted_files.py
 	cd $(MIRROR) && antsibull-docs lint-collection-docs --plugin-docs .
+	cd $(MIRROR) && antsibull-changelog lint
 
 .PHONY: sanity
 sanity: mirror ## ansible-test sanity
