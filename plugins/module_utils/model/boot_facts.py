@@ -78,24 +78,34 @@ class DriverModule:
 
 @dataclass(frozen=True)
 class BootFacts:
-    """Everything that decides who has which device after a reboot.
+    """Everything that decides who has which device after a reboot."""
 
-    `hide` is in the order in which the settings are heard: the last one counts alone.
-    `files` are our own by their path from the root (None: not there); `taken` of them belong to somebody else.
-    `stale`: stages that are older than our files, since a run ended in between.
-    `modules`: what would drive each device at boot, empty if nothing is known to.
-    """
+    # ---- what is set
 
+    #: How the kernel has pciback.
     pciback: PcibackKind
+    #: All settings of `hide=`, in the order in which pciback reads them: the last one counts alone.
     hide: tuple[HideSetting, ...] = ()
+    #: Devices that our systemd unit gives to pciback.
     unit_devices: frozenset[Sbdf] = frozenset()
+    #: Text of each of our files by its path from the root, None if it is not there.
     files: Mapping[str, str | None] = field(default_factory=dict)
+    #: Those of our paths at which somebody else's file is.
     taken: frozenset[str] = frozenset()
+    #: What is older than the files that it is made from, since a run ended in between.
     stale: frozenset[Stage] = frozenset()
+
+    # ---- what the host boots with
+
+    #: Kernel modules that would drive each device at boot, empty if none is known to.
     modules: Mapping[Sbdf, tuple[DriverModule, ...]] = field(default_factory=dict)
+    #: The host boots with an initramfs.
     has_initramfs: bool = False
+    #: What rebuilds the initramfs, None if unknown.
     initramfs_tool: InitramfsTool | None = None
+    #: It boots with GRUB, whose configuration can be rebuilt.
     has_grub: bool = False
+    #: systemd starts its services.
     has_systemd: bool = False
 
     def held(self, devices: Iterable[Sbdf]) -> frozenset[Sbdf]:

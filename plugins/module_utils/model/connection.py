@@ -41,10 +41,15 @@ def error_path(domid: int) -> str:
 class Entry:
     """One device inside the connection."""
 
+    #: The N in the names of its nodes; it moves when an entry before it goes.
     index: int
+    #: Address on the host (`dev-N`), None if it cannot be read.
     device: Sbdf | None
+    #: State of the device (`state-N`), None if it is none of the three that pciback knows.
     state: SubState | None
+    #: Address in the guest (`vdev-N`), None as long as pciback has not said it.
     guest_address: GuestAddress | None
+    #: All nodes of the entry by their kinds, in the order of ENTRY_NODES.
     nodes: tuple[tuple[str, str], ...] = ()
 
     @classmethod
@@ -66,21 +71,27 @@ class Entry:
 
 @dataclass(frozen=True)
 class PciConnection:
-    """Both ends of a domain's PCI connection, read at one moment.
+    """Both ends of a domain's PCI connection, read at one moment."""
 
-    `online` false: a toolstack has asked for its end. `aer_state`: what pciback says of a PCI error. `nodes`: all that
-    was read.
-    """
-
+    #: The domain at the guest's end.
     domid: int
+    #: State of dom0's end.
     state: XenbusState
+    #: State of the guest's end; the guest may write anything there.
     frontend_state: XenbusState
+    #: One for each device, in the order of their indexes.
     entries: tuple[Entry, ...]
+    #: `num_devs`, which says how many entries there are, is a number.
     count_is_sound: bool
+    #: Nodes of entries whose index `num_devs` does not reach.
     stray_nodes: tuple[str, ...] = ()
+    #: Last error of dom0's kernel with this connection, empty if there is none.
     error: str = ""
+    #: False: a toolstack has asked for the end of the connection.
     online: bool = True
+    #: What pciback says of a PCI error that the guest could not handle, empty if there was none.
     aer_state: str = ""
+    #: All nodes of dom0's end, as they were read.
     nodes: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod

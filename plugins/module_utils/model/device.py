@@ -94,54 +94,103 @@ class Acs(Enum):
 
 @dataclass(frozen=True)
 class PciDevice:
-    """One PCI function of the host. Identifiers are lower-case hexadecimal without prefix.
+    """One PCI function of the host. Identifiers are lower-case hexadecimal without prefix."""
 
-    `path` is the way from the root bus by slots and functions, the same whatever numbers the buses get; `slot` what
-    the firmware calls the slot, `label` the device. `parent` is the bridge above. `interrupt_pin` 0: it has no line;
-    `message_interrupts`: it can do without one. `consoles` says how the host's console depends on it.
-    `pciback_slots` is how often pciback's list names it, None where the list is cut. `port_type` is PCI Express' own
-    number for what it is, None for conventional PCI. `answers` is False for a device that is broken or without power.
-    `reserved_memory` is what firmware keeps it at. `lost_hold`: what pciback said when it kept the device for nobody,
-    which only a restart of dom0 ends; empty if it has not.
-    """
+    # ---- which one it is
 
+    #: Where it sits on the host.
     sbdf: Sbdf
+    #: Vendor of the chip.
     vendor: str
+    #: That vendor's number of the chip.
     device: str
+    #: Vendor of the card.
     subsystem_vendor: str
+    #: That vendor's number of the card.
     subsystem_device: str
+    #: Class, sub-class and programming interface: six digits.
     class_code: str
+    #: Revision of the chip.
     revision: str
+    #: The line by which the kernel finds drivers for it.
     modalias: str = ""
-    driver: str | None = None
-    numa_node: int = -1
-    irq: int = 0
-    header_type: int = 0
+    #: PCI Express' device serial number; the functions of one card share it. None: it has none.
     serial: str | None = None
+    #: Serial number of an NVMe controller; None while pciback holds it, or if it is no such controller.
     nvme_serial: str | None = None
-    reset_methods: tuple[str, ...] = ()
-    resources: tuple[Resource, ...] = ()
-    physfn: Sbdf | None = None
-    virtfns: tuple[Sbdf, ...] = ()
-    sriov_totalvfs: int = 0
-    children: tuple[Sbdf, ...] = ()
-    config: ConfigFlags = ConfigFlags()
-    net: tuple[NetInterface, ...] = ()
-    block: tuple[BlockUse, ...] = ()
+
+    # ---- where it sits
+
+    #: The way from the root bus by slots and functions, the same whatever numbers the buses get.
     path: str = ""
+    #: What the firmware calls the slot.
     slot: str | None = None
+    #: What the firmware calls the device.
     label: str | None = None
-    vf_index: int | None = None
+    #: NUMA node, -1 if unknown.
+    numa_node: int = -1
+    #: The bridge above; None on a root bus.
     parent: Sbdf | None = None
-    interrupt_pin: int = 0
-    message_interrupts: bool = False
-    consoles: tuple[str, ...] = ()
-    permissive: bool = False
-    pciback_slots: int | None = 0
+    #: Functions directly behind it, if it is a bridge.
+    children: tuple[Sbdf, ...] = ()
+    #: PCI Express' own number for what it is (type of the port), None for conventional PCI.
     port_type: int | None = None
+    #: Whether it keeps its accesses to its neighbors on the way through the IOMMU.
     acs: Acs = Acs.UNKNOWN
-    answers: bool = True
+    #: Memory that firmware keeps it at (RMRR).
     reserved_memory: tuple[ReservedMemory, ...] = ()
+
+    # ---- its configuration space
+
+    #: Type of the header without the multi-function bit; 1: a bridge.
+    header_type: int = 0
+    #: False for a device that is broken or without power: all that is read of it is ones.
+    answers: bool = True
+    #: What a driver has switched on.
+    config: ConfigFlags = ConfigFlags()
+
+    # ---- its windows, its interrupts and its reset
+
+    #: Windows of memory and ports: the BARs and the ROM.
+    resources: tuple[Resource, ...] = ()
+    #: Number of its interrupt line, as far as Linux shows it; 0 if it has none.
+    irq: int = 0
+    #: Which of the four lines it uses; 0: it has no line.
+    interrupt_pin: int = 0
+    #: It has MSI or MSI-X and can do without the line.
+    message_interrupts: bool = False
+    #: Ways in which the kernel can reset it.
+    reset_methods: tuple[str, ...] = ()
+
+    # ---- SR-IOV
+
+    #: Of a virtual function: its physical one.
+    physfn: Sbdf | None = None
+    #: Of a virtual function: its number there.
+    vf_index: int | None = None
+    #: Of a physical function: its virtual ones now, in the order of their numbers.
+    virtfns: tuple[Sbdf, ...] = ()
+    #: Of a physical function: how many virtual ones it can have.
+    sriov_totalvfs: int = 0
+
+    # ---- what the host uses it for
+
+    #: The host's driver that holds it.
+    driver: str | None = None
+    #: Network interfaces on it.
+    net: tuple[NetInterface, ...] = ()
+    #: Disks on it.
+    block: tuple[BlockUse, ...] = ()
+    #: How the host's console depends on it, in words.
+    consoles: tuple[str, ...] = ()
+
+    # ---- what pciback says of it
+
+    #: How often pciback's list names it, None where the kernel shows only the beginning of the list.
+    pciback_slots: int | None = 0
+    #: pciback lets its user write all of its configuration space.
+    permissive: bool = False
+    #: What pciback said when it kept the device for nobody, which only a restart of dom0 ends; empty if it has not.
     lost_hold: str = ""
 
     @property

@@ -28,27 +28,45 @@ class DomainKind(Enum):
 
 @dataclass(frozen=True)
 class Domain:
-    """A running domain and its PCI connection, if it has one.
+    """A running domain with its PCI connection and with what decides whether it can take devices."""
 
-    `creation` is what it was created with, `configured` what a reboot would give it, None where libxl stores nothing of
-    it. `uses_iommu` is Xen's own answer, None where it could not be asked. An HVM guest has a `device_model`, which may
-    run in a domain of its own, `stub`; `serves` is that one's guest. `frontend_alone`: the guest's end of a connection
-    is there, and dom0's is not. `to_come_back`: devices of a connection that a repair has removed to make it anew.
-    """
+    # ---- which one it is
 
+    #: Number, which changes at every reboot of the guest.
     domid: int
+    #: Name, which the toolstack keeps unique.
     name: str
+    #: UUID, empty if unknown.
     uuid: str = ""
+    #: How it is virtualized.
     kind: DomainKind = DomainKind.UNKNOWN
+
+    # ---- its PCI connection
+
+    #: Its own connection, None if there is none. Where it has a stub domain, that one's connection counts.
     own_connection: PciConnection | None = None
-    creation: Creation = field(default_factory=Creation)
-    configured: tuple[Sbdf, ...] | None = None
-    uses_iommu: bool | None = None
-    device_model: DeviceModel | None = None
-    stub: Domain | None = None
-    serves: int | None = None
+    #: The guest's end of a connection is there, and dom0's is not.
     frontend_alone: bool = False
+    #: Devices of a connection that a repair has removed in order to make it again.
     to_come_back: tuple[Sbdf, ...] = ()
+
+    # ---- what its creation decided, and what its next one will
+
+    #: What it was created with.
+    creation: Creation = field(default_factory=Creation)
+    #: Xen's own answer whether it uses the IOMMU, None where Xen could not be asked.
+    uses_iommu: bool | None = None
+    #: Devices that a reboot would give it, None where libxl stores nothing of the domain.
+    configured: tuple[Sbdf, ...] | None = None
+
+    # ---- the device model of an HVM guest
+
+    #: What its device model says; None of a guest without one that we know.
+    device_model: DeviceModel | None = None
+    #: The domain that its device model runs in, if it runs in one of its own.
+    stub: Domain | None = None
+    #: Of such a stub domain: the domid of its guest.
+    serves: int | None = None
 
     @property
     def connection(self) -> PciConnection | None:
