@@ -9,26 +9,17 @@ Everything is read strictly here, so that what comes after deals with typed valu
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from .address import AddressError, Sbdf
 from .identity import Identity, IdentityError
+from .keys import DEVICE_KEYS, IDENTITY_KEYS, POLICY_KEYS, POOL_KEYS, WrongValue, checked, unknown
+from .keys import KIND_KEYS as _KINDS
 
-_HEX_KEYS = {"vendor": (4,), "device": (4,), "subsystem_vendor": (4,), "subsystem_device": (4,), "class": (2, 4, 6)}
-_SERIAL = re.compile(r"[0-9a-f]{2}(-[0-9a-f]{2}){7}", re.ASCII)
-#: In the normal form that `_parse_digits` makes.
+#: In the normal form that `parse_value` makes.
 MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", re.ASCII)
-_SUBSYSTEM = re.compile(r"([0-9a-f]{4}):([0-9a-f]{4})", re.ASCII)
-_PATH = re.compile(r"[0-9a-f]{4}:[0-9a-f]{2}(/[01][0-9a-f]\.[0-7])+(/vf(0|[1-9][0-9]*))?", re.ASCII)
-_KINDS = (*_HEX_KEYS, "subsystem", "pf")
-IDENTITY_KEYS = (
-    *("address", *_HEX_KEYS, "subsystem", "serial", "nvme_serial", "mac"),
-    *("slot", "function", "path", "label", "pf", "vf"),
-)
-POOL_KEYS = ("select", "count", "numa_node", "free")
-POLICY_KEYS = ("required", "waive", "permissive")
 
 
 @dataclass(frozen=True)
@@ -162,73 +153,35 @@ def _contradictions(declared: Mapping[str, Any]) -> list[str]:
 
 
 def parse_value(key: Any, value: Any) -> dict[str, Any]:
-    """One key in its normal form, by field; ValueError says what is wrong with it."""
-    if key in ("required", "free"):
-        if not isinstance(value, bool):
-            raise ValueError(f"{key} must be true or false, not {value!r}")
-        return {key: value}
-    if key in ("count", "numa_node", "vf", "function"):
-        return {key: _number(key, value)}
+    """One key in its normal form, by field. Raises WrongValue."""
+    if key not in DEVICE_KEYS:
+        raise unknown("a device", key, DEVICE_KEYS)
+    found = checked(DEVICE_KEYS[key], value)
     if key == "waive":
-        return {key: _reasons(value)}
-    if key not in IDENTITY_KEYS + POOL_KEYS + POLICY_KEYS:
-        raise ValueError(f"{key!r} is not a key of a device, which are {', '.join(_all_keys())}")
-    if not isinstance(value, str):
-        wanted = "a text that gives the reason" if key == "permissive" else "text"
-        raise ValueError(f"{key} must be {wanted}, not {value!r}; put it in quotes")
-    text = value.strip()
-    if key == "address":
-        return {key: Sbdf.parse(text)}
-    if key in ("nvme_serial", "slot", "label", "pf", "select", "permissive"):
-        return {key: _shaped(bool(text), text, key, "text")}
-    return _parse_digits(key, text.lower())
-
-
-def _parse_digits(key: str, text: str) -> dict[str, Any]:
-    if key == "serial":
-        text = text.replace(":", "-")
-        return {key: _shaped(bool(_SERIAL.fullmatch(text)), text, key, "eight bytes as 52-54-00-ff-ff-00-01-01")}
-    if key == "mac":
-        text = text.replace("-", ":")
-        return {key: _shaped(bool(MAC.fullmatch(text)), text, key, "six bytes as 52:54:00:00:01:01")}
-    if key == "path":
-        form = "segment, root bus and the way from there as 0000:00/1c.2/00.0"
-        return {key: _shaped(bool(_PATH.fullmatch(text)), text, key, form)}
+        return {key: _reasons(found)}
     if key == "subsystem":
-        match = _SUBSYSTEM.fullmatch(text)
-        if match is None:
-            raise ValueError(f"subsystem must be vendor and device as 8086:a01f, not {text!r}")
-        return {"subsystem_vendor": match[1], "subsystem_device": match[2]}
-    text = text[2:] if text.startswith("0x") else text
-    sizes = _HEX_KEYS[key]
-    form = f"{' or '.join(str(size) for size in sizes)} hexadecimal digits"
-    good = len(text) in sizes and re.fullmatch("[0-9a-f]+", text, re.ASCII) is not None
-    return {"class_code" if key == "class" else key: _shaped(good, text, key, form)}
+        vendor, device = found.lower().split(":")
+        return {"subsystem_vendor": vendor, "subsystem_device": device}
+    normal = _NORMAL.get(key)
+    return {"class_code" if key == "class" else key: normal(found) if normal is not None else found}
 
 
-def _number(key: str, value: Any) -> int:
-    least, most = {"count": (1, 65536), "numa_node": (-1, 65536), "vf": (0, 65535), "function": (0, 7)}[key]
-    text = str(value).strip() if isinstance(value, (int, str)) and not isinstance(value, bool) else ""
-    number = int(text) if re.fullmatch(r"-?[0-9]{1,6}", text, re.ASCII) else None
-    if number is None or not least <= number <= most:
-        raise ValueError(f"{key} must be a whole number from {least} to {most}, not {value!r}")
-    return number
+def _digits(text: str) -> str:
+    return text.lower()[2:] if text.lower().startswith("0x") else text.lower()
 
 
-def _reasons(value: Any) -> dict[str, str]:
-    if not isinstance(value, Mapping):
-        raise ValueError(f"waive must be a mapping of checks to the reasons for overruling them, not {value!r}")
-    for check, reason in value.items():
+#: What makes the normal form of a value; other values are as they are declared.
+_NORMAL: Mapping[str, Callable[[str], Any]] = {
+    **dict.fromkeys(("vendor", "device", "subsystem_vendor", "subsystem_device", "class"), _digits),
+    "address": Sbdf.parse,
+    "mac": lambda text: text.lower().replace("-", ":"),
+    "path": str.lower,
+    "serial": lambda text: text.lower().replace(":", "-"),
+}
+
+
+def _reasons(waive: Mapping[Any, Any]) -> dict[str, str]:
+    for check, reason in waive.items():
         if not isinstance(reason, str) or not reason.strip():
-            raise ValueError(f"waive of {check} must give its reason as text, not {reason!r}")
-    return {str(check): reason.strip() for check, reason in value.items()}
-
-
-def _all_keys() -> tuple[str, ...]:
-    return IDENTITY_KEYS + POOL_KEYS + POLICY_KEYS
-
-
-def _shaped(good: bool, text: str, key: str, form: str) -> str:
-    if not good:
-        raise ValueError(f"{key} must be {form}, not {text!r}")
-    return text
+            raise WrongValue(f"waive of {check} must give its reason as text, not {reason!r}")
+    return {str(check): reason.strip() for check, reason in waive.items()}

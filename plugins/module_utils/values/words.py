@@ -1,7 +1,7 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Lists and numbers in sentences."""
+"""Lists and numbers in sentences, and words that resemble each other."""
 
 from __future__ import annotations
 
@@ -22,3 +22,22 @@ def shortened(things: Collection[object], most: int = 8) -> str:
 def counted(number: int, noun: str) -> str:
     """The number with its noun, in the plural unless it is 1."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def nearest(word: object, known: Iterable[object]) -> str | None:
+    """The known word that is most like this one, None if none is like it.
+
+    Upper and lower case, - and _ count as alike.
+    """
+    # Imported here: only a refusal needs it, and every run would pay for it.
+    from difflib import get_close_matches  # noqa: PLC0415
+
+    spelled = {str(one).lower().replace("-", "_"): str(one) for one in known}
+    found = get_close_matches(str(word).lower().replace("-", "_"), spelled, n=1)
+    return spelled[found[0]] if found else None
+
+
+def did_you_mean(word: object, known: Iterable[object], otherwise: str) -> str:
+    """Advice for a word that is not known: the nearest one that is, and what to do if that was not meant."""
+    meant = nearest(word, known)
+    return f"did you mean {meant!r}? {otherwise[:1].upper()}{otherwise[1:]}" if meant is not None else otherwise

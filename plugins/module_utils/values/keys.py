@@ -1,0 +1,290 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The table of all keys of a declaration, and how a single value is checked.
+
+Everything that lists keys is made from this table: the parsers, the documentation of the modules, the tables in
+docs/declaration.md and the schema in docs/schema. `tools/reference.py` writes the latter three.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .words import did_you_mean, listed
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key; `meaning` uses the markup of Ansible's documentation, `example` is YAML."""
+
+    name: str
+    #: As in the documentation of a module: str, int, bool, list or dict.
+    type: str
+    #: What a value looks like, in words that follow "must be".
+    form: str
+    meaning: str
+    example: str
+    #: What counts if the key is not given, as YAML; empty: nothing does.
+    default: str = ""
+    required: bool = False
+    #: Of text: what it consists of, besides white space around it. A regular expression of Python and of ECMAScript.
+    pattern: str = r".*\S.*"
+    #: Of a number: the limits, both included.
+    least: int = 0
+    most: int = 0
+
+
+class WrongValue(ValueError):
+    """A key or its value is not as the table says; the text has no full stop, `advice` says what to do."""
+
+    def __init__(self, reason: str, advice: str = "") -> None:
+        super().__init__(reason)
+        self.advice = advice
+
+
+_HEX = "[0-9a-fA-F]"
+_ID, _ID_WORDS = f"(0[xX])?{_HEX}{{4}}", "4 hexadecimal digits in quotes"
+ADDRESS = f"({_HEX}{{1,4}}:)?{_HEX}{{1,2}}:[01]?{_HEX}\\.[0-7]|({_HEX}{{1,4}}-)?{_HEX}{{1,2}}-[01]?{_HEX}-[0-7]"
+
+
+def _table(*keys: Key) -> Mapping[str, Key]:
+    return {key.name: key for key in keys}
+
+
+#: Keys that say which device it is. Those of `KIND_KEYS` say the kind only, and may narrow a pool.
+IDENTITY_KEYS = _table(
+    Key(
+        "address",
+        "str",
+        "a PCI address such as 0000:03:00.0",
+        "Where the device is. Beside a key that only this device has (V(serial), V(nvme_serial), V(mac), V(slot),"
+        " V(path), V(label), V(vf)), it is the last known place, and the device is found elsewhere if it has moved."
+        " Otherwise it must be there.",
+        '"0000:03:00.0"',
+        pattern=ADDRESS,
+    ),
+    Key("vendor", "str", _ID_WORDS, "Vendor, as C(lspci -nn) shows it.", '"8086"', pattern=_ID),
+    Key("device", "str", _ID_WORDS, "Device of this vendor, as C(lspci -nn) shows it.", '"10d3"', pattern=_ID),
+    Key("subsystem_vendor", "str", _ID_WORDS, "Vendor of the card.", '"8086"', pattern=_ID),
+    Key("subsystem_device", "str", _ID_WORDS, "Card of this vendor.", '"a01f"', pattern=_ID),
+    Key(
+        "subsystem",
+        "str",
+        "vendor and device such as 8086:a01f",
+        "V(subsystem_vendor) and V(subsystem_device) in one.",
+        '"8086:a01f"',
+        pattern=f"{_HEX}{{4}}:{_HEX}{{4}}",
+    ),
+    Key(
+        "class",
+        "str",
+        "2, 4 or 6 hexadecimal digits in quotes",
+        "Class, with or without subclass and programming interface. V(02) are network cards, V(0108) is NVMe.",
+        '"0108"',
+        pattern=f"(0[xX])?{_HEX}{{2}}({_HEX}{{2}}){{0,2}}",
+    ),
+    Key(
+        "serial",
+        "str",
+        "eight bytes such as 52-54-00-ff-ff-00-01-01",
+        "PCI Express device serial number, as C(lspci -v) shows it.",
+        '"52-54-00-ff-ff-00-01-01"',
+        pattern=f"{_HEX}{{2}}([-:]{_HEX}{{2}}){{7}}",
+    ),
+    Key(
+        "nvme_serial",
+        "str",
+        "text in quotes",
+        "Serial number of an NVMe controller. Only its driver can read it. While pciback holds the device, what was"
+        " read before counts.",
+        '"S4EV0A1"',
+    ),
+    Key(
+        "mac",
+        "str",
+        "six bytes such as 52:54:00:00:01:01, in quotes",
+        "MAC address of a network card. Like V(nvme_serial), it is read by the driver.",
+        '"52:54:00:00:01:01"',
+        pattern=f"{_HEX}{{2}}([-:]{_HEX}{{2}}){{5}}",
+    ),
+    Key(
+        "slot",
+        "str",
+        "text in quotes",
+        "The firmware's name of the slot, a directory in C(/sys/bus/pci/slots).",
+        '"3"',
+    ),
+    Key(
+        "function",
+        "int",
+        "a whole number from 0 to 7",
+        "Number of the function, for cards that have several.",
+        "0",
+        most=7,
+    ),
+    Key(
+        "path",
+        "str",
+        "segment, root bus and the way from there such as 0000:00/1c.2/00.0",
+        "The way to the device: segment and root bus, then slot and function of each bridge and of the device."
+        " It stays the same when buses get other numbers.",
+        '"0000:00/1c.2/00.0"',
+        pattern=f"{_HEX}{{4}}:{_HEX}{{2}}(/[01]{_HEX}\\.[0-7])+(/[vV][fF](0|[1-9][0-9]*))?",
+    ),
+    Key("label", "str", "text in quotes", "The firmware's name of an on-board device.", '"Onboard LAN 1"'),
+    Key(
+        "pf",
+        "str",
+        "a name of the catalog or an address",
+        "Physical function of the virtual function V(vf), or of all virtual functions that a pool is chosen from.",
+        "uplink",
+    ),
+    Key(
+        "vf",
+        "int",
+        "a whole number from 0 to 65535",
+        "Number of the virtual function among those of V(pf).",
+        "1",
+        most=65535,
+    ),
+)
+#: Keys that make a name the name of a pool.
+POOL_KEYS = _table(
+    Key(
+        "select",
+        "str",
+        "a JMESPath expression",
+        "Expression over the RV(xen.pci.host_info#module:devices) of M(xen.pci.host_info) that yields devices or their"
+        " addresses. Their order counts.",
+        '"[?numa_node==`0`]"',
+    ),
+    Key(
+        "count",
+        "int",
+        "a whole number from 1 to 65536",
+        "How many devices the pool has. Without it, all that fit.",
+        "4",
+        least=1,
+        most=65536,
+    ),
+    Key(
+        "numa_node",
+        "int",
+        "a whole number from -1 to 65536",
+        "NUMA node of the devices, V(-1) for those of none.",
+        "0",
+        least=-1,
+        most=65536,
+    ),
+    Key(
+        "free",
+        "bool",
+        "true or false",
+        "Whether to leave out devices that the host needs. What pciback holds counts as free.",
+        "false",
+        "true",
+    ),
+)
+#: Keys that do not say which device it is.
+POLICY_KEYS = _table(
+    Key(
+        "required",
+        "bool",
+        "true or false",
+        "Whether a device that is absent, or a pool with too few devices, is an error.",
+        "false",
+        "true",
+    ),
+    Key(
+        "waive",
+        "dict",
+        "a mapping of checks to the reasons for overruling them",
+        "Checks that are overruled for this device, each with the reason as text. See the notes.",
+        "{shared-interrupt: the other device is not in use}",
+        "{}",
+    ),
+    Key(
+        "permissive",
+        "str",
+        "a text that gives the reason",
+        "Why the guest may write all of the device's configuration space. Without it the guest may not.",
+        "its driver writes vendor-specific registers",
+    ),
+)
+KIND_KEYS = ("vendor", "device", "subsystem_vendor", "subsystem_device", "subsystem", "class", "pf")
+#: Keys of a domain.
+DOMAIN_KEYS = _table(
+    Key(
+        "devices",
+        "list",
+        "a list of names, addresses, and parts of pools such as {from: vf-pool, count: 2}",
+        "Devices of the domain. The name of a pool means all devices of the pool. A domain keeps the devices of a pool"
+        " that it has.",
+        "[uplink, {from: vf-pool, count: 2}]",
+        required=True,
+    ),
+    Key(
+        "exclusive",
+        "bool",
+        "true or false",
+        "Whether every other device is taken away from the domain. The list may be empty only with V(true). Not with"
+        " V(state=absent). If not given, what is set for all domains counts.",
+        "true",
+    ),
+    Key(
+        "state",
+        "str",
+        "present or absent",
+        "With V(absent), the listed devices are taken away from the domain.",
+        "absent",
+        "present",
+        pattern="present|absent",
+    ),
+    Key(
+        "config",
+        "str",
+        "the path of a file",
+        "File from which the domain is created (xl.cfg). Its C(pci) list gets the same devices once the domain has"
+        " them, and C(passthrough) and C(e820_host) where they are needed.",
+        "/etc/xen/web01.cfg",
+    ),
+)
+#: Keys of a part of a pool, an element of `devices`.
+SHARE_KEYS = _table(
+    Key("from", "str", "the name of a pool", "Pool of the catalog.", "vf-pool", required=True),
+    Key("count", "int", "a whole number from 1 to 65536", "How many of its devices.", "2", "1", least=1, most=65536),
+)
+DEVICE_KEYS: Mapping[str, Key] = {**IDENTITY_KEYS, **POOL_KEYS, **POLICY_KEYS}
+
+
+def checked(key: Key, value: Any) -> Any:
+    """The value without white space around it, and a number as number. Raises WrongValue."""
+    if key.type == "bool" and isinstance(value, bool):
+        return value
+    if key.type == "int":
+        return _number(key, value)
+    if key.type == "str" and isinstance(value, str) and re.fullmatch(key.pattern, value.strip(), re.ASCII | re.DOTALL):
+        return value.strip()
+    if (key.type == "dict" and isinstance(value, Mapping)) or (key.type == "list" and isinstance(value, (list, tuple))):
+        return value
+    raise WrongValue(f"{key.name} must be {key.form}, not {value!r}")
+
+
+def unknown(kind: str, name: object, known: Mapping[str, Key]) -> WrongValue:
+    """The error for a key that is not in the table; `kind` says whose keys they are."""
+    return WrongValue(f"{name!r} is not a key of {kind}", did_you_mean(name, known, f"the keys are {listed(known)}"))
+
+
+def _number(key: Key, value: Any) -> int:
+    """Whole numbers also as text, which is what a variable from the command line is."""
+    text = str(value).strip() if isinstance(value, (int, str)) and not isinstance(value, bool) else ""
+    if isinstance(value, float) and value.is_integer():
+        text = str(int(value))
+    number = int(text) if re.fullmatch("-?[0-9]{1,6}", text, re.ASCII) else None
+    if number is None or not key.least <= number <= key.most:
+        raise WrongValue(f"{key.name} must be {key.form}, not {value!r}")
+    return number
