@@ -16,6 +16,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from ..model.device import BlockUse, NetInterface, PciDevice, Resource
 from ..values.address import AddressError, Sbdf
@@ -23,6 +24,10 @@ from ..values.reserved_memory import ReservedMemory
 from .config_space import ConfigSpace
 
 _VIRTFN = re.compile(r"virtfn(\d+)")
+#: All that the kernel knows of a function's identity but its revision, in one file: vendor, device, those of the
+#: subsystem, and the class in three parts (modalias_show in drivers/pci/pci-sysfs.c).
+_MODALIAS = re.compile(r"pci:v0000(.{4})d0000(.{4})sv0000(.{4})sd0000(.{4})bc(..)sc(..)i(..)")
+_PAGE = 4096
 #: Six BARs and the ROM; what follows in `resource` are SR-IOV's and bridges' windows.
 _RESOURCE_LINES = 7
 
@@ -44,22 +49,37 @@ class Surroundings:
     reserved_memory: tuple[ReservedMemory, ...] = ()
 
 
-def read_device(directory: str, sbdf: Sbdf, around: Surroundings) -> PciDevice:
+class VirtualPlace(NamedTuple):
+    """Where a virtual function is, whose own slot depends on the bus numbers around it: its number does not."""
+
+    number: int
+    path: str
+
+    @classmethod
+    def below(cls, physical: PciDevice) -> dict[Sbdf, VirtualPlace]:
+        """Those of all virtual functions of a physical one."""
+        numbered = enumerate(physical.virtfns)
+        return {virtual: cls(number, f"{physical.path}/vf{number}") for number, virtual in numbered}
+
+
+def read_device(directory: str, sbdf: Sbdf, around: Surroundings, virtual: VirtualPlace | None = None) -> PciDevice:
     """One function from its real directory (links resolved). Raises OSError if it is gone or we may not read it."""
     names = set(os.listdir(directory))
     way = _way(directory)
     path = "/".join([directory.split("/")[-len(way) - 1].removeprefix("pci"), *(_place(one) for one in way)])
-    boot_vga = "boot_vga" in names and read_text(f"{directory}/boot_vga") == "1"
+    boot_vga = "boot_vga" in names and read_attribute(f"{directory}/boot_vga") == "1"
+    modalias = read_attribute(f"{directory}/modalias") or ""
+    vendor, device, subsystem_vendor, subsystem_device, class_code = _identity(modalias)
     with open_config(directory) as config:
         return PciDevice(
             sbdf=sbdf,
-            vendor=_hexadecimal(f"{directory}/vendor"),
-            device=_hexadecimal(f"{directory}/device"),
-            subsystem_vendor=_hexadecimal(f"{directory}/subsystem_vendor"),
-            subsystem_device=_hexadecimal(f"{directory}/subsystem_device"),
-            class_code=_hexadecimal(f"{directory}/class"),
+            vendor=vendor,
+            device=device,
+            subsystem_vendor=subsystem_vendor,
+            subsystem_device=subsystem_device,
+            class_code=class_code,
             revision=_hexadecimal(f"{directory}/revision"),
-            modalias=read_text(f"{directory}/modalias") or "",
+            modalias=modalias,
             driver=link_name(f"{directory}/driver") if "driver" in names else None,
             numa_node=_integer(f"{directory}/numa_node", -1),
             irq=interrupt_line(directory),
@@ -67,17 +87,18 @@ def read_device(directory: str, sbdf: Sbdf, around: Surroundings) -> PciDevice:
             serial=config.serial_number(),
             nvme_serial=_nvme_serial(directory) if "nvme" in names else None,
             reset_methods=_reset_methods(directory, names),
-            resources=_resources(read_text(f"{directory}/resource") or ""),
+            resources=_resources(read_attribute(f"{directory}/resource") or ""),
             physfn=_link_sbdf(f"{directory}/physfn") if "physfn" in names else None,
             virtfns=virtual_functions(directory, names),
             sriov_totalvfs=_integer(f"{directory}/sriov_totalvfs", 0) if "sriov_totalvfs" in names else 0,
+            vf_index=virtual.number if virtual is not None else None,
             children=tuple(sorted(_sbdfs(name for name in names if name[-2:-1] == "."))),
             config=config.flags(),
             net=tuple(around.nets.get(sbdf, ())),
             block=tuple(around.blocks.get(sbdf, ())),
-            path=path,
+            path=virtual.path if virtual is not None else path,
             slot=around.slot_names.get(sbdf.host_slot),
-            label=(read_text(f"{directory}/label") or None) if "label" in names else None,
+            label=(read_attribute(f"{directory}/label") or None) if "label" in names else None,
             parent=way[-2] if len(way) > 1 else None,
             interrupt_pin=config.interrupt_pin(),
             message_interrupts=config.has_message_interrupts(),
@@ -97,7 +118,7 @@ def interrupt_line(directory: str) -> int:
     It does so while the function uses MSI (irq_show in drivers/pci/pci-sysfs.c), also for a guest.
     """
     shown = _integer(f"{directory}/irq", 0)
-    return 0 if os.path.exists(f"{directory}/msi_irqs/{shown}") else shown
+    return 0 if shown and os.path.exists(f"{directory}/msi_irqs/{shown}") else shown
 
 
 @contextlib.contextmanager
@@ -119,18 +140,30 @@ def open_config(directory: str) -> Iterator[ConfigSpace]:
 
 def virtual_functions(directory: str, names: Iterable[str]) -> tuple[Sbdf, ...]:
     """Virtual functions of a physical one, in the order of their numbers."""
-    links = sorted((int(match[1]), name) for name in names if (match := _VIRTFN.fullmatch(name)))
+    linked = (name for name in names if name.startswith("virtfn"))
+    links = sorted((int(match[1]), name) for name in linked if (match := _VIRTFN.fullmatch(name)))
     return tuple(_sbdfs(link_name(f"{directory}/{name}") for _number, name in links))
 
 
 def read_text(file: Path | str) -> str | None:
-    """A file without the spaces around its text, None if it cannot be read.
-
-    Unbuffered: a large host has some ten thousand of these files, of a few bytes each.
-    """
+    """A file without the spaces around its text, None if it cannot be read."""
     try:
         with open(file, "rb", buffering=0) as stream:
             return stream.read().decode("utf-8", "replace").strip()
+    except OSError:
+        return None
+
+
+def read_attribute(file: str) -> str | None:
+    """The same of an attribute in sysfs, in one read: the kernel hands out at most a page (sysfs_kf_seq_show in
+    fs/sysfs/file.c). A large host has ten thousand of these files, of a few bytes each.
+    """
+    try:
+        descriptor = os.open(file, os.O_RDONLY)
+        try:
+            return os.read(descriptor, _PAGE).decode("utf-8", "replace").strip()
+        finally:
+            os.close(descriptor)
     except OSError:
         return None
 
@@ -175,13 +208,22 @@ def _place(sbdf: Sbdf) -> str:
     return f"{sbdf.slot:02x}.{sbdf.function:x}"
 
 
+def _identity(modalias: str) -> tuple[str, str, str, str, str]:
+    """Vendor, device, both of the subsystem, and the class, each in lower-case hexadecimal; empty if unknown."""
+    match = _MODALIAS.fullmatch(modalias)
+    if match is None:
+        return "", "", "", "", ""
+    vendor, device, subsystem_vendor, subsystem_device, *class_code = (part.lower() for part in match.groups())
+    return vendor, device, subsystem_vendor, subsystem_device, "".join(class_code)
+
+
 def _hexadecimal(file: str) -> str:
-    return (read_text(file) or "").lower().replace("0x", "", 1)
+    return (read_attribute(file) or "").lower().replace("0x", "", 1)
 
 
 def _integer(file: str, default: int) -> int:
     try:
-        return int(read_text(file) or "")
+        return int(read_attribute(file) or "")
     except ValueError:
         return default
 
@@ -200,13 +242,13 @@ def _sbdfs(names: Iterable[str | None]) -> list[Sbdf]:
 
 
 def _nvme_serial(directory: str) -> str | None:
-    serials = [read_text(f"{directory}/nvme/{name}/serial") for name in sorted(list_names(f"{directory}/nvme"))]
+    serials = [read_attribute(f"{directory}/nvme/{name}/serial") for name in sorted(list_names(f"{directory}/nvme"))]
     return next((serial for serial in serials if serial), None)
 
 
 def _reset_methods(directory: str, names: set[str]) -> tuple[str, ...]:
     if "reset_method" in names:
-        return tuple((read_text(f"{directory}/reset_method") or "").split())
+        return tuple((read_attribute(f"{directory}/reset_method") or "").split())
     return ("reset",) if "reset" in names else ()
 
 

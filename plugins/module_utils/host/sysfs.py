@@ -25,6 +25,7 @@ from .config_space import ConfigSpace
 from .consoles import consoles
 from .device_files import (
     Surroundings,
+    VirtualPlace,
     interrupt_line,
     link_name,
     link_target,
@@ -32,7 +33,6 @@ from .device_files import (
     open_config,
     read_device,
     read_text,
-    virtual_functions,
 )
 from .disk_usage import BlockGraph
 from .firmware_tables import reserved_memory
@@ -90,17 +90,15 @@ class Sysfs:
                 error.errno or 0,
             ) from error
         around = self._surroundings(guest_disks)
-        found = {}
+        found: dict[Sbdf, PciDevice] = {}
+        virtual: dict[Sbdf, VirtualPlace] = {}
+        # A physical function comes before its virtual ones, whose addresses begin behind it (pci_iov_virtfn_bus and
+        # pci_iov_virtfn_devfn in drivers/pci/iov.c).
         for name in names:
             with contextlib.suppress(AddressError, FileNotFoundError):  # unplugged while we were reading
                 sbdf = Sbdf.parse(name)
-                found[sbdf] = read_device(self._real_directory(sbdf), sbdf, around)
-        numbered = (
-            (number, one, device) for device in list(found.values()) for number, one in enumerate(device.virtfns)
-        )
-        for number, virtual, physical in numbered:
-            if virtual in found:
-                found[virtual] = _as_virtual(found[virtual], physical.path, number)
+                found[sbdf] = read_device(self._real_directory(sbdf), sbdf, around, virtual.get(sbdf))
+                virtual.update(VirtualPlace.below(found[sbdf]))
         return found
 
     def device(self, sbdf: Sbdf) -> PciDevice:
@@ -110,10 +108,10 @@ class Sysfs:
             device = read_device(self._real_directory(sbdf), sbdf, around)
             if device.physfn is None:
                 return device
-            above = self._real_directory(device.physfn)
-            number = virtual_functions(above, os.listdir(above)).index(sbdf)
-            return _as_virtual(device, read_device(above, device.physfn, around).path, number)
-        except (FileNotFoundError, ValueError) as error:
+            physical = read_device(self._real_directory(device.physfn), device.physfn, around)
+            place = VirtualPlace.below(physical)[sbdf]
+            return replace(device, vf_index=place.number, path=place.path)
+        except (FileNotFoundError, KeyError) as error:
             raise SysfsError(
                 f"the host has no PCI device {sbdf}; check the address with `lspci -D`", errno.ENOENT
             ) from error
@@ -320,8 +318,3 @@ class Sysfs:
             raise SysfsError(
                 f"{sbdf} could not {purpose}: writing to {file} failed ({error.strerror}); {advice}", error.errno or 0
             ) from error
-
-
-def _as_virtual(device: PciDevice, physical_path: str, number: int) -> PciDevice:
-    """A virtual function's own slot depends on the bus numbers around it, its number does not."""
-    return replace(device, vf_index=number, path=f"{physical_path}/vf{number}")

@@ -13,8 +13,8 @@ import re
 from dataclasses import dataclass
 
 _SBDF = re.compile(
-    r"(?:(?P<segment>[0-9a-fA-F]{1,4})[:-])?"
-    r"(?P<bus>[0-9a-fA-F]{1,2})[:-](?P<slot>[0-9a-fA-F]{1,2})[.-](?P<function>[0-7])",
+    r"(?:([0-9a-fA-F]{1,4})[:-])?"  # segment
+    r"([0-9a-fA-F]{1,2})[:-]([0-9a-fA-F]{1,2})[.-]([0-7])",  # bus, slot, function
     re.ASCII,
 )
 _GUEST = re.compile(r"([0-9a-f]{4}):([0-9a-f]{2}):([0-9a-f]{2})\.([0-9a-f]{2})", re.ASCII)
@@ -43,10 +43,10 @@ class Sbdf:
         match = _SBDF.fullmatch(text) if isinstance(text, str) else None
         if match is None or ("-" in text and (":" in text or "." in text)):
             raise AddressError(f"{text!r} is not a PCI address; write it as DDDD:BB:SS.F, for example 0000:03:00.0")
-        numbers = {name: int(value or "0", 16) for name, value in match.groupdict().items()}
-        if numbers["slot"] > _LAST_SLOT:
+        segment, bus, slot, function = (int(part or "0", 16) for part in match.groups())
+        if slot > _LAST_SLOT:
             raise AddressError(f"{text!r} is not a PCI address: a bus has slots 00 to 1f only")
-        return cls(**numbers)
+        return cls(segment, bus, slot, function)
 
     @classmethod
     def from_int(cls, value: int) -> Sbdf:

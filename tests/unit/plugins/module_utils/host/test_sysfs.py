@@ -21,6 +21,8 @@ from simulated_xen.host.firmware import Reserved, table
 NIC = Sbdf.parse("0000:03:00.0")
 PORT = Sbdf.parse("0000:00:02.0")
 NVME = Sbdf.parse("0000:04:00.0")
+#: As Linux writes it: an Intel 82574L, subsystem a01f.
+MODALIAS = "pci:v00008086d000010D3sv00008086sd0000A01Fbc02sc00i00"
 
 
 def config_space(size: int = 4096, command: int = 0x0507, msix: bool = True) -> bytes:
@@ -55,8 +57,7 @@ class Tree:
 
     def device(self, sbdf: Sbdf, under: str = "", driver: str | None = None, config: bytes = b"", **files: str) -> str:
         path = f"devices/pci0000:00/{under}{sbdf}"
-        facts = {"vendor": "0x8086", "device": "0x10d3", "class": "0x020000", "revision": "0x03"}
-        facts |= {"subsystem_vendor": "0x8086", "subsystem_device": "0xa01f", "numa_node": "-1", "irq": "17"}
+        facts = {"modalias": MODALIAS, "revision": "0x03", "numa_node": "-1", "irq": "17"}
         for name, text in (facts | files).items():
             self.write(f"{path}/{name}", f"{text}\n")
         (self.root / path / "config").write_bytes(config or config_space())
@@ -98,13 +99,12 @@ def test_a_device_is_read_with_all_its_facts(tree: Tree) -> None:
         resource=windows,
         reset_method="flr bus",
         numa_node="1",
-        modalias="pci:v00008086",
         sriov_totalvfs="4",
     )
     device = Sysfs(tree.root).devices()[NIC]
     assert (device.vendor, device.device, device.class_code, device.revision) == ("8086", "10d3", "020000", "03")
     assert (device.subsystem_vendor, device.subsystem_device) == ("8086", "a01f")
-    assert (device.driver, device.numa_node, device.irq, device.modalias) == ("e1000e", 1, 17, "pci:v00008086")
+    assert (device.driver, device.numa_node, device.irq, device.modalias) == ("e1000e", 1, 17, MODALIAS)
     assert device.reset_methods == ("flr", "bus")
     assert device.sriov_totalvfs == 4
     assert device.serial == "52-54-00-ff-ff-00-01-01"
@@ -115,6 +115,13 @@ def test_a_device_is_read_with_all_its_facts(tree: Tree) -> None:
     assert [window.is_io_ports for window in device.resources] == [False, True]
     assert (device.interrupt_pin, device.message_interrupts) == (1, True)
     assert (device.path, device.slot, device.label, device.parent) == ("0000:00/00.0", None, None, None)
+
+
+def test_a_device_whose_modalias_says_nothing_has_no_identity(tree: Tree) -> None:
+    tree.device(NIC, modalias="")
+    device = Sysfs(tree.root).devices()[NIC]
+    assert (device.vendor, device.device, device.class_code, device.modalias) == ("", "", "", "")
+    assert device.revision == "03"
 
 
 @pytest.mark.parametrize("name", ["DMAR", "RMAD", "XMAR"])
