@@ -9,7 +9,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from operator import itemgetter
 from pathlib import Path
+from typing import TypeVar
 
 from ..model.connection import PciConnection, backend_path, error_path, frontend_path
 from ..model.device import PciDevice, XenOwner
@@ -37,6 +39,8 @@ _BACKENDS = "/local/domain/0/backend/pci"
 _ERRORS = "/local/domain/0/error/backend/pci"
 #: libxl's name of the device model that speaks QMP; the other one, long gone, did not (libxl_types.idl).
 _QEMU = "qemu_xen"
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
 
 
 def observe(access: HostAccess) -> Host:
@@ -55,15 +59,15 @@ def observe(access: HostAccess) -> Host:
     return Host(
         devices=devices,
         domains=_domains(access, devices, owners, domids, backends),
-        markers=markers,
-        driver_paths=driver_paths,
-        orphaned_connections={domid: found for domid, found in backends.items() if domid not in domids},
+        markers=_in_order(markers),
+        driver_paths=_in_order(driver_paths),
+        orphaned_connections=_in_order({domid: found for domid, found in backends.items() if domid not in domids}),
         xen_owners=owners,
         kernel=sysfs.kernel(),
         network=NetGraph(sysfs.root).use(connection_addresses()),
         drivers=sysfs.drivers(),
         permissive_for_all=sysfs.permissive_for_all(),
-        notes=notes,
+        notes=_in_order(notes),
         quarantined=frozenset(sbdf for sbdf, note in notes.items() if note.quarantined) | frozenset(driver_paths),
         kernel_connections=sysfs.kernel_connections(),
         kernel_errors=_kernel_errors(store),
@@ -268,6 +272,11 @@ def _free_device(
     """
     others = (sbdf for sbdf in devices if sbdf not in owners and hypervisor.owner(sbdf) is XenOwner.HOST)
     return next((sbdf for sbdf, owner in owners.items() if owner is XenOwner.HOST), None) or next(others, None)
+
+
+def _in_order(found: Mapping[_Key, _Value]) -> dict[_Key, _Value]:
+    """The same by its keys: xenstore lists nodes as they were made, and what is planned must not depend on that."""
+    return dict(sorted(found.items(), key=itemgetter(0)))
 
 
 def _numbers(names: list[str]) -> set[int]:

@@ -18,6 +18,8 @@ from ..values.address import Sbdf
 Config = Mapping[str, Any]
 
 _DEVICES = "pcidevs"
+#: Greatest segment, bus, slot and function.
+_LAST = (0xFFFF, 0xFF, 0x1F, 7)
 #: libxl_defbool in JSON (libxl_json.c). libxl makes False of a default here, since xl sets it where `pci` is given.
 _BOOLEANS = {"True": True, "False": False, "<default>": False}
 
@@ -90,7 +92,8 @@ def _device_of(entry: Any) -> Sbdf | None:
     if not isinstance(entry, dict):
         return None
     numbers = [entry.get(name, 0) for name in ("domain", "bus", "dev", "func")]
-    return Sbdf(*numbers) if all(isinstance(number, int) for number in numbers) else None
+    is_address = all(type(number) is int and 0 <= number <= last for number, last in zip(numbers, _LAST))
+    return Sbdf(*numbers) if is_address else None
 
 
 def _mib(kib: Any) -> int | None:

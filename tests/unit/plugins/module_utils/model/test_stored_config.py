@@ -87,10 +87,10 @@ def test_without_devices_there_is_no_list_as_libxl_has_it() -> None:
 
 
 def test_what_is_not_understood_stays() -> None:
-    strange = {"bdf": {"bus": 1}, "bus": "one"}
-    config = with_devices(strange, "text", BY_XL_NIC)
+    strange, impossible = {"bdf": {"bus": 1}, "bus": "one"}, {"bus": 300, "dev": -1}
+    config = with_devices(strange, "text", impossible, BY_XL_NIC)
     assert configured(config) == (NIC,)
-    assert amended(config, [FAR], [NIC])["pcidevs"][:2] == [strange, "text"]
+    assert amended(config, [FAR], [NIC])["pcidevs"][:3] == [strange, "text", impossible]
     assert amended({"pcidevs": "text"}, remove=[NIC]) == {"pcidevs": "text"}
 
 
