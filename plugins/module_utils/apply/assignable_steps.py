@@ -14,7 +14,6 @@ from ..host.hypervisor import HypervisorError
 from ..host.note_store import drop_lost_hold, drop_note, note_reason, write_note
 from ..host.sysfs import SysfsError
 from ..host.toolstack.libxl_state import driver_node
-from ..host.xenstore import XenStoreError
 from ..model.device import PCIBACK, XenOwner
 from ..model.domain import DOMID_IO
 from ..model.host import Host
@@ -24,14 +23,13 @@ from ..values.address import Sbdf
 from ..values.catalog import DevicePolicy
 from .undo import Undo, all_or_none
 
-_FAILURES = (SysfsError, HypervisorError, XenStoreError)
 #: How Xen says that a device was not in quarantine; its Python binding hides the errno behind EINVAL.
 _NOT_QUARANTINED = (errno.ENODEV, errno.EINVAL)
 
 
 def apply(access: HostAccess, host: Host, steps: Sequence[Step]) -> None:
     """Make all steps, or none; raises StepFailed."""
-    with all_or_none(_FAILURES) as undo:
+    with all_or_none() as undo:
         for step in steps:
             if isinstance(step, Take):
                 _take(access, host, step, undo)
@@ -100,7 +98,7 @@ def _rebind(access: HostAccess, sbdf: Sbdf, undo: Undo) -> None:
 
 
 def _make_permissive(access: HostAccess, step: MakePermissive, undo: Undo) -> None:
-    undo.add(lambda: _rebind(access, step.sbdf, Undo(_FAILURES)))
+    undo.add(lambda: _rebind(access, step.sbdf, Undo()))
     access.sysfs.set_permissive(step.sbdf)
     if not access.sysfs.permissive(step.sbdf):
         raise SysfsError(f"{step.sbdf} is not permissive although pciback accepted that")

@@ -13,7 +13,7 @@ from enum import Enum
 from ..host.access import HostAccess
 from ..host.observe import read_connection, read_device_model
 from ..host.sysfs import SysfsError
-from ..host.xenstore import XenStoreError, XenStoreGone
+from ..host.xenstore import XenStoreGone
 from ..model.connection import Entry, PciConnection
 from ..model.device import PCIBACK, XenOwner
 from ..model.device_model import DeviceModel
@@ -21,6 +21,7 @@ from ..model.evidence import Evidence
 from ..model.host import Host
 from ..plan.domain_plan import DesiredDomain, DomainPlan, Plan, make_plan
 from ..values.address import Sbdf
+from ..values.errors import HostError
 from . import rollback
 from .device_model_change import DeviceModelChange
 from .domain_change import Change, Handover
@@ -258,7 +259,7 @@ def _sentence(name: str, error: Exception) -> str:
         return str(error)
     if isinstance(error, DeadlinePassed):
         return f"{name}: time was over before anything was changed"
-    if isinstance(error, (SysfsError, XenStoreError)):
+    if isinstance(error, HostError):
         return f"{name}: {error}"
     raise error
 

@@ -11,24 +11,21 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from ..host.access import HostAccess
-from ..host.hypervisor import HypervisorError
 from ..host.observe import remembered
 from ..host.sysfs import SysfsError
-from ..host.toolstack.libxl_state import LockError, holder_node
-from ..host.toolstack.stored_config_file import ConfigError
-from ..host.xenstore import Transaction, XenStoreError, XenStoreGone
+from ..host.toolstack.libxl_state import holder_node
+from ..host.xenstore import Transaction, XenStoreGone
 from ..model.connection_writes import Remove
 from ..model.device import PCIBACK, PciDevice
 from ..plan.domain_plan import DomainPlan
 from ..values.address import Sbdf
+from ..values.errors import HostError
 from . import rights, rollback
 from .loop import Clock, DeadlinePassed, Flow, Until, Work
 from .report import DomainFailed, Interrupted, Recorder
 
 #: For those who were to get a device to end, and for one more change.
 _BRING_BACK_SECONDS = 20.0
-#: What may fail outside of the domain, in the middle of everything.
-_FAILURES = (SysfsError, HypervisorError, LockError, ConfigError, XenStoreError)
 
 
 @dataclass
@@ -77,7 +74,7 @@ class Change:
             yield from self._steps()
         except Exception as error:
             self._ledger.withheld.update(self.plan.departing - self._ledger.released)
-            if isinstance(error, _FAILURES):
+            if isinstance(error, HostError):
                 asked = rollback.asked(self.plan.add, self.plan.remove)
                 raise Interrupted(f"{self.name}: {error}, {asked}") from error
             raise
@@ -102,7 +99,7 @@ class Change:
             rest = tuple(one for one in plan.remove if one not in first)
             if plan.add or rest:
                 yield from self._exchange(plan.add, rest)
-        except (DomainFailed, *_FAILURES):
+        except (DomainFailed, HostError):
             if first:
                 yield from self._bring_back(first)
             raise

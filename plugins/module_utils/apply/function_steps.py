@@ -9,12 +9,9 @@ from collections.abc import Sequence
 
 from ..host.access import HostAccess
 from ..host.sriov import Sriov, SriovError, set_vf, vf_settings
-from ..host.sysfs import SysfsError
 from ..plan.function_plan import Configure, SetAutoprobe, SetCount, Step
 from ..values.address import Sbdf
 from .undo import Undo, all_or_none
-
-_FAILURES = (SriovError, SysfsError)
 
 
 def apply_functions(access: HostAccess, steps: Sequence[Step]) -> None:
@@ -22,10 +19,10 @@ def apply_functions(access: HostAccess, steps: Sequence[Step]) -> None:
     sriov = access.sriov
     # What is set for new functions ends with them.
     new = {step.pf for step in steps if isinstance(step, SetCount)}
-    with all_or_none(_FAILURES) as undo:
+    with all_or_none() as undo:
         for step in steps:
             ends_with_it = isinstance(step, Configure) and step.pf in new
-            _apply(access, sriov, step, Undo(_FAILURES) if ends_with_it else undo)
+            _apply(access, sriov, step, Undo() if ends_with_it else undo)
 
 
 def _apply(access: HostAccess, sriov: Sriov, step: Step, undo: Undo) -> None:

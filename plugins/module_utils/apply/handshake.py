@@ -14,16 +14,15 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from enum import Enum
 
-from ..host.hypervisor import HypervisorError
 from ..host.note_store import note_guest
 from ..host.observe import read_connection
-from ..host.sysfs import SysfsError
 from ..host.toolstack.libxl_state import holder_node
-from ..host.xenstore import Transaction, XenStoreError, XenStoreGone
+from ..host.xenstore import Transaction, XenStoreGone
 from ..model import connection_writes as changes
 from ..model.connection import Entry, PciConnection, backend_path, error_path, frontend_path
 from ..model.connection_writes import Write
 from ..values.address import Sbdf
+from ..values.errors import HostError
 from ..values.states import XenbusState
 from . import rights, rollback
 from .commit import commit, forget
@@ -117,7 +116,7 @@ class Handshake(Change):
                 rights.grant(self.access.hypervisor, self.domid, device, self._others())
                 granted.append(device.sbdf)  # one that was refused has nothing, grant() saw to that
                 self._held.add(device.sbdf)
-        except (HypervisorError, SysfsError, XenStoreError) as error:
+        except HostError as error:
             self._forget_holder([device for device in add if device not in granted])
             self._withdraw_rights(granted, str(error))
             raise

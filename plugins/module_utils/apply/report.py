@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 
 from ..model.evidence import Evidence
 from ..values.address import Sbdf
+from ..values.errors import XenPciError
 from ..values.states import XenbusState
 
 #: A handshake has some ten moments and one for each device; a guest can make any number of them.
 _LONGEST_TIMELINE = 1000
 
 
-class DomainFailed(Exception):
+class DomainFailed(XenPciError):
     """A domain could not be brought to its plan; the text says which side failed and what is left."""
 
 

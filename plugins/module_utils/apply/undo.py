@@ -9,8 +9,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Callable
 
+from ..values.errors import HostError, XenPciError
 
-class StepFailed(Exception):
+
+class StepFailed(XenPciError):
     """A step failed; `left` says in words what could not be undone, best empty."""
 
     def __init__(self, message: str, left: Sequence[str]) -> None:
@@ -20,10 +22,9 @@ class StepFailed(Exception):
 
 
 class Undo:
-    """What would take back the changes made so far; an exception of `failures` keeps none of the others from it."""
+    """What takes back the changes made so far; one that the host refuses keeps none of the others from it."""
 
-    def __init__(self, failures: tuple[type[Exception], ...]) -> None:
-        self._failures = failures
+    def __init__(self) -> None:
         self._actions: list[Callable[[], object]] = []
 
     def add(self, action: Callable[[], object]) -> None:
@@ -36,18 +37,18 @@ class Undo:
         for action in reversed(self._actions):
             try:
                 action()
-            except self._failures as error:
+            except HostError as error:
                 left.append(str(error))
         return left
 
 
 @contextmanager
-def all_or_none(failures: tuple[type[Exception], ...]) -> Iterator[Undo]:
-    """Run steps that note how each is undone; raises StepFailed if one fails in one of these ways."""
-    undo = Undo(failures)
+def all_or_none() -> Iterator[Undo]:
+    """Run steps that note how each is undone; raises StepFailed if the host refuses one."""
+    undo = Undo()
     try:
         yield undo
-    except failures as error:
+    except HostError as error:
         raise StepFailed(str(error), undo.run()) from error
     except BaseException:
         undo.run()

@@ -29,6 +29,7 @@ from ..model.boot_facts import (
     Stage,
 )
 from ..values.address import AddressError, Sbdf
+from ..values.errors import HostError
 from . import command
 from .whole_file import write_whole
 
@@ -50,7 +51,7 @@ _REBUILD = {
 }
 
 
-class BootConfigError(Exception):
+class BootConfigError(HostError):
     """A file could not be written or a rebuild failed; nothing of the attempt is left but what the text names."""
 
 

@@ -21,6 +21,7 @@ from typing import Any, Protocol
 
 from ..model.device import XenOwner
 from ..values.address import Sbdf
+from ..values.errors import HostError
 
 #: "No domain": asks for the device alone, whoever might receive it (public/xen.h).
 DOMID_INVALID = 0x7FF4
@@ -28,7 +29,7 @@ _RDM_STRICT, _RDM_RELAXED = 0, 1
 _GROUP_SIZE = 4096
 
 
-class HypervisorError(Exception):
+class HypervisorError(HostError):
     """Xen, or the way to it, refused a call. `code` is an errno, 0 where the binding hides it."""
 
     def __init__(self, message: str, code: int = 0) -> None:

@@ -17,11 +17,13 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
+from ..values.errors import HostError
+
 _DEFAULT_SOCKET = "/var/run/xenstored/socket"  # as pyxs and libxenstore have it
 _LOOK_AGAIN = 0.02  # flock has no time-out of its own
 
 
-class RunLockError(Exception):
+class RunLockError(HostError):
     """Another run has held the lock for the whole time allowed, there is nothing to lock, or no time at all."""
 
 

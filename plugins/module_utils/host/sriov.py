@@ -13,10 +13,11 @@ from typing import Any
 
 from ..model.physical_function import VfSettings
 from ..values.address import Sbdf
+from ..values.errors import HostError
 from . import command
 
 
-class SriovError(Exception):
+class SriovError(HostError):
     """The kernel or `ip` refused, or told nothing; the message says what of."""
 
 

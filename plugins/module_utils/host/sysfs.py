@@ -21,6 +21,7 @@ from pathlib import Path
 from ..model.device import PCIBACK, ConfigFlags, PciDevice
 from ..model.usage import GuestDisk
 from ..values.address import AddressError, Sbdf
+from ..values.errors import HostError
 from .config_space import ConfigSpace
 from .consoles import consoles
 from .device_files import (
@@ -54,7 +55,7 @@ _ADVICE = {
 }
 
 
-class SysfsError(Exception):
+class SysfsError(HostError):
     """Sysfs refused or lacks something; `errno` is the kernel's number, 0 if it gave none."""
 
     def __init__(self, message: str, number: int = 0) -> None:

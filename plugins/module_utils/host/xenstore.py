@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Callable, TypeVar
 
 from ..model.connection_writes import Change, Directory, Remove, Write
+from ..values.errors import HostError
 from .xenstore_connection import Connection, Events, Op, PyXSError, Router
 
 T = TypeVar("T")
@@ -29,7 +30,7 @@ _ERRNO = {name: number for number, name in errno.errorcode.items()}
 _TRANSACTION_TRIES = 200
 
 
-class XenStoreError(Exception):
+class XenStoreError(HostError):
     """Xenstore refused a request, did not answer in time, or is gone. `code` is an errno or 0."""
 
     def __init__(self, message: str, code: int = 0) -> None:

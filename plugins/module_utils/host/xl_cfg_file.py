@@ -12,13 +12,14 @@ import stat
 import time
 from pathlib import Path
 
+from ..values.errors import HostError
 from .whole_file import rewrite_whole
 
 #: What is no UTF-8 must come out as it went in.
 _ENCODING, _ERRORS = "utf-8", "surrogateescape"
 
 
-class DomainFileError(Exception):
+class DomainFileError(HostError):
     """The file cannot be read or written; it is as it was before."""
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..values.address import GuestAddress, Sbdf
+from ..values.errors import HostError
 
 #: Slots of the bus that a guest has from QEMU.
 SLOTS = 32
@@ -25,7 +26,7 @@ _BUSES, _FUNCTIONS = range(256), range(8)
 _NOT_MAPPED = (2**64 - 1, 2**32 - 1)
 
 
-class DeviceModelError(Exception):
+class DeviceModelError(HostError):
     """The device model is not there, does not answer, or answers nonsense; the text is one sentence's beginning."""
 
 

@@ -16,6 +16,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from ...values.address import AddressError, Sbdf
+from ...values.errors import HostError
 from .stored_config_file import USERDATA
 
 MARKERS = "/libxl/pci"
@@ -24,7 +25,7 @@ _LOCKS = ("libxl-device-changes-lock", "domain-userdata-lock")
 _QMP_LOCK = "qmp-socket-lock"
 
 
-class LockError(Exception):
+class LockError(HostError):
     """A domain's lock cannot be taken: another toolstack has held it for the whole time allowed, or it has no file."""
 
 

@@ -14,6 +14,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from ...values.errors import HostError
+
 #: Where libxl keeps its files of domains (XEN_LIB_DIR).
 USERDATA = Path("/var/lib/xen")
 _NUL = "\0"
@@ -21,7 +23,7 @@ _NUL = "\0"
 _ENCODING, _ERRORS = "utf-8", "surrogateescape"
 
 
-class ConfigError(Exception):
+class ConfigError(HostError):
     """The stored configuration cannot be read or written; what was stored is still in place."""
 
 

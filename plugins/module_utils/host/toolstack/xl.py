@@ -13,6 +13,7 @@ import shutil
 
 from ...host import command
 from ...values.address import Sbdf
+from ...values.errors import HostError
 
 #: Seconds after which an xl that hangs is killed; its own waits add up to less (10 s for QEMU, 60 s for a stub domain).
 _MOST_SECONDS = 180.0
@@ -21,7 +22,7 @@ _MORE_PATH = "/usr/local/sbin:/usr/sbin:/sbin"
 _LONGEST = 300
 
 
-class XlError(Exception):
+class XlError(HostError):
     """xl is not there, or refused; the text is what it said."""
 
 
