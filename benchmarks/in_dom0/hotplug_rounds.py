@@ -17,7 +17,8 @@ from collections.abc import Sequence
 
 from ansible_collections.xen.pci.plugins.module_utils.apply.converge import ConvergeLevel, converge, prepare
 from ansible_collections.xen.pci.plugins.module_utils.host.access import HostAccess, open_host
-from ansible_collections.xen.pci.plugins.module_utils.host.observe import observe, read_connection
+from ansible_collections.xen.pci.plugins.module_utils.host.observe import observe
+from ansible_collections.xen.pci.plugins.module_utils.host.xenstore_nodes import read_connection
 from ansible_collections.xen.pci.plugins.module_utils.plan.domain_plan import DesiredDomain
 from ansible_collections.xen.pci.plugins.module_utils.values.address import Sbdf
 

@@ -271,6 +271,7 @@ devices:
 """
 
 from collections.abc import Collection, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
@@ -280,9 +281,8 @@ from ansible_collections.xen.pci.plugins.module_utils.apply.undo import StepFail
 from ansible_collections.xen.pci.plugins.module_utils.host.access import HostAccess, open_host
 from ansible_collections.xen.pci.plugins.module_utils.host.boot_config import BootConfigError
 from ansible_collections.xen.pci.plugins.module_utils.host.hypervisor import HypervisorError
-from ansible_collections.xen.pci.plugins.module_utils.host.known_devices_file import remember
 from ansible_collections.xen.pci.plugins.module_utils.host.observe import observe, with_boot, with_groups
-from ansible_collections.xen.pci.plugins.module_utils.host.run_lock import RunLockError, lock_unless
+from ansible_collections.xen.pci.plugins.module_utils.host.run_lock import RunLockError, check_timeout
 from ansible_collections.xen.pci.plugins.module_utils.host.sysfs import SysfsError
 from ansible_collections.xen.pci.plugins.module_utils.host.xenstore import XenStoreError
 from ansible_collections.xen.pci.plugins.module_utils.host.xenstore_connection import PYXS_IMPORT_ERROR
@@ -351,7 +351,8 @@ def main() -> None:
     if module.params["persistent"] and module.params["state"] == "absent":
         module.fail_json(msg="A device that is given back to the host cannot be persistent; drop persistent.")
     try:
-        with open_host() as access, lock_unless(module.check_mode, module.params["timeout"]):
+        check_timeout(module.params["timeout"])
+        with open_host() as access, nullcontext() if module.check_mode else access.run_lock(module.params["timeout"]):
             _run(module, access)
     except NeedsJmespath:
         module.fail_json(msg=missing_required_lib("jmespath"), exception=JMESPATH_IMPORT_ERROR)
@@ -440,7 +441,7 @@ def _see(module: AnsibleModule, access: HostAccess, devices: Collection[Sbdf]) -
     """Where the devices stand after the run; what they tell now is remembered for the boots to come."""
     host = with_boot(access, observe(access))
     after_reboot = _boot(host).held(devices)
-    forgotten = remember(access.sysfs.root, host)
+    forgotten = access.memory.remember(host)
     if forgotten:
         module.warn(forgotten)
     return AssignmentState.seen(host, devices, after_reboot)

@@ -301,6 +301,7 @@ seconds:
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
@@ -311,7 +312,7 @@ from ansible_collections.xen.pci.plugins.module_utils.apply.config_files import 
 from ansible_collections.xen.pci.plugins.module_utils.apply.converge import ConvergeLevel, Refused, converge
 from ansible_collections.xen.pci.plugins.module_utils.host.access import HostAccess, open_host
 from ansible_collections.xen.pci.plugins.module_utils.host.hypervisor import HypervisorError
-from ansible_collections.xen.pci.plugins.module_utils.host.run_lock import RunLockError, lock_unless
+from ansible_collections.xen.pci.plugins.module_utils.host.run_lock import RunLockError, check_timeout
 from ansible_collections.xen.pci.plugins.module_utils.host.sysfs import SysfsError
 from ansible_collections.xen.pci.plugins.module_utils.host.xenstore import XenStoreError
 from ansible_collections.xen.pci.plugins.module_utils.host.xenstore_connection import PYXS_IMPORT_ERROR
@@ -363,7 +364,8 @@ def main() -> None:
     if PYXS_IMPORT_ERROR is not None:
         module.fail_json(msg=missing_required_lib("pyxs"), exception=PYXS_IMPORT_ERROR)
     try:
-        with open_host() as access, lock_unless(module.check_mode, module.params["timeout"]):
+        check_timeout(module.params["timeout"])
+        with open_host() as access, nullcontext() if module.check_mode else access.run_lock(module.params["timeout"]):
             _run(module, access)
     except NeedsJmespath:
         module.fail_json(msg=missing_required_lib("jmespath"), exception=JMESPATH_IMPORT_ERROR)

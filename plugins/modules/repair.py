@@ -212,6 +212,7 @@ left:
   elements: dict
 """
 
+from contextlib import nullcontext
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
@@ -220,8 +221,8 @@ from ansible_collections.xen.pci.plugins.module_utils.faults.diagnose import Fin
 from ansible_collections.xen.pci.plugins.module_utils.faults.table import Fault
 from ansible_collections.xen.pci.plugins.module_utils.host.access import HostAccess, open_host
 from ansible_collections.xen.pci.plugins.module_utils.host.hypervisor import HypervisorError
-from ansible_collections.xen.pci.plugins.module_utils.host.observe import names_of_domains, observe
-from ansible_collections.xen.pci.plugins.module_utils.host.run_lock import RunLockError, lock_unless
+from ansible_collections.xen.pci.plugins.module_utils.host.observe import observe
+from ansible_collections.xen.pci.plugins.module_utils.host.run_lock import RunLockError, check_timeout
 from ansible_collections.xen.pci.plugins.module_utils.host.sysfs import SysfsError
 from ansible_collections.xen.pci.plugins.module_utils.host.xenstore import XenStoreError
 from ansible_collections.xen.pci.plugins.module_utils.host.xenstore_connection import PYXS_IMPORT_ERROR
@@ -268,7 +269,8 @@ def main() -> None:
             devices=frozenset(Sbdf.parse(address) for address in module.params["devices"]),
             named=frozenset(fault for fault in Fault if fault.code in module.params["faults"]),
         )
-        with open_host() as access, lock_unless(module.check_mode, module.params["timeout"]):
+        check_timeout(module.params["timeout"])
+        with open_host() as access, nullcontext() if module.check_mode else access.run_lock(module.params["timeout"]):
             _refuse_strangers(module, access, scope)
             (_expect if module.check_mode else _repair)(module, access, scope)
     except (XenStoreError, HypervisorError, SysfsError, AddressError, RunLockError) as error:
@@ -279,7 +281,7 @@ def _refuse_strangers(module: AnsibleModule, access: HostAccess, scope: Scope) -
     """What is misspelled has no faults, and must not pass for healthy."""
     problems = []
     if scope.domains:
-        running = names_of_domains(access.store)
+        running = set(access.toolstack.names().values())
         known = ", ".join(sorted(running)) or "none"
         unknown = [f"no domain named {name} runs on this host" for name in sorted(scope.domains - running)]
         problems += [f"{'; '.join(unknown)} (running: {known})"] if unknown else []

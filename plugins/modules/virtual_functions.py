@@ -166,6 +166,7 @@ physical_functions:
 """
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
@@ -175,7 +176,7 @@ from ansible_collections.xen.pci.plugins.module_utils.apply.undo import StepFail
 from ansible_collections.xen.pci.plugins.module_utils.host.access import HostAccess, open_host
 from ansible_collections.xen.pci.plugins.module_utils.host.hypervisor import HypervisorError
 from ansible_collections.xen.pci.plugins.module_utils.host.observe import observe, with_functions
-from ansible_collections.xen.pci.plugins.module_utils.host.run_lock import RunLockError, lock_unless
+from ansible_collections.xen.pci.plugins.module_utils.host.run_lock import RunLockError, check_timeout
 from ansible_collections.xen.pci.plugins.module_utils.host.sriov import SriovError
 from ansible_collections.xen.pci.plugins.module_utils.host.sysfs import SysfsError
 from ansible_collections.xen.pci.plugins.module_utils.host.xenstore import XenStoreError
@@ -230,7 +231,8 @@ def main() -> None:
     if PYXS_IMPORT_ERROR is not None:
         module.fail_json(msg=missing_required_lib("pyxs"), exception=PYXS_IMPORT_ERROR)
     try:
-        with open_host() as access, lock_unless(module.check_mode, module.params["timeout"]):
+        check_timeout(module.params["timeout"])
+        with open_host() as access, nullcontext() if module.check_mode else access.run_lock(module.params["timeout"]):
             _run(module, access)
     except StepFailed as error:
         module.fail_json(msg=str(error), changed=bool(error.left))

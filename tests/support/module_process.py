@@ -37,7 +37,7 @@ from pyxs.client import RVar
 
 from ansible_collections.xen.pci.plugins.module_utils.host import hypervisor, sysfs, xenstore
 from ansible_collections.xen.pci.plugins.module_utils.host.access import open_host
-from ansible_collections.xen.pci.plugins.module_utils.host.toolstack import libxl_state as libxl
+from ansible_collections.xen.pci.plugins.module_utils.host.toolstack import libxl_files
 from ansible_collections.xen.pci.plugins.module_utils.host.xenstore_connection import Router
 from ansible_collections.xen.pci.plugins.module_utils.values.address import Sbdf
 
@@ -139,12 +139,12 @@ def watch(points: Points) -> None:
         points.around(f"file {target}", lambda: replace(source, target), full_disk)
 
     os.replace = counted_replace  # type: ignore[assignment]
-    acquire = libxl._acquire
+    acquire = libxl_files._acquire
 
     def counted_acquire(path: Path, deadline: float) -> Any:
         return points.around(f"lock {path}", lambda: acquire(path, deadline), full_disk)
 
-    libxl._acquire = counted_acquire
+    libxl_files._acquire = counted_acquire
     for way, name in itertools.product((hypervisor._Binding, hypervisor._Library), HYPERCALLS):
         real = getattr(way, name)
 

@@ -11,9 +11,7 @@ from dataclasses import replace
 
 from ..host.access import HostAccess
 from ..host.hypervisor import HypervisorError
-from ..host.note_store import drop_lost_hold, drop_note, note_reason, write_note
 from ..host.sysfs import SysfsError
-from ..host.toolstack.libxl_state import driver_node
 from ..model.device import PCIBACK, XenOwner
 from ..model.domain import DOMID_IO
 from ..model.host import Host
@@ -51,9 +49,9 @@ def _take(access: HostAccess, host: Host, step: Take, undo: Undo) -> None:
         # Undo is noted first: an unbind that was interrupted half-way is mended all the same.
         undo.add(lambda: _ensure_driver(access, sbdf, driver))
         sysfs.unbind(sbdf)
-        undo.add(lambda: _write_record(access, sbdf, step.record))
-        _write_record(access, sbdf, f"/sys/bus/pci/drivers/{driver}")
-    drop_lost_hold(access.store, sbdf)
+        undo.add(lambda: access.toolstack.record_driver(sbdf, step.record))
+        access.toolstack.record_driver(sbdf, f"/sys/bus/pci/drivers/{driver}")
+    access.notes.drop_lost_hold(sbdf)
     if sysfs.add_slot(sbdf):
         undo.add(lambda: sysfs.remove_slot(sbdf))
     if sysfs.needs_driver_override(sbdf):
@@ -69,8 +67,8 @@ def _quarantine(access: HostAccess, note: Note, sbdf: Sbdf, undo: Undo) -> None:
     """Xen accepts a device that is in quarantine already (device_assigned excludes guests' devices only)."""
     access.hypervisor.assign(DOMID_IO, sbdf, relaxed=True)
     undo.add(lambda: access.hypervisor.deassign(DOMID_IO, sbdf))
-    undo.add(lambda: drop_note(access.store, sbdf))
-    write_note(access.store, sbdf, replace(note, quarantined=True))
+    undo.add(lambda: access.notes.drop(sbdf))
+    access.notes.write(sbdf, replace(note, quarantined=True))
     if access.hypervisor.owner(sbdf) is XenOwner.GUEST:  # as far as Xen tells: dom0 and quarantine look the same
         raise HypervisorError(f"{sbdf} is not in quarantine although Xen accepted it; a guest owns it")
 
@@ -102,7 +100,7 @@ def _make_permissive(access: HostAccess, step: MakePermissive, undo: Undo) -> No
     access.sysfs.set_permissive(step.sbdf)
     if not access.sysfs.permissive(step.sbdf):
         raise SysfsError(f"{step.sbdf} is not permissive although pciback accepted that")
-    note_reason(access.store, step.sbdf, "permissive", step.reason)
+    access.notes.add_reason(step.sbdf, "permissive", step.reason)
 
 
 def _finish_release(access: HostAccess, step: FinishRelease, undo: Undo) -> None:
@@ -114,8 +112,8 @@ def _finish_release(access: HostAccess, step: FinishRelease, undo: Undo) -> None
         sysfs.bind(sbdf, step.driver)
         _expect_driver(access, sbdf, step.driver)
     if step.record is not None:
-        undo.add(lambda: _write_record(access, sbdf, step.record))
-        _write_record(access, sbdf, None)
+        undo.add(lambda: access.toolstack.record_driver(sbdf, step.record))
+        access.toolstack.record_driver(sbdf, None)
 
 
 def _release(access: HostAccess, host: Host, step: Release, note: Note | None, undo: Undo) -> None:
@@ -148,11 +146,11 @@ def _release(access: HostAccess, host: Host, step: Release, note: Note | None, u
         sysfs.bind(sbdf, step.driver)
         _expect_driver(access, sbdf, step.driver)
     if step.record is not None:
-        undo.add(lambda: _write_record(access, sbdf, step.record))
-        _write_record(access, sbdf, None)
+        undo.add(lambda: access.toolstack.record_driver(sbdf, step.record))
+        access.toolstack.record_driver(sbdf, None)
     if note is not None:
-        undo.add(lambda: write_note(access.store, sbdf, note))
-        drop_note(access.store, sbdf)
+        undo.add(lambda: access.notes.write(sbdf, note))
+        access.notes.drop(sbdf)
 
 
 def _load_driver(access: HostAccess, host: Host, sbdf: Sbdf) -> None:
@@ -175,10 +173,3 @@ def _expect_driver(access: HostAccess, sbdf: Sbdf, driver: str) -> None:
         raise SysfsError(
             f"{sbdf} is not with driver {driver} although the kernel accepted it; it has {now or 'no driver'}"
         )
-
-
-def _write_record(access: HostAccess, sbdf: Sbdf, path: str | None) -> None:
-    if path is None:
-        access.store.remove(driver_node(sbdf))
-    else:
-        access.store.write(driver_node(sbdf), path)

@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from ..apply.domain_change import DomainChange
 from ..host.access import HostAccess
-from ..host.observe import read_connection, read_device_model
 from ..host.sysfs import SysfsError
 from ..host.xenstore import XenStoreGone
+from ..host.xenstore_nodes import domain_exists, read_connection
 from ..model.connection import Entry, PciConnection
 from ..model.device import PCIBACK, XenOwner
 from ..model.device_model import DeviceModel
@@ -22,9 +23,8 @@ from ..model.host import Host
 from ..plan.domain_plan import DesiredDomain, DomainPlan, Plan, make_plan
 from ..values.address import Sbdf
 from ..values.errors import HostError
-from . import rollback
 from .device_model_change import DeviceModelChange
-from .domain_change import Change, Handover
+from .domain_change import Handover
 from .handshake import Handshake
 from .loop import Again, Clock, DeadlinePassed, Flow, Outcome, Work, run
 from .report import DomainFailed, DomainReport, Interrupted, Recorder
@@ -95,7 +95,7 @@ def converge(access: HostAccess, host: Host, plan: Plan, level: ConvergeLevel, t
     return Converged(plan, tuple(reports))
 
 
-def _to_level(access: HostAccess, change: Change, level: ConvergeLevel) -> Flow:
+def _to_level(access: HostAccess, change: DomainChange, level: ConvergeLevel) -> Flow:
     yield from change.flow()
     if level is ConvergeLevel.ACTIVE:
         yield from _await_drivers(access, change.plan)
@@ -105,7 +105,7 @@ def _await_drivers(access: HostAccess, step: DomainPlan) -> Flow:
     waiting = list(step.after)
     try:
         while True:
-            model = yield Work(lambda: _model(step))
+            model = yield Work(lambda: _model(access, step))
             waiting = [one for one in waiting if not _is_active(access, one, model)]
             if not waiting:
                 return
@@ -117,10 +117,10 @@ def _await_drivers(access: HostAccess, step: DomainPlan) -> Flow:
         ) from None
 
 
-def _model(step: DomainPlan) -> DeviceModel | None:
+def _model(access: HostAccess, step: DomainPlan) -> DeviceModel | None:
     """What the guest's device model says now, for a guest that has one."""
     domain = step.domain
-    return None if domain.device_model is None else read_device_model(domain.domid, domain.uuid)
+    return None if domain.device_model is None else access.toolstack.device_model(domain)
 
 
 def _is_active(access: HostAccess, device: Sbdf, model: DeviceModel | None) -> bool:
@@ -137,14 +137,14 @@ def _is_active(access: HostAccess, device: Sbdf, model: DeviceModel | None) -> b
 def _report(
     access: HostAccess, step: DomainPlan, record: Recorder, outcome: Outcome, level: ConvergeLevel
 ) -> DomainReport:
-    domid, name, model = step.domain.domid, step.domain.name, _model(step)
+    domid, name, model = step.domain.domid, step.domain.name, _model(access, step)
     backend = read_connection(access.store, domid if step.domain.stub is None else step.domain.stub.domid)
     after = backend.devices if backend is not None else ()
     entries = backend.entries if backend is not None else ()
     evidence = [_evidence(access, entry.device, entry, model) for entry in entries if entry.device is not None]
-    domain_exists = rollback.domain_exists(access.store, domid)
+    exists = domain_exists(access.store, domid)
     error = "" if outcome.error is None else _sentence(name, outcome.error)
-    error = "; ".join([error or _shortfall(step, domain_exists, backend, evidence, level), *record.aside])
+    error = "; ".join([error or _shortfall(step, exists, backend, evidence, level), *record.aside])
     if isinstance(outcome.error, Interrupted):
         error += f"; {_what_is_there(backend)}; run again, which finishes or takes back what was begun"
     failure = _pci_failure(name, backend.aer_state) if backend is not None else ""

@@ -13,19 +13,17 @@ import time
 from collections.abc import Sequence
 from typing import Callable
 
+from ..apply.domain_change import DomainChange
 from ..host.hypervisor import HypervisorError
-from ..host.note_store import note_guest
-from ..host.observe import read_connection, read_device_model
 from ..host.sysfs import SysfsError
-from ..host.toolstack import qmp, xl
-from ..host.toolstack.libxl_state import holder_node
+from ..host.toolstack.contract import ToolstackError
+from ..host.xenstore_nodes import domain_exists, read_connection
 from ..model.connection import backend_path, frontend_path
 from ..model.device_model import DeviceModel, DeviceModelError, qemu_name
 from ..values.address import Sbdf
 from ..values.states import SubState
 from . import rights, rollback
 from .commit import forget
-from .domain_change import Change
 from .loop import NEXT_EVENT, Again, DeadlinePassed, Flow, Work
 from .report import Cycle, DomainFailed
 
@@ -46,7 +44,7 @@ class Silent(NotDone):
     """The device model does not answer any more, so nothing can be done or known."""
 
 
-class DeviceModelChange(Change):
+class DeviceModelChange(DomainChange):
     """Carries out one HVM guest's plan."""
 
     @property
@@ -70,7 +68,7 @@ class DeviceModelChange(Change):
                 yield from self._timed(self._take_out(device), removed=device)
             if add:
                 yield from self._reset_dirty(add)
-                note_guest(self.access.store, [self._devices[one] for one in add], self.name)
+                self.access.notes.write_guest([self._devices[device] for device in add], self.name)
             for device in add:
                 self._check_time()
                 begun.append(device)
@@ -78,9 +76,9 @@ class DeviceModelChange(Change):
         except (NotDone, DeadlinePassed, *_FAILURES) as failure:
             left = yield from self._undo(begun, leaving, isinstance(failure, Silent))
             why = "time was over before all was done" if isinstance(failure, DeadlinePassed) else str(failure)
-            raise DomainFailed(f"{self.name}: {why}, {rollback.asked(add, remove)}; {left}") from failure
+            raise DomainFailed(f"{self.name}: {why}, {rollback.describe_request(add, remove)}; {left}") from failure
         yield from self._release(leaving)
-        yield from forget(self.plan.domain, leaving)
+        yield from forget(self.access, self.plan.domain, leaving)
 
     def _check_time(self) -> None:
         """xl runs to its end, so the time is looked at before."""
@@ -94,7 +92,7 @@ class DeviceModelChange(Change):
         self.record.cycles.append(Cycle((added,) if added else (), (removed,) if removed else (), seconds))
 
     def _put_in(self, device: Sbdf) -> Flow:
-        said = yield from self._try(lambda: xl.attach(self.domid, device))
+        said = yield from self._try(lambda: self.access.toolstack.attach(self.plan.domain, device))
         if said:
             raise NotDone(f"libxl did not attach {device}: {said}")
         yield from self._await(device, True, f"libxl attached {device}, but the device model does not have it")
@@ -111,7 +109,7 @@ class DeviceModelChange(Change):
         """
         said = ""
         if (yield from self._look(device)).has(device) is not None:
-            said = yield from self._try(lambda: qmp.unplug(self.domid, self._uuid, qemu_name(device)))
+            said = yield from self._try(lambda: self.access.toolstack.unplug(self.plan.domain, device))
         why = f"guest {self.name} did not let {device} go in time{f' ({said})' if said else ''}"
         yield from self._await(device, False, f"{why}: see whether it is paused or hung, or holds the device in use")
         for _attempt in range(_FORGET_ATTEMPTS):
@@ -119,7 +117,7 @@ class DeviceModelChange(Change):
                 yield from self._stub_at_rest(device)
             if device in self._listed():
                 self._take_access(device)
-                said = yield from self._try(lambda: xl.detach(self.domid, device))
+                said = yield from self._try(lambda: self.access.toolstack.detach(self.plan.domain, device))
         if device in self._listed():
             without = f" ({said})" if said else ""
             raise NotDone(f"guest {self.name} has let {device} go, but libxl lists it still{without}")
@@ -165,7 +163,7 @@ class DeviceModelChange(Change):
             raise NotDone(late) from None
 
     def _look(self, device: Sbdf) -> Flow:
-        model: DeviceModel = yield Work(lambda: read_device_model(self.domid, self._uuid))
+        model: DeviceModel = yield Work(lambda: self.access.toolstack.device_model(self.plan.domain))
         plugged = model.has(device)
         state = "gone" if plugged is None else f"at {plugged.address}{', enabled' if plugged.enabled else ''}"
         self.record.note(f"device model/{qemu_name(device)}", "silent" if model.plugged is None else state)
@@ -178,16 +176,12 @@ class DeviceModelChange(Change):
         backend = read_connection(self.access.store, self.domid if stub is None else stub.domid)
         return backend.devices if backend is not None else ()
 
-    @property
-    def _uuid(self) -> str:
-        return self.plan.domain.uuid
-
     @staticmethod
     def _try(call: Callable[[], None]) -> Flow:
         """Run it beside the other flows; what it complained of, or nothing. What came of it is for the eye to see."""
         try:
             yield Work(call)
-        except (xl.XlError, DeviceModelError) as error:
+        except (ToolstackError, DeviceModelError) as error:
             return str(error)
         return ""
 
@@ -195,7 +189,7 @@ class DeviceModelChange(Change):
 
     def _undo(self, begun: Sequence[Sbdf], leaving: Sequence[Sbdf], silent: bool) -> Flow:
         """Take out what was put in, put in what was taken out; a sentence on what is left."""
-        if not rollback.domain_exists(self.access.store, self.domid):
+        if not domain_exists(self.access.store, self.domid):
             self._forget_holder([*begun, *leaving])
             return "the guest is gone; Xen has its devices back, and nothing is left; run again if it comes back"
         for device in reversed(begun):
@@ -208,7 +202,7 @@ class DeviceModelChange(Change):
             try:
                 yield from self._take_out(device)
                 yield from self._release([device])
-                yield from forget(self.plan.domain, [device])
+                yield from forget(self.access, self.plan.domain, [device])
             except (NotDone, DeadlinePassed, *_FAILURES) as error:
                 self._mark(device)
                 left.append(f"{device} could not be taken back ({error})")
@@ -242,4 +236,4 @@ class DeviceModelChange(Change):
     def _mark(self, device: Sbdf) -> None:
         """libxl drops its marker when it fails, and when it is forced. It shows whose rights are left, and that nobody
         else may have the device."""
-        self.access.store.write(holder_node(device), str(self.domid))
+        self.access.toolstack.mark(self.domid, [device])

@@ -11,11 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from ..host.access import HostAccess
-from ..host.observe import remembered
 from ..host.sysfs import SysfsError
-from ..host.toolstack.libxl_state import holder_node
-from ..host.xenstore import Transaction, XenStoreGone
-from ..model.connection_writes import Remove
+from ..host.xenstore import XenStoreGone
 from ..model.device import PCIBACK, PciDevice
 from ..plan.domain_plan import DomainPlan
 from ..values.address import Sbdf
@@ -42,7 +39,7 @@ class Handover:
     clean: set[Sbdf] = field(default_factory=set)
 
 
-class Change:
+class DomainChange:
     """One domain's plan with all that carrying it out needs."""
 
     def __init__(
@@ -75,7 +72,7 @@ class Change:
         except Exception as error:
             self._ledger.withheld.update(self.plan.departing - self._ledger.released)
             if isinstance(error, HostError):
-                asked = rollback.asked(self.plan.add, self.plan.remove)
+                asked = rollback.describe_request(self.plan.add, self.plan.remove)
                 raise Interrupted(f"{self.name}: {error}, {asked}") from error
             raise
         finally:
@@ -118,10 +115,10 @@ class Change:
         self.clock.extend(_BRING_BACK_SECONDS)
         with suppress(DeadlinePassed):
             yield Until(lambda: moving <= decided)
-        store = self.access.store
-        free = [one for one in first if one in decided or one not in moving]
-        free = [one for one, domid in zip(free, store.read_all([holder_node(one) for one in free])) if domid is None]
-        gone = [one for one in first if one not in free]
+        free = [device for device in first if device in decided or device not in moving]
+        taken = self.access.toolstack.holders(free)
+        free = [device for device in free if device not in taken]
+        gone = [device for device in first if device not in free]
         if gone:
             self.record.aside.append(f"{_listed(gone)} had gone before, as declared")
         if not free:
@@ -186,17 +183,8 @@ class Change:
             raise DomainFailed(f"{why}; nothing was attached, but rights are left, run again: {'; '.join(problems)}")
 
     def _forget_holder(self, devices: Sequence[Sbdf]) -> None:
-        """Remove libxl's markers of devices over which the domain has no rights any more.
-
-        Only those that still name it: xl may have given a device to the next one, which a guest that reboots is.
-        """
-
-        def body(transaction: Transaction) -> None:
-            nodes = [holder_node(device) for device in devices]
-            named = zip(nodes, transaction.read_all(nodes))
-            transaction.apply([Remove(node) for node, domid in named if domid == str(self.domid)])
-
-        self.access.store.transaction(body)
+        """Remove the markers of devices over which the domain has no rights any more."""
+        self.access.toolstack.unmark(self.domid, devices)
 
     def _take_rights(self, devices: Sequence[Sbdf]) -> list[str]:
         self._held.difference_update(devices)
@@ -212,7 +200,7 @@ class Change:
 
     def _facts(self, address: Sbdf) -> PciDevice:
         """The device; one that the host has no more is as it was when the guest got it."""
-        return self._devices.get(address) or remembered(self.access.store, address)
+        return self._devices.get(address) or self.access.notes.device(address)
 
     def _revoke(self, address: Sbdf, others: Collection[PciDevice]) -> list[str]:
         device, stub = self._facts(address), self.plan.domain.stub

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..host.access import HostAccess
-from ..host.sriov import Sriov, SriovError, set_vf, vf_settings
+from ..host.sriov import Sriov, SriovError
 from ..plan.function_plan import Configure, SetAutoprobe, SetCount, Step
 from ..values.address import Sbdf
 from .undo import Undo, all_or_none
@@ -33,7 +33,7 @@ def _apply(access: HostAccess, sriov: Sriov, step: Step, undo: Undo) -> None:
         undo.add(lambda: _recount(access, sriov, step.pf, step.before))
         _recount(access, sriov, step.pf, step.count)
     else:
-        _configure(step, undo)
+        _configure(sriov, step, undo)
 
 
 def _recount(access: HostAccess, sriov: Sriov, pf: Sbdf, count: int) -> None:
@@ -47,18 +47,18 @@ def _recount(access: HostAccess, sriov: Sriov, pf: Sbdf, count: int) -> None:
         raise SriovError(f"{pf} has {seen} virtual functions, not {count}, although the kernel accepted that number")
 
 
-def _configure(step: Configure, undo: Undo) -> None:
+def _configure(sriov: Sriov, step: Configure, undo: Undo) -> None:
     """What a driver sets by itself for a new function, such as spoof check, need not be set again."""
-    before = vf_settings(step.interface).get(step.index)
+    before = sriov.vf_settings(step.interface).get(step.index)
     if before is None:
         raise SriovError(
             f"{step.interface}, of {step.pf}, tells nothing about its virtual function {step.index}; its driver cannot"
             " set MAC address, VLAN or spoof check"
         )
     missing = step.settings.missing_in(before)
-    undo.add(lambda: set_vf(step.interface, step.index, before))
-    set_vf(step.interface, step.index, missing)
-    left = step.settings.missing_in(vf_settings(step.interface).get(step.index, before))
+    undo.add(lambda: sriov.set_vf(step.interface, step.index, before))
+    sriov.set_vf(step.interface, step.index, missing)
+    left = step.settings.missing_in(sriov.vf_settings(step.interface).get(step.index, before))
     if str(left):
         raise SriovError(
             f"{step.interface}, virtual function {step.index}: the driver accepted {left} but has not set it"

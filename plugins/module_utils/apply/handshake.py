@@ -14,19 +14,16 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from enum import Enum
 
-from ..host.note_store import note_guest
-from ..host.observe import read_connection
-from ..host.toolstack.libxl_state import holder_node
+from ..apply.domain_change import DomainChange
 from ..host.xenstore import Transaction, XenStoreGone
+from ..host.xenstore_nodes import domain_exists, read_connection, read_states, states_of
 from ..model import connection_writes as changes
 from ..model.connection import Entry, PciConnection, backend_path, error_path, frontend_path
-from ..model.connection_writes import Write
 from ..values.address import Sbdf
 from ..values.errors import HostError
 from ..values.states import XenbusState
 from . import rights, rollback
-from .commit import commit, forget
-from .domain_change import Change
+from .commit import Listed, commit, forget
 from .loop import NEXT_EVENT, Again, DeadlinePassed, Flow
 from .report import Cycle, DomainFailed
 
@@ -46,7 +43,7 @@ class CycleFailed(Exception):
     """One of the two kernels has given up; the text says which and why."""
 
 
-class Handshake(Change):
+class Handshake(DomainChange):
     """Carries out one domain's plan by the handshake of pciback and pcifront."""
 
     @property
@@ -62,7 +59,7 @@ class Handshake(Change):
 
     def _rest(self) -> Flow:
         """Wait until a cycle that somebody else has begun is over."""
-        if rollback.states_of(rollback.read_states(self.access.store, self.domid)) == rollback.BOTH_CONNECTED:
+        if states_of(read_states(self.access.store, self.domid)) == rollback.BOTH_CONNECTED:
             return  # the rest is looked at in the transaction that begins the cycle
         backend = read_connection(self.access.store, self.domid)
         while backend is not None and not backend.connected:
@@ -111,7 +108,7 @@ class Handshake(Change):
         granted: list[Sbdf] = []
         try:
             yield from self._reset_dirty(add)
-            note_guest(self.access.store, facts, self.name)
+            self.access.notes.write_guest(facts, self.name)
             for device in facts:
                 rights.grant(self.access.hypervisor, self.domid, device, self._others())
                 granted.append(device.sbdf)  # one that was refused has nothing, grant() saw to that
@@ -126,17 +123,11 @@ class Handshake(Change):
 
         Where a run is killed behind it, the marker is what shows it later.
         """
-
-        def body(transaction: Transaction) -> None:
-            nodes = [holder_node(device) for device in devices]
-            holders = zip(devices, transaction.read_all(nodes))
-            taken = [f"{one} to domain {domid}" for one, domid in holders if domid not in (None, str(self.domid))]
-            if taken:
-                raise DomainFailed(f"{self.name}: another toolstack gave {', '.join(taken)}, nothing was changed")
-            transaction.apply([Write(node, str(self.domid)) for node in nodes])
-
-        if devices:
-            self.access.store.transaction(body)
+        taken = [
+            f"{device} to domain {domid}" for device, domid in self.access.toolstack.claim(self.domid, devices).items()
+        ]
+        if taken:
+            raise DomainFailed(f"{self.name}: another toolstack gave {', '.join(taken)}, nothing was changed")
 
     def _commit(self, add: Sequence[Sbdf], remove: Sequence[Sbdf]) -> Flow:
         """Write the whole cycle in one transaction that also checks that nobody was faster.
@@ -144,23 +135,23 @@ class Handshake(Change):
         Returns what kind of cycle it is, and the index of each of its devices.
         """
 
-        def body(transaction: Transaction) -> tuple[Kind, dict[Sbdf, int]]:
+        def body(transaction: Transaction) -> Listed:
             backend = read_connection(transaction, self.domid)
-            if (backend is None or not backend.connected) and not rollback.domain_exists(transaction, self.domid):
+            if (backend is None or not backend.connected) and not domain_exists(transaction, self.domid):
                 raise DomainFailed(f"{self.name}: the guest died before anything was changed; Xen has its devices back")
             self._check_unchanged(backend, add, remove)
             places = changes.indexes(backend, add, remove)
             transaction.remove(error_path(self.domid))  # the kernel never clears it
             if backend is None:
                 transaction.apply(changes.create(self.domid, self.name, add))
-                return Kind.CREATE, places
+                return Listed(add, value=(Kind.CREATE, places))
             if not add and set(backend.devices) <= set(remove):
                 transaction.apply(changes.close(self.domid))
-                return Kind.CLOSE, places
+                return Listed(add, value=(Kind.CLOSE, places))
             transaction.apply(changes.reconfigure(backend, add, remove))
-            return Kind.RECONFIGURE, places
+            return Listed(add, value=(Kind.RECONFIGURE, places))
 
-        return (yield from commit(self.access.store, self.plan.domain, body, add=add))
+        return (yield from commit(self.access, self.plan.domain, body))
 
     def _check_unchanged(self, backend: PciConnection | None, add: Collection[Sbdf], remove: Collection[Sbdf]) -> None:
         present = set(backend.devices) if backend else set()
@@ -192,9 +183,9 @@ class Handshake(Change):
         names = ("backend/state", "frontend/state", *(f"backend/{name}" for name in sub_states))
         for name, text in zip(names, texts):
             self.record.note(name, "gone" if text is None else text[:32])
-        if texts[1] is None and not rollback.domain_exists(self.access.store, self.domid):
+        if texts[1] is None and not domain_exists(self.access.store, self.domid):
             raise CycleFailed("the guest died during the handshake")
-        return rollback.states_of(texts)
+        return states_of(texts)
 
     def _check_ends(self, kind: Kind, backend: XenbusState, frontend: XenbusState) -> None:
         if kind is Kind.CLOSE or not (backend.is_ending or frontend.is_ending):
@@ -219,11 +210,11 @@ class Handshake(Change):
     def _recover(self, kind: Kind, add: Sequence[Sbdf], remove: Sequence[Sbdf], failure: Exception) -> Flow:
         """Undo a cycle that did not end well; returns only if it ended well after all meanwhile."""
         self.clock.extend(rollback.GRACE_SECONDS)
-        states = rollback.states_of(rollback.read_states(self.access.store, self.domid))
-        left = yield from rollback.RECIPES[kind.value](self.access, self.domid, add)
+        states = states_of(read_states(self.access.store, self.domid))
+        left = yield from rollback.ROLLBACKS[kind.value](self.access, self.domid, add)
         if left is None:
             return
-        asked = rollback.asked(add, remove)
+        asked = rollback.describe_request(add, remove)
         if isinstance(failure, DeadlinePassed):
             ends = "backend {}, frontend {}".format(*states)
             why = rollback.describe_timeout(self.name, kind.value, f"{ends}; {asked}")
@@ -235,23 +226,25 @@ class Handshake(Change):
             if left.removals_done:
                 yield from self._compact((*add, *remove))
                 yield from self._release(remove)
-            yield from forget(self.plan.domain, add)
+            yield from forget(self.access, self.plan.domain, add)
             self._withdraw_rights(add, why)
         raise DomainFailed(f"{why}; {left.sentence}") from failure
 
     def _compact(self, gone: Collection[Sbdf]) -> Flow:
-        def body(transaction: Transaction) -> None:
+        def body(transaction: Transaction) -> Listed:
             backend = read_connection(transaction, self.domid)
             if backend is not None:
                 transaction.apply(changes.compact(backend, gone))
+            return Listed(removed=gone)
 
-        yield from commit(self.access.store, self.plan.domain, body, remove=gone)
+        yield from commit(self.access, self.plan.domain, body)
 
     def _dissolve(self, gone: Collection[Sbdf]) -> Flow:
-        def body(transaction: Transaction) -> None:
+        def body(transaction: Transaction) -> Listed:
             transaction.apply(changes.dissolve(self.domid))
+            return Listed(removed=gone)
 
-        yield from commit(self.access.store, self.plan.domain, body, remove=gone)
+        yield from commit(self.access, self.plan.domain, body)
 
     def _await_kernel_gone(self) -> Flow:
         """dom0's kernel ignores a new connection while its device of the old one exists."""

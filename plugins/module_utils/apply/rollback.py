@@ -16,13 +16,12 @@ from enum import Enum
 from typing import Any, Callable, Optional
 
 from ..host.access import HostAccess
-from ..host.note_store import note_lost_hold
-from ..host.observe import read_connection
-from ..host.xenstore import Transaction, XenStore
+from ..host.xenstore import Transaction
+from ..host.xenstore_nodes import domain_exists, read_connection, read_states, states_of
 from ..model import connection_writes as changes
-from ..model.connection import PciConnection, backend_path, frontend_path
+from ..model.connection import PciConnection
 from ..values.address import Sbdf
-from ..values.states import XenbusState, parse_state
+from ..values.states import XenbusState
 from .loop import NEXT_EVENT, Again, DeadlinePassed
 
 #: Time that taking back may need on top of the run's own: a few transactions and one empty cycle.
@@ -90,7 +89,7 @@ def create(access: HostAccess, domid: int, _add: Collection[Sbdf]) -> Rollback:
         backend = read_connection(transaction, domid)
         if backend is not None and backend.connected and all(entry.exported for entry in backend.entries):
             return _Step.DONE
-        note_lost_hold(transaction, backend)
+        access.notes.keep_lost_hold(transaction, backend)
         transaction.apply(changes.dissolve(domid))
         return _Step.WITHDRAWN if domain_exists(transaction, domid) else _Step.DEAD
 
@@ -146,7 +145,7 @@ def _until_ended(access: HostAccess, domid: int, look: Callable[[Transaction, Pc
 
     def body(transaction: Transaction) -> _Step:
         backend = read_connection(transaction, domid)
-        note_lost_hold(transaction, backend)
+        access.notes.keep_lost_hold(transaction, backend)
         if not domain_exists(transaction, domid):
             transaction.apply(changes.dissolve(domid))
             return _Step.DEAD
@@ -176,34 +175,19 @@ def _not_taken_back(backend: XenbusState, frontend: XenbusState) -> str:
     return f"the change could not be taken back {ends}, so its devices keep their rights; {advice}"
 
 
-RECIPES: dict[str, Callable[[HostAccess, int, Collection[Sbdf]], Rollback]] = {
+ROLLBACKS: dict[str, Callable[[HostAccess, int, Collection[Sbdf]], Rollback]] = {
     "create": create,
     "reconfigure": reconfigure,
     "close": close,
 }
 
 
-def domain_exists(requests: XenStore | Transaction, domid: int) -> bool:
-    """Whether xenstore has the domain still, which loses it when it dies."""
-    return requests.read(f"/local/domain/{domid}/name") is not None
-
-
-def read_states(store: XenStore, domid: int) -> list[str | None]:
-    """The text of both ends' state nodes, backend first."""
-    return store.read_all([f"{backend_path(domid)}/state", f"{frontend_path(domid)}/state"])
-
-
-def states_of(texts: Sequence[str | None]) -> tuple[XenbusState, XenbusState]:
-    """Both ends' states from their texts, backend first."""
-    return parse_state(texts[0]), parse_state(texts[1])
-
-
-def asked(add: Sequence[Sbdf], remove: Sequence[Sbdf]) -> str:
-    """What a handshake was for, in words."""
-    device_policies = [
+def describe_request(add: Sequence[Sbdf], remove: Sequence[Sbdf]) -> str:
+    """What a change was to do, in words."""
+    requests = [
         f"{verb} {', '.join(map(str, devices))}" for verb, devices in (("add", add), ("remove", remove)) if devices
     ]
-    return f"asked to {' and to '.join(device_policies) or 'change nothing'}"
+    return f"asked to {' and to '.join(requests) or 'change nothing'}"
 
 
 def describe_timeout(name: str, kind: str, ends: str) -> str:

@@ -21,18 +21,19 @@ PCIBACK = "xen_pciback"
 
 
 class KernelModules:
-    """The modules of kernel `release` (as `uname -r` has it) below `root`."""
+    """The modules of kernel `release` (as `uname -r` has it) below `root`, and `sysfs` for what it has loaded."""
 
-    def __init__(self, root: Path = Path("/"), release: str = "") -> None:
+    def __init__(self, root: Path, sysfs: Path, release: str = "") -> None:
+        self._sysfs = sysfs
         self._directory = root / "lib" / "modules" / (release or os.uname().release)
 
-    def pciback(self, sysfs: Path) -> PcibackKind:
-        """How this kernel has pciback; `sysfs` is asked where depmod's files are missing."""
+    def pciback(self) -> PcibackKind:
+        """How this kernel has pciback; sysfs is asked where depmod's files are missing."""
         if PCIBACK in map(_name_of, self._lines("modules.builtin")):
             return PcibackKind.BUILT_IN
         if PCIBACK in (_name_of(line.partition(":")[0]) for line in self._lines("modules.dep")):
             return PcibackKind.MODULE
-        loaded = sysfs / "module" / PCIBACK
+        loaded = self._sysfs / "module" / PCIBACK
         if not loaded.exists():
             return PcibackKind.ABSENT
         # Only what was loaded has a state.

@@ -45,8 +45,12 @@ class NetGraph:
                 found[function].append(self._interface(name))
         return dict(found)
 
-    def use(self, connection: Iterable[str]) -> NetworkUse:
-        """Which interfaces carry a default route, and which lead to or own the addresses of a connection."""
+    def use(self, connection: Iterable[str] | None = None) -> NetworkUse:
+        """Which interfaces carry a default route, and which lead to or own the addresses of a connection.
+
+        That is the connection that we run under, unless another is given.
+        """
+        connection = connection_addresses() if connection is None else connection
         routes, own = _routes(self._proc / "net"), self._own_addresses()
         carrying = {name for address in connection for name in _interfaces_to(address, routes, own)}
         return NetworkUse(

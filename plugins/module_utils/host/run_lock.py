@@ -5,7 +5,7 @@
 
 The lock is a flock on the directory of xenstored's socket: every dom0 has it, it stands for this very
 host, nothing is created that could be left behind, and the kernel releases it however a run ends.
-libxl's own locks are per domain and are taken for the moment of a commit only (see `libxl.py`).
+libxl's own locks are per domain and are taken for the moment of a commit only (see `toolstack/libxl_files.py`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 
 from ..values.errors import HostError
@@ -27,11 +27,10 @@ class RunLockError(HostError):
     """Another run has held the lock for the whole time allowed, there is nothing to lock, or no time at all."""
 
 
-def lock_unless(looking: bool, timeout: float) -> AbstractContextManager[None]:
-    """The lock (see run_lock), or nothing for a run that only looks; RunLockError if no time is allowed to either."""
+def check_timeout(timeout: float) -> None:
+    """Refuse to run with no time at all; raises RunLockError."""
     if timeout <= 0:
-        raise RunLockError(f"timeout is {timeout:g} s, in which nothing can be done; nothing was changed, allow more")
-    return nullcontext() if looking else run_lock(timeout)
+        raise RunLockError(f"timeout must be greater than 0, not {timeout:g}; nothing was changed")
 
 
 @contextmanager

@@ -22,7 +22,7 @@ class SriovError(HostError):
 
 
 class Sriov:
-    """Physical functions below sysfs' `root`."""
+    """Physical functions of the host whose sysfs is at `root`."""
 
     def __init__(self, root: Path) -> None:
         self._devices = root / "bus" / "pci" / "devices"
@@ -42,6 +42,25 @@ class Sriov:
         """Create `count` virtual functions where there are none, or with 0 remove all. Some drivers take seconds."""
         self._write(pf, "sriov_numvfs", str(count))
 
+    def vf_settings(self, interface: str) -> dict[int, VfSettings]:
+        """What is set for each virtual function behind a network interface. Raises SriovError."""
+        text = _ip(["-json", "-details", "link", "show", "dev", interface])
+        try:
+            (link,) = json.loads(text)
+            return {int(info["vf"]): _settings(info) for info in link.get("vfinfo_list", [])}
+        except (ValueError, KeyError, TypeError) as error:
+            raise SriovError(
+                f"`ip -json link show dev {interface}` gave something unreadable; is iproute2 complete?"
+            ) from error
+
+    def set_vf(self, interface: str, index: int, settings: VfSettings) -> None:
+        """Set what is declared for one virtual function. Raises SriovError if the driver does not have it."""
+        words = ["mac", settings.mac] if settings.mac is not None else []
+        words += ["vlan", str(settings.vlan)] if settings.vlan is not None else []
+        words += ["spoofchk", "on" if settings.spoof_check else "off"] if settings.spoof_check is not None else []
+        if words:
+            _ip(["link", "set", "dev", interface, "vf", str(index), *words])
+
     def _write(self, pf: Sbdf, name: str, value: str) -> None:
         file = self._devices / str(pf) / name
         try:
@@ -54,27 +73,6 @@ class Sriov:
             raise SriovError(
                 f"{pf}: writing {value} to {file} failed ({error.strerror}); the kernel log (dmesg) says more"
             ) from error
-
-
-def vf_settings(interface: str) -> dict[int, VfSettings]:
-    """What is set for each virtual function behind a network interface. Raises SriovError."""
-    text = _ip(["-json", "-details", "link", "show", "dev", interface])
-    try:
-        (link,) = json.loads(text)
-        return {int(one["vf"]): _settings(one) for one in link.get("vfinfo_list", [])}
-    except (ValueError, KeyError, TypeError) as error:
-        raise SriovError(
-            f"`ip -json link show dev {interface}` gave something unreadable; is iproute2 complete?"
-        ) from error
-
-
-def set_vf(interface: str, index: int, settings: VfSettings) -> None:
-    """Set what is declared for one virtual function. Raises SriovError if the driver does not have it."""
-    words = ["mac", settings.mac] if settings.mac is not None else []
-    words += ["vlan", str(settings.vlan)] if settings.vlan is not None else []
-    words += ["spoofchk", "on" if settings.spoof_check else "off"] if settings.spoof_check is not None else []
-    if words:
-        _ip(["link", "set", "dev", interface, "vf", str(index), *words])
 
 
 def _settings(info: dict[str, Any]) -> VfSettings:

@@ -15,15 +15,14 @@ from contextlib import suppress
 from typing import Any, Callable
 
 from ..apply import rollback
-from ..apply.commit import commit
+from ..apply.commit import Listed, commit
 from ..apply.loop import NEXT_EVENT, Again, Clock, DeadlinePassed, Flow
 from ..faults.diagnose import Finding
 from ..faults.simulate import able_to_return
 from ..faults.table import Recipe
 from ..host.access import HostAccess
-from ..host.note_store import note_lost_hold, note_to_come_back
-from ..host.observe import read_connection
 from ..host.xenstore import Transaction
+from ..host.xenstore_nodes import read_connection, read_states, states_of
 from ..model import connection_writes
 from ..model import connection_writes as changes
 from ..model.connection import PciConnection, backend_path, error_path, frontend_path
@@ -67,18 +66,17 @@ class _ConnectionRepair:
         What the connection listed, or has `listed` before, and does not list then goes from libxl's configuration, too;
         but not what is to be kept there.
         """
-        gone: set[Sbdf] = set()
 
-        def whole(transaction: Transaction) -> None:
+        def whole(transaction: Transaction) -> Listed:
             before = read_connection(transaction, self.domid)
             if before is not None:
-                note_lost_hold(transaction, before)
+                self.access.notes.keep_lost_hold(transaction, before)
                 transaction.apply(body(transaction, before))
             after = read_connection(transaction, self.domid)
-            gone.clear()
-            gone.update({*listed, *(before.devices if before else ())} - {*keep, *(after.devices if after else ())})
+            had = {*listed, *(before.devices if before else ())}
+            return Listed(removed=had - {*keep, *(after.devices if after else ())})
 
-        yield from commit(self.access.store, self.domain, whole, remove=gone)
+        yield from commit(self.access, self.domain, whole)
 
     def forget_unlisted(self) -> Flow:
         """Have libxl's configuration no longer list what the finding was about and the connection has lost."""
@@ -86,11 +84,11 @@ class _ConnectionRepair:
 
     def note_to_come_back(self, devices: Collection[Sbdf]) -> None:
         """So that whoever comes after a run that is killed goes on with it; none: it is over."""
-        note = note_to_come_back(self.domid, devices)
+        note = self.access.notes.change_to_come_back(self.domid, devices)
         self.access.store.transaction(lambda transaction: transaction.apply([note]))
 
     def ends(self) -> tuple[XenbusState, XenbusState]:
-        return rollback.states_of(rollback.read_states(self.access.store, self.domid))
+        return states_of(read_states(self.access.store, self.domid))
 
     def kernel_gone(self) -> Flow:
         while self.access.sysfs.backend_device_exists(self.domid):
@@ -176,7 +174,7 @@ def _dissolve(job: _ConnectionRepair, to_come_back: Collection[Sbdf] = ()) -> Re
     def body(_transaction: Transaction, backend: PciConnection) -> Collection[Change]:
         if backend.connected:
             return ()
-        return [*changes.dissolve(job.domid), note_to_come_back(job.domid, to_come_back)]
+        return [*changes.dissolve(job.domid), job.access.notes.change_to_come_back(job.domid, to_come_back)]
 
     yield from job.commit(body, keep=to_come_back)
     yield from job.kernel_gone()
@@ -205,11 +203,12 @@ def _end_unseen(job: _ConnectionRepair) -> Repairing:
     To unbind its driver would leave the device on the bus, in the way of any other, and the guest with its devices.
     """
 
-    def body(transaction: Transaction) -> None:
+    def body(transaction: Transaction) -> Listed:
         if read_connection(transaction, job.domid) is None:
             transaction.apply(changes.restore_empty(job.domid, job.domain.name))
+        return Listed()
 
-    yield from commit(job.access.store, job.domain, body)
+    yield from commit(job.access, job.domain, body)
     guest_has_it = job.ends() == (XenbusState.CONNECTED, XenbusState.CONNECTED)
     return (yield from (_close(job) if guest_has_it else _dissolve(job)))
 
@@ -249,13 +248,14 @@ def _connects_again(job: _ConnectionRepair, devices: Collection[Sbdf]) -> Genera
 
 
 def _create(job: _ConnectionRepair, devices: Collection[Sbdf]) -> Flow:
-    def body(transaction: Transaction) -> None:
+    def body(transaction: Transaction) -> Listed:
         if read_connection(transaction, job.domid) is None:
             transaction.remove(error_path(job.domid))
             transaction.apply(changes.create(job.domid, job.domain.name, list(devices)))
-            transaction.apply([note_to_come_back(job.domid, ())])
+            transaction.apply([job.access.notes.change_to_come_back(job.domid, ())])
+        return Listed(added=devices)
 
-    yield from commit(job.access.store, job.domain, body, add=devices)
+    yield from commit(job.access, job.domain, body)
 
 
 def _forget_entries(job: _ConnectionRepair) -> Repairing:

@@ -10,17 +10,15 @@ from dataclasses import replace
 from typing import Callable
 
 from ..apply import rights
-from ..apply.commit import commit, forget
+from ..apply.commit import Listed, commit, forget
 from ..apply.loop import at_once
 from ..faults.diagnose import Finding
 from ..faults.table import Fault, Recipe
 from ..host.access import HostAccess
 from ..host.hypervisor import HypervisorError
-from ..host.note_store import write_note
-from ..host.observe import read_connection, remembered
 from ..host.sysfs import SysfsError
-from ..host.toolstack.libxl_state import holder_node
 from ..host.xenstore import Transaction
+from ..host.xenstore_nodes import read_connection
 from ..model.device import PCIBACK, PciDevice, XenOwner
 from ..model.domain import DOMID_IO
 from ..model.host import Host
@@ -40,7 +38,7 @@ def _take_rights(access: HostAccess, host: Host, finding: Finding) -> list[str]:
     for one in finding.devices:
         device, others = host.devices.get(one), _others_of(host, domid, one)
         if device is None or finding.fault is Fault.WRONG_MARKER:
-            device = device or remembered(access.store, one)
+            device = device or access.notes.device(one)
             problems = rights.revoke_access(access.hypervisor, domid, device, others)
         else:
             problems = _reset(access, host, one)
@@ -52,12 +50,12 @@ def _take_rights(access: HostAccess, host: Host, finding: Finding) -> list[str]:
             problems += rights.revoke_access(access.hypervisor, domain.stub.domid, device, others)
         if not problems:
             if domain is not None:
-                at_once(forget(domain, [one]))
+                at_once(forget(access, domain, [one]))
             holder = host.holder_of(one)
             if holder is None:
-                access.store.remove(holder_node(one))
+                access.toolstack.unmark(domid, [one])
             else:
-                access.store.write(holder_node(one), str(holder.domid))
+                access.toolstack.mark(holder.domid, [one])
         refused += problems
     return refused
 
@@ -74,7 +72,7 @@ def _take_from_any(access: HostAccess, host: Host, finding: Finding) -> list[str
             problems += rights.revoke_access(access.hypervisor, domid, device, _others_of(host, domid, one))
         owner = None if problems else next((domid for domid in host.domains if _deassigned(access, domid, one)), None)
         if owner is not None:
-            at_once(forget(host.domains[owner], [one]))
+            at_once(forget(access, host.domains[owner], [one]))
         elif not problems:
             problems.append(f"no domain of this host has {one}, though Xen says that a guest owns it")
         refused += problems
@@ -92,48 +90,41 @@ def _deassigned(access: HostAccess, domid: int, device: Sbdf) -> bool:
 def _grant(access: HostAccess, host: Host, finding: Finding) -> list[str]:
     domid = finding.whose
     for one in finding.devices:
-        access.store.write(holder_node(one), str(domid))
+        access.toolstack.mark(domid, [one])
         device = host.devices[one]
         rights.grant(access.hypervisor, domid, device, _others_of(host, domid, one))
     return []
 
 
 def _mark(access: HostAccess, _signs: Host, finding: Finding) -> list[str]:
-    for one in finding.devices:
-        access.store.write(holder_node(one), str(finding.domid))
+    access.toolstack.mark(finding.whose, finding.devices)
     return []
 
 
 def _unmark(access: HostAccess, _signs: Host, finding: Finding) -> list[str]:
     """Of a domain that is dead: Xen took its rights and quarantined its devices itself."""
-    for one in finding.devices:
-        if access.store.read(holder_node(one)) == str(finding.domid):
-            access.store.remove(holder_node(one))
+    access.toolstack.unmark(finding.whose, finding.devices)
     return []
 
 
 def _configure(access: HostAccess, host: Host, finding: Finding) -> list[str]:
     """By what the connection lists when it is done: a guest may have lost or got a device meanwhile."""
     domain = host.domains[finding.whose]
-    listed: set[Sbdf] = set()
-    gone: set[Sbdf] = set()
 
-    def sort(transaction: Transaction) -> None:
+    def sort(transaction: Transaction) -> Listed:
         backend = read_connection(transaction, domain.domid)
         present = set(backend.devices) if backend is not None else set()
-        listed.clear()
-        gone.clear()
-        for one in finding.devices:
-            (listed if one in present else gone).add(one)
+        devices = finding.devices
+        return Listed([one for one in devices if one in present], [one for one in devices if one not in present])
 
-    at_once(commit(access.store, domain, sort, add=listed, remove=gone))
+    at_once(commit(access, domain, sort))
     return []
 
 
 def _quarantine(access: HostAccess, host: Host, finding: Finding) -> list[str]:
     for one in finding.devices:
         access.hypervisor.assign(DOMID_IO, one, relaxed=True)
-        write_note(access.store, one, replace(Note.of(host.devices[one]), quarantined=True))
+        access.notes.write(one, replace(Note.of(host.devices[one]), quarantined=True))
     return []
 
 

@@ -19,8 +19,7 @@ from ..host.access import HostAccess
 from ..host.hypervisor import HypervisorError
 from ..host.observe import observe
 from ..host.sysfs import SysfsError
-from ..host.toolstack.libxl_state import LockError
-from ..host.toolstack.stored_config_file import ConfigError
+from ..host.toolstack.contract import ConfigError, LockError
 from ..host.xenstore import XenStoreError
 from ..model.host import Host
 from ..plan.blocking_faults import is_tolerable

@@ -13,15 +13,13 @@ import json
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 from ...model.device_model import DeviceModel, DeviceModelError, read_bus
-from .libxl_state import LockError, qmp_lock
+from .contract import LockError
 
-#: Where libxl has its sockets (XEN_RUN_DIR); for a device model in a stub domain, a proxy listens there.
-SOCKETS = Path("/var/run/xen")
 #: Seconds for one question with all that it takes: libxl's own limit (LIBXL_QMP_CMD_TIMEOUT).
 ANSWER_SECONDS = 10.0
 #: Nothing that is asked here has a longer answer; a device model that sends more is not to be believed.
@@ -29,40 +27,45 @@ _LONGEST = 1 << 20
 _PIECE = 1 << 16
 
 
-def bus_of(domid: int, uuid: str, timeout: float = ANSWER_SECONDS) -> DeviceModel:
-    """What is on the guest's PCI bus. Raises DeviceModelError."""
-    return read_bus(_ask(domid, uuid, timeout, "query-pci"))
+class Qmp:
+    """The socket of one device model; `lock(timeout)` keeps libxl and others of its clients away from it."""
 
+    def __init__(self, socket_path: Path, lock: Callable[[float], AbstractContextManager[None]]) -> None:
+        self._socket = socket_path
+        self._lock = lock
 
-def unplug(domid: int, uuid: str, name: str, timeout: float = ANSWER_SECONDS) -> None:
-    """Ask the guest to eject a device (by QEMU's name), which takes its time. Raises DeviceModelError."""
-    _ask(domid, uuid, timeout, "device_del", id=name)
+    def bus(self, timeout: float = ANSWER_SECONDS) -> DeviceModel:
+        """What is on the guest's PCI bus. Raises DeviceModelError."""
+        return read_bus(self._ask(timeout, "query-pci"))
 
+    def unplug(self, name: str, timeout: float = ANSWER_SECONDS) -> None:
+        """Ask the guest to eject a device (by QEMU's name), which takes its time. Raises DeviceModelError."""
+        self._ask(timeout, "device_del", id=name)
 
-def _ask(domid: int, uuid: str, timeout: float, command: str, **arguments: str) -> Any:
-    deadline = time.monotonic() + timeout
-    try:
-        with qmp_lock(domid, uuid, timeout), _connected(domid, deadline) as conversation:
-            conversation.ask("qmp_capabilities", {})
-            return conversation.ask(command, arguments)
-    except LockError as error:
-        raise DeviceModelError(f"its device model (QEMU) cannot be asked: {error}") from error
-    except socket.timeout as error:
-        raise DeviceModelError(
-            f"its device model (QEMU) did not answer within {timeout:g} s: it hangs, or somebody else holds its socket"
-        ) from error
-    except OSError as error:
-        raise DeviceModelError(f"its device model (QEMU) cannot be reached ({error.strerror or error})") from error
+    def _ask(self, timeout: float, command: str, **arguments: str) -> Any:
+        deadline = time.monotonic() + timeout
+        try:
+            with self._lock(timeout), self._connected(deadline) as conversation:
+                conversation.ask("qmp_capabilities", {})
+                return conversation.ask(command, arguments)
+        except LockError as error:
+            raise DeviceModelError(f"its device model (QEMU) cannot be asked: {error}") from error
+        except socket.timeout as error:
+            raise DeviceModelError(
+                f"its device model (QEMU) did not answer within {timeout:g} s: it hangs, or another program holds its"
+                " socket"
+            ) from error
+        except OSError as error:
+            raise DeviceModelError(f"its device model (QEMU) cannot be reached ({error.strerror or error})") from error
 
-
-@contextmanager
-def _connected(domid: int, deadline: float) -> Iterator[_Conversation]:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(max(deadline - time.monotonic(), 0.001))
-        connection.connect(str(SOCKETS / f"qmp-libxl-{domid}"))
-        conversation = _Conversation(connection, deadline)
-        conversation.listen("QMP")  # the greeting
-        yield conversation
+    @contextmanager
+    def _connected(self, deadline: float) -> Iterator[_Conversation]:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(max(deadline - time.monotonic(), 0.001))
+            connection.connect(str(self._socket))
+            conversation = _Conversation(connection, deadline)
+            conversation.listen("QMP")  # the greeting
+            yield conversation
 
 
 class _Conversation:

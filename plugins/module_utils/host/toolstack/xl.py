@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import shutil
 
-from ...host import command
 from ...values.address import Sbdf
-from ...values.errors import HostError
+from .. import command
+from .contract import ToolstackError
 
 #: Seconds after which an xl that hangs is killed; its own waits add up to less (10 s for QEMU, 60 s for a stub domain).
 _MOST_SECONDS = 180.0
@@ -22,7 +22,7 @@ _MORE_PATH = "/usr/local/sbin:/usr/sbin:/sbin"
 _LONGEST = 300
 
 
-class XlError(HostError):
+class XlError(ToolstackError):
     """xl is not there, or refused; the text is what it said."""
 
 

@@ -11,7 +11,7 @@ import time
 
 from ansible_collections.xen.pci.plugins.module_utils.apply import rollback
 from ansible_collections.xen.pci.plugins.module_utils.host.access import open_host
-from ansible_collections.xen.pci.plugins.module_utils.host.observe import read_connection
+from ansible_collections.xen.pci.plugins.module_utils.host.xenstore_nodes import read_connection, read_states, states_of
 from ansible_collections.xen.pci.plugins.module_utils.model import connection_writes as changes
 from ansible_collections.xen.pci.plugins.module_utils.values.address import Sbdf
 
@@ -30,12 +30,12 @@ def main() -> int:
         assert backend is not None
         begin = changes.reconfigure(backend, devices, ())
         store.transaction(lambda transaction: transaction.apply(begin))
-        while [str(int(state)) for state in rollback.states_of(rollback.read_states(store, domid))] != ["5", "7"]:
+        while [str(int(state)) for state in states_of(read_states(store, domid))] != ["5", "7"]:
             if time.monotonic() > deadline:
                 print("pciback did not give up")
                 return 1
             time.sleep(0.01)
-        recipe = rollback.RECIPES["reconfigure"](access, domid, devices)
+        recipe = rollback.ROLLBACKS["reconfigure"](access, domid, devices)
         try:
             while time.monotonic() < deadline:
                 next(recipe)

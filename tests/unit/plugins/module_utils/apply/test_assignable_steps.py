@@ -17,7 +17,7 @@ from ansible_collections.xen.pci.plugins.module_utils.apply.assignable_steps imp
 from ansible_collections.xen.pci.plugins.module_utils.apply.undo import StepFailed
 from ansible_collections.xen.pci.plugins.module_utils.host.access import HostAccess
 from ansible_collections.xen.pci.plugins.module_utils.host.hypervisor import HypervisorError
-from ansible_collections.xen.pci.plugins.module_utils.host.note_store import note_guest, read_notes, write_note
+from ansible_collections.xen.pci.plugins.module_utils.host.note_store import NoteStore
 from ansible_collections.xen.pci.plugins.module_utils.host.observe import _current_notes
 from ansible_collections.xen.pci.plugins.module_utils.host.sysfs import SysfsError
 from ansible_collections.xen.pci.plugins.module_utils.model.boot_facts import DriverModule
@@ -69,7 +69,7 @@ class World:
         self.nodes = {f"/libxl/pci/{C.libxl_key}/driver_path": NVME}
         self.changes = 0
         self.fail_at = -1
-        write_note(cast(Any, self), C, Note(True, "8086:10d3"))
+        NoteStore(cast(Any, self)).write(C, Note(True, "8086:10d3"))
         self.changes = 0
 
     def state(self) -> Any:
@@ -197,7 +197,7 @@ def host(world: World) -> Host:
 
 def run(world: World, *steps: Step) -> None:
     access: Any = world
-    apply(HostAccess(access, access, access), replace(host(world), notes=read_notes(access)), steps)
+    apply(HostAccess(access, access, access), replace(host(world), notes=NoteStore(access).all()), steps)
 
 
 def test_devices_are_moved_recorded_and_noted() -> None:
@@ -207,7 +207,7 @@ def test_devices_are_moved_recorded_and_noted() -> None:
     assert (world.slots, world.quarantine) == ({A, B}, {A, B})
     assert world.nodes[f"/libxl/pci/{A.libxl_key}/driver_path"] == E1000E
     assert not [path for path in world.nodes if C.libxl_key in path]
-    notes = read_notes(cast(Any, world))
+    notes = NoteStore(cast(Any, world)).all()
     assert set(notes) == {A, B}
     assert notes[A].quarantined
     assert notes[A].identity.macs == ("52:54:00:00:01:01",)
@@ -270,7 +270,7 @@ def test_quarantine_leaves_the_binding_alone() -> None:
     run(world, Quarantine(C))
     assert world.quarantine == {C}
     assert world.drivers[C] == "pciback"
-    assert read_notes(cast(Any, world))[C].quarantined
+    assert NoteStore(cast(Any, world)).all()[C].quarantined
 
 
 def test_a_quarantine_that_left_the_device_with_a_guest_is_noticed() -> None:
@@ -285,9 +285,9 @@ def test_a_quarantine_that_left_the_device_with_a_guest_is_noticed() -> None:
 def test_name_and_reasons_are_noted_and_what_was_known_is_kept() -> None:
     world = World()
     policy = DevicePolicy("uplink", {"network": "spare"}, "old card")
-    write_note(cast(Any, world), C, Note(product="8086:10d3", identity=Remembered("NV1")))
+    NoteStore(cast(Any, world)).write(C, Note(product="8086:10d3", identity=Remembered("NV1")))
     run(world, Take(A, "e1000e", None, policy), Quarantine(C, DevicePolicy("scratch")), MakePermissive(C, "firmware"))
-    notes = read_notes(cast(Any, world))
+    notes = NoteStore(cast(Any, world)).all()
     assert (notes[A].name, notes[A].reasons) == ("uplink", {"network": "spare", "permissive": "old card"})
     assert (notes[C].name, notes[C].identity.nvme_serial) == ("scratch", "NV1")
     assert notes[C].reasons == {"permissive": "firmware"}
@@ -319,12 +319,12 @@ def test_a_release_that_others_began_is_finished() -> None:
 def test_notes_of_devices_that_others_released_or_swapped_mean_nothing() -> None:
     world = World()
     store = cast(Any, world)
-    assert set(_current_notes(store, host(world).devices)) == {C}
-    write_note(store, C, Note(True, "15b3:1017"))
-    assert _current_notes(store, host(world).devices) == {}
-    write_note(store, C, Note(True, "8086:10d3"))
+    assert set(_current_notes(NoteStore(store).all(), host(world).devices)) == {C}
+    NoteStore(store).write(C, Note(True, "15b3:1017"))
+    assert _current_notes(NoteStore(store).all(), host(world).devices) == {}
+    NoteStore(store).write(C, Note(True, "8086:10d3"))
     world.drivers[C] = "nvme"
-    assert _current_notes(store, host(world).devices) == {}
+    assert _current_notes(NoteStore(store).all(), host(world).devices) == {}
 
 
 class Resettable(World):
@@ -401,7 +401,8 @@ def test_a_driver_that_fits_is_loaded_if_it_is_not(there: set[str], loaded: list
     world, modules = World(), Modules()
     devices = {C: replace(host(world).devices[C], modalias="pci:v00008086d000010D3")}
     access: Any = world
-    seen = HostAccess(access, cast(Any, Loaded(world, there)), access, cast(Any, modules))
+    seen = HostAccess(access, cast(Any, Loaded(world, there)), access)
+    seen.modules = cast(Any, modules)
     apply(seen, Host(devices=devices, domains={}), [Release(C, None, None)])
     assert modules.loaded == loaded
 
@@ -409,11 +410,11 @@ def test_a_driver_that_fits_is_loaded_if_it_is_not(there: set[str], loaded: list
 def test_the_guest_that_gets_a_device_is_noted_beside_what_else_is_known_of_it() -> None:
     world = World()
     store = cast(Any, world)
-    note_guest(store, [host(world).devices[C]], "web01")
-    assert read_notes(store)[C] == Note(True, "8086:10d3", guest="web01")
-    write_note(store, C, Note(True, "15b3:1017"))
-    note_guest(store, [host(world).devices[C]], "web02")
-    assert read_notes(store)[C] == Note(False, "8086:10d3", guest="web02"), "another device than the one noted"
+    NoteStore(store).write_guest([host(world).devices[C]], "web01")
+    assert NoteStore(store).all()[C] == Note(True, "8086:10d3", guest="web01")
+    NoteStore(store).write(C, Note(True, "15b3:1017"))
+    NoteStore(store).write_guest([host(world).devices[C]], "web02")
+    assert NoteStore(store).all()[C] == Note(False, "8086:10d3", guest="web02"), "another device than the one noted"
 
 
 def test_a_virtual_function_that_drivers_are_not_offered_is_reserved_for_pciback_until_its_release() -> None:

@@ -5,18 +5,19 @@
 
 from __future__ import annotations
 
-import functools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ansible_collections.xen.pci.plugins.module_utils.apply import commit as engine
-from ansible_collections.xen.pci.plugins.module_utils.apply.commit import commit, forget
+from ansible_collections.xen.pci.plugins.module_utils.apply.commit import Listed, commit, forget
 from ansible_collections.xen.pci.plugins.module_utils.apply.loop import at_once
-from ansible_collections.xen.pci.plugins.module_utils.host.toolstack.stored_config_file import ConfigError
+from ansible_collections.xen.pci.plugins.module_utils.host.access import HostAccess
+from ansible_collections.xen.pci.plugins.module_utils.host.toolstack.contract import ConfigError
+from ansible_collections.xen.pci.plugins.module_utils.host.toolstack.libxl import Libxl
+from ansible_collections.xen.pci.plugins.module_utils.host.toolstack.libxl_files import LibxlFiles
 from ansible_collections.xen.pci.plugins.module_utils.host.xenstore import XenStoreError, XenStoreGone
 from ansible_collections.xen.pci.plugins.module_utils.model.domain import Domain
 from ansible_collections.xen.pci.plugins.module_utils.model.stored_config import configured
@@ -35,7 +36,7 @@ class Store:
     """Commits with these results, one after the other: None for success, else what is raised; EAGAIN: once more."""
 
     def __init__(self, file: Path, results: Sequence[Exception | str | None] = (None,)) -> None:
-        self._file = file
+        self.file = file
         self._results = results
         self.seen_at_commit: list[tuple[Sbdf, ...]] = []
         self.locks: list[str] = []
@@ -43,8 +44,8 @@ class Store:
     def transaction(self, body: Callable[[Any], Any]) -> Any:
         for result in self._results:
             value = body(None)
-            self.locks = [path.name for path in self._file.parent.iterdir() if "userdata-l." in path.name]
-            self.seen_at_commit.append(configured(json.loads(self._file.read_text().rstrip("\0"))))
+            self.locks = [path.name for path in self.file.parent.iterdir() if "userdata-l." in path.name]
+            self.seen_at_commit.append(configured(json.loads(self.file.read_text().rstrip("\0"))))
             if isinstance(result, Exception):
                 fail(result)
             if result is None:
@@ -53,9 +54,7 @@ class Store:
 
 
 @pytest.fixture
-def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("domain_locks", "read_config", "write_config"):
-        monkeypatch.setattr(engine, name, functools.partial(getattr(engine, name), directory=tmp_path))
+def file(tmp_path: Path) -> Path:
     file = tmp_path / f"userdata-d.7.{GUEST.uuid}.libxl-json"
     file.write_text(json.dumps(BEFORE) + "\0")
     return file
@@ -65,8 +64,15 @@ def stored(file: Path) -> Any:
     return json.loads(file.read_text().rstrip("\0"))
 
 
-def run(store: Store, body: Callable[[Any], Any] = lambda _transaction: "done", **change: Any) -> Any:
-    return at_once(commit(store, GUEST, body, **change))  # type: ignore[arg-type]
+def access_to(store: Store) -> HostAccess:
+    nothing: Any = None
+    access = HostAccess(store, nothing, nothing)  # type: ignore[arg-type]
+    access.toolstack = Libxl(access.store, files=store.file.parent)
+    return access
+
+
+def run(store: Store, *, add: Collection[Sbdf] = (), remove: Collection[Sbdf] = ()) -> Any:
+    return at_once(commit(access_to(store), GUEST, lambda _transaction: Listed(add, remove, "done")))
 
 
 def test_the_configuration_is_on_disk_before_the_commit_and_both_under_the_locks(file: Path) -> None:
@@ -94,14 +100,22 @@ def test_what_is_not_committed_is_not_stored(file: Path) -> None:
 def test_a_check_that_fails_at_the_second_try_takes_the_first_ones_change_back(file: Path) -> None:
     tries: list[int] = []
 
-    def body(_transaction: Any) -> None:
+    def body(_transaction: Any) -> Listed:
         tries.append(1)
         if len(tries) == 2:
             raise KeyError
+        return Listed([NEW])
 
     with pytest.raises(KeyError):
-        run(Store(file, ["EAGAIN", None]), body, add=[NEW])
+        at_once(commit(access_to(Store(file, ["EAGAIN", None])), GUEST, body))
     assert stored(file) == BEFORE
+
+
+def test_after_a_conflict_what_the_last_try_has_done_counts(file: Path) -> None:
+    tries = iter([Listed([NEW], [OLD]), Listed([NEW])])
+    store = Store(file, ["EAGAIN", None])
+    at_once(commit(access_to(store), GUEST, lambda _transaction: next(tries)))
+    assert store.seen_at_commit == [(NEW,), (OLD, NEW)]
 
 
 def test_if_the_answer_to_the_commit_is_lost_an_entry_too_many_is_the_lesser_evil(file: Path) -> None:
@@ -116,7 +130,7 @@ def test_a_device_is_not_added_without_the_configuration_but_removed_it_is(
     def write_config(*_arguments: Any) -> None:
         raise ConfigError("disk full")
 
-    monkeypatch.setattr(engine, "write_config", write_config)
+    monkeypatch.setattr(LibxlFiles, "write_config", write_config)
     store = Store(file)
     with pytest.raises(ConfigError):
         run(store, add=[NEW])
@@ -126,9 +140,10 @@ def test_a_device_is_not_added_without_the_configuration_but_removed_it_is(
 
 
 def test_an_addition_taken_back_is_forgotten(file: Path) -> None:
-    run(Store(file), add=[NEW])
-    at_once(forget(GUEST, [NEW]))
+    store = Store(file)
+    run(store, add=[NEW])
+    at_once(forget(access_to(store), GUEST, [NEW]))
     assert stored(file) == BEFORE
     file.write_text("{")
-    at_once(forget(GUEST, [NEW]))
+    at_once(forget(access_to(store), GUEST, [NEW]))
     assert file.read_text() == "{"

@@ -205,25 +205,25 @@ def test_what_is_older_than_our_files_is_stale(machine: Machine) -> None:
     assert machine.config.facts(MODULE).stale == set(), "somebody else's file is his business"
 
 
-def modules(root: Path, **files: str) -> KernelModules:
+def modules(root: Path, sysfs: Path = Path("/none"), **files: str) -> KernelModules:
     directory = root / "lib/modules" / RELEASE
     directory.mkdir(parents=True)
     for name, text in files.items():
         (directory / f"modules.{name.replace('_', '.')}").write_text(text)
-    return KernelModules(root, RELEASE)
+    return KernelModules(root, sysfs, RELEASE)
 
 
 def test_how_the_kernel_has_pciback(tmp_path: Path) -> None:
     sysfs = tmp_path / "sys"
     loadable = "kernel/drivers/xen/xen-pciback/xen-pciback.ko.xz: kernel/drivers/xen/xen.ko.xz\n"
-    assert modules(tmp_path / "1", dep=loadable).pciback(sysfs) is MODULE
-    assert modules(tmp_path / "2", builtin=loadable.partition(":")[0]).pciback(sysfs) is BUILT_IN
-    bare = modules(tmp_path / "3", dep="kernel/xen-blkback.ko:\n")
-    assert bare.pciback(sysfs) is PcibackKind.ABSENT
+    assert modules(tmp_path / "1", sysfs, dep=loadable).pciback() is MODULE
+    assert modules(tmp_path / "2", sysfs, builtin=loadable.partition(":")[0]).pciback() is BUILT_IN
+    bare = modules(tmp_path / "3", sysfs, dep="kernel/xen-blkback.ko:\n")
+    assert bare.pciback() is PcibackKind.ABSENT
     (sysfs / "module/xen_pciback/parameters").mkdir(parents=True)
-    assert bare.pciback(sysfs) is BUILT_IN
+    assert bare.pciback() is BUILT_IN
     (sysfs / "module/xen_pciback/initstate").write_text("live\n")
-    assert bare.pciback(sysfs) is MODULE
+    assert bare.pciback() is MODULE
 
 
 def test_which_modules_drive_a_device(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.xen.pci.plugins.module_utils.host.toolstack import qmp
+from ansible_collections.xen.pci.plugins.module_utils.host.toolstack.qmp import Qmp
 from ansible_collections.xen.pci.plugins.module_utils.model.device_model import DeviceModelError
 
 GREETING = b'{"QMP": {"version": {}, "capabilities": []}}\r\n'
@@ -30,6 +30,7 @@ class Qemu:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self.client = Qmp(path, lambda _timeout: contextlib.nullcontext())
         self.heard: list[dict[str, object]] = []
 
     def says(self, *answers: bytes) -> None:
@@ -52,21 +53,20 @@ class Qemu:
 
 
 @pytest.fixture
-def qemu(monkeypatch: pytest.MonkeyPatch) -> Iterator[Qemu]:
+def qemu() -> Iterator[Qemu]:
     with tempfile.TemporaryDirectory(dir="/tmp") as directory:  # a socket's path must be short
-        monkeypatch.setattr(qmp, "SOCKETS", Path(directory))
         yield Qemu(Path(directory) / "qmp-libxl-7")
 
 
 def test_a_conversation_with_events_in_between(qemu: Qemu) -> None:
     qemu.says(GREETING, EVENT + DONE, EVENT + EMPTY_BUS)
-    assert qmp.bus_of(7, "").plugged == {}
+    assert qemu.client.bus().plugged == {}
     assert [one["execute"] for one in qemu.heard] == ["qmp_capabilities", "query-pci"]
 
 
 def test_unplug_names_the_device(qemu: Qemu) -> None:
     qemu.says(GREETING, DONE, DONE)
-    qmp.unplug(7, "", "pci-pt-01_00.0")
+    qemu.client.unplug("pci-pt-01_00.0")
     assert qemu.heard[-1] == {"execute": "device_del", "arguments": {"id": "pci-pt-01_00.0"}}
 
 
@@ -88,10 +88,10 @@ def test_each_trouble_has_its_sentence_in_time(qemu: Qemu, answers: Sequence[byt
     qemu.says(*answers)
     began = time.monotonic()
     with pytest.raises(DeviceModelError, match=words):
-        qmp.bus_of(7, "", 0.3)
+        qemu.client.bus(0.3)
     assert time.monotonic() - began < 10
 
 
 def test_no_device_model(qemu: Qemu) -> None:
     with pytest.raises(DeviceModelError, match="cannot be reached"):
-        qmp.bus_of(7, "")
+        qemu.client.bus()

@@ -12,10 +12,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.xen.pci.plugins.module_utils.host.known_devices_file import (
-    read_known_devices,
-    write_known_devices,
-)
+from ansible_collections.xen.pci.plugins.module_utils.host.device_memory import DeviceMemory
 from ansible_collections.xen.pci.plugins.module_utils.model.known_devices import KnownDevice
 
 KNOWN = [
@@ -25,8 +22,8 @@ KNOWN = [
 
 
 @pytest.fixture
-def sysfs(tmp_path: Path) -> Path:
-    return tmp_path / "sys"
+def memory(tmp_path: Path) -> DeviceMemory:
+    return DeviceMemory(tmp_path)
 
 
 @pytest.fixture
@@ -34,21 +31,21 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "var/lib/xen.pci/devices.json"
 
 
-def test_what_is_written_is_read(sysfs: Path, file: Path) -> None:
-    assert read_known_devices(sysfs) == []
-    write_known_devices(sysfs, KNOWN)
-    assert read_known_devices(sysfs) == KNOWN
+def test_what_is_written_is_read(memory: DeviceMemory, file: Path) -> None:
+    assert memory.read() == []
+    memory.write(KNOWN)
+    assert memory.read() == KNOWN
     assert file.stat().st_mode & 0o777 == 0o600
     assert [one.name for one in file.parent.iterdir()] == [file.name]
 
 
-def test_what_is_known_already_is_not_written_again(sysfs: Path, file: Path) -> None:
-    write_known_devices(sysfs, KNOWN)
+def test_what_is_known_already_is_not_written_again(memory: DeviceMemory, file: Path) -> None:
+    memory.write(KNOWN)
     before = file.stat()
-    write_known_devices(sysfs, KNOWN)
+    memory.write(KNOWN)
     assert file.stat().st_ino == before.st_ino
-    write_known_devices(sysfs, KNOWN[1:])
-    assert read_known_devices(sysfs) == KNOWN[1:]
+    memory.write(KNOWN[1:])
+    assert memory.read() == KNOWN[1:]
 
 
 def broken(**changes: Any) -> str:
@@ -71,7 +68,7 @@ def broken(**changes: Any) -> str:
         broken(macs=[None]),
     ],
 )
-def test_a_spoilt_file_counts_as_lost(sysfs: Path, file: Path, text: str) -> None:
+def test_a_spoilt_file_counts_as_lost(memory: DeviceMemory, file: Path, text: str) -> None:
     file.parent.mkdir(parents=True)
     file.write_text(text)
-    assert read_known_devices(sysfs) == []
+    assert memory.read() == []

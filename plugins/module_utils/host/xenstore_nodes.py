@@ -1,0 +1,90 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What xenstore says of domains and connections under every toolstack, read as it is now, alone or in a transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+
+from ..model.connection import PciConnection, backend_path, error_path, frontend_path
+from ..model.usage import GuestDisk
+from ..values.address import AddressError, Sbdf
+from ..values.states import XenbusState, parse_state
+from .xenstore import Transaction, XenStore
+
+_BACKENDS = "/local/domain/0/backend"
+_ERRORS = "/local/domain/0/error/backend/pci"
+#: Of disks that dom0 serves, by kind of backend, the words for who serves it; vbd3 is XAPI's tapdisk.
+_DISK_SERVERS = {"vbd": "the kernel", "qdisk": "QEMU", "vbd3": "tapdisk"}
+
+
+def domain_exists(requests: XenStore | Transaction, domid: int) -> bool:
+    """Whether xenstore has the domain still, which loses it when it dies."""
+    return requests.read(f"/local/domain/{domid}/name") is not None
+
+
+def read_connection(requests: XenStore | Transaction, domid: int) -> PciConnection | None:
+    """A domain's connection as it is now, or None if there is none."""
+    nodes = requests.children(backend_path(domid))
+    if not nodes:
+        return None
+    frontend_state, error = requests.read_all([f"{frontend_path(domid)}/state", error_path(domid)])
+    return PciConnection.from_nodes(domid, nodes, frontend_state, error or "")
+
+
+def read_connections(store: XenStore) -> dict[int, PciConnection]:
+    """All connections of the host by their domains' numbers, those of dead domains too."""
+    domids = numbers(store.list(f"{_BACKENDS}/pci"))
+    return {domid: found for domid in domids if (found := read_connection(store, domid)) is not None}
+
+
+def read_kernel_errors(store: XenStore) -> dict[int, str]:
+    """What dom0's kernel said last of each connection that it gave up; it never takes that back."""
+    domids = sorted(numbers(store.list(_ERRORS)))
+    errors = store.read_all([error_path(domid) for domid in domids])
+    return {domid: text for domid, text in zip(domids, errors) if text}
+
+
+def read_states(store: XenStore, domid: int) -> list[str | None]:
+    """The text of both ends' state nodes, backend first."""
+    return store.read_all([f"{backend_path(domid)}/state", f"{frontend_path(domid)}/state"])
+
+
+def states_of(texts: Sequence[str | None]) -> tuple[XenbusState, XenbusState]:
+    """Both ends' states from their texts, backend first."""
+    return parse_state(texts[0]), parse_state(texts[1])
+
+
+def read_guest_disks(store: XenStore) -> list[GuestDisk]:
+    """Disks of guests that dom0 serves, whether each is a disk of the host or a file. Raises XenStoreError.
+
+    The kernel knows those that its own blkback serves; those that a QEMU serves (`qdisk`) are shown nowhere else.
+    """
+    found = []
+    for kind, server in _DISK_SERVERS.items():
+        for domid in sorted(name for name in store.list(f"{_BACKENDS}/{kind}") if name.isdecimal()):
+            disks = [f"{_BACKENDS}/{kind}/{domid}/{number}" for number in store.list(f"{_BACKENDS}/{kind}/{domid}")]
+            names = [f"{disk}/{node}" for disk in disks for node in ("dev", "params", "physical-device")]
+            name, *texts = store.read_all([f"/local/domain/{domid}/name", *names])
+            for device, source, number in zip(texts[::3], texts[1::3], texts[2::3]):
+                who = f"domain {name} ({domid})" if name else f"domain {domid}"
+                found.append(
+                    GuestDisk(int(domid), f"{device or 'a disk'} of {who}, served by {server}", source, number)
+                )
+    return found
+
+
+def numbers(names: Iterable[str]) -> set[int]:
+    """Those names of nodes that are numbers, as those of domains are."""
+    return {int(name) for name in names if name.isdecimal()}
+
+
+def devices_below(store: XenStore, path: str) -> list[Sbdf]:
+    """The devices that children of a node are named after (as Sbdf.libxl_key)."""
+    found = []
+    for name in store.list(path):
+        with suppress(AddressError):
+            found.append(Sbdf.parse(name))
+    return found
