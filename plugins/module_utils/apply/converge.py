@@ -76,17 +76,17 @@ def prepare(host: Host, desired: Sequence[DesiredDomain]) -> Plan:
 
 def converge(access: HostAccess, host: Host, plan: Plan, level: ConvergeLevel, timeout: float) -> Converged:
     """Carry the plan out, all domains side by side, each within `timeout` seconds; then look again."""
-    ledger = Handover(givers={device: step.domain.name for step in plan.domains for device in step.remove})
-    records: dict[str, Recorder] = {}
+    handover = Handover(givers={device: step.domain.name for step in plan.domains for device in step.remove})
+    recorders: dict[str, Recorder] = {}
     flows: dict[str, tuple[Flow, Clock]] = {}
     for step in plan.domains:
-        clock, record = Clock(time.monotonic() + timeout), Recorder()
+        clock, recorder = Clock(time.monotonic() + timeout), Recorder()
         way = Handshake if step.domain.device_model is None else DeviceModelChange
-        change = way(access, step, host.devices, ledger, clock, record)
+        change = way(access, step, host.devices, handover, clock, recorder)
         flows[change.token] = (_to_level(access, change, level), clock)
-        records[change.token] = record
+        recorders[change.token] = recorder
     outcomes = run(access.store, flows)
-    ends = [(step, records[token], outcomes[token]) for step, token in zip(plan.domains, records)]
+    ends = [(step, recorders[token], outcomes[token]) for step, token in zip(plan.domains, recorders)]
     try:
         with access.answering() as seeing:
             reports = [_report(seeing, *end, level) for end in ends]
@@ -135,7 +135,7 @@ def _is_active(access: HostAccess, device: Sbdf, model: DeviceModel | None) -> b
 
 
 def _report(
-    access: HostAccess, step: DomainPlan, record: Recorder, outcome: Outcome, level: ConvergeLevel
+    access: HostAccess, step: DomainPlan, recorder: Recorder, outcome: Outcome, level: ConvergeLevel
 ) -> DomainReport:
     domid, name, model = step.domain.domid, step.domain.name, _model(access, step)
     backend = read_connection(access.store, domid if step.domain.stub is None else step.domain.stub.domid)
@@ -144,7 +144,7 @@ def _report(
     evidence = [_evidence(access, entry.device, entry, model) for entry in entries if entry.device is not None]
     exists = domain_exists(access.store, domid)
     error = "" if outcome.error is None else _sentence(name, outcome.error)
-    error = "; ".join([error or _shortfall(step, exists, backend, evidence, level), *record.aside])
+    error = "; ".join([error or _shortfall(step, exists, backend, evidence, level), *recorder.aside])
     if isinstance(outcome.error, Interrupted):
         error += f"; {_what_is_there(backend)}; run again, which finishes or takes back what was begun"
     failure = _pci_failure(name, backend.aer_state) if backend is not None else ""
@@ -154,27 +154,27 @@ def _report(
         before=step.domain.devices,
         after=after,
         evidence=evidence,
-        timeline=record.timeline,
-        cycles=record.cycles,
-        warnings=[*record.warnings, *([failure] if failure and not error else [])],
+        timeline=recorder.timeline,
+        cycles=recorder.cycles,
+        warnings=[*recorder.warnings, *([failure] if failure and not error else [])],
         error=f"{error}; {failure}" if error and failure else error,
         unseen=False,
         **({"backend_state": backend.state, "frontend_state": backend.frontend_state} if backend and not model else {}),
     )
 
 
-def _unseen(step: DomainPlan, record: Recorder, outcome: Outcome, gone: XenStoreGone) -> DomainReport:
+def _unseen(step: DomainPlan, recorder: Recorder, outcome: Outcome, gone: XenStoreGone) -> DomainReport:
     """Of a domain whose devices nobody can see any more."""
     domain = step.domain
-    error = "" if outcome.error is None else f"{'; '.join([_sentence(domain.name, outcome.error), *record.aside])}; "
+    error = "" if outcome.error is None else f"{'; '.join([_sentence(domain.name, outcome.error), *recorder.aside])}; "
     return DomainReport(
         name=domain.name,
         domid=domain.domid,
         before=domain.devices,
         after=domain.devices,
-        timeline=record.timeline,
-        cycles=record.cycles,
-        warnings=record.warnings,
+        timeline=recorder.timeline,
+        cycles=recorder.cycles,
+        warnings=recorder.warnings,
         error=f"{error}which devices {domain.name} has now cannot be seen ({gone}); once xenstored answers, run again, "
         "which finishes or takes back what was begun",
         unseen=step.changes,

@@ -89,7 +89,7 @@ class DeviceModelChange(DomainChange):
         began = time.monotonic()
         yield from steps
         seconds = round(time.monotonic() - began, 3)
-        self.record.cycles.append(Cycle((added,) if added else (), (removed,) if removed else (), seconds))
+        self.recorder.cycles.append(Cycle((added,) if added else (), (removed,) if removed else (), seconds))
 
     def _put_in(self, device: Sbdf) -> Flow:
         said = yield from self._try(lambda: self.access.toolstack.attach(self.plan.domain, device))
@@ -166,7 +166,7 @@ class DeviceModelChange(DomainChange):
         model: DeviceModel = yield Work(lambda: self.access.toolstack.device_model(self.plan.domain))
         plugged = model.has(device)
         state = "gone" if plugged is None else f"at {plugged.address}{', enabled' if plugged.enabled else ''}"
-        self.record.note(f"device model/{qemu_name(device)}", "silent" if model.plugged is None else state)
+        self.recorder.note(f"device model/{qemu_name(device)}", "silent" if model.plugged is None else state)
         if model.plugged is None:
             raise Silent(model.problem)
         return model

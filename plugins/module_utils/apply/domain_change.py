@@ -1,11 +1,11 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What changing a domain's devices takes whichever way they reach its guest: resets, rights, and waiting for others."""
+"""Change a domain's devices, as far as it is the same for all guests: resets, rights, waiting for other domains."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -17,6 +17,7 @@ from ..model.device import PCIBACK, PciDevice
 from ..plan.domain_plan import DomainPlan
 from ..values.address import Sbdf
 from ..values.errors import HostError
+from ..values.words import listed
 from . import rights, rollback
 from .loop import Clock, DeadlinePassed, Flow, Until, Work
 from .report import DomainFailed, Interrupted, Recorder
@@ -27,39 +28,41 @@ _BRING_BACK_SECONDS = 20.0
 
 @dataclass
 class Handover:
-    """What the domains of one run must know of each other.
+    """What the domains of one run must know of each other about devices that move between them."""
 
-    A device that moves is `released` or `withheld` by its giver. `decided`: who was to get it has it, or never will.
-    """
-
+    #: Free: the domain that had it has let it go, and has no rights over it any more.
     released: set[Sbdf] = field(default_factory=set)
+    #: Not coming: the domain that has it failed before it let it go.
     withheld: set[Sbdf] = field(default_factory=set)
+    #: The domain that is to get it has it, or never will.
     decided: set[Sbdf] = field(default_factory=set)
+    #: Names of the domains that give devices up.
     givers: dict[Sbdf, str] = field(default_factory=dict)
+    #: Reset since their last user.
     clean: set[Sbdf] = field(default_factory=set)
 
 
 class DomainChange:
-    """One domain's plan with all that carrying it out needs."""
+    """Carries out the plan of one domain. A subclass knows the way in which devices reach that domain's guest."""
 
     def __init__(
         self,
         access: HostAccess,
         plan: DomainPlan,
         devices: Mapping[Sbdf, PciDevice],
-        ledger: Handover,
+        handover: Handover,
         clock: Clock,
-        record: Recorder,
+        recorder: Recorder,
     ) -> None:
         self.access = access
         self.plan = plan
-        self.record = record
+        self.recorder = recorder
         self.clock = clock
         self.domid = plan.domain.domid
         self.name = plan.domain.name
         self.token = f"xen.pci-{self.domid}"
         self._devices = devices
-        self._ledger = ledger
+        self._handover = handover
         self._held = set(plan.domain.devices)
 
     def flow(self) -> Flow:
@@ -70,13 +73,13 @@ class DomainChange:
                 store.watch(path, self.token)
             yield from self._steps()
         except Exception as error:
-            self._ledger.withheld.update(self.plan.departing - self._ledger.released)
+            self._handover.withheld.update(self.plan.departing - self._handover.released)
             if isinstance(error, HostError):
-                asked = rollback.describe_request(self.plan.add, self.plan.remove)
-                raise Interrupted(f"{self.name}: {error}, {asked}") from error
+                request = rollback.describe_request(self.plan.add, self.plan.remove)
+                raise Interrupted(f"{self.name}: {error}, {request}") from error
             raise
         finally:
-            self._ledger.decided.update(self.plan.arriving)
+            self._handover.decided.update(self.plan.arriving)
             with suppress(XenStoreGone):  # which took the watches along
                 for path in paths:
                     store.unwatch(path, self.token)
@@ -87,13 +90,13 @@ class DomainChange:
         raise NotImplementedError
 
     def _steps(self) -> Flow:
-        """What others wait for goes first: perhaps we wait for what they give. Then all the rest, or all comes back."""
+        """Remove first what other domains wait for, since we may wait for theirs; then the rest, or take all back."""
         plan, first = self.plan, self._first()
         if first:
             yield from self._exchange((), first)
         try:
             yield from self._arrivals()
-            rest = tuple(one for one in plan.remove if one not in first)
+            rest = tuple(device for device in plan.remove if device not in first)
             if plan.add or rest:
                 yield from self._exchange(plan.add, rest)
         except (DomainFailed, HostError):
@@ -110,8 +113,8 @@ class DomainChange:
         raise NotImplementedError
 
     def _bring_back(self, first: Sequence[Sbdf]) -> Flow:
-        """The plan has failed behind its first step: what that took comes back, unless somebody else has it by now."""
-        moving, decided = self.plan.departing, self._ledger.decided
+        """Put back what the first step took, after the plan has failed; but not what another domain has by now."""
+        moving, decided = self.plan.departing, self._handover.decided
         self.clock.extend(_BRING_BACK_SECONDS)
         with suppress(DeadlinePassed):
             yield Until(lambda: moving <= decided)
@@ -120,48 +123,49 @@ class DomainChange:
         free = [device for device in free if device not in taken]
         gone = [device for device in first if device not in free]
         if gone:
-            self.record.aside.append(f"{_listed(gone)} had gone before, as declared")
+            self.recorder.aside.append(f"{listed(sorted(gone))} had gone before, as declared")
         if not free:
             return
         try:
             yield from self._exchange(free, ())
         except DomainFailed as error:
-            self.record.aside.append(f"{_listed(free)} had gone before and could not be put back ({error})")
+            self.recorder.aside.append(f"{listed(sorted(free))} had gone before and could not be put back ({error})")
         else:
-            self.record.aside.append(f"{_listed(free)} had gone before and is back")
+            self.recorder.aside.append(f"{listed(sorted(free))} had gone before and is back")
 
     def _arrivals(self) -> Flow:
         """Wait until the other domains have given up what moves here, and what they need to let it go for good."""
-        awaited, ledger = self.plan.awaited, self._ledger
+        awaited, handover = self.plan.awaited, self._handover
         if not awaited:
             return
         with suppress(DeadlinePassed):
-            yield Until(lambda: awaited <= ledger.released or not awaited.isdisjoint(ledger.withheld))
-        missing = sorted(awaited - ledger.released)
+            yield Until(lambda: awaited <= handover.released or not awaited.isdisjoint(handover.withheld))
+        missing = sorted(awaited - handover.released)
         if missing:
-            held = ", ".join(f"{one} ({ledger.givers[one]} did not release it)" for one in missing)
-            who = "it" if self.plan.arriving.intersection(missing) else f"who gives it {_listed(self.plan.arriving)}"
+            held = ", ".join(f"{device} ({handover.givers[device]} did not release it)" for device in missing)
+            arriving = self.plan.arriving
+            who = "it" if arriving.intersection(missing) else f"who gives it {listed(sorted(arriving))}"
             raise DomainFailed(f"{self.name}: nothing was added, since {who} waits for {held}")
 
     def _reset(self, devices: Sequence[Sbdf]) -> None:
-        """What pciback holds is reset; what a driver of the host has by now must not be, and what is gone cannot be."""
-        held = [one for one in devices if self.access.sysfs.driver_of(one) == PCIBACK]
+        """Reset what pciback holds; what a driver of the host has by now must not be, and what is gone cannot be."""
+        held = [device for device in devices if self.access.sysfs.driver_of(device) == PCIBACK]
         if not held:
             return
         with ThreadPoolExecutor(max_workers=len(held)) as pool:
             for device, done in zip(held, pool.map(self.access.sysfs.reset, held)):
                 if not done:
-                    self.record.warnings.append(
+                    self.recorder.warnings.append(
                         f"{device} has no way to be reset; it keeps what its last user left in it"
                     )
 
     def _reset_dirty(self, devices: Sequence[Sbdf]) -> Flow:
         """Reset what has not been since its last user, all at once: a reset may take seconds."""
-        dirty = [device for device in devices if device not in self._ledger.clean]
+        dirty = [device for device in devices if device not in self._handover.clean]
         yield Work(lambda: self._reset(dirty))
 
     def _release(self, removed: Sequence[Sbdf]) -> Flow:
-        """The guest has let go: reset all, take all rights, say that the devices are free."""
+        """Reset what the guest has let go, take all rights over it, and hand it over as free."""
         if not removed:
             return
         problems = []
@@ -170,14 +174,14 @@ class DomainChange:
         except SysfsError as error:
             problems.append(str(error))
         else:
-            self._ledger.clean.update(removed)
+            self._handover.clean.update(removed)
         problems += self._take_rights(removed)
         if problems:
             raise DomainFailed(f"{self.name}: the guest has let its devices go, but {'; '.join(problems)}")
-        self._ledger.released.update(removed)
+        self._handover.released.update(removed)
 
     def _withdraw_rights(self, devices: Sequence[Sbdf], why: str) -> None:
-        """Take back what nobody will use, and why; raises DomainFailed if Xen keeps some of it."""
+        """Take back the rights over devices that will not be used; raises DomainFailed with `why` if Xen keeps some."""
         problems = self._take_rights(devices)
         if problems:
             raise DomainFailed(f"{why}; nothing was attached, but rights are left, run again: {'; '.join(problems)}")
@@ -199,7 +203,7 @@ class DomainChange:
         return problems
 
     def _facts(self, address: Sbdf) -> PciDevice:
-        """The device; one that the host has no more is as it was when the guest got it."""
+        """The facts of a device; of one that the host has no more, those from when the guest got it."""
         return self._devices.get(address) or self.access.notes.device(address)
 
     def _revoke(self, address: Sbdf, others: Collection[PciDevice]) -> list[str]:
@@ -215,8 +219,4 @@ class DomainChange:
 
     def _others(self) -> list[PciDevice]:
         """The devices that the domain holds now."""
-        return [self._devices[one] for one in self._held if one in self._devices]
-
-
-def _listed(devices: Iterable[Sbdf]) -> str:
-    return ", ".join(map(str, sorted(devices)))
+        return [self._devices[device] for device in self._held if device in self._devices]

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping, Sequence
-from enum import Enum
 
 from ..apply.domain_change import DomainChange
 from ..host.xenstore import Transaction, XenStoreGone
@@ -26,17 +25,10 @@ from . import rights, rollback
 from .commit import Listed, commit, forget
 from .loop import NEXT_EVENT, Again, DeadlinePassed, Flow
 from .report import Cycle, DomainFailed
+from .rollback import CycleKind
 
 #: The kernel unregisters its device right after Closed and tells nobody.
 _KERNEL_LOOK_AGAIN = 0.01
-
-
-class Kind(Enum):
-    """What a handshake does to the connection as a whole."""
-
-    CREATE = "create"
-    RECONFIGURE = "reconfigure"
-    CLOSE = "close"
 
 
 class CycleFailed(Exception):
@@ -55,10 +47,10 @@ class Handshake(DomainChange):
         yield from super()._steps()
 
     def _first(self) -> tuple[Sbdf, ...]:
-        return tuple(one for one in self.plan.remove if one in self.plan.departing)
+        return tuple(device for device in self.plan.remove if device in self.plan.departing)
 
     def _rest(self) -> Flow:
-        """Wait until a cycle that somebody else has begun is over."""
+        """Wait until a cycle is over that another program has begun."""
         if states_of(read_states(self.access.store, self.domid)) == rollback.BOTH_CONNECTED:
             return  # the rest is looked at in the transaction that begins the cycle
         backend = read_connection(self.access.store, self.domid)
@@ -93,8 +85,8 @@ class Handshake(DomainChange):
             yield from self._await(kind, add, places)
         except (DeadlinePassed, CycleFailed) as failure:
             yield from self._recover(kind, add, remove, failure)
-        self.record.cycles.append(Cycle(tuple(add), tuple(remove), round(time.monotonic() - began, 3)))
-        if kind is Kind.CLOSE:
+        self.recorder.cycles.append(Cycle(tuple(add), tuple(remove), round(time.monotonic() - began, 3)))
+        if kind is CycleKind.CLOSE:
             yield from self._await_kernel_gone()
             yield from self._dissolve(remove)
         elif remove:
@@ -130,7 +122,7 @@ class Handshake(DomainChange):
             raise DomainFailed(f"{self.name}: another toolstack gave {', '.join(taken)}, nothing was changed")
 
     def _commit(self, add: Sequence[Sbdf], remove: Sequence[Sbdf]) -> Flow:
-        """Write the whole cycle in one transaction that also checks that nobody was faster.
+        """Write the whole cycle in one transaction, which also checks that the connection is as it was planned for.
 
         Returns what kind of cycle it is, and the index of each of its devices.
         """
@@ -144,12 +136,12 @@ class Handshake(DomainChange):
             transaction.remove(error_path(self.domid))  # the kernel never clears it
             if backend is None:
                 transaction.apply(changes.create(self.domid, self.name, add))
-                return Listed(add, value=(Kind.CREATE, places))
+                return Listed(add, value=(CycleKind.CREATE, places))
             if not add and set(backend.devices) <= set(remove):
                 transaction.apply(changes.close(self.domid))
-                return Listed(add, value=(Kind.CLOSE, places))
+                return Listed(add, value=(CycleKind.CLOSE, places))
             transaction.apply(changes.reconfigure(backend, add, remove))
-            return Listed(add, value=(Kind.RECONFIGURE, places))
+            return Listed(add, value=(CycleKind.RECONFIGURE, places))
 
         return (yield from commit(self.access, self.plan.domain, body))
 
@@ -163,9 +155,9 @@ class Handshake(DomainChange):
                 "changed; run again"
             )
 
-    def _await(self, kind: Kind, add: Sequence[Sbdf], places: Mapping[Sbdf, int]) -> Flow:
+    def _await(self, kind: CycleKind, add: Sequence[Sbdf], places: Mapping[Sbdf, int]) -> Flow:
         """Follow the two kernels until both are at rest again."""
-        goal = XenbusState.CLOSED if kind is Kind.CLOSE else XenbusState.CONNECTED
+        goal = XenbusState.CLOSED if kind is CycleKind.CLOSE else XenbusState.CONNECTED
         sub_states = [f"state-{index}" for index in sorted(places.values())]
         while True:
             ends = self._look(sub_states)
@@ -173,7 +165,7 @@ class Handshake(DomainChange):
                 break
             self._check_ends(kind, *ends)
             yield NEXT_EVENT
-        if kind is not Kind.CLOSE:
+        if kind is not CycleKind.CLOSE:
             self._check_exported({device: places[device] for device in add})
 
     def _look(self, sub_states: Sequence[str]) -> tuple[XenbusState, XenbusState]:
@@ -182,13 +174,13 @@ class Handshake(DomainChange):
         texts = self.access.store.read_all(nodes)
         names = ("backend/state", "frontend/state", *(f"backend/{name}" for name in sub_states))
         for name, text in zip(names, texts):
-            self.record.note(name, "gone" if text is None else text[:32])
+            self.recorder.note(name, "gone" if text is None else text[:32])
         if texts[1] is None and not domain_exists(self.access.store, self.domid):
             raise CycleFailed("the guest died during the handshake")
         return states_of(texts)
 
-    def _check_ends(self, kind: Kind, backend: XenbusState, frontend: XenbusState) -> None:
-        if kind is Kind.CLOSE or not (backend.is_ending or frontend.is_ending):
+    def _check_ends(self, kind: CycleKind, backend: XenbusState, frontend: XenbusState) -> None:
+        if kind is CycleKind.CLOSE or not (backend.is_ending or frontend.is_ending):
             return
         # Each end follows the other into Closed at once; who began, the kernel's error node tells,
         # which our own transaction has emptied.
@@ -207,19 +199,19 @@ class Handshake(DomainChange):
         if missing:
             raise CycleFailed(f"pciback finished without exporting {', '.join(map(str, missing))}")
 
-    def _recover(self, kind: Kind, add: Sequence[Sbdf], remove: Sequence[Sbdf], failure: Exception) -> Flow:
+    def _recover(self, kind: CycleKind, add: Sequence[Sbdf], remove: Sequence[Sbdf], failure: Exception) -> Flow:
         """Undo a cycle that did not end well; returns only if it ended well after all meanwhile."""
         self.clock.extend(rollback.GRACE_SECONDS)
         states = states_of(read_states(self.access.store, self.domid))
-        left = yield from rollback.ROLLBACKS[kind.value](self.access, self.domid, add)
+        left = yield from rollback.ROLLBACKS[kind](self.access, self.domid, add)
         if left is None:
             return
-        asked = rollback.describe_request(add, remove)
+        request = rollback.describe_request(add, remove)
         if isinstance(failure, DeadlinePassed):
             ends = "backend {}, frontend {}".format(*states)
-            why = rollback.describe_timeout(self.name, kind.value, f"{ends}; {asked}")
+            why = rollback.describe_timeout(self.name, kind, f"{ends}; {request}")
         else:
-            why = f"{self.name}: {failure}, {asked}"
+            why = f"{self.name}: {failure}, {request}"
         if left.guest_is_gone:
             self._forget_holder((*add, *remove))
         elif not left.rights_must_stay:

@@ -86,6 +86,9 @@ def _allow_window(
         hypervisor.allow_ioports(domid, window.start, window.size, allow)
         return
     first, last = _ends(window)
-    first, last = first + (first in kept), last - (last in kept)
+    if first in kept:
+        first += 1
+    if last in kept:
+        last -= 1
     if first <= last:
         hypervisor.allow_iomem(domid, first, last - first + 1, allow)

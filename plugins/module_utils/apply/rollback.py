@@ -29,18 +29,25 @@ GRACE_SECONDS = 10.0
 _KERNEL_LOOK_AGAIN = 0.01
 
 
+class CycleKind(Enum):
+    """What a handshake does to the connection as a whole."""
+
+    CREATE = "create"
+    RECONFIGURE = "reconfigure"
+    CLOSE = "close"
+
+
 @dataclass(frozen=True)
 class RollbackOutcome:
-    """What a failed handshake leaves.
+    """What a failed handshake leaves."""
 
-    `rights_must_stay`: the guest may still use the devices. `removals_done`: only the adds could
-    be taken back, the guest had let go of the others before. `guest_is_gone`: it died, and Xen has
-    taken all its rights and quarantined its devices.
-    """
-
+    #: It, for a person.
     sentence: str
+    #: The guest may still use the devices.
     rights_must_stay: bool = False
+    #: Only the adds could be taken back; the guest had let go of the others before.
     removals_done: bool = False
+    #: The guest died, and Xen has taken all its rights and quarantined its devices.
     guest_is_gone: bool = False
 
 
@@ -75,7 +82,7 @@ _ENDINGS: dict[_Step, RollbackOutcome | None] = {
 _ADDS_TAKEN_BACK = RollbackOutcome("nothing was added, what was to be removed is removed", removals_done=True)
 BOTH_CONNECTED = (XenbusState.CONNECTED, XenbusState.CONNECTED)
 #: pciback gave the cycle up; or it was withdrawn, and the guest, which had read it before, answers now.
-_ANSWERED_IN_VAIN = (
+_ANSWERED_TOO_LATE = (
     (XenbusState.CLOSING, XenbusState.RECONFIGURING),
     (XenbusState.CONNECTED, XenbusState.RECONFIGURING),
 )
@@ -117,7 +124,7 @@ def reconfigure(access: HostAccess, domid: int, add: Collection[Sbdf]) -> Rollba
         if backend.unanswered:
             transaction.apply(changes.withdraw(backend))
             return _Step.WITHDRAWN
-        if ends in _ANSWERED_IN_VAIN:
+        if ends in _ANSWERED_TOO_LATE:
             transaction.apply(changes.restart_failed(backend, add))
             return _Step.RESTARTED
         return _Step.MOVING
@@ -175,10 +182,11 @@ def _not_taken_back(backend: XenbusState, frontend: XenbusState) -> str:
     return f"the change could not be taken back {ends}, so its devices keep their rights; {advice}"
 
 
-ROLLBACKS: dict[str, Callable[[HostAccess, int, Collection[Sbdf]], Rollback]] = {
-    "create": create,
-    "reconfigure": reconfigure,
-    "close": close,
+#: How each kind of cycle is taken back.
+ROLLBACKS: dict[CycleKind, Callable[[HostAccess, int, Collection[Sbdf]], Rollback]] = {
+    CycleKind.CREATE: create,
+    CycleKind.RECONFIGURE: reconfigure,
+    CycleKind.CLOSE: close,
 }
 
 
@@ -190,9 +198,9 @@ def describe_request(add: Sequence[Sbdf], remove: Sequence[Sbdf]) -> str:
     return f"asked to {' and to '.join(requests) or 'change nothing'}"
 
 
-def describe_timeout(name: str, kind: str, ends: str) -> str:
-    """Why a handshake is not over, in words, when the time is."""
-    if kind == "create":
+def describe_timeout(name: str, kind: CycleKind, ends: str) -> str:
+    """Why a handshake was not over in time, in words."""
+    if kind is CycleKind.CREATE:
         return (
             f"guest {name} did not connect in time ({ends}): it has no PCI frontend that answers; "
             "load xen-pcifront in the guest, or see whether it is paused or hung, or shuts down"

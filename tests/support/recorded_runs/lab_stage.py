@@ -23,7 +23,7 @@ BACKENDS = "/local/domain/0/backend/pci"
 class LabStage(Stage):
     """A running host. The product is copied there once for each stage."""
 
-    describe_timeout = 15.0
+    silence = 15.0
     patience = 300.0
     python = "python3"
 

@@ -24,7 +24,7 @@ COLLECTIONS = ROOT / ".build/collections"
 class SimulatedStage(Stage):
     """A host that runs in `directory`, started for one play: use it as a context."""
 
-    describe_timeout = 1.0
+    silence = 1.0
     patience = 10.0
     python = sys.executable
 

@@ -24,7 +24,7 @@ class Stage(ABC):
     """One host. `silence`: seconds to wait for a guest that will never answer; `patience`: for one that will;
     `python`: the Python there."""
 
-    describe_timeout: float
+    silence: float
     patience: float
     python: str
 
@@ -85,7 +85,7 @@ class Stage(ABC):
     def declare(self, fails: bool = False, **guests: Sequence[str]) -> dict[str, Any]:
         """Run the module domain_devices: these guests have exactly these devices."""
         domains = {name: {"devices": list(devices), "exclusive": True} for name, devices in guests.items()}
-        timeout = int(self.describe_timeout if fails else self.patience)
+        timeout = int(self.silence if fails else self.patience)
         _status, output = self.product("run_module.py", {"domains": domains, "timeout": timeout})
         said = [line for line in output.splitlines() if line.startswith("{")]
         if not said:

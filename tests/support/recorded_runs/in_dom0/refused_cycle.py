@@ -35,7 +35,7 @@ def main() -> int:
                 print("pciback did not give up")
                 return 1
             time.sleep(0.01)
-        recipe = rollback.ROLLBACKS["reconfigure"](access, domid, devices)
+        recipe = rollback.reconfigure(access, domid, devices)
         try:
             while time.monotonic() < deadline:
                 next(recipe)
