@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from ..apply.domain_change import DomainChange
 from ..host.access import HostAccess
 from ..host.sysfs import SysfsError
 from ..host.xenstore import XenStoreGone
@@ -24,7 +23,7 @@ from ..plan.domain_plan import DesiredDomain, DomainPlan, Plan, make_plan
 from ..values.address import Sbdf
 from ..values.errors import HostError
 from .device_model_change import DeviceModelChange
-from .domain_change import Handover
+from .domain_change import DomainChange, Handover
 from .handshake import Handshake
 from .loop import Again, Clock, DeadlinePassed, Flow, Outcome, Work, run
 from .report import DomainFailed, DomainReport, Interrupted, Recorder

@@ -13,7 +13,6 @@ import time
 from collections.abc import Sequence
 from typing import Callable
 
-from ..apply.domain_change import DomainChange
 from ..host.hypervisor import HypervisorError
 from ..host.sysfs import SysfsError
 from ..host.toolstack.contract import ToolstackError
@@ -24,6 +23,7 @@ from ..values.address import Sbdf
 from ..values.states import SubState
 from . import rights, rollback
 from .commit import forget
+from .domain_change import DomainChange
 from .loop import NEXT_EVENT, Again, DeadlinePassed, Flow, Work
 from .report import Cycle, DomainFailed
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Mapping, Sequence
 
-from ..apply.domain_change import DomainChange
 from ..host.xenstore import Transaction, XenStoreGone
 from ..host.xenstore_nodes import domain_exists, read_connection, read_states, states_of
 from ..model import connection_writes as changes
@@ -23,6 +22,7 @@ from ..values.errors import HostError
 from ..values.states import XenbusState
 from . import rights, rollback
 from .commit import Listed, commit, forget
+from .domain_change import DomainChange
 from .loop import NEXT_EVENT, Again, DeadlinePassed, Flow
 from .report import Cycle, DomainFailed
 from .rollback import CycleKind

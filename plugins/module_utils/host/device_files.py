@@ -13,40 +13,21 @@ import contextlib
 import errno
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from ..model.device import BlockUse, NetInterface, PciDevice, Resource
+from ..model.device import PciDevice, Resource
 from ..values.address import AddressError, Sbdf
-from ..values.reserved_memory import ReservedMemory
 from .config_space import ConfigSpace
+from .kernel_files import link_name, list_names, read_attribute
+from .surroundings import Surroundings
 
 _VIRTFN = re.compile(r"virtfn(\d+)")
 #: All that the kernel knows of a function's identity but its revision, in one file: vendor, device, those of the
 #: subsystem, and the class in three parts (modalias_show in drivers/pci/pci-sysfs.c).
 _MODALIAS = re.compile(r"pci:v0000(.{4})d0000(.{4})sv0000(.{4})sd0000(.{4})bc(..)sc(..)i(..)")
-_PAGE = 4096
 #: Six BARs and the ROM; what follows in `resource` are SR-IOV's and bridges' windows.
 _RESOURCE_LINES = 7
-
-
-@dataclass(frozen=True)
-class Surroundings:
-    """What the host has to say of its functions beyond their own files.
-
-    `slot_names` are by host slot; `pciback_slots` counts entries of pciback's list, which may be cut.
-    """
-
-    blocks: Mapping[Sbdf, list[BlockUse]] = field(default_factory=dict)
-    nets: Mapping[Sbdf, list[NetInterface]] = field(default_factory=dict)
-    consoles: Mapping[Sbdf, list[str]] = field(default_factory=dict)
-    slot_names: Mapping[tuple[int, int, int], str] = field(default_factory=dict)
-    pciback_slots: Mapping[Sbdf, int] = field(default_factory=dict)
-    pciback_slots_cut: bool = False
-    permissive: frozenset[Sbdf] = frozenset()
-    reserved_memory: tuple[ReservedMemory, ...] = ()
 
 
 class VirtualPlace(NamedTuple):
@@ -143,54 +124,6 @@ def virtual_functions(directory: str, names: Iterable[str]) -> tuple[Sbdf, ...]:
     linked = (name for name in names if name.startswith("virtfn"))
     links = sorted((int(match[1]), name) for name in linked if (match := _VIRTFN.fullmatch(name)))
     return tuple(_sbdfs(link_name(f"{directory}/{name}") for _number, name in links))
-
-
-def read_text(file: Path | str) -> str | None:
-    """A file without the spaces around its text, None if it cannot be read."""
-    try:
-        with open(file, "rb", buffering=0) as stream:
-            return stream.read().decode("utf-8", "replace").strip()
-    except OSError:
-        return None
-
-
-def read_attribute(file: str) -> str | None:
-    """The same of an attribute in sysfs, in one read: the kernel hands out at most a page (sysfs_kf_seq_show in
-    fs/sysfs/file.c). A large host has ten thousand of these files, of a few bytes each.
-    """
-    try:
-        descriptor = os.open(file, os.O_RDONLY)
-        try:
-            return os.read(descriptor, _PAGE).decode("utf-8", "replace").strip()
-        finally:
-            os.close(descriptor)
-    except OSError:
-        return None
-
-
-def list_names(directory: Path | str) -> list[str]:
-    """Names in a directory, none if it is not there."""
-    try:
-        return os.listdir(directory)
-    except OSError:
-        return []
-
-
-def link_target(link: str) -> str:
-    """What a link of sysfs leads to, by that one link: there links lead straight to a directory below devices. A place
-    that is no link is the target itself."""
-    try:
-        return os.path.normpath(os.path.join(os.path.dirname(link), os.readlink(link)))
-    except OSError:
-        return link
-
-
-def link_name(link: Path | str) -> str | None:
-    """Last part of what a link points to, None if there is no such link."""
-    try:
-        return os.path.basename(os.readlink(link))
-    except OSError:
-        return None
 
 
 def _way(directory: str) -> list[Sbdf]:

@@ -19,8 +19,7 @@ from ..model.device import NetInterface
 from ..model.usage import NetworkUse
 from ..values.address import Sbdf
 from . import command
-from .device_files import link_target, list_names, read_text
-from .kernel_paths import beside, pci_function_of
+from .kernel_files import beside, link_target, list_names, pci_function_of, read_text
 
 _IFF_UP = 0x1
 _RTF_UP, _RTF_GATEWAY, _RTF_REJECT = 0x1, 0x2, 0x200

@@ -23,28 +23,17 @@ from ..model.usage import GuestDisk
 from ..values.address import AddressError, Sbdf
 from ..values.errors import HostError
 from .config_space import ConfigSpace
-from .consoles import consoles
-from .device_files import (
-    Surroundings,
-    VirtualPlace,
-    interrupt_line,
-    link_name,
-    link_target,
-    list_names,
-    open_config,
-    read_device,
-    read_text,
-)
+from .device_files import VirtualPlace, interrupt_line, open_config, read_device
 from .disk_usage import BlockGraph
-from .firmware_tables import reserved_memory
+from .kernel_files import link_name, link_target, list_names, read_text
 from .network_usage import NetGraph
+from .surroundings import Surroundings, consoles, reserved_memory, slot_names
 
 #: pciback's files show one page; addresses have 13 bytes, so a longer list ends after this many.
 _PAGE_OF_ADDRESSES = 4096 // 13
 #: Kernels that take an entry twice drop all of them at once; one write each is tried in any case.
 _MOST_DUPLICATES = 64
 _CONNECTION = re.compile(r"pci-(\d{1,5})-0", re.ASCII)
-_SLOT_ADDRESS = re.compile(r"([0-9a-f]{4}):([0-9a-f]{2}):([0-9a-f]{2})", re.ASCII)
 _ADVICE = {
     errno.ENOENT: "the file or the driver does not exist; load the driver's module",
     errno.ENODEV: "the driver does not accept the device",
@@ -284,21 +273,12 @@ class Sysfs:
             blocks=BlockGraph(self.root, guest_disks).by_device(),
             nets=NetGraph(self.root).by_device(),
             consoles=consoles(self.root),
-            slot_names=self._slot_names(),
+            slot_names=slot_names(self.root),
             pciback_slots=slots,
             pciback_slots_cut=sum(slots.values()) >= _PAGE_OF_ADDRESSES,
             permissive=frozenset(self._listed_by_pciback("permissive")),
             reserved_memory=reserved_memory(self.root),
         )
-
-    def _slot_names(self) -> dict[tuple[int, int, int], str]:
-        found = {}
-        for name in list_names(self._bus / "slots"):
-            match = _SLOT_ADDRESS.fullmatch(read_text(self._bus / "slots" / name / "address") or "")
-            if match is not None:
-                segment, bus, slot = (int(part, 16) for part in match.groups())
-                found[segment, bus, slot] = name
-        return found
 
     def _listed_by_pciback(self, name: str) -> list[Sbdf]:
         listed = []
