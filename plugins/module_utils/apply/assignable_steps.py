@@ -46,7 +46,7 @@ def apply(access: HostAccess, host: Host, steps: Sequence[Step]) -> None:
 def _take(access: HostAccess, host: Host, step: Take, undo: Undo) -> None:
     sysfs, sbdf, driver = access.sysfs, step.sbdf, step.driver
     if driver is not None:
-        # Undo is noted first: an unbind that was interrupted half-way is mended all the same.
+        # Undo is noted first: an unbind that was interrupted half-way is repaired all the same.
         undo.add(lambda: _ensure_driver(access, sbdf, driver))
         sysfs.unbind(sbdf)
         undo.add(lambda: access.toolstack.record_driver(sbdf, step.record))
@@ -64,17 +64,20 @@ def _take(access: HostAccess, host: Host, step: Take, undo: Undo) -> None:
 
 
 def _quarantine(access: HostAccess, note: Note, sbdf: Sbdf, undo: Undo) -> None:
-    """Xen accepts a device that is in quarantine already (device_assigned excludes guests' devices only)."""
+    """Put the device in quarantine and note that it is there.
+
+    Xen accepts one that is there already (device_assigned excludes guests' devices only).
+    """
     access.hypervisor.assign(DOMID_IO, sbdf, relaxed=True)
     undo.add(lambda: access.hypervisor.deassign(DOMID_IO, sbdf))
     undo.add(lambda: access.notes.drop(sbdf))
     access.notes.write(sbdf, replace(note, quarantined=True))
-    if access.hypervisor.owner(sbdf) is XenOwner.GUEST:  # as far as Xen tells: dom0 and quarantine look the same
+    if access.hypervisor.owner(sbdf) is XenOwner.GUEST:  # as far as Xen says: dom0 and quarantine look the same
         raise HypervisorError(f"{sbdf} is not in quarantine although Xen accepted it; a guest owns it")
 
 
 def _note(host: Host, sbdf: Sbdf, policy: DevicePolicy, known: Note | None = None) -> Note:
-    """What the device tells now, what was known of it before, and what the user declared."""
+    """Put together what the device says now, what was known of it before, and what the user declared."""
     reasons = {**policy.waive, **({"permissive": policy.permissive} if policy.permissive else {})}
     now = Note.of(host.devices[sbdf])
     return replace(
@@ -83,7 +86,10 @@ def _note(host: Host, sbdf: Sbdf, policy: DevicePolicy, known: Note | None = Non
 
 
 def _rebind(access: HostAccess, sbdf: Sbdf, undo: Undo) -> None:
-    """pciback forgets the flag when it lets go (pcistub_device_release); no write to its files clears it."""
+    """Have pciback take the device again, which makes it no longer permissive.
+
+    pciback forgets the flag when it lets go (pcistub_device_release); no write to its files clears it.
+    """
     sysfs = access.sysfs
     if sysfs.driver_override(sbdf) != PCIBACK and sysfs.add_slot(sbdf):
         undo.add(lambda: sysfs.remove_slot(sbdf))
@@ -123,7 +129,7 @@ def _release(access: HostAccess, host: Host, step: Release, note: Note | None, u
     if not sysfs.answers(sbdf):
         raise SysfsError(
             f"{sbdf} does not answer{' after its reset' if step.reset_after else ''} (its configuration space reads as"
-            " all ones) and stays with pciback, where nobody uses it; switch the host off and on, or replace the device"
+            " all ones) and stays with pciback, where it is not used; switch the host off and on, or replace the device"
         )
     try:
         access.hypervisor.deassign(DOMID_IO, sbdf)
@@ -154,7 +160,7 @@ def _release(access: HostAccess, host: Host, step: Release, note: Note | None, u
 
 
 def _load_driver(access: HostAccess, host: Host, sbdf: Sbdf) -> None:
-    """A device that was hidden at boot may be the only one that wants its driver, so nobody has loaded that."""
+    """Load the drivers that fit the device. One that was hidden at boot may be the only one of its kind on the host."""
     modalias = host.devices[sbdf].modalias
     if modalias:
         for module in access.modules.drivers_of([(sbdf, modalias)])[sbdf]:

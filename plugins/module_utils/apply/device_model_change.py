@@ -1,10 +1,11 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The way of an HVM guest's devices: libxl (by xl) plugs and unplugs them, its device model tells what came of it.
+"""Change the devices of an HVM guest: its toolstack plugs and unplugs them, its device model says what came of it.
 
 pciback and the guest make no handshake here, so one device goes at a time, and states in xenstore are not looked at:
-behind the second device of a domain they stay at Reconfiguring for ever. What xl leaves half-done is undone by us.
+behind the second device of a domain they stay at Reconfiguring for ever. What the toolstack leaves half-done is undone
+by us.
 """
 
 from __future__ import annotations
@@ -49,12 +50,12 @@ class DeviceModelChange(DomainChange):
 
     @property
     def _watched(self) -> tuple[str, ...]:
-        """Only a stub domain makes a handshake."""
+        """The states of its stub domain, which alone makes a handshake."""
         stub = self.plan.domain.stub
         return () if stub is None else (f"{backend_path(stub.domid)}/state", f"{frontend_path(stub.domid)}/state")
 
     def _first(self) -> tuple[Sbdf, ...]:
-        """All, since pciback may hold what another domain waits for until the last one has gone."""
+        """All of them: pciback may hold what another domain waits for until the last one has gone."""
         return self.plan.remove if self.plan.departing else ()
 
     def _exchange(self, add: Sequence[Sbdf], remove: Sequence[Sbdf]) -> Flow:
@@ -81,7 +82,7 @@ class DeviceModelChange(DomainChange):
         yield from forget(self.access, self.plan.domain, leaving)
 
     def _check_time(self) -> None:
-        """xl runs to its end, so the time is looked at before."""
+        """Raise DeadlinePassed if no time is left: what is begun now runs to its end."""
         if time.monotonic() >= self.clock.deadline:
             raise DeadlinePassed
 
@@ -123,7 +124,7 @@ class DeviceModelChange(DomainChange):
             raise NotDone(f"guest {self.name} has let {device} go, but libxl lists it still{without}")
 
     def _take_access(self, device: Sbdf) -> None:
-        """What Xen refuses here it refuses again in the end, and is told then."""
+        """Take windows and interrupt. A refusal of Xen comes again when all rights are taken, and is reported then."""
         self._held.discard(device)
         facts = self._facts(device)
         rights.revoke_access(self.access.hypervisor, self.domid, facts, self._others())
@@ -178,7 +179,7 @@ class DeviceModelChange(DomainChange):
 
     @staticmethod
     def _try(call: Callable[[], None]) -> Flow:
-        """Run it beside the other flows; what it complained of, or nothing. What came of it is for the eye to see."""
+        """Run it beside the other flows; returns its complaint or nothing. What came of it is looked at afterwards."""
         try:
             yield Work(call)
         except (ToolstackError, DeviceModelError) as error:
@@ -217,7 +218,7 @@ class DeviceModelChange(DomainChange):
         return "the guest has the devices that it had before"
 
     def _put_back(self, device: Sbdf) -> Flow:
-        """The one that the guest did not let go has not left; one that libxl lists still it would not attach again."""
+        """Attach a device again, unless the guest has not let it go; libxl attaches none that it still lists."""
         if (yield from self._look(device)).has(device) is not None:
             return
         if device in self._listed():
@@ -227,13 +228,15 @@ class DeviceModelChange(DomainChange):
     def _unknown(self, begun: Sequence[Sbdf], leaving: Sequence[Sbdf]) -> str:
         """What is left where the device model does not answer any more."""
         listed = self._listed()
-        gone = [one for one in leaving if one not in listed]
-        doubtful = [*begun, *(one for one in leaving if one in listed)]
+        gone = [device for device in leaving if device not in listed]
+        doubtful = [*begun, *(device for device in leaving if device in listed)]
         sentences = [f"{' and '.join(map(str, gone))} was taken out and not put back"] if gone else []
         sentences += [f"whether the guest has {' and '.join(map(str, doubtful))} is not known"] if doubtful else []
         return "; ".join([*sentences, "see whether its QEMU runs, and what xen.pci.repair says"])
 
     def _mark(self, device: Sbdf) -> None:
-        """libxl drops its marker when it fails, and when it is forced. It shows whose rights are left, and that nobody
-        else may have the device."""
+        """Write the marker again, which libxl drops when it fails or is forced.
+
+        It shows whose rights are left, and keeps other domains from getting the device.
+        """
         self.access.toolstack.mark(self.domid, [device])

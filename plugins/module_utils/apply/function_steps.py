@@ -1,7 +1,7 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Bring physical functions to their declared virtual functions: observe, apply, back again if a step fails."""
+"""Bring physical functions to their declared virtual functions, step by step, and back again if a step fails."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _apply(access: HostAccess, sriov: Sriov, step: Step, undo: Undo) -> None:
 
 
 def _recount(access: HostAccess, sriov: Sriov, pf: Sbdf, count: int) -> None:
-    """From any number to any other, as the kernel wants it: through 0; and the number is looked at afterwards."""
+    """Change the number of virtual functions through 0, as the kernel wants it, and see that it is as asked."""
     if access.sysfs.device(pf).virtfns:
         sriov.set_count(pf, 0)
     if count:
@@ -48,11 +48,14 @@ def _recount(access: HostAccess, sriov: Sriov, pf: Sbdf, count: int) -> None:
 
 
 def _configure(sriov: Sriov, step: Configure, undo: Undo) -> None:
-    """What a driver sets by itself for a new function, such as spoof check, need not be set again."""
+    """Set what differs for one virtual function, and see that it is set.
+
+    What a driver sets by itself for a new function, such as spoof check, need not be set again.
+    """
     before = sriov.vf_settings(step.interface).get(step.index)
     if before is None:
         raise SriovError(
-            f"{step.interface}, of {step.pf}, tells nothing about its virtual function {step.index}; its driver cannot"
+            f"{step.interface}, of {step.pf}, says nothing of its virtual function {step.index}; its driver cannot"
             " set MAC address, VLAN or spoof check"
         )
     missing = step.settings.missing_in(before)

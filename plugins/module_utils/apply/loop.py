@@ -148,8 +148,8 @@ class _Loop:
 
     def _idle_seconds(self) -> float:
         """Time until some flow's deadline or waking; a flow in a call is woken by the end of that."""
-        waiting = [one for one in self._running.values() if not isinstance(one.request, Work)]
-        next_time = min((min(one.clock.deadline, one.wake_at) for one in waiting), default=float("inf"))
+        waiting = [running for running in self._running.values() if not isinstance(running.request, Work)]
+        next_time = min((min(running.clock.deadline, running.wake_at) for running in waiting), default=float("inf"))
         return max(0.0, min(next_time - time.monotonic(), _LONGEST_IDLE))
 
     def _deliver(self, event: WatchEvent) -> None:

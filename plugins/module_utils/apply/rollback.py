@@ -1,7 +1,7 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Taking back a handshake that did not end well: xenstore first, so that no right goes too early.
+"""Take back a handshake that did not end well: xenstore first, so that no right goes too early.
 
 A guest that wakes up later must never finish a cycle whose rights are gone: it would touch
 memory that it may no longer map, and oops. So the entries are withdrawn while the guest
@@ -41,7 +41,7 @@ class CycleKind(Enum):
 class RollbackOutcome:
     """What a failed handshake leaves."""
 
-    #: It, for a person.
+    #: The same for a person.
     sentence: str
     #: The guest may still use the devices.
     rights_must_stay: bool = False

@@ -55,7 +55,7 @@ class HostAccess:
 
     @cached_property
     def network(self) -> NetGraph:
-        """Network interfaces and who uses them."""
+        """Network interfaces and what uses them."""
         return NetGraph(self.sysfs.root)
 
     @cached_property

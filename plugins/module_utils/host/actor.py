@@ -1,7 +1,7 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who is at work, as far as the system knows."""
+"""Find out which user runs us, as far as the system knows."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pwd
 from collections.abc import Mapping
 from pathlib import Path
 
-#: Set once at login and kept over sudo (pam_loginuid(8)), so it is the better witness; all ones: nobody logged in.
+#: Set once at login and kept over sudo (pam_loginuid(8)), so it is the better witness; all ones: no login.
 _LOGIN = Path("/proc/self/loginuid")
-_NOBODY = 0xFFFFFFFF
+_NO_LOGIN = 0xFFFFFFFF
 
 
 def actor(environment: Mapping[str, str] | None = None, login: Path = _LOGIN) -> str:
@@ -28,7 +28,7 @@ def _logged_in(login: Path) -> str:
         number = int(login.read_text(encoding="ascii"))
     except (OSError, ValueError):
         return ""
-    return "" if number == _NOBODY else _name(number)
+    return "" if number == _NO_LOGIN else _name(number)
 
 
 def _name(number: int) -> str:

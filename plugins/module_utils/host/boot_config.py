@@ -145,7 +145,7 @@ class BootConfig:
     # ---- what changes something
 
     def apply(self, files: Mapping[str, str | None], stages: Sequence[Stage]) -> None:
-        """Write the files, make what depends on them anew, then drop those that are to go.
+        """Write the files, rebuild what depends on them, then drop those that are to go.
 
         A file to delete is emptied first and deleted at the end: a run that is cut short leaves one that is
         newer than what was to be rebuilt from it, and the next run sees that. Raises BootConfigError, all undone.
@@ -164,7 +164,7 @@ class BootConfig:
             left = self._restore(before)
             state = f", and not everything is as before ({'; '.join(left)})" if left else " and is as before"
             raise BootConfigError(
-                f"the boot configuration could not be changed{state}: {error}; mend that and run again"
+                f"the boot configuration could not be changed{state}: {error}; correct that and run again"
             ) from error
 
     def _restore(self, before: Mapping[str, str | None]) -> list[str]:

@@ -24,7 +24,7 @@ _MSI_ENABLE, _MSIX_ENABLE = 0x0001, 0x8000
 _EXTENDED_START, _EXTENDED_END = 0x100, 0x1000
 _EXT_SERIAL_NUMBER, _EXT_ACS = 0x0003, 0x000D
 #: Source validation, request redirect, completion redirect, upstream forwarding: what sends a device's every access to
-#: its neighbours by way of the IOMMU (REQ_ACS_FLAGS in Linux' drivers/iommu/iommu.c; Xen's pci_enable_acs sets these).
+#: its neighbors by way of the IOMMU (REQ_ACS_FLAGS in Linux' drivers/iommu/iommu.c; Xen's pci_enable_acs sets these).
 _ACS_ISOLATES = 0x001D
 
 #: A list longer than this runs in a circle: capabilities are at least 4 (extended: 8) bytes apart.
@@ -39,7 +39,7 @@ class ConfigSpace:
         self._read = read
 
     def answers(self) -> bool:
-        """Whether anybody is there: what nobody answers reads as all ones, and so does a part of a virtual function."""
+        """Whether the device answers. What is not answered reads as all ones; so does a part of a virtual function."""
         return self._header.count(0xFF) < _HEADER
 
     def header_type(self) -> int:
@@ -75,7 +75,7 @@ class ConfigSpace:
         return None if flags is None else flags >> 4 & 0xF
 
     def acs(self) -> Acs:
-        """Whether access control services keep it from its neighbours.
+        """Whether access control services keep it from its neighbors.
 
         What a function does not offer it need not control (pci_acs_flags_enabled in Linux' drivers/pci/pci.c).
         """

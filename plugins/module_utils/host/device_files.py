@@ -47,7 +47,7 @@ def read_device(directory: str, sbdf: Sbdf, around: Surroundings, virtual: Virtu
     """One function from its real directory (links resolved). Raises OSError if it is gone or we may not read it."""
     names = set(os.listdir(directory))
     way = _way(directory)
-    path = "/".join([directory.split("/")[-len(way) - 1].removeprefix("pci"), *(_place(one) for one in way)])
+    path = "/".join([directory.split("/")[-len(way) - 1].removeprefix("pci"), *(_place(function) for function in way)])
     boot_vga = "boot_vga" in names and read_attribute(f"{directory}/boot_vga") == "1"
     modalias = read_attribute(f"{directory}/modalias") or ""
     vendor, device, subsystem_vendor, subsystem_device, class_code = _identity(modalias)
@@ -89,7 +89,7 @@ def read_device(directory: str, sbdf: Sbdf, around: Surroundings, virtual: Virtu
             port_type=config.port_type(),
             acs=config.acs(),
             pciback_slots=around.pciback_slots.get(sbdf, None if around.pciback_slots_cut else 0),
-            reserved_memory=tuple(one for one in around.reserved_memory if one.concerns(path)),
+            reserved_memory=tuple(memory for memory in around.reserved_memory if memory.concerns(path)),
         )
 
 

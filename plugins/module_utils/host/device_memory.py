@@ -1,7 +1,7 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What devices told of themselves, kept over a reboot in /var/lib/xen.pci/devices.json.
+"""What devices said of themselves, kept over a reboot in /var/lib/xen.pci/devices.json.
 
 The file is a memory, not a declaration: it may be lost, and one that is not as we write it counts as lost.
 """

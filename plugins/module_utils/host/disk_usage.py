@@ -49,7 +49,7 @@ class BlockGraph:
         multipath = self._namespaces_of_subsystems()
         for name in sorted(list_names(self._class)):
             path = link_target(f"{self._class}/{name}")
-            # A hidden disk is one path to a namespace, and nobody can open it.
+            # A hidden disk is one path to a namespace, and cannot be opened.
             if os.path.exists(os.path.join(path, "partition")) or read_text(self._class / name / "hidden") == "1":
                 continue
             functions = multipath.get(name) or {pci_function_of(path)}
@@ -93,7 +93,7 @@ class BlockGraph:
         return dict(found)
 
     def _namespaces_of_subsystems(self) -> dict[str, set[Sbdf | None]]:
-        """With native NVMe multipath a disk hangs below its subsystem, and stands on all controllers of it."""
+        """Functions of disks with native NVMe multipath: each is below its subsystem, and on all controllers of it."""
         found: dict[str, set[Sbdf | None]] = {}
         subsystems = self._root / "class" / "nvme-subsystem"
         for subsystem in list_names(subsystems):
@@ -166,12 +166,12 @@ def _say_mounts(claims: Claims, names: DeviceNames, file: Path) -> None:
             claims.say(words[2], sentence)
             # btrfs and bcachefs have a number of their own; bcachefs names all members, with colons between.
             for source in words[words.index("-", 6) + 2 :][:1]:
-                for one in _unescape(source).split(":"):
-                    claims.say(names.of(one), sentence)
+                for member in _unescape(source).split(":"):
+                    claims.say(names.of(member), sentence)
 
 
 def _say_guests(claims: Claims, names: DeviceNames, guests: Iterable[GuestDisk], sysfs_root: Path) -> None:
-    """The toolstack's word, and blkback's own for what that does not know: it holds a disk until it is let go."""
+    """Disks of guests as the toolstack has them, and those that only blkback knows: it holds a disk to the end."""
     known = set()
     for disk in guests:
         number = _number(disk.number)
@@ -187,7 +187,7 @@ def _say_guests(claims: Claims, names: DeviceNames, guests: Iterable[GuestDisk],
 
 
 def _say_btrfs(claims: Claims, directory: Path) -> None:
-    """A mount names one member only; the kernel lists all of those file systems that are mounted."""
+    """Members of mounted btrfs file systems: a mount names one only, the kernel lists all."""
     for uuid in list_names(directory):
         members = list_names(directory / uuid / "devices")
         label = read_text(directory / uuid / "label") or uuid
@@ -197,7 +197,7 @@ def _say_btrfs(claims: Claims, directory: Path) -> None:
 
 
 def _say_zfs(claims: Claims, names: DeviceNames, pools: Path, udev: Path) -> None:
-    """ZFS holds its disks without a word in sysfs: its tool knows them, spares and caches included.
+    """Members of ZFS pools, which sysfs does not show: its tool knows them, spares and caches included.
 
     Where that does not answer, udev has read whose they are, and the module which pools it uses.
     """
@@ -231,7 +231,7 @@ def _zpool_members() -> list[tuple[str, str]]:
 
 
 def _say_fstab(claims: Claims, names: DeviceNames, file: Path) -> None:
-    """What the host's next start needs: where a mount of fstab fails, systemd stops in emergency mode."""
+    """Disks that the next boot needs: where a mount of fstab fails, systemd stops in emergency mode."""
     for line in (read_text(file) or "").splitlines():
         words = line.split()
         if len(words) < 4 or words[0].startswith("#") or words[2] == "swap":

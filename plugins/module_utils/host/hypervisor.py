@@ -23,7 +23,7 @@ from ..model.device import XenOwner
 from ..values.address import Sbdf
 from ..values.errors import HostError
 
-#: "No domain": asks for the device alone, whoever might receive it (public/xen.h).
+#: "No domain": asks for the device alone, without a receiver (public/xen.h).
 DOMID_INVALID = 0x7FF4
 _RDM_STRICT, _RDM_RELAXED = 0, 1
 _GROUP_SIZE = 4096
@@ -61,7 +61,7 @@ class Hypervisor:
     @classmethod
     @contextmanager
     def open(cls) -> Iterator[Hypervisor]:
-        """Open a way to Xen; HypervisorError tells what is missing if there is none."""
+        """Open a way to Xen; HypervisorError says what is missing if there is none."""
         calls = _open_calls()
         try:
             yield cls(calls)
@@ -84,11 +84,11 @@ class Hypervisor:
         try:
             _check(self._calls.assign(domid, sbdf, relaxed), f"assign {sbdf} to domain {domid}")
         except HypervisorError as error:
-            # The binding hides which of them it was, and Xen tells only its log what stands in the way.
+            # The binding hides which of them it was, and only Xen's log has the reason.
             if relaxed or error.code not in (errno.EPERM, errno.EINVAL):
                 raise
             raise HypervisorError(
-                f"{error}; `xl dmesg` says more (where it tells of RMRR, firmware has reserved memory for this device"
+                f"{error}; `xl dmesg` says more (where it mentions RMRR, firmware has reserved memory for this device"
                 " and others: it is not given to a guest without rdm_policy=relaxed in the domain's configuration)",
                 error.code,
             ) from error
@@ -184,7 +184,7 @@ class _Binding:
         try:
             text = self._xc.get_device_group(domid, sbdf.segment, sbdf.bus, sbdf.slot, sbdf.function)
         except self._module.Error as error:
-            raise HypervisorError(f"Xen would not tell the device group of {sbdf}: {error}") from error
+            raise HypervisorError(f"Xen would not name the device group of {sbdf}: {error}") from error
         # It answers "03:00.0,03:00.1,": without the segment, which a group never leaves.
         return [Sbdf.parse(f"{sbdf.segment:04x}:{word}") for word in text.split(",") if word]
 
@@ -254,7 +254,7 @@ class _Library:
             ctypes.byref(count),
             found,
         )
-        _check(code, f"tell the device group of {sbdf}")
+        _check(code, f"name the device group of {sbdf}")
         # Not in the layout of the question: bus<<16 | devfn<<8, without the segment (iommu_get_device_group).
         return [
             Sbdf(sbdf.segment, value >> 16 & 0xFF, value >> 11 & 0x1F, value >> 8 & 7) for value in found[: count.value]

@@ -1,8 +1,10 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who on the host uses a network interface, followed upwards through bonds, bridges and VLANs to addresses and routes,
-and which of them carries the connection that we run under. What to make of it is decided elsewhere.
+"""What uses the network interfaces of the host, and which of them carries the connection that we run under.
+
+Uses are followed upward through bonds, bridges and VLANs to addresses and routes. What to make of it is decided
+elsewhere.
 """
 
 from __future__ import annotations
@@ -68,7 +70,9 @@ class NetGraph:
             name = str(link.get("ifname"))
             here = [read_text(self._class / name / file) for file in ("ifindex", "address")]
             if here == [str(link.get("ifindex")), link.get("address")]:
-                texts = [f"{one['local']}/{one['prefixlen']}" for one in link["addr_info"] if one["family"] == "inet"]
+                texts = [
+                    f"{info['local']}/{info['prefixlen']}" for info in link["addr_info"] if info["family"] == "inet"
+                ]
                 found[name] = [ipaddress.IPv4Interface(text) for text in texts]
         return found
 
@@ -173,5 +177,5 @@ def _interfaces_to(address: str, routes: list[_Route], own: Mapping[str, list[ip
         wanted = wanted.ipv4_mapped
     fitting = [route for route in routes if route.network.version == wanted.version and wanted in route.network]
     longest = max((route.network.prefixlen for route in fitting), default=0)
-    having = {name for name, addresses in own.items() if wanted in [one.ip for one in addresses]}
+    having = {name for name, addresses in own.items() if wanted in [address.ip for address in addresses]}
     return having | {route.interface for route in fitting if route.network.prefixlen == longest}

@@ -161,7 +161,7 @@ def _note(nodes: dict[str, str]) -> Note:
 
 
 def _written(device: PciDevice) -> str:
-    return " ".join(f"{one.start:x}-{one.end:x}-{one.flags:x}" for one in device.resources)
+    return " ".join(f"{window.start:x}-{window.end:x}-{window.flags:x}" for window in device.resources)
 
 
 def _reasons(text: str) -> dict[str, str]:

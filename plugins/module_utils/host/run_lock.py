@@ -59,7 +59,7 @@ def _acquire(descriptor: int, directory: Path, timeout: float) -> None:
             if time.monotonic() >= deadline:
                 raise RunLockError(
                     f"another run of xen.pci has been changing this host for {timeout:g} s, nothing was changed; "
-                    f"wait for it, or see who it is with `fuser {directory}`"
+                    f"wait for it, or find it with `fuser {directory}`"
                 ) from None
             time.sleep(_LOOK_AGAIN)
         else:

@@ -18,7 +18,7 @@ from . import command
 
 
 class SriovError(HostError):
-    """The kernel or `ip` refused, or told nothing; the message says what of."""
+    """The kernel or `ip` refused, or did not answer; the message says what."""
 
 
 class Sriov:

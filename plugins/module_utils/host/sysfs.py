@@ -3,8 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Linux' view of PCI: devices and their drivers, pciback's files, resets; all through sysfs.
 
-Policy has no place here, nor has the question who uses a disk or a network interface (see `disk_usage.py` and
-`network_usage.py`).
+Nothing is judged here. What uses a disk or a network interface is in `disk_usage.py` and `network_usage.py`.
 """
 
 from __future__ import annotations
@@ -150,7 +149,7 @@ class Sysfs:
             return config.flags()
 
     def interrupt_line(self, sbdf: Sbdf) -> int:
-        """Its interrupt line as it can be told now, else 0."""
+        """Its interrupt line as far as it shows now, else 0."""
         return interrupt_line(str(self._directory(sbdf)))
 
     def answers(self, sbdf: Sbdf) -> bool:

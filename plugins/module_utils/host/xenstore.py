@@ -25,7 +25,7 @@ T = TypeVar("T")
 NUL = b"\0"
 _DIRECTORY_PART = 22
 _ERRNO = {name: number for number, name in errno.errorcode.items()}
-#: A transaction meets a conflict at every write of somebody else in between; 50 commits against
+#: A transaction meets a conflict at every write of another client in between; 50 commits against
 #: a writer every 2 ms took up to 132 tries in all, so this bound means a store gone wild.
 _TRANSACTION_TRIES = 200
 
@@ -146,7 +146,7 @@ class XenStore(_Requests):
     def __init__(self, timeout: float, path: str | None = None) -> None:
         super().__init__(self, 0)
         self.timeout = timeout
-        #: Watch events arrive here; who waits for other things too may put them in as well.
+        #: Watch events arrive here; what else is waited for may be put in as well.
         self.events: queue.Queue[Any] = Events()
         self._watches: set[tuple[str, str]] = set()
         self._silent = ""
@@ -182,7 +182,7 @@ class XenStore(_Requests):
         Raises XenStoreGone if the connection is dead or silent for `timeout` seconds.
         """
         if self._silent:
-            raise XenStoreGone(self._silent)  # replies may still come, to requests that nobody waits for any more
+            raise XenStoreGone(self._silent)  # replies may still come, to requests that are not waited for any more
         deadline = time.monotonic() + self.timeout
         try:
             slots = self._router.send_all(requests, tx_id)
@@ -192,7 +192,7 @@ class XenStore(_Requests):
         return [self._reply(slot, deadline) for slot in slots]
 
     def transaction(self, body: Callable[[Transaction], T]) -> T:
-        """Run `body` in a transaction; anew, from the start, as often as others write in between.
+        """Run `body` in a transaction, again from the start as often as others write in between.
 
         Raises XenStoreError after 200 conflicts; an exception of `body` rolls back.
         """
@@ -240,7 +240,7 @@ class XenStore(_Requests):
         while True:
             left = deadline - time.monotonic()
             try:
-                # In slices, since a dead router thread wakes nobody (pyxs has no such signal).
+                # In slices, since a dead router thread wakes no one (pyxs has no such signal).
                 item = self.events.get(timeout=max(0.0, min(left, 0.25)))
             except queue.Empty:
                 self._check_alive()
@@ -291,7 +291,7 @@ def _path(path: str) -> bytes:
 
 
 def _text(raw: bytes) -> str:
-    """A domain is called what its configuration says, in whatever encoding; Ansible takes no answer with surrogates."""
+    """Decode what xenstored sent. A domain's name may be in any encoding, and Ansible takes no text with surrogates."""
     try:
         return raw.decode()
     except UnicodeDecodeError:

@@ -69,7 +69,7 @@ class Router(PyxsRouter):  # type: ignore[misc]
     failure: BaseException | None = None
 
     def __call__(self) -> None:
-        """Run pyxs' loop; its end by an error is kept for those who wait instead of printed."""
+        """Run pyxs' loop; an error that ends it is kept for those that wait, not printed."""
         try:
             super().__call__()
         except Exception as error:  # noqa: BLE001 - whatever it was, no answer comes any more
@@ -101,7 +101,9 @@ class Router(PyxsRouter):  # type: ignore[misc]
             # The slots come first, since an answer may come before the write returns.
             self.rvars.update((packet.rq_id, slot) for packet, slot in zip(packets, slots))
             header = Packet._struct.pack
-            transport.send(b"".join(header(one.op, one.rq_id, one.tx_id, one.size) + one.payload for one in packets))
+            transport.send(
+                b"".join(header(sent.op, sent.rq_id, sent.tx_id, sent.size) + sent.payload for sent in packets)
+            )
         return slots
 
 

@@ -52,7 +52,7 @@ def replace_domain_file(path: Path, text: str, backup: bool) -> str | None:
             shutil.copy2(target, copy)
         rewrite_whole(target, text.encode(_ENCODING, _ERRORS))
     except OSError as error:
-        if copy is not None:  # nobody is told of it, and it is a copy of what is still there, or of a part
+        if copy is not None:  # its name is not returned, and it is a copy of what is still there, or of a part
             with contextlib.suppress(OSError):
                 os.unlink(copy)
         raise DomainFileError(f"{path} cannot be written ({error.strerror})") from error

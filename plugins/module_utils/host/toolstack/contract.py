@@ -88,7 +88,7 @@ class Toolstack(Protocol):
         ...
 
     def mark(self, domid: int, devices: Collection[Sbdf]) -> None:
-        """Mark the devices as this domain's, whoever had them before."""
+        """Mark the devices as this domain's, whichever domain had them before."""
         ...
 
     def unmark(self, domid: int, devices: Collection[Sbdf]) -> None:

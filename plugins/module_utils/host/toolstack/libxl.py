@@ -67,11 +67,11 @@ class Libxl:
             if domain.kind is DomainKind.HVM and device_model == _QEMU:
                 speaking.append(domain)
         models = self._device_models(speaking)
-        return {one.domid: replace(one, device_model=models.get(one.domid)) for one in found}
+        return {domain.domid: replace(domain, device_model=models.get(domain.domid)) for domain in found}
 
     def stubs(self, domains: Collection[Domain]) -> dict[int, int]:
         """libxl notes a stub domain with its guest (libxl__spawn_stub_dm in libxl_dm.c)."""
-        guests = [one.domid for one in domains if one.kind is DomainKind.HVM]
+        guests = [domain.domid for domain in domains if domain.kind is DomainKind.HVM]
         texts = self._store.read_all([f"/local/domain/{domid}/image/device-model-domid" for domid in guests])
         return {domid: int(text) for domid, text in zip(guests, texts) if text is not None and text.isdecimal()}
 
@@ -86,7 +86,7 @@ class Libxl:
         try:
             config = self._files.read_config(domid, uuid)
         except ConfigError:
-            config = None  # it says nothing; who is to change it says what is wrong with it
+            config = None  # as if there were none; a change of it says what is wrong
         return Domain(
             domid=domid,
             name=name,
@@ -101,7 +101,7 @@ class Libxl:
         if not domains:
             return {}
         with ThreadPoolExecutor(max_workers=len(domains)) as pool:
-            return {one.domid: model for one, model in zip(domains, pool.map(self.device_model, domains))}
+            return {domain.domid: model for domain, model in zip(domains, pool.map(self.device_model, domains))}
 
     # ---- markers: /libxl/pci/<device>/domid, which makes xl treat a device as taken, and .../driver_path
 
@@ -140,7 +140,7 @@ class Libxl:
 
         def body(transaction: Transaction) -> None:
             holders = _holders(transaction, devices)
-            transaction.apply([Remove(_holder_node(one)) for one, holder in holders.items() if holder == domid])
+            transaction.apply([Remove(_holder_node(device)) for device, holder in holders.items() if holder == domid])
 
         if devices:
             self._store.transaction(body)
@@ -157,7 +157,7 @@ class Libxl:
         return self._files.locked(CHANGE_LOCKS, domain.domid, domain.uuid, timeout)
 
     def amend(self, domain: Domain, add: Collection[Sbdf], remove: Collection[Sbdf]) -> Callable[[], None]:
-        """libxl merges it with xenstore when it builds the domain anew: an entry too many is left out then."""
+        """libxl merges it with xenstore when it builds the domain again: an entry too many is left out then."""
         before = self._files.read_config(domain.domid, domain.uuid)
         after = None if before is None else amended(before, add, remove)
         if before is None or after is None or after == before:

@@ -4,7 +4,7 @@
 """libxl's files of each running domain: its locks and its stored configuration, used as libxl does it.
 
 Sources: Xen's tools/libs/light/libxl_internal.c (locks), libxl_dom.c (userdata). The text of a configuration ends with
-a NUL; a new one is written beside it and renamed. Who changes it holds the domain's locks.
+a NUL; a new one is written beside it and renamed. A change of it needs the domain's locks.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def _lock(path: Path, deadline: float) -> Iterator[None]:
     try:
         yield
     finally:
-        # libxl unlocks in this order; who waits on the unlinked file notices and opens anew.
+        # libxl unlocks in this order; a process that waits on the unlinked file notices and opens it again.
         with suppress(OSError):  # a file that is left is no lock
             path.unlink()
         os.close(descriptor)
@@ -111,5 +111,5 @@ def _acquire(path: Path, deadline: float) -> int:
             raise
         os.close(descriptor)
         if time.monotonic() > deadline:
-            raise LockError(f"another toolstack holds {path.name}; wait for it, or see who does with fuser")
+            raise LockError(f"another toolstack holds {path.name}; wait for it, or find it with fuser")
         time.sleep(0.02)  # flock has no time-out of its own

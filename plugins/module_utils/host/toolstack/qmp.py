@@ -4,7 +4,7 @@
 """The device model of an HVM guest, asked through the socket that libxl has with it (QMP, QEMU's control protocol).
 
 QEMU serves one client at a time and lets others wait without a word. libxl takes a lock of the domain first, and so
-do we. Every question is a connection of its own, as libxl makes them: short, so that nobody waits long for us.
+do we. Every question is a connection of its own, as libxl makes them: short, so that others do not wait long for us.
 """
 
 from __future__ import annotations

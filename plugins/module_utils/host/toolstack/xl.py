@@ -4,7 +4,7 @@
 """The command xl, for what only libxl can do: devices of guests that have a device model.
 
 Its exit status is not the truth: it is 0 where a forced detach went wrong, and 1 where a guest followed a second too
-late. So what it says is told, and what is there now is looked at.
+late. So what it says is reported, and what is there afterwards is looked at.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def attach(domid: int, device: Sbdf) -> None:
 
 
 def detach(domid: int, device: Sbdf) -> None:
-    """Have libxl forget a device that the guest has ejected: forced, since there is nobody to ask. Raises XlError."""
+    """Have libxl forget a device that the guest has ejected, without asking the guest again. Raises XlError."""
     _run("pci-detach", "-f", str(domid), str(device))
 
 
