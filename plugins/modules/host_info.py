@@ -24,10 +24,21 @@ options:
   gather:
     description:
       - What to return. RV(disagreements) is returned in any case.
+      - V(snapshot) reads more than the others, such as Xen's answer for each device which other ones it can only assign
+        together with it.
     type: list
     elements: str
-    choices: [devices, domains]
+    choices: [devices, domains, snapshot]
     default: [devices, domains]
+  config_files:
+    description:
+      - Configuration files of domains (C(xl.cfg)) whose text RV(snapshot) is to have. A plan made from it needs those
+        that C(config) names in O(xen.pci.domain_devices#module:domains).
+      - Without effect unless O(gather) contains V(snapshot).
+      - A text is returned as it is, with a password that it has. Use C(no_log) then.
+    type: list
+    elements: path
+    default: []
 requirements:
   - pyxs on the target
 notes:
@@ -56,6 +67,19 @@ EXAMPLES = r"""
   ansible.builtin.assert:
     that: "'no' not in xen.domains | map(attribute='hotplug_ready')"
     fail_msg: "{{ xen.domains | map(attribute='hotplug_reasons') | flatten | map(attribute='reason') | join(' ') }}"
+
+- name: Observe the whole host
+  xen.pci.host_info:
+    gather: [snapshot]
+    config_files: [/etc/xen/web01.cfg]
+  register: observed
+
+- name: Keep it on the controller
+  ansible.builtin.copy:
+    content: "{{ observed.snapshot | to_json }}"
+    dest: "snapshots/{{ inventory_hostname }}.json"
+    mode: "0600"
+  delegate_to: localhost
 
 - name: Show why the other devices stay with the host
   ansible.builtin.debug:
@@ -111,6 +135,10 @@ devices:
       description: Revision.
       type: str
       sample: "00"
+    modalias:
+      description: The line by which the kernel finds drivers for it.
+      type: str
+      sample: pci:v00008086d000010D3sv00008086sd00000000bc02sc00i00
     driver:
       description: Driver of the host that holds the function, V(null) if none does.
       type: str
@@ -143,6 +171,44 @@ devices:
       description: Whether it is a bridge, which cannot be given away.
       type: bool
       sample: false
+    header_type:
+      description: Type of its configuration header, 1 for a bridge.
+      type: int
+      sample: 0
+    port_type:
+      description:
+        - What PCI Express calls it, as a number (0 an endpoint, 4 a root port, 5 and 6 the upstream and downstream
+          ports of a switch), V(null) for conventional PCI.
+      type: int
+      sample: 0
+    parent:
+      description: The bridge above it, V(null) on a root bus.
+      type: str
+      sample: "0000:00:1c.0"
+    children:
+      description: Functions directly behind it, if it is a bridge.
+      type: list
+      elements: str
+      sample: []
+    config:
+      description:
+        - What a driver has switched on in its configuration space. C(bus_master), C(msi) or C(msix) show that a driver
+          runs the function, also one in a guest.
+      type: dict
+      sample: {memory: true, bus_master: true, msi: false, msix: true}
+    resources:
+      description: Its windows of memory and ports, first and last address as numbers.
+      type: list
+      elements: dict
+      sample: [{kind: memory, first: 4271898624, last: 4272029695}]
+    irq:
+      description: Number of its interrupt line, 0 if it has none or uses MSI instead.
+      type: int
+      sample: 16
+    interrupt_pin:
+      description: Which of the four interrupt lines of its slot it uses, 0 for none.
+      type: int
+      sample: 1
     reset_methods:
       description:
         - Ways in which the kernel can reset the function.
@@ -178,6 +244,11 @@ devices:
       type: list
       elements: str
       sample: ["0x7b800000-0x7bffffff"]
+    reserved_memory_shared_with:
+      description: The others that firmware keeps at the same memory, by their RV(devices[].path).
+      type: list
+      elements: str
+      sample: []
     physfn:
       description: Physical function of a virtual function.
       type: str
@@ -201,6 +272,11 @@ devices:
       type: list
       elements: dict
       sample: [{name: eth1, mac: "52:54:00:00:01:01", up: true, upper: [xenbr0]}]
+    consoles:
+      description: How the host's console depends on it; empty if it does not.
+      type: list
+      elements: str
+      sample: [the firmware's display]
     assignable:
       description: Whether pciback holds it.
       type: bool
@@ -232,6 +308,16 @@ devices:
       description: Whether pciback lets its user write all of its configuration space; that stays until pciback lets go.
       type: bool
       sample: false
+    lost_hold:
+      description:
+        - What pciback said when it kept the function for no domain after a change that it had refused; empty if it has
+          not. Only a restart of dom0 ends that.
+      type: str
+      sample: ""
+    pciback_slots:
+      description: How often pciback's list names it; V(null) as for RV(devices[].in_slots).
+      type: int
+      sample: 1
     in_slots:
       description:
         - Whether pciback's list names it, which makes pciback seize it whenever it has no driver.
@@ -258,6 +344,18 @@ devices:
       type: str
       choices: [host, guest, unknown]
       sample: host
+    noted_name:
+      description: Name under which it was last declared, as noted when pciback got it; empty if that is not known.
+      type: str
+      sample: web-nic
+    noted_domain:
+      description: Name of the last domain that this collection gave it to since pciback has it; empty for none.
+      type: str
+      sample: web01
+    noted_waivers:
+      description: Checks that were waived for it since pciback has it, and the reason for each.
+      type: dict
+      sample: {shared-interrupt: The other device is not used.}
     domain:
       description: Name of the domain whose connection in xenstore lists it.
       type: str
@@ -299,6 +397,18 @@ domains:
       description: Whether it was created with the memory map of the host, V(null) if not recorded.
       type: bool
       sample: true
+    memory:
+      description: Memory that it was created with, in MiB, V(null) if not recorded.
+      type: int
+      sample: 2048
+    maximum_memory:
+      description: Memory that it may have at most, in MiB, V(null) if not recorded.
+      type: int
+      sample: 2048
+    uses_iommu:
+      description: Whether it uses the IOMMU, as Xen says; V(null) where Xen cannot be asked.
+      type: bool
+      sample: true
     hotplug_ready:
       description:
         - Whether devices can be given to it while it runs. Most of that is decided when it is created.
@@ -326,6 +436,37 @@ domains:
           type: list
           elements: str
           sample: ['passthrough="enabled"']
+    configured:
+      description: Devices that a reboot of the guest would give it, V(null) where libxl stores nothing of it.
+      type: list
+      elements: str
+      sample: ["0000:03:00.0"]
+    device_model:
+      description:
+        - What the device model (QEMU) of an HVM guest says of the guest's PCI bus, V(null) for other guests.
+      type: dict
+      sample:
+        answers: true
+        problem: ""
+        free_slots: 27
+        devices: [{name: pci-pt-03_00.0, guest_address: "0000:00:04.00", enabled: true}]
+    stub_domid:
+      description: Number of the domain that its device model runs in, V(null) if that is dom0.
+      type: int
+      sample: null
+    serves:
+      description: Number of the guest whose device model it runs, V(null) if it is not such a domain.
+      type: int
+      sample: null
+    frontend_alone:
+      description: Whether the guest's end of a PCI connection is there, and dom0's is not.
+      type: bool
+      sample: false
+    to_come_back:
+      description: Devices of a connection that M(xen.pci.repair) has removed and is to make again.
+      type: list
+      elements: str
+      sample: []
     backend_state:
       description: State of dom0's end of the PCI connection, V(null) if there is none.
       type: str
@@ -334,6 +475,15 @@ domains:
       description: State of the guest's end, V(null) if there is no connection.
       type: str
       sample: 4 (Connected)
+    online:
+      description: Whether the connection is to stay, V(false) once its end was asked for, V(null) if there is none.
+      type: bool
+      sample: true
+    connection_problems:
+      description: What is wrong with the nodes of the connection, so that no change may begin.
+      type: list
+      elements: str
+      sample: []
     error:
       description: Last error of dom0's kernel with this connection, empty if there is none.
       type: str
@@ -362,6 +512,80 @@ domains:
           type: str
           choices: [to_add, exported, to_remove]
           sample: exported
+snapshot:
+  description:
+    - All that was observed of the host, as a document. A plan that is made from it elsewhere, such as on the
+      controller, is the plan that would be made on the host.
+    - C(schema) is the version of its form, C(host) the data. Only the same version of this collection is sure to
+      understand it.
+    - It has the names of guests and interfaces, addresses, serial numbers and the texts of O(config_files).
+  returned: when O(gather) contains V(snapshot)
+  type: dict
+  sample: {schema: 1, host: {}}
+host:
+  description: What is known of the host beyond single devices and domains.
+  returned: success
+  type: dict
+  contains:
+    kernel:
+      description: Version of dom0's kernel.
+      type: str
+      sample: "6.12"
+    drivers:
+      description: PCI drivers that dom0's kernel has now.
+      type: list
+      elements: str
+      sample: [e1000e, nvme, pciback]
+    permissive_for_all:
+      description: Whether pciback was loaded so that it lets all guests write all of configuration space.
+      type: bool
+      sample: false
+    network:
+      description:
+        - Interfaces that carry the default route, those that carry the connection that Ansible uses, and the networks
+          that each interface has an address in.
+      type: dict
+      sample: {default_route: [xenbr0], connection: [xenbr0], networks: {xenbr0: [192.0.2.0/24]}}
+    markers:
+      description: Number of the domain that libxl's marker gives each device to, also of devices that are gone.
+      type: dict
+      sample: {"0000:03:00.0": 3}
+    orphaned_connections:
+      description:
+        - PCI connections that xenstore keeps of domains that do not exist. Beside the number of the domain (C(domid)),
+          they have the keys of a domain's connection, such as RV(domains[].backend_state) and RV(domains[].devices).
+      type: list
+      elements: dict
+      sample: []
+    kernel_connections:
+      description: Numbers of the domains with which dom0's kernel has a PCI connection.
+      type: list
+      elements: int
+      sample: [3]
+    kernel_errors:
+      description: What dom0's kernel last said of a PCI connection, by the number of its domain.
+      type: list
+      elements: dict
+      sample: [{domid: 3, error: "22 Error reading number of devices"}]
+    boot:
+      description:
+        - What the next boot will do with devices, as far as files and tools say it. C(pciback) is V(built in),
+          V(module) or V(absent); C(hide) are all settings of pciback's parameter of that name, of which the last one
+          counts; C(unit_devices) are the devices that this collection's systemd unit gives to pciback.
+        - C(files) are the texts of this collection's files by their path from the root, V(null) where there is none;
+          C(taken) those of the paths at which another file is; C(stale) what is older than the files it is made from.
+      type: dict
+      sample:
+        pciback: module
+        hide: [{source: /etc/modprobe.d/xen-pci.conf, text: "(0000:03:00.0)", ours: true}]
+        unit_devices: []
+        files: {etc/modules-load.d/xen-pci.conf: null}
+        taken: []
+        stale: []
+        has_initramfs: true
+        initramfs_tool: update-initramfs
+        has_grub: true
+        has_systemd: true
 disagreements:
   description:
     - Contradictions between xenstore, sysfs, Xen and libxl, and faults in what the next boot will read of pciback,
@@ -378,24 +602,22 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 from ansible_collections.xen.pci.plugins.module_utils.faults.disagreements import disagreements
 from ansible_collections.xen.pci.plugins.module_utils.host.access import open_host
-from ansible_collections.xen.pci.plugins.module_utils.host.boot_config import BootConfigError
-from ansible_collections.xen.pci.plugins.module_utils.host.hypervisor import HypervisorError
-from ansible_collections.xen.pci.plugins.module_utils.host.observe import observe, with_boot
-from ansible_collections.xen.pci.plugins.module_utils.host.sysfs import SysfsError
-from ansible_collections.xen.pci.plugins.module_utils.host.xenstore import XenStoreError
+from ansible_collections.xen.pci.plugins.module_utils.host.observe import observe, observe_everything, with_boot
 from ansible_collections.xen.pci.plugins.module_utils.host.xenstore_connection import PYXS_IMPORT_ERROR
-from ansible_collections.xen.pci.plugins.module_utils.model.domain import Domain
+from ansible_collections.xen.pci.plugins.module_utils.model.host import Host
 from ansible_collections.xen.pci.plugins.module_utils.plan.boot_plan import Holding
 from ansible_collections.xen.pci.plugins.module_utils.plan.device_facts import all_facts
-from ansible_collections.xen.pci.plugins.module_utils.plan.readiness import readiness, reasons_against
+from ansible_collections.xen.pci.plugins.module_utils.plan.host_facts import domain_facts, host_facts
+from ansible_collections.xen.pci.plugins.module_utils.values.errors import HostError
 
 
 def main() -> None:
     """Entry point."""
-    everything = ["devices", "domains"]
+    usual = ["devices", "domains"]
     module = AnsibleModule(
         argument_spec={
-            "gather": {"type": "list", "elements": "str", "choices": everything, "default": everything},
+            "gather": {"type": "list", "elements": "str", "choices": [*usual, "snapshot"], "default": usual},
+            "config_files": {"type": "list", "elements": "path", "default": []},
         },
         supports_check_mode=True,
     )
@@ -403,11 +625,15 @@ def main() -> None:
         module.fail_json(msg=missing_required_lib("pyxs"), exception=PYXS_IMPORT_ERROR)
     try:
         with open_host() as access:
-            host = with_boot(access, observe(access))
-    except (BootConfigError, SysfsError, HypervisorError, XenStoreError) as error:
+            if "snapshot" in module.params["gather"]:
+                host = observe_everything(access, module.params["config_files"])
+            else:
+                host = with_boot(access, observe(access))
+    except HostError as error:
         module.fail_json(msg=str(error))
     result: dict[str, Any] = {
         "changed": False,
+        "host": host_facts(host),
         "disagreements": [*disagreements(host), *(host.boot.complaints if host.boot else ())],
     }
     if "devices" in module.params["gather"]:
@@ -417,40 +643,17 @@ def main() -> None:
             for sbdf, facts in zip(host.devices, all_facts(host))
         ]
     if "domains" in module.params["gather"]:
-        result["domains"] = [_domain(domain) for domain in host.domains.values()]
+        result["domains"] = [domain_facts(domain) for domain in host.domains.values()]
+    if "snapshot" in module.params["gather"]:
+        result["snapshot"] = snapshot(host)
     module.exit_json(**result)
 
 
-def _domain(domain: Domain) -> dict[str, Any]:
-    backend, against = domain.own_connection, reasons_against(domain)
-    return {
-        "domid": domain.domid,
-        "name": domain.name,
-        "uuid": domain.uuid,
-        "kind": domain.kind.value,
-        "passthrough": domain.creation.passthrough,
-        "e820_host": domain.creation.e820_host,
-        "hotplug_ready": readiness(against).value,
-        "hotplug_reasons": [
-            {"reason": f"{one.text}.", "verdict": one.verdict.value, "config": list(one.lines)} for one in against
-        ],
-        "backend_state": _text(backend and backend.state),
-        "frontend_state": _text(backend and backend.frontend_state),
-        "error": backend.error if backend else "",
-        "aer_state": backend.aer_state if backend else "",
-        "devices": [
-            {
-                "address": _text(entry.device),
-                "guest_address": _text(entry.guest_address),
-                "state": entry.state.name.lower() if entry.state is not None else None,
-            }
-            for entry in (backend.entries if backend else ())
-        ],
-    }
+def snapshot(host: Host) -> dict[str, Any]:
+    """The host as a document; what makes it is loaded only for those who ask for one."""
+    from ansible_collections.xen.pci.plugins.module_utils.model.snapshot import to_json  # noqa: PLC0415 - see above
 
-
-def _text(value: object) -> str | None:
-    return None if value is None else str(value)
+    return to_json(host)
 
 
 if __name__ == "__main__":

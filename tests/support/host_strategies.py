@@ -13,25 +13,33 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from functools import cache
+from operator import attrgetter
 from types import NoneType, UnionType
 from typing import Any
 
 from hypothesis import strategies as st
 
+from ansible_collections.xen.pci.plugins.module_utils.model.connection import PciConnection
+from ansible_collections.xen.pci.plugins.module_utils.model.device import PciDevice
+from ansible_collections.xen.pci.plugins.module_utils.model.domain import Domain
 from ansible_collections.xen.pci.plugins.module_utils.model.host import Host
 from ansible_collections.xen.pci.plugins.module_utils.values.address import GuestAddress, Sbdf
 
+#: So few addresses that those of different places are often the same.
+USUAL = (Sbdf(0, 3, 0, 0), Sbdf(0, 3, 0, 1), Sbdf(0, 0x10, 0, 0))
 #: Members of a collection: what is true of one of two is true of many.
 _MOST = 2
 _SLOTS = (st.integers(0, 0xFFFF), st.integers(0, 0xFF), st.integers(0, 0x1F), st.integers(0, 7))
 #: Text as it comes from a file that is not UTF-8, and text that looks like its written form.
 _ODD = st.sampled_from(["caf\udce9", "base64:", "base64:eA==", "\ud800", ""])
+#: What these are listed by, wherever there are several.
+_KEYS = {PciDevice: "sbdf", Domain: "domid", PciConnection: "domid"}
 _SIMPLE: dict[Any, st.SearchStrategy[Any]] = {
     str: st.text(max_size=8) | _ODD,
     int: st.integers(),
     bool: st.booleans(),
     NoneType: st.none(),
-    Sbdf: st.builds(Sbdf, *_SLOTS),
+    Sbdf: st.sampled_from(USUAL) | st.builds(Sbdf, *_SLOTS),
     GuestAddress: st.builds(GuestAddress, *_SLOTS),
 }
 
@@ -60,6 +68,9 @@ def _of_generic(origin: Any, inner: tuple[Any, ...]) -> st.SearchStrategy[Any]:
     if origin is frozenset:
         return st.frozensets(*parts, max_size=_MOST)
     assert origin is Mapping, origin
+    if inner[1] in _KEYS:
+        key = attrgetter(_KEYS[inner[1]])
+        return st.lists(parts[1], max_size=_MOST).map(lambda found: {key(one): one for one in found})
     return st.dictionaries(*parts, max_size=_MOST)
 
 

@@ -59,6 +59,19 @@ def observe(access: HostAccess) -> Host:
     )
 
 
+def observe_everything(access: HostAccess, config_files: Iterable[str] = ()) -> Host:
+    """Read all that a plan for this host can depend on, for plans that are made elsewhere (model/snapshot.py).
+
+    Raises HostError.
+    """
+    host = observe(access)
+    host = with_boot(access, with_groups(access, host, host.devices), host.devices)
+    physical = {sbdf: device for sbdf, device in host.devices.items() if device.sriov_totalvfs}
+    # Where there are no virtual functions, nothing is set for one.
+    host = with_functions(access, host, physical, [sbdf for sbdf, device in physical.items() if device.virtfns])
+    return with_config_files(host, config_files)
+
+
 def with_groups(access: HostAccess, host: Host, devices: Iterable[Sbdf]) -> Host:
     """The host with what Xen says of devices that can only be assigned together, for these ones.
 

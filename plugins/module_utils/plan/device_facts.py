@@ -9,6 +9,7 @@ from typing import Any
 
 from ..model.device import PciDevice, XenOwner
 from ..model.host import Host
+from ..model.notes import Note
 from ..values.identity import Remembered
 from .assignable_plan import against
 
@@ -20,16 +21,19 @@ def all_facts(host: Host) -> list[Facts]:
     holders = {sbdf: domain.name for domain in host.domains.values() for sbdf in domain.devices}
     return [
         {
-            **_device(device, host.remembered.get(sbdf, Remembered())),
+            **_identity(device, host.remembered.get(sbdf, Remembered())),
+            **_hardware(device),
+            **_uses(device),
             **_assignment(host, device),
+            **_notes(host.notes.get(sbdf, Note())),
             "domain": holders.get(sbdf),
         }
         for sbdf, device in host.devices.items()
     ]
 
 
-def _device(device: PciDevice, remembered: Remembered) -> Facts:
-    """What the function is, and what the host does with it."""
+def _identity(device: PciDevice, remembered: Remembered) -> Facts:
+    """Which function it is, and where it sits."""
     return {
         "address": str(device.sbdf),
         "path": device.path,
@@ -41,28 +45,65 @@ def _device(device: PciDevice, remembered: Remembered) -> Facts:
         "subsystem_device": device.subsystem_device,
         "class": device.class_code,
         "revision": device.revision,
-        "driver": device.driver,
+        "modalias": device.modalias,
         "numa_node": device.numa_node,
         "serial": device.serial,
         "nvme_serial": device.nvme_serial or remembered.nvme_serial,
         "macs": [interface.mac for interface in device.net] or list(remembered.macs),
         "remembered": remembered.earlier_boot,
+    }
+
+
+def _hardware(device: PciDevice) -> Facts:
+    """What the function can do, and what it hangs together with."""
+    sharers = {user for region in device.reserved_memory for user in region.others_than(device.path)}
+    return {
         "is_bridge": device.is_bridge,
-        "reset_methods": list(device.reset_methods),
+        "header_type": device.header_type,
+        "port_type": device.port_type,
+        "parent": _text(device.parent),
+        "children": [str(function) for function in device.children],
+        "answers": device.answers,
+        "config": {
+            "memory": device.config.memory,
+            "bus_master": device.config.bus_master,
+            "msi": device.config.msi,
+            "msix": device.config.msix,
+        },
+        "resources": [
+            {"kind": "ports" if window.is_io_ports else "memory", "first": window.start, "last": window.end}
+            for window in device.resources
+        ],
+        "irq": device.irq,
+        "interrupt_pin": device.interrupt_pin,
         "message_interrupts": device.message_interrupts,
+        "reset_methods": list(device.reset_methods),
         "acs": device.acs.value,
         "reserved_memory": [str(region) for region in device.reserved_memory],
-        "answers": device.answers,
+        "reserved_memory_shared_with": sorted(sharers),
         "physfn": _text(device.physfn),
         "vf_index": device.vf_index,
         "virtfns": [str(function) for function in device.virtfns],
         "sriov_totalvfs": device.sriov_totalvfs,
+    }
+
+
+def _uses(device: PciDevice) -> Facts:
+    """What the host does with the function."""
+    return {
+        "driver": device.driver,
         "disks": [{"name": disk.name, "used_by": list(disk.used_by)} for disk in device.block],
         "interfaces": [
             {"name": interface.name, "mac": interface.mac, "up": interface.is_up, "upper": list(interface.upper)}
             for interface in device.net
         ],
+        "consoles": list(device.consoles),
     }
+
+
+def _notes(note: Note) -> Facts:
+    """What earlier runs have noted of the function while pciback holds it."""
+    return {"noted_name": note.name, "noted_domain": note.guest, "noted_waivers": dict(note.reasons)}
 
 
 def _assignment(host: Host, device: PciDevice) -> Facts:
@@ -78,6 +119,8 @@ def _assignment(host: Host, device: PciDevice) -> Facts:
         ],
         "quarantined": device.in_pciback and sbdf in host.quarantined,
         "permissive": device.permissive,
+        "lost_hold": device.lost_hold,
+        "pciback_slots": device.pciback_slots,
         "in_slots": None if device.pciback_slots is None else device.pciback_slots > 0,
         "recorded_driver": host.driver_paths.get(sbdf, "").rpartition("/")[2] or None,
         "xen_owner": host.xen_owners.get(sbdf, XenOwner.UNKNOWN).value,

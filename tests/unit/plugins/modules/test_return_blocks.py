@@ -27,6 +27,7 @@ TYPES = {"list": list, "str": str, "int": int, "bool": bool, "dict": dict, "floa
 ABSENT = {"gone": {"serial": "00-00-00-00-00-00-00-01", "required": False}}
 RUNS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("host_info", {}),
+    ("host_info", {"gather": ["snapshot"], "config_files": ["/no/such.cfg"]}),
     ("assignable_devices", {"devices": [DISK]}),
     ("assignable_devices", {"devices": [NIC, "gone"], "catalog": ABSENT}),
     ("domain_devices", {"domains": {"nobody": {"devices": [NIC]}}}),

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_ip import FakeIp
 from short_path import short_directory
 
 from simulated_xen import daemon
@@ -25,29 +26,6 @@ MODULE = "ansible_collections.xen.pci.plugins.modules.virtual_functions"
 FIRST, SECOND = "0000:3b:00.0", "0000:af:00.0"
 CATALOGUE = {"uplink0": {"mac": "02:00:5e:3b:00:00"}, "uplink1": {"mac": "02:00:5e:af:00:00"}}
 MAC = "02:00:5e:3b:01:00"
-IP = """#!{python}
-import json, pathlib, sys
-file = pathlib.Path({state!r})
-state = json.loads(file.read_text())
-words = sys.argv[1:]
-if "show" in words:
-    listed = [{{"vf": int(vf), **one}} for vf, one in state["vfs"].items()]
-    print(json.dumps([{{"ifname": words[-1], "vfinfo_list": listed}}]))
-    sys.exit()
-state["calls"].append(words)
-file.write_text(json.dumps(state))
-if state.get("refuse") in words or len(state["calls"]) >= state.get("refuse_from", 99):
-    sys.exit("RTNETLINK answers: Operation not supported")
-vf = state["vfs"][words[words.index("vf") + 1]]
-pairs = dict(zip(words[6::2], words[7::2]))
-if "mac" in pairs:
-    vf["address"] = pairs["mac"]
-if "vlan" in pairs:
-    vf["vlan_list"] = [{{"vlan": int(pairs["vlan"])}}]
-if "spoofchk" in pairs:
-    vf["spoofchk"] = pairs["spoofchk"] == "on"
-file.write_text(json.dumps(state))
-"""
 
 
 class Server:
@@ -56,23 +34,18 @@ class Server:
     def __init__(self, directory: Path) -> None:
         self.directory = directory / "h"
         daemon.start("two-socket", self.directory)
-        self.ip_state = directory / "ip.json"
-        self.set_ip({})
-        programs = directory / "bin"
-        programs.mkdir()
-        (programs / "ip").write_text(IP.format(python=sys.executable, state=str(self.ip_state)))
-        (programs / "ip").chmod(0o755)
+        self._ip = FakeIp(directory)
         variables = daemon.RunDirectory(self.directory).environment()
         variables["PYTHONPATH"] = os.pathsep.join([variables["PYTHONPATH"], *sys.path])
-        variables["PATH"] = os.pathsep.join([str(programs), variables["PATH"], os.environ["PATH"]])
+        variables["PATH"] = os.pathsep.join([str(self._ip.directory), variables["PATH"], os.environ["PATH"]])
         self.environment = {**os.environ, **variables}
 
     def set_ip(self, functions: dict[int, dict[str, Any]], **more: Any) -> None:
-        self.ip_state.write_text(json.dumps({"vfs": functions, "calls": [], **more}))
+        self._ip.set(functions, **more)
 
     @property
     def ip(self) -> dict[str, Any]:
-        return dict(json.loads(self.ip_state.read_text()))
+        return self._ip.state
 
     def run(self, *functions: dict[str, Any], check: bool = False) -> dict[str, Any]:
         arguments = {

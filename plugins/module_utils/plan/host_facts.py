@@ -1,0 +1,104 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is known of each domain and of the host as a whole, as plain data for users."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..model.connection import PciConnection
+from ..model.device_model import DeviceModel
+from ..model.domain import Domain
+from ..model.host import Host
+from ..values.plain import plain
+from .readiness import readiness, reasons_against
+
+Facts = dict[str, Any]
+#: Facts of the next boot that are about single devices, and are told of those.
+_OF_DEVICES = ("modules",)
+
+
+def domain_facts(domain: Domain) -> Facts:
+    """Facts of one domain: how it was created, whether it can take devices, and its connection."""
+    against, model = reasons_against(domain), domain.device_model
+    return {
+        "domid": domain.domid,
+        "name": domain.name,
+        "uuid": domain.uuid,
+        "kind": domain.kind.value,
+        "passthrough": domain.creation.passthrough,
+        "e820_host": domain.creation.e820_host,
+        "memory": domain.creation.memory,
+        "maximum_memory": domain.creation.maximum,
+        "uses_iommu": domain.uses_iommu,
+        "hotplug_ready": readiness(against).value,
+        "hotplug_reasons": [
+            {"reason": f"{one.text}.", "verdict": one.verdict.value, "config": list(one.lines)} for one in against
+        ],
+        "configured": None if domain.configured is None else [str(sbdf) for sbdf in domain.configured],
+        "device_model": None if model is None else _device_model(model),
+        "stub_domid": None if domain.stub is None else domain.stub.domid,
+        "serves": domain.serves,
+        "frontend_alone": domain.frontend_alone,
+        "to_come_back": [str(sbdf) for sbdf in domain.to_come_back],
+        **connection_facts(domain.own_connection),
+    }
+
+
+def connection_facts(connection: PciConnection | None) -> Facts:
+    """Facts of a PCI connection, or of there being none."""
+    if connection is None:
+        nothing: Facts = {"backend_state": None, "frontend_state": None, "online": None, "error": "", "aer_state": ""}
+        return {**nothing, "connection_problems": [], "devices": []}
+    return {
+        "backend_state": str(connection.state),
+        "frontend_state": str(connection.frontend_state),
+        "online": connection.online,
+        "error": connection.error,
+        "aer_state": connection.aer_state,
+        "connection_problems": connection.problems(),
+        "devices": [
+            {
+                "address": _text(entry.device),
+                "guest_address": _text(entry.guest_address),
+                "state": entry.state.name.lower() if entry.state is not None else None,
+            }
+            for entry in connection.entries
+        ],
+    }
+
+
+def host_facts(host: Host) -> Facts:
+    """Facts of the host that belong to no single device and no running domain."""
+    boot = {} if host.boot is None else plain(host.boot)
+    return {
+        "kernel": "{}.{}".format(*host.kernel),
+        "drivers": sorted(host.drivers),
+        "permissive_for_all": host.permissive_for_all,
+        "network": plain(host.network),
+        "markers": plain(host.markers),
+        "orphaned_connections": [
+            {"domid": domid, **connection_facts(connection)}
+            for domid, connection in sorted(host.orphaned_connections.items())
+        ],
+        "kernel_connections": sorted(host.kernel_connections),
+        "kernel_errors": [{"domid": domid, "error": error} for domid, error in sorted(host.kernel_errors.items())],
+        "boot": {name: value for name, value in boot.items() if name not in _OF_DEVICES},
+    }
+
+
+def _device_model(model: DeviceModel) -> Facts:
+    return {
+        "answers": model.plugged is not None,
+        "problem": model.problem,
+        "free_slots": model.free_slots,
+        "devices": [
+            {"name": name, "guest_address": str(one.address), "enabled": one.enabled}
+            for name, one in sorted((model.plugged or {}).items())
+        ],
+    }
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
