@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,21 @@ from typing import Any
 
 import pytest
 
-DEFAULTS = Path(__file__).resolve().parents[2] / "roles/host/defaults/main.yml"
+ROOT = Path(__file__).resolve().parents[2]
+DEFAULTS = ROOT / "roles/host/defaults/main.yml"
+
+
+def run_play(directory: Path, play: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+    """A play on the control node, which finds this collection."""
+    (directory / "play.yml").write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, **play}]))
+    program = Path(sys.executable).with_name("ansible-playbook")
+    return subprocess.run(
+        [program, "-i", "localhost,", "-c", "local", str(directory / "play.yml")],
+        env=os.environ | {"ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".build/collections")},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
 
 
 @pytest.mark.parametrize(
@@ -28,14 +43,14 @@ def test_what_pciback_is_to_hold(tmp_path: Path, devices: Any, held: str) -> Non
     shown = tmp_path / "shown.json"
     task = {"ansible.builtin.copy": {"content": "{{ host_devices | sort | to_json }}", "dest": str(shown)}}
     variables = {"xen_pci_devices": devices, "ansible_python_interpreter": sys.executable}
-    play = {"hosts": "localhost", "gather_facts": False, "vars_files": [str(DEFAULTS)], "vars": variables}
-    (tmp_path / "play.yml").write_text(json.dumps([{**play, "tasks": [task]}]))
-    program = Path(sys.executable).with_name("ansible-playbook")
-    done = subprocess.run(
-        [program, "-i", "localhost,", "-c", "local", str(tmp_path / "play.yml")],
-        check=False,
-        capture_output=True,
-        text=True,
-    )
+    done = run_play(tmp_path, {"vars_files": [str(DEFAULTS)], "vars": variables, "tasks": [task]})
     assert done.returncode == 0, done.stdout + done.stderr
     assert json.loads(shown.read_text()) == held.split()
+
+
+def test_a_misspelled_variable_is_refused_before_anything_else(tmp_path: Path) -> None:
+    variables = {"xen_pci_device": {"uplink": "01:00.0"}, "ansible_python_interpreter": sys.executable}
+    done = run_play(tmp_path, {"vars": variables, "roles": ["xen.pci.host"]})
+    assert done.returncode != 0
+    assert "xen_pci_device is not a variable of xen.pci. Did you mean 'xen_pci_devices'?" in done.stdout
+    assert "xl" not in done.stdout
