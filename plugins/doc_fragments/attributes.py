@@ -4,7 +4,7 @@
 """What every module says about itself (check mode, diff, platform, idempotence), worded once.
 
 Use: C(xen.pci.attributes) for the descriptions, then state C(support) of C(check_mode), C(diff_mode) and C(idempotent)
-in the module; C(xen.pci.attributes.info_module) for modules that only look;
+in the module; C(xen.pci.attributes.info_module) for modules that change nothing;
 C(xen.pci.attributes.actiongroup_pci) for all that belong to the action group.
 """
 
@@ -18,17 +18,17 @@ class ModuleDocFragment:
 options: {}
 attributes:
   check_mode:
-    description: Can run in C(check_mode), then tells what it would do and touches nothing.
+    description: Can run in C(check_mode). It returns what it would do, and changes nothing.
   diff_mode:
-    description: Will return what is before and after, or would be, when in diff mode.
+    description: Returns what was before and is after, or in check mode would be, when in diff mode.
   idempotent:
-    description: When run again with the same arguments and nothing else has changed in between, it changes nothing.
+    description: A second run with the same arguments changes nothing, unless something else has changed in between.
   platform:
     description: Where the module runs.
     support: full
     platforms: posix
     details:
-      - The target is a Linux dom0 of Xen, that is the control domain which owns the PCI devices.
+      - The target is a Linux dom0 of Xen, the domain that manages the host and owns its PCI devices.
 """
 
     INFO_MODULE = r"""
@@ -37,15 +37,15 @@ attributes:
   check_mode:
     support: full
     details:
-      - This module only looks.
+      - This module changes nothing.
   diff_mode:
     support: N/A
     details:
-      - This module only looks.
+      - This module changes nothing.
   idempotent:
     support: full
     details:
-      - This module only looks.
+      - This module changes nothing.
 """
 
     ACTIONGROUP_PCI = r"""

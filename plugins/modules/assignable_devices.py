@@ -22,6 +22,9 @@ description:
 extends_documentation_fragment:
   - xen.pci.attributes
   - xen.pci.attributes.actiongroup_pci
+  - xen.pci.catalog
+  - xen.pci.host
+  - xen.pci.host.pools
 attributes:
   check_mode:
     support: full
@@ -33,40 +36,11 @@ options:
   devices:
     description:
       - Devices by name, as O(catalog) defines it, or by address, for example V(0000:03:00.0).
-      - The name of a pool stands for all its devices, and so does a dictionary with the key V(from), as
-        M(xen.pci.domain_devices) takes it.
+      - The name of a pool means all its devices, and so does a dictionary with the key V(from), which
+        M(xen.pci.domain_devices) takes as well.
     type: list
     elements: raw
     required: true
-  catalog:
-    description:
-      - What the named devices are. The value of a name is an address, or a dictionary that says which device it is,
-        or one that says how the devices of a pool are chosen. All keys given must fit.
-      - One device is told by what it is (V(vendor), V(device), V(subsystem_vendor), V(subsystem_device) or V(subsystem)
-        for both as V(8086:a01f), V(class)), by what it carries (V(serial), V(nvme_serial), V(mac)), by where it is
-        plugged in (V(slot) and V(function), V(path), V(label)), or as virtual function number V(vf) of the physical
-        function V(pf). They must fit one device only.
-      - V(address) beside V(serial), V(nvme_serial), V(mac), V(slot), V(path), V(label) or V(vf) is where the device
-        was last known to be. If it is elsewhere now, it is used there, and RV(moved) says so. Beside other keys,
-        or alone, it is where the device must be.
-      - Identifiers are hexadecimal text as C(lspci -nn) shows them; V(class) may be its beginning, as V(0108) for NVMe.
-        V(serial) is the PCI Express device serial number as C(lspci -v) shows it. V(slot) is the name of the slot in
-        C(/sys/bus/pci/slots), V(label) what the firmware calls the device. V(path) is the way from the root bus
-        by slots and functions, such as V(0000:00/1c.2/00.0); it stays when buses are numbered anew. V(pf) is a name
-        of the catalog or an address. M(xen.pci.host_info) returns all of them.
-      - An NVMe serial number or a MAC address cannot be read while pciback holds the device. What was read before is
-        remembered, over a reboot in C(/var/lib/xen.pci/devices.json). That memory counts for a device of the same make
-        with the same V(serial), or at the same V(path) if it has none, and a warning tells of it.
-      - A pool has some of the keys V(select), a JMESPath expression over the RV(xen.pci.host_info#module:devices) of
-        M(xen.pci.host_info); V(count), how many (all that fit); V(numa_node); V(class), V(vendor), V(device), the
-        subsystem and V(pf); and V(free), which is V(true) unless set to V(false) and leaves out what the host needs.
-        Devices with a name of their own are in no pool. What was chosen before, or pciback holds, is chosen first.
-      - V(required=false) allows the device, or some of a pool, to be absent. RV(missing) names what is.
-      - V(waive) is a dictionary of checks to the reasons why they are overruled for this device. See the notes.
-      - V(permissive) is the reason why the device's guest may write all of its configuration space. Without it the
-        flag is cleared.
-    type: dict
-    default: {}
   state:
     description:
       - With V(present), pciback holds the devices and Xen quarantines them.
@@ -76,8 +50,8 @@ options:
     default: present
   exclusive:
     description:
-      - Whether devices that pciback holds but O(devices) does not list are given back to the host.
-      - Only for O(state=present).
+      - Whether devices that pciback holds and O(devices) does not list are given back to the host.
+      - Only with O(state=present).
     type: bool
     default: false
   require_reset:
@@ -87,56 +61,58 @@ options:
     default: false
   persistent:
     description:
-      - Whether pciback holds O(devices) after a reboot as well. If not given, that stays as it is; a device that is
+      - Whether pciback holds O(devices) after a reboot as well. If not given, that stays as it is. A device that is
         released is never kept over a reboot.
-      - Where pciback is a module, C(/etc/modprobe.d/xen-pci.conf) tells it what to hide and has the drivers of these
-        devices wait for it, and the initramfs gets both. Where it is built into the kernel,
-        C(/etc/default/grub.d/zz-xen-pci.cfg) puts that on the kernel's command line. Where neither lets pciback come
-        first, for example because the driver is built in, a systemd unit takes the device from its driver before
+      - Where pciback is a module, C(/etc/modprobe.d/xen-pci.conf) says which devices it takes and makes the drivers of
+        these devices load after it, and the initramfs gets both. Where pciback is built into the kernel,
+        C(/etc/default/grub.d/zz-xen-pci.cfg) puts the list on the kernel's command line. Where neither lets pciback
+        come first, for example because the driver is built in, a systemd unit takes the device from its driver before
         guests start.
       - The initramfs (initramfs-tools or dracut) and GRUB's configuration are rebuilt when they need to be. If that
-        fails, the files are as before.
-      - Only files of this collection are written, and only if they carry its mark. Where somebody else's file already
-        sets C(hide=), of which pciback hears one only, the run is refused unless that covers the devices.
-      - A device is kept by its address of today. If a change of hardware moves it, the next run finds it by its
-        identity and mends that.
+        fails, the files are restored.
+      - Only files of this collection are written, and only if they carry its mark. pciback reads one C(hide=) only. If
+        another file already sets it, the run is refused unless that covers the devices.
+      - A device is kept by the address that it has today. If it moves, the next run finds it by its identity and
+        corrects the files.
     type: bool
   assume_free:
     description:
       - Addresses of devices that an earlier task of the play takes away from domains.
-      - Only in check mode, where that task has only said so, they count as if no domain had them.
+      - Only in check mode, where that task did not do so, they count as if no domain had them.
     type: list
     elements: str
     default: []
   timeout:
     description:
-      - Seconds to wait until another run of this collection has finished with the host; it may be rebuilding the
-        initramfs. Then this run fails, with nothing changed.
+      - Seconds to wait for another run of this collection on the host, which may be rebuilding the initramfs. If it has
+        not finished by then, the task fails and nothing is changed.
+      - The run itself has no time limit.
     type: int
     default: 300
-requirements:
-  - pyxs on the target
-  - jmespath on the target, if the catalog has pools with V(select)
 notes:
-  - Needs root in dom0.
   - A device is refused if it is a bridge (check V(bridge)), carries the connection of Ansible (V(connection)) or does
-    not answer (V(dead)). Nobody can overrule that.
+    not answer (V(dead)). These checks cannot be waived.
   - It is refused as well, unless its V(waive) in O(catalog) gives a reason for that check, if it is a part of the
     mainboard (V(mainboard)), a disk on it is in use (V(disk)), a network interface on it is up and has an address,
     the default route or something above it (V(network)), it carries the console (V(console)), it has virtual
     functions (V(virtual-functions)), it shares a page of memory or an interrupt line with a device that stays
-    (V(shared-page), V(shared-interrupt)), Xen says that it belongs together with one that stays (V(group)), a switch
+    (V(shared-page), V(shared-interrupt)), it is in one IOMMU group with a device that stays (V(group)), a switch
     without ACS lets one reach the other (V(acs)), or firmware keeps it and others at the same memory
     (V(reserved-memory)).
-    With O(require_reset) also if it cannot be reset (V(no-reset)).
+    With O(require_reset=true) also if it cannot be reset (V(no-reset)).
   - A shared interrupt line is only warned about if the device has MSI or MSI-X, which keep the line silent.
-  - Without O(persistent=true), devices are held until the host reboots. After a reboot run the play again in any
-    case, for Xen's quarantine ends with it.
   - A device that a guest had is reset before the host gets it back. If it cannot be reset, it is refused, unless
     its V(waive) in O(catalog) gives a reason for the check V(untrusted). Guests that got it by C(xl) alone are
     not remembered once they have given it back.
+  - Without O(persistent=true), pciback holds the devices until the host reboots. Run the play again after a reboot in
+    any case, because Xen's quarantine ends with it.
+  - An NVMe serial number or a MAC address cannot be read while pciback holds the device. What was read before is
+    remembered, over a reboot in C(/var/lib/xen.pci/devices.json). It counts for a device of the same make with the same
+    V(serial), or at the same V(path) if it has no V(serial), and the task warns.
 seealso:
   - module: xen.pci.host_info
+  - module: xen.pci.domain_devices
+  - module: xen.pci.virtual_functions
 """
 
 EXAMPLES = r"""
@@ -155,7 +131,7 @@ EXAMPLES = r"""
       vf-pool: {pf: uplink-a, count: 4}
       scratch: {class: "0108", slot: "3", required: false}
 
-- name: Overrule a check, with the reason
+- name: Overrule a check, and give the reason
   xen.pci.assignable_devices:
     devices: [old-card]
     catalog:

@@ -16,19 +16,18 @@ description:
   - Brings the PCI devices of all named domains of a Xen host to what is declared, in one task.
   - All changes of a domain are made in one handshake with its guest, and those of different domains side by side.
     A device that moves from one domain to another is released by the first before the second gets it.
-  - Success is what was observed afterwards, not what was asked for. See O(converge).
-  - Each device that changed hands, with its identity, the evidence and who was at work, is a line in the system's log.
-  - Everything that can be wrong is checked before anything is touched. A change that a guest does not
-    follow in time is taken back.
+  - Success is what was observed afterwards, not what was requested. See O(converge).
+  - Each device that changed hands is a line in the system's log, with its identity, the evidence and who ran the task.
+  - Everything that can be wrong is checked before anything is touched, and reported in one message. A change that a
+    guest does not follow in time is rolled back.
   - C(xl) sees the devices as its own. After a reboot of the guest it has those that it had before, no more and no less,
     since libxl's stored configuration of the domain is kept in step.
-requirements:
-  - pyxs on the Xen host (Debian's package is C(python3-pyxs))
-  - jmespath on the Xen host, if the catalog has pools with V(select)
-  - Xen's Python binding C(xen.lowlevel.xc), or the C(libxenctrl) of the running Xen
 extends_documentation_fragment:
   - xen.pci.attributes
   - xen.pci.attributes.actiongroup_pci
+  - xen.pci.catalog
+  - xen.pci.host
+  - xen.pci.host.pools
 attributes:
   check_mode:
     support: full
@@ -39,47 +38,48 @@ attributes:
 options:
   domains:
     description:
-      - What each domain is to have, by the name of the domain.
-      - Each value is a dictionary with the keys V(devices), V(exclusive), V(state) and V(config).
+      - What each domain is to have, by the name of the domain. Domains that are not named keep what they have.
+      - Each value is a dictionary with the keys below.
+      # begin: keys of a domain
       - >-
-        V(devices) is a list of host addresses (C(0000:03:00.0), the weakest identity) or of names from O(catalog).
-        The name of a pool stands for all its devices. A dictionary such as V({from: vf-pool, count: 2}) takes so many
-        of them (one without V(count)). A domain keeps those that it has.
-      - V(exclusive) (boolean, default O(exclusive)) takes every other device away from the domain.
-        Only with it may V(devices) be empty, and only V(state=present) may have it.
-      - V(state) is V(present) (default) or V(absent), which takes the listed devices away.
+        V(devices) (list of names, addresses and parts of pools, required). Devices of the domain. The name of a pool
+        means all devices of the pool. A domain keeps the devices of a pool that it has. Example: C(devices: [uplink,
+        {from: vf-pool, count: 2}]).
       - >-
-        V(config) is the path of the file from which the domain is created (xl.cfg). Its C(pci) gets the same
-        declaration as the domain, once the domain has converged; where it lists devices then, C(passthrough) and, for a
-        PV guest, C(e820_host) allow for more. Everything else in it stays byte for byte. A file that is
-        not understood, or is another domain's, is refused before anything is touched.
-      - Domains that are not named keep what they have.
+        V(exclusive) (bool). Whether the domain has no other devices, and loses those that it has. Only then may
+        V(devices) be empty. Not with V(state=absent). If not given, what is set for all domains counts (O(exclusive),
+        C(xen_pci_exclusive)). Example: C(exclusive: true).
+      - >-
+        V(state) (str, present or absent, default V(present)). With V(absent), the listed devices are taken away from
+        the domain. Example: C(state: absent).
+      - >-
+        V(config) (str, the path of a file). File from which the domain is created (xl.cfg). Its C(pci) list gets the
+        same devices once the domain has them, and C(passthrough) and C(e820_host) where they are needed. Example:
+        C(config: /etc/xen/web01.cfg).
+      # end
+      - >-
+        An element of V(devices) is a name of O(catalog), a host address such as V(0000:03:00.0), or a part of a pool
+        such as V({from: vf-pool, count: 2}), which means one device if V(count) is not given. The name of a pool means
+        all its devices.
+      - The file V(config) is written once the domain has its devices. Everything else in it stays byte for byte. A file
+        that cannot be parsed, or that is another domain's, is refused before anything is touched.
     type: dict
     required: true
-  catalog:
-    description:
-      - Names of devices, each with what the device is. The same as for M(xen.pci.assignable_devices), which says how
-        devices are told apart, found again when they have moved, and chosen for pools.
-      - A device that shares a page of memory or an interrupt line with one of another owner, that Xen can only assign
-        together with it, or that is permissive without a declared reason is refused. V(waive) and V(permissive)
-        give the reason for doing it nonetheless.
-    type: dict
-    default: {}
   exclusive:
     description:
-      - Default of V(exclusive) for domains that do not say.
+      - Default of V(exclusive) for domains that do not set it.
     type: bool
     default: false
   assume_assignable:
     description:
       - Addresses of devices that an earlier task of the play gives to pciback.
-      - Only in check mode, where that task has only said so, they count as if pciback held them.
+      - Only in check mode, where that task did not do so, they count as if pciback held them.
     type: list
     elements: str
     default: []
   converge:
     description:
-      - How far a device must have come before the task calls it done.
+      - What must be seen before a device counts as attached.
       - V(connected) means that pciback has exported it, both ends of the connection are at rest, and Xen
         says that a guest owns it. For an HVM guest, the guest's device model (QEMU) has it on its PCI bus, and
         Xen says that a guest owns it.
@@ -91,32 +91,38 @@ options:
     default: connected
   backup:
     description:
-      - Keep a copy of each V(config) file that is changed, beside it and with the time in its name. If it is a link, as
-        in C(/etc/xen/auto), the copy is beside the file that it leads to.
+      - Keep a copy of each V(config) file that is changed, beside it and with the time in its name. If the path is a
+        link, as in C(/etc/xen/auto), the copy is beside the file that it leads to.
     type: bool
     default: false
   repair:
     description:
       - What to do when the connections of the named domains, or the devices that they are to have, are in a bad state.
-      - V(never) refuses with the name of the fault, also where nothing would have to be added or removed. Only what a
-        run of this module left that was killed is finished first in any case (entries of a removal, a closed
-        connection, rights and markers without an entry).
-      - V(first) mends every fault of these domains and devices that M(xen.pci.repair) knows, as that module would.
+      - V(never) refuses with the name of the fault, also where no device would have to be added or removed. Only what a
+        killed run of this module left is finished first in any case (entries of a removal, a closed connection, rights
+        and markers without an entry).
+      - V(first) repairs every fault of these domains and devices that M(xen.pci.repair) knows, as that module would.
     type: str
     choices: [never, first]
     default: never
   timeout:
     description:
-      - Seconds that each domain has for all its changes. Many slow devices (drivers probe one after
-        the other in a guest) want more.
-      - Also the time to wait until another run has finished with the host, and for repairs.
+      - Seconds to wait for another run of this collection on the host. If it has not finished by then, the task fails
+        and nothing is changed.
+      - Then also the seconds for repairs, and for all changes of each domain. Allow more for many or slow devices, as
+        their drivers in a guest start one after the other.
     type: int
     default: 60
 notes:
+  - A device is refused if it shares a page of memory or an interrupt line with one of another owner, is in one IOMMU
+    group with it, can be reached from it past the IOMMU, or is permissive without a declared reason. V(waive) and
+    V(permissive) in O(catalog) give the reason for doing it nonetheless. M(xen.pci.assignable_devices) lists the
+    checks.
   - HVM guests are changed through C(xl), one device at a time, whether their device model is in dom0 or in a stub
-    domain. It is asked what came of it. That a guest was asked to eject a device cannot be taken back.
+    domain. The device model is then asked for the result. A request to the guest to eject a device cannot be
+    withdrawn.
   - A domain's configuration must allow devices when the domain is created (C(passthrough="enabled"), and C(e820_host=1)
-    for a PV guest). RV(xen.pci.host_info#module:domains[].hotplug_ready) tells which domains can take them, and why
+    for a PV guest). RV(xen.pci.host_info#module:domains[].hotplug_ready) says which domains can take them, and why
     others cannot. One that surely cannot is refused. Where it is in doubt, the task warns before it changes anything.
 seealso:
   - module: xen.pci.assignable_devices
@@ -125,7 +131,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Give two devices to web01 and wait until its drivers have taken them
+- name: Give two devices to web01 and wait until its drivers use them
   xen.pci.domain_devices:
     domains:
       web01:
@@ -157,7 +163,7 @@ EXAMPLES = r"""
       web02:
         devices: [scratch]
 
-- name: Have web01 begin with the same devices when it is created anew, too
+- name: Have web01 start with the same devices when it is created again
   xen.pci.domain_devices:
     domains:
       web01:

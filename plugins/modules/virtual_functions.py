@@ -13,16 +13,18 @@ version_added: 0.1.0
 author:
   - xen.pci contributors (@xen-pci)
 description:
-  - Creates or removes the virtual functions of SR-IOV devices, and has the physical function's driver enforce MAC
-    address, VLAN and spoof check on them.
-  - The physical function stays with its driver in dom0; its virtual functions are what domains get.
-  - Linux goes from one number to another only by removing all virtual functions first. So nothing is changed while
-    one of them is with pciback or a domain, or is used by the host itself; the message names it.
-  - Everything that speaks against a change is found before anything is touched, and a step that fails is undone
-    with those before it.
+  - Creates or removes the virtual functions of SR-IOV devices, and sets MAC address, VLAN and spoof check, which the
+    physical function's driver enforces.
+  - The physical function stays with its driver in dom0. Domains get its virtual functions.
+  - Linux changes their number only by removing all of them first. So the number is not changed while pciback or a
+    domain has one of them, or the host itself uses one. The message names it.
+  - Everything that speaks against a change is found before anything is touched, and reported in one message. A step
+    that fails is undone, and so are those before it.
 extends_documentation_fragment:
   - xen.pci.attributes
   - xen.pci.attributes.actiongroup_pci
+  - xen.pci.catalog
+  - xen.pci.host
 attributes:
   check_mode:
     support: full
@@ -32,7 +34,7 @@ attributes:
     support: full
 options:
   physical_functions:
-    description: Physical functions and what they shall have. Those not listed are left alone.
+    description: Physical functions and what they are to have. Others are left alone.
     type: list
     elements: dict
     required: true
@@ -47,54 +49,49 @@ options:
         required: true
       drivers_autoprobe:
         description:
-          - Whether drivers of the host are offered virtual functions that appear from now on; V(false) for those that
-            are meant for domains only.
-          - Linux then binds them to no driver at all but one named in C(driver_override), pciback included.
-            M(xen.pci.assignable_devices) does that; C(xl pci-assignable-add) does not, and fails.
-          - Left as it is if not given.
+          - Whether drivers of the host may take virtual functions that are created from now on. Set V(false) if they
+            are for domains only. If not given, this stays as it is.
+          - With V(false), Linux binds them only to the driver that C(driver_override) names. For pciback too,
+            M(xen.pci.assignable_devices) sets it. C(xl pci-assignable-add) does not, and fails.
         type: bool
       vfs:
-        description: What the driver shall enforce on single virtual functions; needs one with a network interface.
+        description: Settings of single virtual functions. They need a physical function with a network interface.
         type: list
         elements: dict
         default: []
         suboptions:
           index:
-            description: Which one, from 0.
+            description: Number of the virtual function, from 0.
             type: int
             required: true
           mac:
             description: MAC address.
             type: str
           vlan:
-            description: VLAN that its frames are put into, 0 for none.
+            description: VLAN of its frames, 0 for none.
             type: int
           spoof_check:
-            description: Whether frames with a foreign source address are dropped.
+            description: Whether frames with another source address are dropped.
             type: bool
-  catalog:
-    description: What the named devices are, as in M(xen.pci.assignable_devices).
-    type: dict
-    default: {}
   timeout:
     description:
-      - Seconds to wait until another run of this collection has finished with the host. Then this run fails, with
-        nothing changed.
+      - Seconds to wait for another run of this collection on the host, which may be rebuilding the initramfs. If it has
+        not finished by then, the task fails and nothing is changed.
+      - The run itself has no time limit.
     type: int
     default: 300
 requirements:
-  - pyxs on the target
-  - iproute2 on the target where O(physical_functions[].vfs) is used
+  - iproute2 on the Xen host, if O(physical_functions[].vfs) is used
 notes:
-  - Needs root in dom0.
-  - Virtual functions are gone after a reboot; run the play again then.
+  - Virtual functions are gone after a reboot. Run the play again then.
+  - A name of a pool in O(catalog) cannot be used here.
 seealso:
   - module: xen.pci.assignable_devices
   - module: xen.pci.host_info
 """
 
 EXAMPLES = r"""
-- name: Eight virtual functions for domains, the first one in VLAN 20
+- name: Create eight virtual functions for domains, the first one in VLAN 20
   xen.pci.virtual_functions:
     physical_functions:
       - pf: uplink0
@@ -105,7 +102,7 @@ EXAMPLES = r"""
     catalog:
       uplink0: {vendor: "8086", device: "1572", mac: "02:00:5e:3b:00:00"}
 
-- name: None any more
+- name: Remove all virtual functions
   xen.pci.virtual_functions:
     physical_functions:
       - {pf: "0000:3b:00.0", count: 0}

@@ -31,8 +31,11 @@ class Key:
     #: What counts if the key is not given, as YAML; empty: nothing does.
     default: str = ""
     required: bool = False
-    #: Of text: what it consists of, besides white space around it. A regular expression of Python and of ECMAScript.
-    pattern: str = r".*\S.*"
+    #: Of text: what it consists of, besides white space around it; empty: anything. A regular expression both of Python
+    #: and of ECMAScript.
+    pattern: str = ""
+    #: Of text: the words of which it is one.
+    choices: tuple[str, ...] = ()
     #: Of a number: the limits, both included.
     least: int = 0
     most: int = 0
@@ -106,8 +109,8 @@ IDENTITY_KEYS = _table(
     Key(
         "mac",
         "str",
-        "six bytes such as 52:54:00:00:01:01, in quotes",
-        "MAC address of a network card. Like V(nvme_serial), it is read by the driver.",
+        "six bytes such as 52:54:00:00:01:01 in quotes",
+        "MAC address of a network card. Only its driver can read it, as with V(nvme_serial).",
         '"52:54:00:00:01:01"',
         pattern=f"{_HEX}{{2}}([-:]{_HEX}{{2}}){{5}}",
     ),
@@ -130,8 +133,8 @@ IDENTITY_KEYS = _table(
         "path",
         "str",
         "segment, root bus and the way from there such as 0000:00/1c.2/00.0",
-        "The way to the device: segment and root bus, then slot and function of each bridge and of the device."
-        " It stays the same when buses get other numbers.",
+        "The way to the device, by slot and function of each bridge and of the device. It stays the same when buses get"
+        " other numbers.",
         '"0000:00/1c.2/00.0"',
         pattern=f"{_HEX}{{4}}:{_HEX}{{2}}(/[01]{_HEX}\\.[0-7])+(/[vV][fF](0|[1-9][0-9]*))?",
     ),
@@ -158,8 +161,8 @@ POOL_KEYS = _table(
         "select",
         "str",
         "a JMESPath expression",
-        "Expression over the RV(xen.pci.host_info#module:devices) of M(xen.pci.host_info) that yields devices or their"
-        " addresses. Their order counts.",
+        "Expression over the V(devices) that M(xen.pci.host_info) returns. It yields devices or their addresses, and"
+        " their order counts.",
         '"[?numa_node==`0`]"',
     ),
     Key(
@@ -175,7 +178,7 @@ POOL_KEYS = _table(
         "numa_node",
         "int",
         "a whole number from -1 to 65536",
-        "NUMA node of the devices, V(-1) for those of none.",
+        "NUMA node of the devices, V(-1) if the host does not say.",
         "0",
         least=-1,
         most=65536,
@@ -202,8 +205,8 @@ POLICY_KEYS = _table(
     Key(
         "waive",
         "dict",
-        "a mapping of checks to the reasons for overruling them",
-        "Checks that are overruled for this device, each with the reason as text. See the notes.",
+        "a dict of checks to the reasons for overruling them",
+        "Checks that are overruled for this device, each with the reason as text.",
         "{shared-interrupt: the other device is not in use}",
         "{}",
     ),
@@ -221,7 +224,7 @@ DOMAIN_KEYS = _table(
     Key(
         "devices",
         "list",
-        "a list of names, addresses, and parts of pools such as {from: vf-pool, count: 2}",
+        "a list of names, addresses and parts of pools",
         "Devices of the domain. The name of a pool means all devices of the pool. A domain keeps the devices of a pool"
         " that it has.",
         "[uplink, {from: vf-pool, count: 2}]",
@@ -231,8 +234,8 @@ DOMAIN_KEYS = _table(
         "exclusive",
         "bool",
         "true or false",
-        "Whether every other device is taken away from the domain. The list may be empty only with V(true). Not with"
-        " V(state=absent). If not given, what is set for all domains counts.",
+        "Whether the domain has no other devices, and loses those that it has. Only then may V(devices) be empty. Not"
+        " with V(state=absent). If not given, what is set for all domains counts (O(exclusive), C(xen_pci_exclusive)).",
         "true",
     ),
     Key(
@@ -242,7 +245,7 @@ DOMAIN_KEYS = _table(
         "With V(absent), the listed devices are taken away from the domain.",
         "absent",
         "present",
-        pattern="present|absent",
+        choices=("present", "absent"),
     ),
     Key(
         "config",
@@ -263,15 +266,27 @@ DEVICE_KEYS: Mapping[str, Key] = {**IDENTITY_KEYS, **POOL_KEYS, **POLICY_KEYS}
 
 def checked(key: Key, value: Any) -> Any:
     """The value without white space around it, and a number as number. Raises WrongValue."""
-    if key.type == "bool" and isinstance(value, bool):
-        return value
+    found = value
     if key.type == "int":
-        return _number(key, value)
-    if key.type == "str" and isinstance(value, str) and re.fullmatch(key.pattern, value.strip(), re.ASCII | re.DOTALL):
-        return value.strip()
-    if (key.type == "dict" and isinstance(value, Mapping)) or (key.type == "list" and isinstance(value, (list, tuple))):
-        return value
-    raise WrongValue(f"{key.name} must be {key.form}, not {value!r}")
+        found = _number(value)
+        good = found is not None and key.least <= found <= key.most
+    elif key.type == "str":
+        found = value.strip() if isinstance(value, str) else ""
+        good = _is_text(key, found)
+    else:
+        good = isinstance(value, _TYPES[key.type])
+    if not good:
+        raise WrongValue(f"{key.name} must be {key.form}, not {value!r}")
+    return found
+
+
+_TYPES: Mapping[str, Any] = {"bool": bool, "list": (list, tuple), "dict": Mapping}
+
+
+def _is_text(key: Key, text: str) -> bool:
+    if key.choices:
+        return text in key.choices
+    return bool(re.fullmatch(key.pattern, text, re.ASCII) if key.pattern else text)
 
 
 def unknown(kind: str, name: object, known: Mapping[str, Key]) -> WrongValue:
@@ -279,12 +294,9 @@ def unknown(kind: str, name: object, known: Mapping[str, Key]) -> WrongValue:
     return WrongValue(f"{name!r} is not a key of {kind}", did_you_mean(name, known, f"the keys are {listed(known)}"))
 
 
-def _number(key: Key, value: Any) -> int:
-    """Whole numbers also as text, which is what a variable from the command line is."""
-    text = str(value).strip() if isinstance(value, (int, str)) and not isinstance(value, bool) else ""
+def _number(value: Any) -> int | None:
+    """The whole number that a value is, also as text, which is what a variable from the command line is."""
     if isinstance(value, float) and value.is_integer():
-        text = str(int(value))
-    number = int(text) if re.fullmatch("-?[0-9]{1,6}", text, re.ASCII) else None
-    if number is None or not key.least <= number <= key.most:
-        raise WrongValue(f"{key.name} must be {key.form}, not {value!r}")
-    return number
+        value = int(value)
+    text = str(value).strip() if isinstance(value, (int, str)) and not isinstance(value, bool) else ""
+    return int(text) if re.fullmatch("0+|-?0*[1-9][0-9]{0,5}", text, re.ASCII) else None

@@ -16,7 +16,7 @@ _TABLE = (
     Key(
         "xen_pci_devices",
         "dict",
-        "a mapping of names to devices",
+        "a dict of names to devices",
         "The catalog: what each name means. The playbook has pciback hold all devices of it, except physical functions"
         " that others name as their V(pf).",
         '{uplink: "0000:03:00.0"}',
@@ -25,7 +25,7 @@ _TABLE = (
     Key(
         "xen_pci_domains",
         "dict",
-        "a mapping of domains to their devices",
+        "a dict of domains to their devices",
         "What each domain is to have, by the name of the domain. Domains that are not named keep what they have.",
         "{web01: {devices: [uplink]}}",
         "{}",
@@ -62,9 +62,18 @@ _TABLE = (
         "When a device counts as attached. With V(active), a driver in the guest must use it.",
         "active",
         "connected",
-        pattern="connected|active",
+        choices=("connected", "active"),
     ),
-    Key("xen_pci_timeout", "int", "a whole number", "Seconds that each domain has.", "30", "60", least=1, most=65536),
+    Key(
+        "xen_pci_timeout",
+        "int",
+        "a whole number from 1 to 65536",
+        "Seconds that each domain has.",
+        "30",
+        "60",
+        least=1,
+        most=65536,
+    ),
     Key(
         "xen_pci_repair",
         "str",
@@ -72,7 +81,7 @@ _TABLE = (
         "With V(first), faults of the domains and devices are repaired before anything else is done.",
         "first",
         "never",
-        pattern="never|first",
+        choices=("never", "first"),
     ),
     Key(
         "xen_pci_backup",

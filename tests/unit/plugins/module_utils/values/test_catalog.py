@@ -61,7 +61,7 @@ def test_reasons_are_kept() -> None:
         ({"a": {"count": True}}, "count must be a whole number from 1"),
         ({"a": {"count": 2, "serial": "52-54-00-ff-ff-00-01-01"}}, "declare one of the two"),
         ({"a": {"select": "", "count": 2}}, "select must be a JMESPath expression"),
-        ({"a": {"vendor": "8086", "waive": ["disk"]}}, "waive must be a mapping"),
+        ({"a": {"vendor": "8086", "waive": ["disk"]}}, "waive must be a dict of checks"),
         ({"a": {"vendor": "8086", "waive": {"disk": " "}}}, "must give its reason as text"),
         ({"a": {"vendor": "8086", "waive": {"disk": True}}}, "must give its reason as text"),
         ({"a": {"vendor": "8086", "permissive": True}}, "permissive must be a text that gives the reason"),

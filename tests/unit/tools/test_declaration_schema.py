@@ -1,0 +1,185 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The schema for editors accepts what the parsers accept, and nothing else but what LEFT names."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from declaration_schema import schema
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+
+from ansible_collections.xen.pci.plugins.module_utils.plan.catalog_lookup import read_catalog
+from ansible_collections.xen.pci.plugins.module_utils.values.identity import IdentityError
+from ansible_collections.xen.pci.plugins.module_utils.values.keys import DEVICE_KEYS, IDENTITY_KEYS, Key
+from ansible_collections.xen.pci.plugins.module_utils.values.variables import VARIABLES
+
+ROOT = Path(__file__).resolve().parents[3]
+SCHEMA = json.loads((ROOT / "docs/schema/xen_pci.json").read_text())
+VALIDATOR = Draft202012Validator(SCHEMA)
+
+
+def accepts(**variables: Any) -> bool:
+    return bool(VALIDATOR.is_valid({f"xen_pci_{name}": value for name, value in variables.items()}))
+
+
+def parses(catalog: Any) -> bool:
+    try:
+        read_catalog(catalog)
+    except IdentityError:
+        return False
+    return True
+
+
+def test_it_is_a_schema_and_made_from_the_tables() -> None:
+    Draft202012Validator.check_schema(SCHEMA)
+    assert schema() == SCHEMA
+
+
+# What is declared somewhere in this repository.
+
+
+def declarations(value: Any) -> Iterator[dict[str, Any]]:
+    """All variables of the collection that a document sets, wherever, and the options of tasks as such variables."""
+    if isinstance(value, Mapping):
+        own = {key: one for key, one in value.items() if key in VARIABLES}
+        if own:
+            yield own
+        for module, options in value.items():
+            if str(module).startswith("xen.pci.") and isinstance(options, Mapping):
+                names = {"catalog": "xen_pci_devices", "domains": "xen_pci_domains"}
+                if module != "xen.pci.repair":
+                    yield {variable: options[name] for name, variable in names.items() if name in options}
+        for one in value.values():
+            yield from declarations(one)
+    if isinstance(value, list):
+        for one in value:
+            yield from declarations(one)
+
+
+def documents(file: Path) -> Iterator[Any]:
+    text = file.read_text(encoding="utf-8")
+    if file.suffix in (".yml", ".yaml"):
+        yield from yaml.safe_load_all(text)
+    elif file.suffix == ".md":
+        for block in re.findall(r"^```yaml\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE):
+            yield from yaml.safe_load_all(block)
+    else:
+        for block in re.findall(r'^EXAMPLES = r"""\n(.*?)^"""', text, flags=re.DOTALL | re.MULTILINE):
+            yield yaml.safe_load(block)
+
+
+FILES = [
+    file
+    for pattern in (
+        "inventories/**/*.yml",
+        "extensions/**/*.yml",
+        "playbooks/*.yml",
+        "roles/*/*.md",
+        "docs/*.md",
+        "*.md",
+    )
+    for file in sorted(ROOT.glob(pattern))
+]
+FILES += sorted([*ROOT.glob("tests/integration/targets/*/tasks/*.yml"), *ROOT.glob("plugins/modules/*.py")])
+WITH_DECLARATIONS = {file: found for file in FILES if (found := [*declarations([*documents(file)])])}
+
+
+@pytest.mark.parametrize("file", WITH_DECLARATIONS, ids=[str(file.relative_to(ROOT)) for file in WITH_DECLARATIONS])
+def test_every_declaration_in_this_repository_is_valid(file: Path) -> None:
+    errors = [
+        f"{error.json_path}: {error.message}" for one in WITH_DECLARATIONS[file] for error in VALIDATOR.iter_errors(one)
+    ]
+    assert errors == []
+
+
+def test_the_declarations_are_found() -> None:
+    found = {str(file.relative_to(ROOT)) for file in WITH_DECLARATIONS}
+    assert {
+        "README.md",
+        "docs/choosing-devices.md",
+        "docs/refusals.md",
+        "inventories/example/host_vars/alder.yml",
+        "inventories/example/group_vars/xen.yml",
+        "plugins/modules/domain_devices.py",
+        "roles/host/README.md",
+        "tests/integration/targets/apply/tasks/cases.yml",
+    } <= found
+
+
+# The same as the parser: single values, keys together, and everything around them.
+
+TEXT = st.text(st.characters(codec="utf-8", exclude_characters="{"), max_size=12)
+JUNK = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), TEXT, st.lists(TEXT, max_size=1))
+SPACE = st.sampled_from(["", "", " ", "\n"])
+EXAMPLES = {name: yaml.safe_load(key.example) for name, key in DEVICE_KEYS.items()}
+
+
+def fitting(key: Key) -> st.SearchStrategy[Any]:
+    """Values that fit the key, or almost."""
+    if key.type == "bool":
+        return st.booleans()
+    if key.type == "int":
+        number = st.one_of(st.integers(key.least - 1, key.most + 1), st.sampled_from([-1, 0, key.least, key.most]))
+        return st.one_of(number, st.builds("{2}{0}{1}{2}".format, st.sampled_from(["", "0", "-"]), number, SPACE))
+    if key.type == "dict":
+        checks = st.sampled_from(["disk", "acs", "bridge", "permissive", "dsik", ""])
+        return st.dictionaries(checks, st.sampled_from(["reason", "  ", ""]) | JUNK, max_size=2)
+    if key.choices:
+        return st.sampled_from([*key.choices, "", key.choices[0].upper(), f" {key.choices[0]}"])
+    text = st.from_regex(re.compile(key.pattern, re.ASCII), fullmatch=True) if key.pattern else TEXT
+    cut = st.builds(lambda whole, at: whole[:at] + whole[at + 1 :], text, st.integers(0, 20))
+    return st.builds("{1}{0}{2}".format, text | cut, SPACE, SPACE)
+
+
+@pytest.mark.parametrize("name", DEVICE_KEYS)
+@given(data=st.data())
+def test_a_value_of_a_device_is_valid_if_the_parser_takes_it(name: str, data: st.DataObject) -> None:
+    value = data.draw(fitting(DEVICE_KEYS[name]) | JUNK)
+    beside = {"vf": {"pf": "b"}, "function": {"slot": "3"}}.get(
+        name, {} if name in IDENTITY_KEYS else {"vendor": "8086"}
+    )
+    declared = {"a": {**beside, name: value}}
+    assert accepts(devices=declared) == parses(declared)
+
+
+@pytest.mark.parametrize("key", [key for key in DEVICE_KEYS.values() if key.type == "int"], ids=lambda key: key.name)
+def test_a_number_as_text_has_the_same_limits(key: Key) -> None:
+    pattern = re.compile(SCHEMA["$defs"]["device"]["properties"][key.name]["pattern"])
+    numbers = range(-20, key.most + 20)
+    assert [number for number in numbers if pattern.search(str(number))] == [*range(key.least, key.most + 1)]
+
+
+@settings(max_examples=500)
+@given(st.lists(st.sampled_from([*DEVICE_KEYS, "venodr"]), max_size=4, unique=True))
+def test_keys_are_valid_together_if_the_parser_takes_them(names: list[str]) -> None:
+    declared = {"a": {name: EXAMPLES.get(name, "8086") for name in names}}
+    assert accepts(devices=declared) == parses(declared)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["a", "", "03:00.0", " 03:00.0", "0000-03-00-0", "03:20.0"]) | TEXT, JUNK, max_size=2
+    )
+)
+def test_names_of_devices_are_valid_if_the_parser_takes_them(catalog: dict[str, Any]) -> None:
+    assert accepts(devices=catalog) == parses(catalog)
+    named = {name: {"vendor": "8086"} for name in catalog}
+    assert accepts(devices=named) == parses(named)
+    plain = dict.fromkeys(catalog, "0000:03:00.0")
+    assert accepts(devices=plain) == parses(plain)
+
+
+@given(JUNK)
+def test_a_catalog_is_a_mapping(catalog: Any) -> None:
+    assert accepts(devices=catalog) == (catalog is None)
+    assert not parses(catalog)
