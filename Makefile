@@ -157,8 +157,9 @@ format: $(READY) ## Mend what ruff can mend, layout included
 	$(VENV)/bin/python -m ruff format
 
 .PHONY: docs-lint
-docs-lint: mirror ## Documentation of the plugins, files that pages quote, entries of the changelog
+docs-lint: mirror ## Documentation of the plugins, what pages quote or have from tables, entries of the changelog
 	$(VENV)/bin/python tools/quoted_files.py
+	$(VENV)/bin/python tools/reference.py
 	cd $(MIRROR) && antsibull-docs lint-collection-docs --plugin-docs .
 	cd $(MIRROR) && antsibull-changelog lint
 
