@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -78,3 +80,26 @@ PURE = [(layer, file) for layer, file in FILES if layer in ("values", "model", "
 @pytest.mark.parametrize(("layer", "file"), PURE, ids=[f"{layer}/{file.name}" for layer, file in PURE])
 def test_what_is_pure_reaches_nothing_outside(layer: str, file: Path) -> None:
     assert not {name.partition(".")[0] for name in imports(file)} & OUTSIDE
+
+
+TOOLSTACK = FULL_NAME + "module_utils.host.toolstack."
+
+
+@pytest.mark.parametrize(("layer", "file"), FILES, ids=[f"{layer}/{file.name}" for layer, file in FILES])
+def test_only_host_access_knows_which_toolstack_it_is(layer: str, file: Path) -> None:
+    if file.parent.name == "toolstack":
+        return
+    used = {name.removeprefix(TOOLSTACK).partition(".")[0] for name in imports(file) if name.startswith(TOOLSTACK)}
+    assert used <= ({"contract", "libxl"} if file.name == "access.py" else {"contract"})
+
+
+#: What a run that finds all as declared does without; each file that is imported costs every run.
+WRITERS = ("boot_config", "kernel_modules", "sriov", "toolstack.qmp", "toolstack.xl")
+
+
+def test_a_look_at_a_host_imports_no_way_to_change_it() -> None:
+    module = f"{FULL_NAME}module_utils.host"
+    script = f"import sys; sys.path[:] = {sys.path!r}; import {module}.observe; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert f"{module}.access" in done.stdout.split()
+    assert not {f"{module}.{name}" for name in WRITERS} & set(done.stdout.split())
