@@ -28,10 +28,10 @@ version_added: 0.1.0
 author:
   - xen.pci contributors (@xen-pci)
 description:
-  - Takes the devices that M(xen.pci.host_info) returned and leaves those that fit everything given.
-  - The choice is the one that a pool in the catalog of M(xen.pci.assignable_devices) would make, as far as facts
-    tell it. With O(count), devices that domains have come first, then those that pciback holds, so that a choice
-    stays what it was.
+  - Takes the devices that M(xen.pci.host_info) returned and returns those that fit everything given.
+  - The choice is the one that a pool in the catalog of M(xen.pci.assignable_devices) makes, as far as facts show it.
+    With O(count), devices that domains have come first, then those that pciback holds, so that a second run makes the
+    same choice.
 positional: expression
 options:
   _input:
@@ -41,10 +41,10 @@ options:
   expression:
     description:
       - A JMESPath expression over the list of devices. It must yield devices or their addresses.
-      - Numbers and truth values are literals in backticks, text stands in single quotes.
+      - Numbers and truth values are literals in backticks, text is in single quotes.
     type: str
   count:
-    description: So many devices, neither more nor fewer. Without it, all that fit.
+    description: How many devices. Fewer are an error. If not given, all that fit.
     type: int
   numa_node:
     description: NUMA node.
@@ -53,16 +53,18 @@ options:
     description: Beginning of the class, hexadecimal, as V(0200) for Ethernet.
     type: str
   pf:
-    description: Address of the physical function, for its virtual functions.
+    description: Address of a physical function, to choose among its virtual functions.
     type: str
   free:
     description:
-      - Whether nobody has the device and nothing speaks against giving it away. Without it, both.
+      - With V(true), devices that neither the host nor a domain uses and that no check refuses. With V(false), the
+        others.
+      - If not given, both.
     type: bool
 requirements:
   - jmespath on the control node, if O(expression) is given
 notes:
-  - Results are plain data. Marks that Ansible puts on data, such as where it comes from, are not kept.
+  - Results are plain data. The tags that Ansible puts on data, such as its origin, are not kept.
 seealso:
   - module: xen.pci.host_info
   - module: xen.pci.assignable_devices
