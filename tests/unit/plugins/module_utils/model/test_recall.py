@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from builders import device
 
 from ansible_collections.xen.pci.plugins.module_utils.model.device import NetInterface, PciDevice
 from ansible_collections.xen.pci.plugins.module_utils.model.known_devices import KnownDevice, recall, worth_knowing
@@ -21,8 +22,8 @@ OLD = Remembered("NV1", earlier_boot=True)
 
 def nvme(sbdf: Sbdf = HERE, **facts: Any) -> PciDevice:
     path = f"0000:00/{sbdf.bus:02x}.0/00.0"
-    known = {"subsystem_vendor": "", "subsystem_device": "", "class_code": "010802", "revision": "00", "path": path}
-    return PciDevice(sbdf, "1b36", "0010", **{**known, **facts})
+    known = {"vendor": "1b36", "device": "0010", "class_code": "010802", "path": path}
+    return device(sbdf, **{**known, **facts})
 
 
 def hidden(sbdf: Sbdf = HERE, **facts: Any) -> PciDevice:

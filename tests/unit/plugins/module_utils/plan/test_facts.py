@@ -11,12 +11,13 @@ from dataclasses import fields, replace
 from typing import Any
 
 import pytest
+from builders import assignable, connection, domain, host
 from host_strategies import USUAL, values_of
 from hypothesis import Phase, find, settings
 
 from ansible_collections.xen.pci.plugins.module_utils.model.boot_facts import BootFacts, PcibackKind
 from ansible_collections.xen.pci.plugins.module_utils.model.connection import PciConnection
-from ansible_collections.xen.pci.plugins.module_utils.model.device import PCIBACK, PciDevice
+from ansible_collections.xen.pci.plugins.module_utils.model.device import PciDevice
 from ansible_collections.xen.pci.plugins.module_utils.model.domain import Domain
 from ansible_collections.xen.pci.plugins.module_utils.model.host import Host
 from ansible_collections.xen.pci.plugins.module_utils.model.notes import Note
@@ -24,11 +25,9 @@ from ansible_collections.xen.pci.plugins.module_utils.plan.device_facts import a
 from ansible_collections.xen.pci.plugins.module_utils.plan.host_facts import domain_facts, host_facts
 
 A = USUAL[0]
-DEVICE = PciDevice(A, "8086", "10d3", "8086", "0000", "020000", "00", driver=PCIBACK)
-CONNECTION = PciConnection.from_nodes(3, {"num_devs": "1", "dev-0": str(A), "state-0": "3", "state": "4"}, "4")
-DOMAIN = Domain(3, "web01", own_connection=CONNECTION)
+DEVICE, CONNECTION, DOMAIN = assignable(A), connection(3, A), domain(3, "web01", A)
 BOOT = BootFacts(PcibackKind.MODULE)
-HOST = Host(devices={A: DEVICE}, domains={3: DOMAIN}, boot=BOOT)
+HOST = host([DEVICE], [DOMAIN], boot=BOOT)
 #: What is read only for those who ask for it, or is said again by another field.
 UNSEEN = {
     Host: {"groups", "functions", "config_files", "unreadable_files"},
@@ -39,8 +38,8 @@ UNSEEN = {
 FIRST_FOUND = settings(phases=[Phase.generate], max_examples=300, database=None)
 
 
-def facts_of(host: Host) -> object:
-    return all_facts(host), [domain_facts(one) for one in host.domains.values()], host_facts(host)
+def facts_of(observed: Host) -> object:
+    return all_facts(observed), [domain_facts(one) for one in observed.domains.values()], host_facts(observed)
 
 
 def hosts_with(kind: type, place: Callable[[Any], Host], known: Any) -> list[Any]:
