@@ -16,7 +16,6 @@ import json
 import multiprocessing
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -40,6 +39,7 @@ def main() -> None:
     options.add_argument("--functions", type=int, nargs="+", default=[64, 512, 2048], help=f"multiples of {CARD}")
     options.add_argument("--load", type=int, default=0, metavar="N", help="processes that do nothing but compute")
     chosen = options.parse_args()
+    timed = functools.partial(rounds.measured, clock=rounds.stopwatch(chosen.processor))
     with ExitStack() as stack:
         collections = {
             name: stack.enter_context(collections_of(checkout))
@@ -49,7 +49,7 @@ def main() -> None:
         for functions in chosen.functions:
             host = stack.enter_context(simulated_host(_machine(functions)))
             for name, place in collections.items():
-                subjects[f"{functions} {name}"] = functools.partial(_facts, environment(host, place), functions)
+                subjects[f"{functions} {name}"] = functools.partial(timed, _facts, environment(host, place), functions)
             _assign_half(environment(host, place))
         stack.enter_context(_busy(chosen.load))
         seconds = rounds.alternate(subjects, chosen.rounds)
@@ -57,9 +57,8 @@ def main() -> None:
     _print({name: median(taken) for name, taken in seconds.items()}, chosen.functions, list(collections))
 
 
-def _facts(variables: Mapping[str, str], functions: int) -> float:
-    """Seconds that the module took in a process of its own. Raises SystemExit unless it returned all functions."""
-    began = time.perf_counter()
+def _facts(variables: Mapping[str, str], functions: int) -> None:
+    """Run the module in a process of its own. Raises SystemExit unless it returned all functions."""
     done = subprocess.run(
         [sys.executable, "-m", MODULE],
         env=variables,
@@ -68,11 +67,9 @@ def _facts(variables: Mapping[str, str], functions: int) -> float:
         text=True,
         check=True,
     )
-    taken = time.perf_counter() - began
     returned = len(json.loads(done.stdout)["devices"])
     if returned != functions:
         raise SystemExit(f"host_info returned {returned} functions on a machine with {functions}")
-    return taken
 
 
 def _machine(functions: int) -> dict[str, Any]:

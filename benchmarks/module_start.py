@@ -21,9 +21,10 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / path) for path in ("benchmarks/helpers", "tests/support", "roles/simulated_host/files")]
 
 import rounds  # noqa: E402  (the path comes first)
-from ansible_runs import NO_OPS, PING, Fleet, fleet, seconds_of  # noqa: E402
+from ansible_runs import NO_OPS, PING, Fleet, fleet  # noqa: E402
 
 APPLY = "xen.pci.apply"
+Timed = Callable[..., float]
 
 
 def main() -> None:
@@ -36,28 +37,29 @@ def main() -> None:
             name: stack.enter_context(fleet(checkout, max(chosen.hosts)))
             for name, checkout in rounds.checkouts(chosen.before).items()
         }
-        _modules(fleets, chosen.rounds)
+        timed = functools.partial(rounds.measured, clock=rounds.stopwatch(chosen.processor))
+        _modules(fleets, chosen.rounds, timed)
         for hosts in chosen.hosts:
-            _playbook(fleets, chosen.rounds, hosts)
+            _playbook(fleets, chosen.rounds, hosts, timed)
 
 
-def _modules(fleets: Mapping[str, Fleet], count: int) -> None:
+def _modules(fleets: Mapping[str, Fleet], count: int, timed: Timed) -> None:
     last = list(fleets.values())[-1]
-    subjects: dict[str, Callable[[], float]] = {PING: functools.partial(seconds_of, last.module, PING, {})}
+    subjects: dict[str, Callable[[], float]] = {PING: functools.partial(timed, last.module, PING, {})}
     for module, arguments in NO_OPS.items():
         for name, made in fleets.items():
-            subjects[f"{module} {name}"] = functools.partial(seconds_of, made.module, module, arguments)
+            subjects[f"{module} {name}"] = functools.partial(timed, made.module, module, arguments)
     print(f"ansible HOST -m MODULE, one simulated host, {count} rounds: seconds, median (least)\n")
     _compare(rounds.alternate(subjects, count), PING, list(NO_OPS), list(fleets))
 
 
-def _playbook(fleets: Mapping[str, Fleet], count: int, hosts: int) -> None:
+def _playbook(fleets: Mapping[str, Fleet], count: int, hosts: int, timed: Timed) -> None:
     last = list(fleets.values())[-1]
     subjects: dict[str, Callable[[], float]] = {
-        PING: functools.partial(seconds_of, last.playbook, last.ping_playbook, hosts)
+        PING: functools.partial(timed, last.playbook, last.ping_playbook, hosts)
     }
     for name, made in fleets.items():
-        subjects[f"{APPLY} {name}"] = functools.partial(seconds_of, made.playbook, APPLY, hosts)
+        subjects[f"{APPLY} {name}"] = functools.partial(timed, made.playbook, APPLY, hosts)
     print(f"ansible-playbook, {hosts} simulated host{'s' * (hosts > 1)}, {count} rounds: seconds, median (least)\n")
     _compare(rounds.alternate(subjects, count), PING, [APPLY], list(fleets))
 

@@ -10,7 +10,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -108,10 +107,3 @@ def fleet(checkout: Path, hosts: int) -> Iterator[Fleet]:
         Path(made.ping_playbook).write_text(json.dumps(_PING_PLAY))
         made.playbook("xen.pci.apply", hosts, changes=True)
         yield made
-
-
-def seconds_of(act: Any, *arguments: Any) -> float:
-    """How long a call takes."""
-    began = time.perf_counter()
-    act(*arguments)
-    return time.perf_counter() - began

@@ -4,12 +4,15 @@
 """Options, alternating rounds and tables that the benchmarks share.
 
 Rounds go from one subject to the next, so that a noisy machine is noisy for all. Of the seconds that each took, the
-median says what to expect, and the least what it costs when nothing disturbs.
+median says what to expect, and the least what it costs when nothing disturbs. On a machine that does other things
+meanwhile, the processor's time says more than the clock's.
 """
 
 from __future__ import annotations
 
 import argparse
+import resource
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
@@ -22,7 +25,25 @@ def options(description: str | None, rounds: int) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--before", type=Path, metavar="PATH", help="another checkout, to compare this one with")
     parser.add_argument("--rounds", type=int, default=rounds, help=f"how often each is measured (default: {rounds})")
+    parser.add_argument("--processor", action="store_true", help="measure the processor's time, not the clock's")
     return parser
+
+
+def stopwatch(processor: bool) -> Callable[[], float]:
+    """A clock that tells seconds; or the processor's time of this process's children that have ended."""
+    return _of_children if processor else time.perf_counter
+
+
+def _of_children() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def measured(act: Callable[..., object], *arguments: object, clock: Callable[[], float]) -> float:
+    """How long a call takes."""
+    began = clock()
+    act(*arguments)
+    return clock() - began
 
 
 def checkouts(before: Path | None) -> dict[str, Path]:
