@@ -15,7 +15,7 @@ from typing import Any
 
 from .address import AddressError, Sbdf
 from .identity import Identity, IdentityError
-from .keys import DEVICE_KEYS, IDENTITY_KEYS, POLICY_KEYS, POOL_KEYS, WrongValue, checked, unknown
+from .keys import DEVICE_KEYS, IDENTITY_KEYS, POLICY_KEYS, POOL_KEYS, WrongValue, checked, key_named
 from .keys import KIND_KEYS as _KINDS
 
 #: In the normal form that `parse_value` makes.
@@ -154,9 +154,7 @@ def _contradictions(declared: Mapping[str, Any]) -> list[str]:
 
 def parse_value(key: Any, value: Any) -> dict[str, Any]:
     """One key in its normal form, by field. Raises WrongValue."""
-    if key not in DEVICE_KEYS:
-        raise unknown("a device", key, DEVICE_KEYS)
-    found = checked(DEVICE_KEYS[key], value)
+    found = checked(key_named(DEVICE_KEYS, "a device", key), value)
     if key == "waive":
         return {key: _reasons(found)}
     if key == "subsystem":

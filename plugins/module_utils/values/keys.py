@@ -271,7 +271,7 @@ def checked(key: Key, value: Any) -> Any:
         found = _number(value)
         good = found is not None and key.least <= found <= key.most
     elif key.type == "str":
-        found = value.strip() if isinstance(value, str) else ""
+        found = value if key.choices or not isinstance(value, str) else value.strip()
         good = _is_text(key, found)
     else:
         good = isinstance(value, _TYPES[key.type])
@@ -280,18 +280,35 @@ def checked(key: Key, value: Any) -> Any:
     return found
 
 
+def read_keys(
+    table: Mapping[str, Key], kind: str, declared: Mapping[Any, Any]
+) -> tuple[dict[str, Any], list[WrongValue]]:
+    """The values that fit the table, and what is wrong with the others; `kind` says whose keys they are."""
+    values: dict[str, Any] = {}
+    wrong = []
+    for name, value in declared.items():
+        try:
+            values[name] = checked(key_named(table, kind, name), value)
+        except WrongValue as error:
+            wrong.append(error)
+    missing = [name for name, key in table.items() if key.required and name not in declared]
+    return values, [*wrong, *(WrongValue(f"{name} is missing", f"add {name}") for name in missing)]
+
+
+def key_named(table: Mapping[str, Key], kind: str, name: Any) -> Key:
+    """The key of that name. Raises WrongValue, with the nearest one that exists."""
+    if name in table:
+        return table[name]
+    raise WrongValue(f"{name!r} is not a key of {kind}", did_you_mean(name, table, f"the keys are {listed(table)}"))
+
+
 _TYPES: Mapping[str, Any] = {"bool": bool, "list": (list, tuple), "dict": Mapping}
 
 
-def _is_text(key: Key, text: str) -> bool:
-    if key.choices:
+def _is_text(key: Key, text: Any) -> bool:
+    if key.choices or not isinstance(text, str):
         return text in key.choices
     return bool(re.fullmatch(key.pattern, text, re.ASCII) if key.pattern else text)
-
-
-def unknown(kind: str, name: object, known: Mapping[str, Key]) -> WrongValue:
-    """The error for a key that is not in the table; `kind` says whose keys they are."""
-    return WrongValue(f"{name!r} is not a key of {kind}", did_you_mean(name, known, f"the keys are {listed(known)}"))
 
 
 def _number(value: Any) -> int | None:

@@ -8,19 +8,27 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from declaration_schema import schema
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from ansible_collections.xen.pci.plugins.module_utils.plan.catalog_lookup import read_catalog
+from ansible_collections.xen.pci.plugins.module_utils.values.declared_domain import read_domain
 from ansible_collections.xen.pci.plugins.module_utils.values.identity import IdentityError
-from ansible_collections.xen.pci.plugins.module_utils.values.keys import DEVICE_KEYS, IDENTITY_KEYS, Key
+from ansible_collections.xen.pci.plugins.module_utils.values.keys import (
+    DEVICE_KEYS,
+    DOMAIN_KEYS,
+    IDENTITY_KEYS,
+    SHARE_KEYS,
+    Key,
+)
 from ansible_collections.xen.pci.plugins.module_utils.values.variables import VARIABLES
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -183,3 +191,92 @@ def test_names_of_devices_are_valid_if_the_parser_takes_them(catalog: dict[str, 
 def test_a_catalog_is_a_mapping(catalog: Any) -> None:
     assert accepts(devices=catalog) == (catalog is None)
     assert not parses(catalog)
+
+
+# Domains: what holds for one domain alone.
+
+
+def domain_parses(declared: Any) -> bool:
+    return not read_domain("web01", declared).refusals
+
+
+REQUESTS = st.one_of(
+    st.sampled_from(["uplink", "0000:03:00.0", "pool", "", " "]),
+    st.fixed_dictionaries(
+        {}, optional={"from": st.just("pool") | TEXT, "count": fitting(SHARE_KEYS["count"]), "form": TEXT}
+    ),
+    JUNK,
+)
+DOMAIN_VALUES = {
+    "devices": st.lists(REQUESTS, max_size=3) | JUNK,
+    "exclusive": st.booleans() | JUNK,
+    "state": fitting(DOMAIN_KEYS["state"]) | JUNK,
+    "config": fitting(DOMAIN_KEYS["config"]) | JUNK,
+}
+
+
+@pytest.mark.parametrize("name", DOMAIN_KEYS)
+@given(data=st.data())
+def test_a_value_of_a_domain_is_valid_if_the_parser_takes_it(name: str, data: st.DataObject) -> None:
+    declared = {"devices": ["uplink"], name: data.draw(DOMAIN_VALUES[name])}
+    assume(distinct_names(declared))
+    assert accepts(domains={"web01": declared}) == domain_parses(declared)
+
+
+def test_keys_of_a_domain_are_valid_together_if_the_parser_takes_them() -> None:
+    choices = {
+        "devices": (None, [], ["uplink"], ["uplink", "uplink"]),
+        "exclusive": (None, True, False),
+        "state": (None, "present", "absent"),
+        "exclusiv": (None, True),
+    }
+    for values in product(*choices.values()):
+        declared = {key: value for key, value in zip(choices, values, strict=True) if value is not None}
+        assert accepts(domains={"web01": declared}) == domain_parses(declared), declared
+
+
+@given(JUNK)
+def test_a_domain_is_a_mapping(declared: Any) -> None:
+    assert not accepts(domains={"web01": declared})
+    assert not domain_parses(declared)
+
+
+@given(REQUESTS)
+def test_an_element_of_devices_is_valid_if_the_parser_takes_it(request: Any) -> None:
+    declared = {"devices": [request]}
+    assert accepts(domains={"web01": declared}) == domain_parses(declared)
+
+
+def distinct_names(declared: Any) -> bool:
+    """Whether no name is there twice unless the whole element is. See LEFT."""
+    devices = declared["devices"] if isinstance(declared["devices"], list) else []
+    names = [one.get("from") if isinstance(one, dict) else one for one in devices]
+    wholes = [json.dumps(one) for one in devices]
+    return len({*map(repr, names)}) == len({*wholes})
+
+
+#: What the parsers refuse and the schema cannot: by name, a declaration that the schema accepts.
+LEFT: dict[str, dict[str, Any]] = {
+    "a template may yield anything": {"xen_pci_devices": {"a": {"vendor": "{{ vendor }}", "waive": "{{ waive }}"}}},
+    "two parts of one pool": {
+        "xen_pci_domains": {"web01": {"devices": [{"from": "pool", "count": 1}, {"from": "pool", "count": 2}]}}
+    },
+}
+
+
+@pytest.mark.parametrize("variables", LEFT.values(), ids=list(LEFT))
+def test_what_only_the_parsers_refuse(variables: dict[str, Any]) -> None:
+    assert VALIDATOR.is_valid(variables)
+    catalog, domains = variables.get("xen_pci_devices", {}), variables.get("xen_pci_domains", {})
+    assert not (parses(catalog) and all(map(domain_parses, domains.values())))
+
+
+def test_a_variable_without_a_value_is_valid() -> None:
+    """As where all its entries are commented out; the playbook and the role take it for an empty one."""
+    assert accepts(devices=None, domains=None)
+
+
+@pytest.mark.parametrize("name", ["xen_pci_device", "xen_pci_x"])
+def test_a_misspelled_variable_is_not_valid(name: str) -> None:
+    assert not VALIDATOR.is_valid({name: {}})
+    assert VALIDATOR.is_valid({"my_devices": {}})

@@ -1,0 +1,109 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How users declare what a domain is to have, read strictly.
+
+Whether the devices, the pools and the domain exist is not known here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from .keys import DOMAIN_KEYS, SHARE_KEYS, read_keys
+from .refusal import Refusal, Refused, refused
+
+
+@dataclass(frozen=True)
+class PoolRequest:
+    """What a domain takes of a pool: `count` of its devices, None for all."""
+
+    pool: str
+    count: int | None = None
+
+
+@dataclass(frozen=True)
+class DeclaredDomain:
+    """What is declared of one domain: its devices are names, addresses and parts of pools.
+
+    `refusals` say what could not be read. The rest is as far as it could be.
+    """
+
+    name: str
+    devices: tuple[str | PoolRequest, ...] = ()
+    exclusive: bool = False
+    present: bool = True
+    config: str | None = None
+    refusals: tuple[Refusal, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of devices and pools, and addresses, in their order."""
+        return tuple(one.pool if isinstance(one, PoolRequest) else one for one in self.devices)
+
+
+def read_domain(name: str, declared: Any, exclusive: bool = False) -> DeclaredDomain:
+    """Read the value of one domain; `exclusive` counts where it does not say."""
+    if not isinstance(declared, Mapping):
+        reason = f"{name} is declared as {declared!r}, which is no dictionary"
+        return DeclaredDomain(name, refusals=(Refusal("domain-options", name, reason, "write {devices: [...]}"),))
+    values, wrong = read_keys(DOMAIN_KEYS, "a domain", declared)
+    devices, refusals = _requests(values.get("devices", ()))
+    domain = DeclaredDomain(
+        name=name,
+        devices=devices,
+        exclusive=values.get("exclusive", exclusive),
+        present=values.get("state", "present") == "present",
+        config=values.get("config"),
+    )
+    return replace(
+        domain,
+        refusals=(
+            *(Refusal("domain-options", name, f"{name}: {error}", error.advice) for error in wrong),
+            *(replace(refusal, reason=f"{name}: {refusal.reason}") for refusal in refusals),
+            *_contradictions(domain, exclusive=bool(values.get("exclusive"))),
+        ),
+    )
+
+
+def read_request(written: Any) -> str | PoolRequest:
+    """Read one element of a list of devices: a name, an address, or `{from: pool, count: N}` (one by default).
+
+    Raises Refused.
+    """
+    if isinstance(written, str) and written.strip():
+        return written
+    subject, advice = str(written), "write a name, an address, or {from: pool, count: 2}"
+    if not isinstance(written, Mapping):
+        raise refused("device-request", subject, f"{written!r} is not a device", advice)
+    values, wrong = read_keys(SHARE_KEYS, "a part of a pool", written)
+    if wrong:
+        raise Refused(
+            Refusal("device-request", subject, f"{dict(written)!r} is not a device: {error}", error.advice or advice)
+            for error in wrong
+        )
+    return PoolRequest(values["from"], values.get("count", 1))
+
+
+def _requests(written: Iterable[Any]) -> tuple[tuple[str | PoolRequest, ...], list[Refusal]]:
+    requests: list[str | PoolRequest] = []
+    refusals: list[Refusal] = []
+    for one in written:
+        try:
+            requests.append(read_request(one))
+        except Refused as error:
+            refusals += error.refusals
+    return tuple(requests), refusals
+
+
+def _contradictions(domain: DeclaredDomain, exclusive: bool) -> Iterator[Refusal]:
+    """`exclusive`: whether the domain itself says so."""
+    if exclusive and not domain.present:
+        reason = f"{domain.name}: exclusive cannot be combined with state: absent"
+        yield Refusal("exclusive-absent", domain.name, reason, "remove one of them")
+    for device, count in Counter(domain.names).items():
+        if count > 1:
+            yield Refusal("listed-twice", domain.name, f"{device} is declared twice for {domain.name}", "list it once")
