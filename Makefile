@@ -152,7 +152,7 @@ reuse: mirror ## Each file states its copyright and its license (REUSE)
 	cd $(MIRROR) && reuse lint --lines
 
 .PHONY: format
-format: $(READY) ## Mend what ruff can mend, layout included
+format: $(READY) ## Correct what ruff can correct, layout included
 	$(VENV)/bin/python -m ruff check --fix
 	$(VENV)/bin/python -m ruff format
 

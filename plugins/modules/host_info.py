@@ -15,7 +15,9 @@ author:
 description:
   - Reports every PCI function of the host and every domain with the devices it has, as sysfs, xenstore, Xen
     and libxl see them.
-  - Where these views contradict each other, says so in words.
+  - Names the known faults of the host, such as contradictions between these views, as M(xen.pci.repair) does. This
+    module looks once, so a change that is under way can look like a fault; M(xen.pci.repair) in check mode looks until
+    nothing moves any more.
 extends_documentation_fragment:
   - xen.pci.attributes
   - xen.pci.attributes.info_module
@@ -23,7 +25,7 @@ extends_documentation_fragment:
 options:
   gather:
     description:
-      - What to return. RV(disagreements) is returned in any case.
+      - What to return. RV(host), RV(findings) and RV(boot_problems) are always returned.
       - V(snapshot) reads more than the others, such as Xen's answer for each device which other ones it can only assign
         together with it.
     type: list
@@ -58,10 +60,10 @@ EXAMPLES = r"""
   ansible.builtin.debug:
     msg: "{{ xen.devices | selectattr('assignable') | selectattr('domain', 'none') | map(attribute='address') }}"
 
-- name: Insist that all views agree
+- name: Insist that nothing is wrong
   ansible.builtin.assert:
-    that: xen.disagreements | length == 0
-    fail_msg: "{{ xen.disagreements | join(' ') }}"
+    that: xen.findings == [] and xen.boot_problems == []
+    fail_msg: "{{ xen.findings | map(attribute='meaning') | join(' ') }} {{ xen.boot_problems | join(' ') }}"
 
 - name: Insist that all guests can take devices
   ansible.builtin.assert:
@@ -586,10 +588,53 @@ host:
         initramfs_tool: update-initramfs
         has_grub: true
         has_systemd: true
-disagreements:
+findings:
+  description: The known faults of the host, as M(xen.pci.repair) returns them; empty on a host in order.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    fault:
+      description: Its name, see O(xen.pci.repair#module:faults).
+      type: str
+      returned: success
+    domain:
+      description: Name of the domain, empty if it is about none that runs.
+      type: str
+      returned: success
+    domid:
+      description: Number of the domain, or null.
+      type: int
+      returned: success
+    devices:
+      description: Host addresses of the devices concerned.
+      type: list
+      elements: str
+      returned: success
+    evidence:
+      description: What was seen that shows it.
+      type: str
+      returned: success
+    meaning:
+      description: What the fault is, and what it does.
+      type: str
+      returned: success
+    advice:
+      description: What to do next.
+      type: str
+      returned: success
+    recipe:
+      description: How it is repaired, empty if no recipe is known.
+      type: str
+      returned: success
+    repaired_by:
+      description: Which run repairs it.
+      type: str
+      returned: success
+      choices: [any run, a repair, a repair that names it, a person, nothing]
+boot_problems:
   description:
-    - Contradictions between xenstore, sysfs, Xen and libxl, and faults in what the next boot will read of pciback,
-      a sentence each; empty on a host in order.
+    - What is wrong with the settings of pciback that the next boot reads, a sentence each; empty on a host in order.
   returned: success
   type: list
   elements: str
@@ -600,7 +645,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
-from ansible_collections.xen.pci.plugins.module_utils.faults.disagreements import disagreements
+from ansible_collections.xen.pci.plugins.module_utils.faults.diagnose import diagnose
 from ansible_collections.xen.pci.plugins.module_utils.host.access import open_host
 from ansible_collections.xen.pci.plugins.module_utils.host.observe import observe, observe_everything, with_boot
 from ansible_collections.xen.pci.plugins.module_utils.host.xenstore_connection import PYXS_IMPORT_ERROR
@@ -608,6 +653,7 @@ from ansible_collections.xen.pci.plugins.module_utils.model.host import Host
 from ansible_collections.xen.pci.plugins.module_utils.plan.boot_plan import Holding
 from ansible_collections.xen.pci.plugins.module_utils.plan.device_facts import all_facts
 from ansible_collections.xen.pci.plugins.module_utils.plan.host_facts import domain_facts, host_facts
+from ansible_collections.xen.pci.plugins.module_utils.results.finding_results import finding_result
 from ansible_collections.xen.pci.plugins.module_utils.values.errors import HostError
 
 
@@ -634,7 +680,8 @@ def main() -> None:
     result: dict[str, Any] = {
         "changed": False,
         "host": host_facts(host),
-        "disagreements": [*disagreements(host), *(host.boot.complaints if host.boot else ())],
+        "findings": [finding_result(one) for one in diagnose(host)],
+        "boot_problems": list(host.boot.complaints) if host.boot else [],
     }
     if "devices" in module.params["gather"]:
         after_reboot = host.boot.held(host.devices) if host.boot else frozenset()

@@ -2,28 +2,28 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Name what is wrong with a host's PCI connections and mend it: arguments, repair, result."""
+"""Name the faults of a host's PCI passthrough and repair them: arguments, repair, result."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: repair
-short_description: Name and mend faults of PCI passthrough on a Xen host
+short_description: Name and repair faults of PCI passthrough on a Xen host
 version_added: 0.1.0
 author:
   - xen.pci contributors (@xen-pci)
 description:
   - Looks at everything that a Xen host shows of its PCI passthrough (xenstore, sysfs, Xen, libxl's records), names each
-    known fault, and mends it by the recipe for that fault.
+    known fault, and repairs it by the recipe for that fault.
   - Nothing is assumed from earlier runs, neither of this collection nor of C(xl). A fault counts once it has looked
-    the same for O(settle) seconds, so that a change that is under way is not taken for one.
-  - A fault is called mended when a new look does not find it any more, not because a step succeeded. A closed
-    connection is mended only if its guest has its devices again.
+    the same for O(settle) seconds, so that a change that is under way is not taken for a fault.
+  - A fault counts as repaired when a new look does not find it any more, not because a step succeeded. A closed
+    connection is repaired only if its guest has its devices again.
   - In check mode the faults are named with their recipes, and nothing is touched.
-  - What was done about each fault, with the identity of its devices, the evidence and who was
-    at work, is a line in the system's log.
-  - The task fails if a fault is left that needs attention, or if mending one has cost a guest its devices.
-    V(leaked_hold) is a suspicion and is reported only.
+  - Each attempt is a line in the system's log, with the identity of the devices, the evidence, and the user who
+    started the run.
+  - The task fails if a fault is left that needs attention, or if a repair has cost a guest its devices.
+    V(leaked_hold) is only a suspicion and is only reported.
 requirements:
   - pyxs on the Xen host (Debian's package is C(python3-pyxs))
   - Xen's Python binding C(xen.lowlevel.xc), or the C(libxenctrl) of the running Xen
@@ -40,24 +40,26 @@ attributes:
 options:
   domains:
     description:
-      - Names of the domains whose faults are to be mended, and those of the stub domains that serve them. A domain
-        that does not run is refused.
-      - If neither O(domains) nor O(devices) is given, all faults of the host are, also those of domains that are gone.
+      - Names of the domains whose faults are repaired, together with those of the stub domains that serve them. A
+        domain that does not run is refused.
+      - If neither O(domains) nor O(devices) is given, all faults of the host are repaired, also those of domains that
+        do not exist any more.
     type: list
     elements: str
     default: []
   devices:
     description:
-      - Host addresses of devices whose faults are to be mended, in whatever domain they are. One that the host does not
-        have, and that nothing on it names, is refused.
+      - Host addresses of devices whose faults are repaired, in whatever domain they are. A device that the host does
+        not have, and that nothing on the host names, is refused.
     type: list
     elements: str
     default: []
   faults:
     description:
-      - Only these faults are looked for and mended.
-      - V(never_connected), V(sticky_permissive) and V(stale_configuration) may be as somebody wants it (a guest that
-        still boots, a device that needs it) or do no harm. They are reported always and mended only if named here.
+      - Look for these faults only, and repair them only.
+      - V(never_connected), V(stale_configuration), V(sticky_permissive) and V(stray_slot) may be intended (a guest that
+        still boots, a device that needs the setting) or do no harm. They are always reported, and repaired only if they
+        are named here.
     type: list
     elements: str
     default: []
@@ -68,7 +70,6 @@ options:
       - device_gone
       - disordered_entries
       - empty_connection
-      - ghost_connection
       - late_answer
       - leaked_hold
       - left_rights
@@ -80,6 +81,7 @@ options:
       - never_connected
       - not_configured
       - not_in_pciback
+      - orphaned_connection
       - refused_cycle
       - rights_missing
       - shared_device
@@ -88,6 +90,7 @@ options:
       - stale_configuration
       - stale_record
       - sticky_permissive
+      - stray_slot
       - stuck_cycle
       - stuck_kernel_device
       - unanswered_close
@@ -101,14 +104,14 @@ options:
       - wrong_marker
   settle:
     description:
-      - Seconds for which a fault must look the same before it is one.
-      - C(xl) needs some seconds for an attach. Longer resets, or guests that are slow to answer, want more.
-      - Less than O(timeout), which it is a part of.
+      - Seconds for which a fault must look the same before it counts.
+      - C(xl) needs some seconds for an attach. Increase it if resets take long or guests are slow to answer.
+      - It is part of O(timeout) and must be less.
     type: float
     default: 2.0
   timeout:
     description:
-      - Seconds for everything, and also for waiting until another run has finished with the host.
+      - Seconds for everything. It is also how long the run waits for another run on this host to finish.
     type: int
     default: 60
 seealso:
@@ -122,7 +125,7 @@ EXAMPLES = r"""
   check_mode: true
   register: diagnosis
 
-- name: Mend whatever a crashed toolstack has left
+- name: Repair whatever a crashed toolstack has left
   xen.pci.repair:
 
 - name: Give up the connection of a guest that never answered
@@ -133,14 +136,32 @@ EXAMPLES = r"""
 
 RETURN = r"""
 actions:
-  description: What was done, or in check mode would be done, in words.
-  returned: unless it was refused or the host could not be looked at
+  description: What was done, or in check mode would be done, a sentence for each fault.
+  returned: unless it was refused or the host could not be observed
   type: list
   elements: str
-  sample: ["web01: unfinished_removal (0000:03:00.0): drop the entries that nobody uses and close the gaps"]
+  sample: ["web01: unfinished_removal (0000:03:00.0): drop the entries that nothing uses and close the gaps"]
+changes:
+  description: The same as data, for each device of each fault.
+  returned: unless it was refused or the host could not be observed
+  type: list
+  elements: dict
+  contains:
+    subject:
+      description: Name of the domain, its number if it does not exist any more, or C(host).
+      type: str
+      returned: success
+    device:
+      description: Host address of the device, empty if the fault is about none.
+      type: str
+      returned: success
+    action:
+      description: C(repair) and the name of the fault.
+      type: str
+      returned: success
 findings:
   description: The faults that were found first.
-  returned: unless it was refused or the host could not be looked at
+  returned: unless it was refused or the host could not be observed
   type: list
   elements: dict
   contains:
@@ -149,7 +170,7 @@ findings:
       type: str
       returned: success
     domain:
-      description: Name of the domain, empty if it is none of one that runs.
+      description: Name of the domain, empty if it is about none that runs.
       type: str
       returned: success
     domid:
@@ -162,20 +183,29 @@ findings:
       elements: str
       returned: success
     evidence:
-      description: What shows it.
+      description: What was seen that shows it.
       type: str
       returned: success
-    recipe:
-      description: What mends it, empty if nothing does from here.
+    meaning:
+      description: What the fault is, and what it does.
       type: str
       returned: success
     advice:
-      description: What it means, and what a person can do.
+      description: What to do next.
       type: str
       returned: success
-treatments:
+    recipe:
+      description: How it is repaired, empty if no recipe is known.
+      type: str
+      returned: success
+    repaired_by:
+      description: Which run repairs it.
+      type: str
+      returned: success
+      choices: [any run, a repair, a repair that names it, a person, nothing]
+attempts:
   description:
-    - What was done about each fault, in order. Mending one may have shown another that was not found first.
+    - What was done about each fault, in order. A repair may have uncovered another fault that was not found first.
   returned: likewise, when not in check mode
   type: list
   elements: dict
@@ -201,41 +231,71 @@ treatments:
       description: What was refused on the way, empty if nothing.
       type: str
       returned: success
-    mended:
+    repaired:
       description: Whether a new look at the host did not find the fault any more, and the guest has kept its devices.
       type: bool
       returned: success
 left:
   description: The faults that are there afterwards, as in RV(findings).
-  returned: unless it was refused or the host could not be looked at
+  returned: unless it was refused or the host could not be observed
   type: list
   elements: dict
+refusals:
+  description: Why nothing was changed.
+  returned: when the task was refused
+  type: list
+  elements: dict
+  contains:
+    code:
+      description: Name of the reason.
+      type: str
+      returned: success
+    subject:
+      description: What it is about.
+      type: str
+      returned: success
+    reason:
+      description: What is wrong.
+      type: str
+      returned: success
+    advice:
+      description: What to do.
+      type: str
+      returned: success
+    waivable:
+      description: Always false here.
+      type: bool
+      returned: success
 """
 
+from collections.abc import Iterable
 from contextlib import nullcontext
-from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
-from ansible_collections.xen.pci.plugins.module_utils.faults.diagnose import Finding, in_words, title
-from ansible_collections.xen.pci.plugins.module_utils.faults.table import Fault
+from ansible_collections.xen.pci.plugins.module_utils.faults.finding import Finding, in_words, title
+from ansible_collections.xen.pci.plugins.module_utils.faults.table import Fault, RepairedBy
 from ansible_collections.xen.pci.plugins.module_utils.host.access import HostAccess, open_host
-from ansible_collections.xen.pci.plugins.module_utils.host.hypervisor import HypervisorError
 from ansible_collections.xen.pci.plugins.module_utils.host.observe import observe
-from ansible_collections.xen.pci.plugins.module_utils.host.run_lock import RunLockError, check_timeout
-from ansible_collections.xen.pci.plugins.module_utils.host.sysfs import SysfsError
-from ansible_collections.xen.pci.plugins.module_utils.host.xenstore import XenStoreError
+from ansible_collections.xen.pci.plugins.module_utils.host.run_lock import check_timeout
 from ansible_collections.xen.pci.plugins.module_utils.host.xenstore_connection import PYXS_IMPORT_ERROR
 from ansible_collections.xen.pci.plugins.module_utils.repair.run import (
-    RepairAttempt,
     Repaired,
     RepairInterrupted,
     Scope,
     repair,
 )
-from ansible_collections.xen.pci.plugins.module_utils.repair.settle import SETTLE_SECONDS, examine
+from ansible_collections.xen.pci.plugins.module_utils.repair.settle import SETTLE_SECONDS, observe_until_settled
 from ansible_collections.xen.pci.plugins.module_utils.results.audit import audit_repair, record
+from ansible_collections.xen.pci.plugins.module_utils.results.finding_results import (
+    attempt_result,
+    finding_changes,
+    finding_result,
+)
 from ansible_collections.xen.pci.plugins.module_utils.values.address import AddressError, Sbdf
+from ansible_collections.xen.pci.plugins.module_utils.values.errors import HostError
+from ansible_collections.xen.pci.plugins.module_utils.values.refusal import Refusal, Refused, shown
+from ansible_collections.xen.pci.plugins.module_utils.values.words import listed
 
 
 def main() -> None:
@@ -257,12 +317,6 @@ def main() -> None:
     )
     if PYXS_IMPORT_ERROR is not None:
         module.fail_json(msg=missing_required_lib("pyxs"), exception=PYXS_IMPORT_ERROR)
-    settle, timeout = module.params["settle"], module.params["timeout"]
-    if not 0 <= settle < timeout:
-        module.fail_json(
-            msg=f"Nothing was changed: settle must be from 0 to less than timeout, which is {timeout}, not {settle:g}: "
-            "with no time left nothing could be mended"
-        )
     try:
         scope = Scope(
             domains=frozenset(module.params["domains"]),
@@ -271,39 +325,50 @@ def main() -> None:
         )
         check_timeout(module.params["timeout"])
         with open_host() as access, nullcontext() if module.check_mode else access.run_lock(module.params["timeout"]):
-            _refuse_strangers(module, access, scope)
-            (_expect if module.check_mode else _repair)(module, access, scope)
-    except (XenStoreError, HypervisorError, SysfsError, AddressError, RunLockError) as error:
+            refusals = [*_impossible_times(module), *_unknown(access, scope)]
+            if refusals:
+                raise Refused(refusals)
+            (_exit_expected if module.check_mode else _repair)(module, access, scope)
+    except Refused as error:
+        results = [one.as_result() for one in error.refusals]
+        module.fail_json(msg=f"Nothing was changed: {shown(error.refusals)}", refusals=results, changed=False)
+    except (HostError, AddressError) as error:
         module.fail_json(msg=str(error))
 
 
-def _refuse_strangers(module: AnsibleModule, access: HostAccess, scope: Scope) -> None:
-    """What is misspelled has no faults, and must not pass for healthy."""
-    problems = []
+def _impossible_times(module: AnsibleModule) -> Iterable[Refusal]:
+    settle, timeout = module.params["settle"], module.params["timeout"]
+    if not 0 <= settle < timeout:
+        reason = (
+            f"settle ({settle:g}) must be at least 0 and less than timeout ({timeout}), or no time is left to repair"
+        )
+        yield Refusal("settle", "settle", reason, "Correct settle or timeout")
+
+
+def _unknown(access: HostAccess, scope: Scope) -> Iterable[Refusal]:
+    """What is misspelled has no faults, and must not pass as healthy."""
     if scope.domains:
         running = set(access.toolstack.names().values())
-        known = ", ".join(sorted(running)) or "none"
-        unknown = [f"no domain named {name} runs on this host" for name in sorted(scope.domains - running)]
-        problems += [f"{'; '.join(unknown)} (running: {known})"] if unknown else []
+        for name in sorted(scope.domains - running):
+            reason = f"No domain named {name} runs on this host (running: {listed(sorted(running), 'none')})"
+            yield Refusal("unknown-domain", name, reason, "Correct the name, or leave it out")
     if scope.devices:
-        known_devices = observe(access).named_devices
-        problems += [
-            f"this host has no device {device}, and nothing on it names one"
-            for device in sorted(scope.devices - known_devices)
-        ]
-    if problems:
-        module.fail_json(msg=f"Nothing was changed: {'; '.join(problems)}", changed=False)
+        for device in sorted(scope.devices - observe(access).named_devices):
+            reason = f"This host has no device {device}, and nothing on it names one"
+            yield Refusal("unknown-device", str(device), reason, "Correct the address, or leave it out")
 
 
-def _expect(module: AnsibleModule, access: HostAccess, scope: Scope) -> None:
-    _host, findings = examine(access, scope.covers, module.params["settle"], module.params["timeout"])
+def _exit_expected(module: AnsibleModule, access: HostAccess, scope: Scope) -> None:
+    timeout, settle = module.params["timeout"], module.params["settle"]
+    _host, findings = observe_until_settled(access, scope.covers, settle, timeout)
     repaired = [one for one in findings if scope.repairs(one)]
     module.exit_json(
         changed=bool(repaired),
         actions=[in_words(one) for one in repaired],
-        findings=[_finding(one) for one in findings],
-        left=[_finding(one) for one in findings],
-        diff={"before": _lines(findings), "after": _lines([one for one in findings if one not in repaired])},
+        changes=finding_changes(repaired),
+        findings=[finding_result(one) for one in findings],
+        left=[finding_result(one) for one in findings],
+        diff={"before": _lines(findings), "after": _lines(one for one in findings if one not in repaired)},
     )
 
 
@@ -314,62 +379,43 @@ def _repair(module: AnsibleModule, access: HostAccess, scope: Scope) -> None:
         record(module.log, [str(error)])
         module.fail_json(msg=f"{error}.", changed=True)
     record(module.log, audit_repair(repaired))
+    tried = [attempt.finding for attempt in repaired.attempts]
     result = {
         "changed": repaired.changed,
-        "actions": [in_words(attempt.finding) for attempt in repaired.attempts],
-        "findings": [_finding(one) for one in repaired.findings],
-        "treatments": [_treatment(one) for one in repaired.attempts],
-        "left": [_finding(one) for one in repaired.left],
+        "actions": [in_words(one) for one in tried],
+        "changes": finding_changes(tried),
+        "findings": [finding_result(one) for one in repaired.findings],
+        "attempts": [attempt_result(one) for one in repaired.attempts],
+        "left": [finding_result(one) for one in repaired.left],
         "diff": {"before": _lines(repaired.findings), "after": _lines(repaired.left)},
     }
-    pressing = [one for one in repaired.left if scope.repairs(one) or not (one.recipe or one.fault.is_suspicion)]
-    if pressing or any(one.cost_devices for one in repaired.attempts):
-        module.fail_json(msg=_message(pressing, repaired, scope), **result)
+    sentences = [*_left_in_words(repaired, scope), *_lost_devices_in_words(repaired)]
+    if sentences:
+        lines = "".join(f"\n- {one}" for one in sentences) if len(sentences) > 1 else f" {sentences[0]}"
+        module.fail_json(msg=f"Some faults remain:{lines}", **result)
     module.exit_json(**result)
 
 
-def _message(pressing: list[Finding], repaired: Repaired, scope: Scope) -> str:
+def _left_in_words(repaired: Repaired, scope: Scope) -> Iterable[str]:
+    """Say of each fault that is left and needs attention what shows it, what was tried, and what to do."""
     tried = {one.finding.key: one.problem for one in repaired.attempts}
-    sentences = []
-    for one in pressing:
+    for one in repaired.left:
         problem = f" (tried: {tried[one.key]})" if tried.get(one.key) else ""
         if scope.repairs(one) and one.key not in tried:
-            problem = " (time was over before anything was tried)"
-        sentences.append(f"{title(one)}: {one.evidence}{problem}; {one.advice}")
-    sentences += [
-        f"{title(one.finding)}: {one.problem}; its devices are free, attach them again once the guest takes them"
-        for one in repaired.attempts
-        if one.cost_devices
-    ]
-    return "Not everything is mended. " + ". ".join(sentences)
+            problem = " (time was over before a repair was tried)"
+        if scope.repairs(one) or one.fault.repaired_by is RepairedBy.PERSON:
+            yield f"{title(one)}: {one.evidence}{problem}. {one.fault.meaning}. {one.fault.advice}."
 
 
-def _lines(findings: Any) -> str:
+def _lost_devices_in_words(repaired: Repaired) -> Iterable[str]:
+    for one in repaired.attempts:
+        if one.cost_devices:
+            advice = "The devices are free. Attach them again once the guest answers"
+            yield f"{title(one.finding)}: {one.problem}. {advice}."
+
+
+def _lines(findings: Iterable[Finding]) -> str:
     return "".join(f"{title(one)}: {one.evidence}\n" for one in findings)
-
-
-def _finding(finding: Finding) -> dict[str, Any]:
-    return {
-        "fault": finding.fault.code,
-        "domain": finding.domain,
-        "domid": finding.domid,
-        "devices": [str(device) for device in finding.devices],
-        "evidence": finding.evidence,
-        "recipe": finding.recipe.value if finding.recipe else "",
-        "advice": finding.advice,
-    }
-
-
-def _treatment(attempt: RepairAttempt) -> dict[str, Any]:
-    finding = attempt.finding
-    return {
-        "fault": finding.fault.code,
-        "domain": finding.domain,
-        "devices": [str(device) for device in finding.devices],
-        "recipe": finding.recipe.value if finding.recipe else "",
-        "problem": attempt.problem,
-        "mended": attempt.repaired,
-    }
 
 
 if __name__ == "__main__":

@@ -74,8 +74,10 @@ def test_the_demo_shows_the_main_job(directory: Path) -> None:
     assert "changed=0 failed=2" in mistakes
     assert "guest fw01 did not answer in time" in " ".join(describe_timeout.split())
     assert describe_timeout.index("changed=0 failed=1") < describe_timeout.index("xl unpause")
-    assert fault.index("fw01: refused_cycle") < fault.index("changed=0 failed=1") < fault.index("mended: fw01")
-    assert fault.index("mended: fw01") < fault.index("+ uplink-b   (one handshake") < fault.index("changed=1 failed=0")
+    assert fault.index("fw01: refused_cycle") < fault.index("changed=0 failed=1") < fault.index("repaired: fw01")
+    assert (
+        fault.index("repaired: fw01") < fault.index("+ uplink-b   (one handshake") < fault.index("changed=1 failed=0")
+    )
     assert "inventories/example" in end
     assert_nothing_is_left(directory)
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The table of bad states: how each is made, which faults it has, and what its guests have when it is mended."""
+"""The table of faulty hosts: how each is made, which faults it has, and what its guests have once it is repaired."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ from simulated import TWIN_0, TWIN_1, A, B, C, D, marker
 
 
 @dataclass(frozen=True)
-class Sick:
-    """A bad state. `found`: the faults named at first; `healed`: what guests have in the end.
+class FaultyHost:
+    """A bad state. `found`: the faults named at first; `repaired`: what guests have in the end.
 
     `asked`: the faults to name for repair; `wake`: what is done to the guest afterwards; `left`: no recipe helps;
     `noted`: what is reported without being a failure.
@@ -52,15 +52,15 @@ class Sick:
     before: Mapping[str, Collection[str]]
     make: Break
     found: Collection[str]
-    healed: Mapping[str, Collection[str]]
+    repaired: Mapping[str, Collection[str]]
     asked: Collection[str] = ()
     wake: Break | None = None
     left: Collection[str] = ()
     noted: Collection[str] = ()
 
 
-SICK = [
-    Sick(
+FAULTY_HOSTS = [
+    FaultyHost(
         "a change that pciback refused",
         {"g1": [A]},
         refused_by_pciback,
@@ -68,8 +68,8 @@ SICK = [
         {"g1": [A]},
         noted={"leaked_hold"},
     ),
-    Sick("a removal met twice", {"g1": [A, B]}, stale_and_stuck, {"stuck_cycle"}, {"g1": [B]}),
-    Sick(
+    FaultyHost("a removal met twice", {"g1": [A, B]}, stale_and_stuck, {"stuck_cycle"}, {"g1": [B]}),
+    FaultyHost(
         "xl attached to a paused guest",
         {"g1": [A]},
         in_turn(pause, xl("pci-attach", "g1", B)),
@@ -77,7 +77,7 @@ SICK = [
         {"g1": [A]},
         wake=wake,
     ),
-    Sick(
+    FaultyHost(
         "xl detached from a paused guest: rights gone, entry left",
         {"g1": [A, B]},
         in_turn(pause, xl("pci-detach", "g1", B)),
@@ -85,11 +85,11 @@ SICK = [
         {"g1": [A, B]},
         wake=wake,
     ),
-    Sick("dom0's Connected was missed", {}, missed_connect, {"missed_connect"}, {"g1": [A]}),
-    Sick("a request answered after it was withdrawn", {"g1": [A]}, answered_late, {"late_answer"}, {"g1": [A]}),
-    Sick("a removal without compaction", {"g1": [A, B]}, uncompacted, {"unfinished_removal"}, {"g1": [B]}),
-    Sick("the last removal without compaction", {"g1": [A]}, uncompacted, {"unfinished_removal"}, {"g1": []}),
-    Sick(
+    FaultyHost("dom0's Connected was missed", {}, missed_connect, {"missed_connect"}, {"g1": [A]}),
+    FaultyHost("a request answered after it was withdrawn", {"g1": [A]}, answered_late, {"late_answer"}, {"g1": [A]}),
+    FaultyHost("a removal without compaction", {"g1": [A, B]}, uncompacted, {"unfinished_removal"}, {"g1": [B]}),
+    FaultyHost("the last removal without compaction", {"g1": [A]}, uncompacted, {"unfinished_removal"}, {"g1": []}),
+    FaultyHost(
         "an entry that pciback never saw",
         {"g1": [A]},
         acting(
@@ -101,14 +101,14 @@ SICK = [
         {"unexported_entry", "missing_marker"},
         {"g1": [A]},
     ),
-    Sick(
+    FaultyHost(
         "an entry that lost its dev-N",
         {"g1": [A, B]},
         acting(("remove", back(1, "dev-0"))),
         {"disordered_entries", "lost_entry"},
         {"g1": [A, B]},
     ),
-    Sick(
+    FaultyHost(
         "a hole where a device was removed",
         {"g1": [A, B, C]},
         in_turn(
@@ -117,21 +117,21 @@ SICK = [
         {"disordered_entries"},
         {"g1": [B, C]},
     ),
-    Sick(
+    FaultyHost(
         "num_devs too low",
         {"g1": [A, B]},
         acting(("write", back(1, "num_devs"), "1")),
         {"disordered_entries", "lost_entry"},
         {"g1": [A, B]},
     ),
-    Sick(
+    FaultyHost(
         "num_devs lost",
         {"g1": [A, B]},
         acting(("remove", back(1, "num_devs"))),
         {"disordered_entries", "lost_entry"},
         {"g1": [A, B]},
     ),
-    Sick(
+    FaultyHost(
         "compaction that stopped half-way: an entry twice",
         {"g1": [A, B]},
         in_turn(
@@ -146,56 +146,78 @@ SICK = [
         {"disordered_entries"},
         {"g1": [B]},
     ),
-    Sick("num_devs=0", {"g1": [A]}, emptied, {"empty_connection", "left_rights"}, {"g1": []}),
-    Sick("a guest that died", {"g1": [A, B]}, died, {"ghost_connection"}, {}),
-    Sick(
+    FaultyHost("num_devs=0", {"g1": [A]}, emptied, {"empty_connection", "left_rights"}, {"g1": []}),
+    FaultyHost("a guest that died", {"g1": [A, B]}, died, {"orphaned_connection"}, {}),
+    FaultyHost(
         "a guest that died, and somebody wrote to its directory",
         {"g1": [A, B]},
         in_turn(died, acting(("write", front(1, "state"), "6"))),
-        {"ghost_connection"},
+        {"orphaned_connection"},
         {},
     ),
-    Sick("a marker of a domain long gone", {"g1": []}, acting(("write", marker(A), "99")), {"dead_marker"}, {"g1": []}),
-    Sick(
+    FaultyHost(
+        "a marker of a domain long gone", {"g1": []}, acting(("write", marker(A), "99")), {"dead_marker"}, {"g1": []}
+    ),
+    FaultyHost(
         "a marker and rights without an entry",
         {"g1": []},
         acting(("write", marker(A), "1"), ("assign", "1", A)),
         {"left_rights"},
         {"g1": []},
     ),
-    Sick("an owner and nothing else", {"g1": [B]}, acting(("assign", "1", A)), {"unexplained_owner"}, {"g1": [B]}),
-    Sick(
+    FaultyHost(
+        "an owner and nothing else", {"g1": [B]}, acting(("assign", "1", A)), {"unexplained_owner"}, {"g1": [B]}
+    ),
+    FaultyHost(
         "an owner, with windows and interrupt, that nothing names",
         {"g1": [B, A]},
         unmarked,
         {"unexplained_owner", "stale_configuration"},
         {"g1": [B]},
     ),
-    Sick("rights taken from under a guest", {"g1": [A]}, acting(("deassign", "1", A)), {"rights_missing"}, {"g1": [A]}),
-    Sick("a marker lost", {"g1": [A]}, acting(("remove", marker(A))), {"missing_marker"}, {"g1": [A]}),
-    Sick("a marker of another guest", {"g1": [A]}, acting(("write", marker(A), "2")), {"wrong_marker"}, {"g1": [A]}),
-    Sick("a device unbound under a guest", {"g1": [A, B]}, sysfs_unbind(A), {"not_in_pciback"}, {"g1": [B]}),
-    Sick("the only device unbound under a guest", {"g1": [A]}, sysfs_unbind(A), {"not_in_pciback"}, {"g1": []}),
-    Sick("a guest closed its end", {"g1": [A, B]}, closed_by_guest, {"closed_connection"}, {"g1": [A, B]}),
-    Sick(
+    FaultyHost(
+        "rights taken from under a guest", {"g1": [A]}, acting(("deassign", "1", A)), {"rights_missing"}, {"g1": [A]}
+    ),
+    FaultyHost("a marker lost", {"g1": [A]}, acting(("remove", marker(A))), {"missing_marker"}, {"g1": [A]}),
+    FaultyHost(
+        "a marker of another guest", {"g1": [A]}, acting(("write", marker(A), "2")), {"wrong_marker"}, {"g1": [A]}
+    ),
+    FaultyHost(
+        "a device unbound under a guest",
+        {"g1": [A, B]},
+        sysfs_unbind(A),
+        {"not_in_pciback"},
+        {"g1": [B]},
+        noted={"stray_slot"},
+    ),
+    FaultyHost(
+        "the only device unbound under a guest",
+        {"g1": [A]},
+        sysfs_unbind(A),
+        {"not_in_pciback"},
+        {"g1": []},
+        noted={"stray_slot"},
+    ),
+    FaultyHost("a guest closed its end", {"g1": [A, B]}, closed_by_guest, {"closed_connection"}, {"g1": [A, B]}),
+    FaultyHost(
         "a guest closed its end, and a repair was killed",
         {"g1": [A, B]},
         in_turn(closed_by_guest, repair_killed),
         {"unfinished_repair"},
         {"g1": [A, B]},
     ),
-    Sick(
+    FaultyHost(
         "a request to close, not answered", {"g1": [A]}, close_unanswered, {"unanswered_close"}, {"g1": [A]}, wake=wake
     ),
-    Sick("a closed connection, not removed", {"g1": [A]}, close_unfinished, {"unfinished_close"}, {"g1": []}),
-    Sick(
+    FaultyHost("a closed connection, not removed", {"g1": [A]}, close_unfinished, {"unfinished_close"}, {"g1": []}),
+    FaultyHost(
         "a state that pciback did not follow",
         {"g1": [A]},
         acting(("write", back(1, "state"), "8")),
         {"lost_event"},
         {"g1": [A]},
     ),
-    Sick(
+    FaultyHost(
         "xl attached to a guest without pcifront",
         {},
         xl("pci-attach", "g3", A),
@@ -203,7 +225,15 @@ SICK = [
         {"g3": []},
         asked={"never_connected", "left_rights"},
     ),
-    Sick(
+    FaultyHost(
+        "a device that pciback's list names and pciback does not hold",
+        {},
+        sysfs_unbind(A),
+        {"stray_slot"},
+        {},
+        asked={"stray_slot"},
+    ),
+    FaultyHost(
         "a permissive setting that stuck",
         {"g1": []},
         acting(("set_permissive", A)),
@@ -211,8 +241,10 @@ SICK = [
         {"g1": []},
         asked={"sticky_permissive"},
     ),
-    Sick("a device that is not in quarantine", {"g1": []}, acting(("remove", "/tool/xen-pci")), {"unquarantined"}, {}),
-    Sick(
+    FaultyHost(
+        "a device that is not in quarantine", {"g1": []}, acting(("remove", "/tool/xen-pci")), {"unquarantined"}, {}
+    ),
+    FaultyHost(
         "a device in two connections",
         {"g1": [A], "g2": [B]},
         acting(
@@ -226,7 +258,7 @@ SICK = [
         {},
         left={"shared_device"},
     ),
-    Sick(
+    FaultyHost(
         "a PCI error that the guest cannot handle",
         {"g1": [A]},
         lambda host: host.inject("aer", domain="g1"),
@@ -234,39 +266,41 @@ SICK = [
         {"g1": [A]},
         left={"aer_failure"},
     ),
-    Sick(
+    FaultyHost(
         "a device that fell off the bus",
         {"g1": [A, B]},
         lambda host: host.pull_out(A),
         {"device_gone"},
         {"g1": [B]},
     ),
-    Sick("dom0's kernel missed the end", {"g1": [A]}, unheard_end, {"stuck_kernel_device"}, {"g1": []}),
-    Sick(
+    FaultyHost("dom0's kernel missed the end", {"g1": [A]}, unheard_end, {"stuck_kernel_device"}, {"g1": []}),
+    FaultyHost(
         "dom0's kernel missed the end, and xl attached anew",
         {"g1": [A]},
         in_turn(unheard_end, xl("pci-attach", "g1", B)),
         {"stuck_kernel_device", "left_rights"},
         {"g1": []},
     ),
-    Sick("connections removed under both kernels", {"g1": [A, B]}, torn_down, {"stuck_kernel_device"}, {"g1": []}),
-    Sick("and dom0's then unbound", {"g1": [A]}, unbound, {"stuck_kernel_device"}, {"g1": []}),
-    Sick("dom0's end removed under the guest", {"g1": [A, B]}, backend_removed, {"lost_backend"}, {"g1": []}),
-    Sick(
+    FaultyHost(
+        "connections removed under both kernels", {"g1": [A, B]}, torn_down, {"stuck_kernel_device"}, {"g1": []}
+    ),
+    FaultyHost("and dom0's then unbound", {"g1": [A]}, unbound, {"stuck_kernel_device"}, {"g1": []}),
+    FaultyHost("dom0's end removed under the guest", {"g1": [A, B]}, backend_removed, {"lost_backend"}, {"g1": []}),
+    FaultyHost(
         "an entry with a state that pciback ignores",
         {"g1": [A, B]},
         acting(("write", back(1, "state-0"), "9")),
         {"disordered_entries"},
         {"g1": [A, B]},
     ),
-    Sick(
+    FaultyHost(
         "an entry and its marker lost",
         {"g1": [A, B]},
         acting(("remove", back(1, "dev-0")), ("remove", marker(A))),
         {"disordered_entries", "lost_entry"},
         {"g1": [A, B]},
     ),
-    Sick(
+    FaultyHost(
         "connections removed, and the marker names another guest",
         {"g1": [A]},
         in_turn(torn_down, acting(("write", marker(A), "2"))),
@@ -274,16 +308,17 @@ SICK = [
         {"g1": []},
     ),
     *(
-        Sick(
+        FaultyHost(
             f"a device that {what}, and its marker {lost}",
             {"g1": [A, B], "g2": [C]},
             in_turn(gone, acting(step)),
             {fault, marked},
             {"g1": [B], "g2": [C]},
+            noted=noted,
         )
-        for what, gone, fault in (
-            ("fell off the bus", lambda host: host.pull_out(A), "device_gone"),
-            ("was unbound", sysfs_unbind(A), "not_in_pciback"),
+        for what, gone, fault, noted in (
+            ("fell off the bus", lambda host: host.pull_out(A), "device_gone", ()),
+            ("was unbound", sysfs_unbind(A), "not_in_pciback", {"stray_slot"}),
         )
         for lost, step, marked in (
             ("lost", ("remove", marker(A)), "missing_marker"),
@@ -291,7 +326,7 @@ SICK = [
             ("of another guest", ("write", marker(A), "2"), "wrong_marker"),
         )
     ),
-    Sick(
+    FaultyHost(
         "a device that pciback holds for nobody",
         {"g1": [A]},
         leaked,
@@ -299,8 +334,10 @@ SICK = [
         {"g1": [A]},
         noted={"leaked_hold"},
     ),
-    Sick("a device that libxl's configuration lost", {"g1": [A, B]}, unconfigured, {"not_configured"}, {"g1": [A, B]}),
-    Sick(
+    FaultyHost(
+        "a device that libxl's configuration lost", {"g1": [A, B]}, unconfigured, {"not_configured"}, {"g1": [A, B]}
+    ),
+    FaultyHost(
         "a device that xl detached, still in libxl's configuration",
         {"g1": [A, B]},
         xl("pci-detach", "g1", B),
@@ -308,14 +345,14 @@ SICK = [
         {"g1": [A]},
         asked={"stale_configuration"},
     ),
-    Sick(
-        "two guests sick at once",
+    FaultyHost(
+        "two guests with faults at once",
         {"g1": [A, TWIN_0], "g2": [C, D]},
         in_turn(uncompacted, acting(("deassign", "2", D), ("remove", marker(C)))),
         {"unfinished_removal", "rights_missing", "missing_marker"},
         {"g1": [TWIN_0], "g2": [C, D]},
     ),
-    Sick(
+    FaultyHost(
         "one of two twins left: the line they share stays",
         {"g1": [TWIN_0, TWIN_1]},
         uncompacted,

@@ -109,7 +109,7 @@ def perform(host: Host, scenario: Scenario, record_property: Callable[[str, obje
 
 
 def recover(host: Host) -> None:
-    """Whatever a run could not finish, since its guest died or its store was gone, the doctor can."""
+    """Whatever a run could not finish, since its guest died or its store was gone, a repair can."""
     repaired = host.repair(settle=1.0)
     assert not repaired.get("failed"), repaired["msg"]
 

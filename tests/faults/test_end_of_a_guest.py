@@ -51,7 +51,7 @@ def test_xl_takes_the_guest_away_in_the_middle(
     host: Host, change: str, command: str, record_property: Callable[[str, object], None]
 ) -> None:
     """A saved guest is as gone as one that migrated. What our run says was true when it said it; what xl leaves of a
-    guest that it could not empty (a connection, a marker) is mended, and the guest that comes back gets its devices.
+    guest that it could not empty (a connection, a marker) is repaired, and the guest that comes back gets its devices.
     xl itself may crash, since it reads a connection node by node while we change it: then the guest stays.
     """
     record_property("scenario", f"{change}: xl {command} in the middle")
@@ -106,7 +106,7 @@ def test_an_hvm_guest_ends_by_itself(
 
 
 def test_a_guest_that_has_shut_down_and_is_kept(host: Host, record_property: Callable[[str, object], None]) -> None:
-    """on_poweroff = "preserve". It answers nothing any more; the doctor gives its devices back to the pool."""
+    """on_poweroff = "preserve". It answers nothing any more; a repair gives its devices back to the pool."""
     record_property("scenario", "a guest that has shut down and is kept")
     host.ask("create", config={"name": "g4", "on_poweroff": "preserve"})
     assert not host.devices(g4=[A]).get("failed")

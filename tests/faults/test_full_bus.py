@@ -58,7 +58,7 @@ def test_it_is_known_and_left_alone_until_dom0_restarts(host: Host) -> None:
     assert not host.devices(g2=[B]).get("failed")
 
 
-def test_a_run_that_mends_the_connection_first_remembers_it_too(host: Host) -> None:
+def test_a_run_that_repairs_the_connection_first_remembers_it_too(host: Host) -> None:
     again = host.run(
         "domain_devices", {"domains": {"g1": {"devices": FULL, "exclusive": True}}, "repair": "first", "timeout": 15}
     )

@@ -295,26 +295,26 @@ LISTED_BY_STUB: tuple[str, list[str]] = ("rights_missing", [A, B])
 
 
 @pytest.mark.parametrize("left", LEFT.values(), ids=LEFT)
-def test_the_doctor(
+def test_a_repair_finishes_it(
     hvm: Host,
     left: tuple[Act, str, list[str]],
     record_property: Callable[[str, object], None],
     request: pytest.FixtureRequest,
 ) -> None:
-    record_property("scenario", f"doctor, {request.node.callspec.id}")
-    make, fault, healed = left
+    record_property("scenario", f"repair, {request.node.callspec.id}")
+    make, fault, has_then = left
     if make is refused_by_xen and hvm.guest("h1")["stub"]:
-        fault, healed = LISTED_BY_STUB
+        fault, has_then = LISTED_BY_STUB
     assert not hvm.devices(h1=[A]).get("failed")
     make(hvm)
     before = len(hvm.ask("trace"))
-    prescribed = hvm.repair(check=True)
-    record_property("happened", prescribed["actions"][0][:150])
-    assert fault in {one["fault"] for one in prescribed["findings"]}
-    assert (prescribed["changed"], len(hvm.ask("trace"))) == (True, before)
+    expected = hvm.repair(check=True)
+    record_property("happened", expected["actions"][0][:150])
+    assert fault in {one["fault"] for one in expected["findings"]}
+    assert (expected["changed"], len(hvm.ask("trace"))) == (True, before)
     repaired = hvm.repair()
     assert not repaired.get("failed"), repaired["msg"]
-    assert hvm.wrong({"h1": healed}) == []
+    assert hvm.wrong({"h1": has_then}) == []
     assert hvm.repair(check=True)["findings"] == []
 
 
@@ -323,7 +323,7 @@ def test_the_next_run_finishes_it(hvm: Host, left: tuple[Act, str, list[str]]) -
     assert not hvm.devices(h1=[A]).get("failed")
     left[0](hvm)
     if left[0] is refused_by_xen and hvm.guest("h1")["stub"]:
-        # Nothing tells it from a device that somebody took the rights of: that is for the doctor, and said so.
+        # Nothing tells it from a device that somebody took the rights of: that is left to a repair, and said so.
         refused = hvm.devices(h1=[A, B])
         assert refused["failed"] and "run xen.pci.repair" in refused["msg"]
         assert not hvm.repair().get("failed")
@@ -373,7 +373,7 @@ def test_a_device_that_went_to_another_guest_is_not_among_those_of_before(plain:
 
 
 def test_what_libxl_lists_after_the_guest_let_it_go_is_not_called_as_before(stubbed: Host) -> None:
-    """pciback does not have it any more, so the stub domain cannot let it go, which is for the doctor."""
+    """pciback does not have it any more, so the stub domain cannot let it go, which is left to a repair."""
     assert not stubbed.devices(h1=[A]).get("failed")
     stubbed.act(("unbind", A))
     failed = stubbed.devices(timeout=3, h1=[])
@@ -400,8 +400,8 @@ def test_the_faults_of_a_stub_domain_are_among_those_of_its_guest(stubbed: Host)
     assert not stubbed.devices(h1=[A]).get("failed")
     pause(True, "h1-dm")(stubbed)
     stubbed.xl("pci-attach", "h1", B)
-    prescribed = stubbed.repair(check=True, domains=["h1"])
-    assert {"silent_guest"} <= {one["fault"] for one in prescribed["findings"] if one["domain"] == "h1-dm"}
+    expected = stubbed.repair(check=True, domains=["h1"])
+    assert {"silent_guest"} <= {one["fault"] for one in expected["findings"] if one["domain"] == "h1-dm"}
     assert stubbed.repair(check=True, domains=["g1"])["findings"] == []
     repaired = stubbed.repair(domains=["h1"])
     assert not repaired.get("failed"), repaired["msg"]

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Bad states, each made for real: xen.pci.repair names them, prescribes without touching, and mends them."""
+"""Faulty hosts, each made for real: xen.pci.repair names the faults, in check mode with no change, and repairs them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import test_hvm
 from fault_injection import back, closed_by_guest, leaked, pause, wake
-from faulty_hosts import SICK, Sick
+from faulty_hosts import FAULTY_HOSTS, FaultyHost
 from simulated import A, B, C, D, Host, marker
 
 from ansible_collections.xen.pci.plugins.module_utils.faults.table import Fault
@@ -26,81 +26,89 @@ def names(findings: list[dict[str, Any]]) -> set[str]:
     return {finding["fault"] for finding in findings}
 
 
-@pytest.mark.parametrize("sick", SICK, ids=[sick.name for sick in SICK])
-def test_a_fault_is_named_prescribed_and_mended(
-    host: Host, sick: Sick, record_property: Callable[[str, object], None]
+def reasons(refused: dict[str, Any]) -> list[tuple[str, str]]:
+    return [(one["code"], one["subject"]) for one in refused["refusals"]]
+
+
+@pytest.mark.parametrize("faulty", FAULTY_HOSTS, ids=[faulty.name for faulty in FAULTY_HOSTS])
+def test_a_fault_is_named_and_repaired(
+    host: Host, faulty: FaultyHost, record_property: Callable[[str, object], None]
 ) -> None:
-    record_property("scenario", f"doctor: {sick.name}")
+    record_property("scenario", f"doctor: {faulty.name}")
     result = (
-        host.devices(**{name: list(devices) for name, devices in sick.before.items() if devices})
-        if any(sick.before.values())
+        host.devices(**{name: list(devices) for name, devices in faulty.before.items() if devices})
+        if any(faulty.before.values())
         else {}
     )
     assert not result.get("failed"), result["msg"]
-    sick.make(host)
+    faulty.make(host)
 
     before = host.ask("trace")
-    prescribed = host.repair(check=True)
-    assert names(prescribed["findings"]) == set(sick.found)
+    expected = host.repair(check=True)
+    assert names(expected["findings"]) == set(faulty.found)
     assert host.ask("trace")[len(before) :] == []
-    assert prescribed["changed"] or sick.left or sick.asked or sick.noted
+    assert expected["changed"] or faulty.left or faulty.asked or faulty.noted
 
-    repaired = host.repair(faults=sorted(sick.asked))
+    repaired = host.repair(faults=sorted(faulty.asked))
     record_property(
         "happened",
-        f"{', '.join(sorted(sick.found))}: " + ("; ".join(repaired["actions"]) or "nothing can be done from here"),
+        f"{', '.join(sorted(faulty.found))}: " + ("; ".join(repaired["actions"]) or "nothing can be done from here"),
     )
-    assert bool(repaired.get("failed")) == bool(sick.left), repaired.get("msg")
-    for attempt in repaired["treatments"]:
-        words = [attempt["fault"], *attempt["devices"], "mended: " + attempt["recipe"]]
+    assert bool(repaired.get("failed")) == bool(faulty.left), repaired.get("msg")
+    for attempt in repaired["attempts"]:
+        words = [attempt["fault"], *attempt["devices"], "repaired: " + attempt["recipe"]]
         assert any(all(word in line for word in words) for line in repaired["log"]), repaired["log"]
-    assert names(repaired["left"]) == {*sick.left, *sick.noted}
-    if sick.left:
+    assert names(repaired["left"]) == {*faulty.left, *faulty.noted}
+    if faulty.left:
         assert all(finding["advice"] in repaired["msg"] for finding in repaired["left"])
-    if sick.wake is not None:
-        sick.wake(host)
-    if not sick.left:
-        assert host.settled(sick.healed) == []
+    if faulty.wake is not None:
+        faulty.wake(host)
+    if not faulty.left:
+        assert host.settled(faulty.repaired) == []
         again = host.repair()
-        assert (again["changed"], names(again["left"])) == (False, set(sick.noted))
+        assert (again["changed"], names(again["left"])) == (False, set(faulty.noted))
 
 
-@pytest.mark.parametrize("sick", [sick for sick in SICK if any(sick.before.values())], ids=lambda sick: sick.name)
+@pytest.mark.parametrize(
+    "faulty", [faulty for faulty in FAULTY_HOSTS if any(faulty.before.values())], ids=lambda faulty: faulty.name
+)
 def test_the_declaration_that_held_before_is_ok_only_if_it_holds_again(
-    host: Host, sick: Sick, record_property: Callable[[str, object], None]
+    host: Host, faulty: FaultyHost, record_property: Callable[[str, object], None]
 ) -> None:
     """Most of these leave nothing to add or to remove, and yet the guests do not have what is declared.
 
     But for a device that is no guest's by any sign: Xen says that one owns it, and not which.
     """
-    record_property("scenario", f"the same declaration again: {sick.name}")
-    declared = {name: list(devices) for name, devices in sick.before.items()}
+    record_property("scenario", f"the same declaration again: {faulty.name}")
+    declared = {name: list(devices) for name, devices in faulty.before.items()}
     assert not host.devices(**declared).get("failed")
-    sick.make(host)
+    faulty.make(host)
     again = host.devices(timeout=LONG_ENOUGH, **declared)
     record_property("happened", f"error: {again['msg'][:150]}" if again.get("failed") else "ok")
-    if not again.get("failed") and set(sick.found) != {"unexplained_owner"}:
-        assert host.settled(sick.before) == []
+    if not again.get("failed") and set(faulty.found) != {"unexplained_owner"}:
+        assert host.settled(faulty.before) == []
 
 
-def unforeseen(sick: Sick) -> bool:
+def unexpected(faulty: FaultyHost) -> bool:
     """A guest that does not answer now may do so by then; and where connection and marker are lost, nothing tells whose
     device it was.
     """
-    untold = "lost_entry" in sick.found and sick.healed != sick.before
-    return sick.wake is not None or bool(sick.left) or bool(sick.asked) or untold
+    untold = "lost_entry" in faulty.found and faulty.repaired != faulty.before
+    return faulty.wake is not None or bool(faulty.left) or bool(faulty.asked) or untold
 
 
-@pytest.mark.parametrize("sick", [sick for sick in SICK if not unforeseen(sick)], ids=lambda sick: sick.name)
-def test_check_mode_foretells_a_run_that_mends_first(
-    host: Host, sick: Sick, record_property: Callable[[str, object], None]
+@pytest.mark.parametrize(
+    "faulty", [faulty for faulty in FAULTY_HOSTS if not unexpected(faulty)], ids=lambda faulty: faulty.name
+)
+def test_check_mode_expects_what_a_run_that_repairs_first_does(
+    host: Host, faulty: FaultyHost, record_property: Callable[[str, object], None]
 ) -> None:
-    record_property("scenario", f"what check mode foretells of a run that mends first: {sick.name}")
-    if any(sick.before.values()):
-        assert not host.devices(**{name: list(devices) for name, devices in sick.before.items()}).get("failed")
-    sick.make(host)
+    record_property("scenario", f"what check mode expects of a run that repairs first: {faulty.name}")
+    if any(faulty.before.values()):
+        assert not host.devices(**{name: list(devices) for name, devices in faulty.before.items()}).get("failed")
+    faulty.make(host)
     alive = {domain["name"] for domain in host.ask("list")}
-    declared = {name: {"devices": list(devices), "exclusive": True} for name, devices in sick.before.items()}
+    declared = {name: {"devices": list(devices), "exclusive": True} for name, devices in faulty.before.items()}
     declared = {name: one for name, one in declared.items() if name in alive} or {"g2": {"devices": [D]}}
     task = {"domains": declared, "repair": "first", "timeout": 15}
     told, done = (host.run("domain_devices", task, check=check) for check in (True, False))
@@ -111,12 +119,25 @@ def test_check_mode_foretells_a_run_that_mends_first(
     assert told["changed"] == done["changed"]
 
 
+@pytest.mark.parametrize("faulty", FAULTY_HOSTS, ids=[faulty.name for faulty in FAULTY_HOSTS])
+def test_host_info_names_the_same_faults(host: Host, faulty: FaultyHost) -> None:
+    if any(faulty.before.values()):
+        declared = {name: list(devices) for name, devices in faulty.before.items() if devices}
+        assert not host.devices(**declared).get("failed")
+    faulty.make(host)
+    by_repair = host.repair(check=True)["findings"]
+    assert names(by_repair) == set(faulty.found)
+    assert host.run("host_info", {"gather": []})["findings"] == by_repair
+
+
 def test_every_fault_has_a_scenario_and_every_recipe_a_success() -> None:
-    """A new fault needs one in which it is named; if something mends it, one in which it is; else one that says so."""
-    of_hvm_guests = {fault for _make, fault, _healed in test_hvm.LEFT.values()}
-    told = {fault for sick in SICK for fault in (*sick.left, *sick.noted)} | {SILENT_DEVICE_MODEL}
-    repaired = {fault for sick in SICK for fault in {*sick.found} - {*sick.left, *sick.noted}} | of_hvm_guests
-    produced = {fault for sick in SICK for fault in sick.found} | of_hvm_guests | {SILENT_DEVICE_MODEL}
+    """A new fault needs one in which it is named; with a recipe, one in which it is repaired, else one that says so."""
+    of_hvm_guests = {fault for _make, fault, _repaired in test_hvm.LEFT.values()}
+    told = {fault for faulty in FAULTY_HOSTS for fault in (*faulty.left, *faulty.noted)} | {SILENT_DEVICE_MODEL}
+    repaired = {
+        fault for faulty in FAULTY_HOSTS for fault in {*faulty.found} - {*faulty.left, *faulty.noted}
+    } | of_hvm_guests
+    produced = {fault for faulty in FAULTY_HOSTS for fault in faulty.found} | of_hvm_guests | {SILENT_DEVICE_MODEL}
     assert produced == {fault.code for fault in Fault}
     assert {fault.code for fault in Fault if fault.recipe is not None} <= repaired
     assert {fault.code for fault in Fault if fault.recipe is None} <= told | repaired
@@ -133,7 +154,7 @@ def test_a_complaint_of_pciback_vanishes_with_the_next_change_that_succeeds(host
 
 
 def test_a_device_that_fell_off_the_bus_hides_nothing_of_the_others(host: Host) -> None:
-    """Its guest cannot let it go in a cycle, so that is for the doctor; the other domain of the task is told of."""
+    """Its guest cannot let it go in a cycle, so that is left to a repair; the task still reports the other domain."""
     assert not host.devices(g1=[A, B], g2=[C]).get("failed")
     host.pull_out(A)
     refused = host.devices(g1=[B], g2=[])
@@ -157,7 +178,7 @@ def test_what_a_driver_of_the_host_has_by_now_is_taken_from_the_guest_and_not_re
 
 @pytest.mark.parametrize("marked", [True, False], ids=["", "marker lost"])
 def test_an_entry_in_disorder_costs_its_guest_no_right(host: Host, marked: bool) -> None:
-    """No driver in the guest runs the device, so only the guest knows that it has it: a run that is not asked to mend
+    """No driver in the guest runs the device, so only the guest knows that it has it: a run that is not asked to repair
     leaves it alone, and one that is does not take it first.
     """
     host.inject("driver", domain="g1", manner="refuse")
@@ -166,25 +187,25 @@ def test_an_entry_in_disorder_costs_its_guest_no_right(host: Host, marked: bool)
     refused = host.devices(g1=[A, B])
     assert refused["failed"] and not refused["changed"]
     repaired = host.repair()
-    repaired = [one["fault"] for one in repaired["treatments"]]
+    repaired = [one["fault"] for one in repaired["attempts"]]
     assert repaired == (["disordered_entries"] if marked else ["disordered_entries", "missing_marker"])
     assert host.settled({"g1": [A, B]}) == []
 
 
-def half_mended(host: Host) -> None:
+def half_repaired(host: Host) -> None:
     """A device that cannot be reset is taken from its guest nonetheless, and the marker says that something is left."""
     host.act(("write", marker(A), "1"), ("assign", "1", A))
     host.inject("reset-fails", device=A)
 
 
-def test_what_could_not_be_mended_but_changed_the_host_is_told_with_the_reason(host: Host) -> None:
-    half_mended(host)
+def test_what_could_not_be_repaired_but_changed_the_host_is_reported_with_the_reason(host: Host) -> None:
+    half_repaired(host)
     first, second = host.repair(), host.repair()
     for one in (first, second):
         assert one["failed"] and f"{A} could not be reset" in one["msg"]
     assert (first["changed"], second["changed"]) == (True, False)
     host.restart()
-    half_mended(host)
+    half_repaired(host)
     first, second = host.devices(g1=[B]), host.devices(g1=[B])
     for one in (first, second):
         assert one["failed"] and f"Tried in vain to mend g1: left_rights ({A}): {A} could not be reset" in one["msg"]
@@ -194,14 +215,14 @@ def test_what_could_not_be_mended_but_changed_the_host_is_told_with_the_reason(h
     assert host.settled({"g1": [B]}) == []
 
 
-def test_a_connection_that_does_not_come_back_is_not_mended(host: Host) -> None:
+def test_a_connection_that_does_not_come_back_is_not_repaired(host: Host) -> None:
     """The fault is gone and everything is tidy, but the guest has lost its devices."""
     assert not host.devices(g1=[A, B]).get("failed")
     closed_by_guest(host)
     pause(host)
     repaired = host.repair(timeout=300)
     assert repaired["failed"] and "g1 did not connect again in time and has lost them" in repaired["msg"]
-    assert {one["fault"]: one["mended"] for one in repaired["treatments"]} == {
+    assert {one["fault"]: one["repaired"] for one in repaired["attempts"]} == {
         "closed_connection": False,
         "left_rights": True,
     }
@@ -215,12 +236,13 @@ def test_a_name_that_no_domain_has_does_not_pass_for_healthy(host: Host, check: 
     assert not host.devices(g1=[A]).get("failed")
     host.act(("remove", marker(A)))
     refused = host.repair(check=check, domains=["g1", "gl"])
-    assert refused["msg"] == "Nothing was changed: no domain named gl runs on this host (running: g1, g2, g3)"
+    assert refused["failed"] and reasons(refused) == [("unknown-domain", "gl")]
+    assert "(running: g1, g2, g3)" in refused["msg"]
     assert host.nodes().get(marker(A)) is None
     assert not host.repair(domains=["g1"]).get("failed")
 
 
-def test_check_mode_foretells_no_fault_that_is_not_there(host: Host) -> None:
+def test_check_mode_expects_no_fault_that_is_not_there(host: Host) -> None:
     wanted = {"domains": {"g1": {"devices": [A]}}, "repair": "first"}
     told, done = (host.run("domain_devices", wanted, check=check) for check in (True, False))
     assert told["repaired"] == done["repaired"] == []
@@ -230,15 +252,22 @@ def test_check_mode_foretells_no_fault_that_is_not_there(host: Host) -> None:
 def test_a_device_that_nothing_names_does_not_pass_for_healthy(host: Host, check: bool) -> None:
     nowhere = "0000:77:00.0"
     refused = host.repair(check=check, devices=[A, nowhere])
-    assert refused["msg"] == f"Nothing was changed: this host has no device {nowhere}, and nothing on it names one"
+    assert refused["failed"] and reasons(refused) == [("unknown-device", nowhere)]
     host.act(("write", marker(nowhere), "77"))
     assert names(host.repair(check=check, devices=[nowhere])["findings"]) == {"dead_marker"}
 
 
 @pytest.mark.parametrize(("settle", "timeout"), [(-1, 15), (2, 2), ("nan", 15), ("inf", 15)])
-def test_a_time_in_which_nothing_could_be_mended_is_refused(host: Host, settle: object, timeout: int) -> None:
+def test_a_time_in_which_nothing_could_be_repaired_is_refused(host: Host, settle: object, timeout: int) -> None:
     """Check mode would foretell what the run then has no time for."""
     host.act(("write", marker(A), "77"))
     for check in (True, False):
         refused = host.repair(check=check, settle=settle, timeout=timeout)
-        assert refused["failed"] and "settle must be from 0 to less than timeout" in refused["msg"]
+        assert refused["failed"] and reasons(refused) == [("settle", "settle")]
+
+
+def test_all_that_is_wrong_with_a_task_is_said_at_once(host: Host) -> None:
+    refused = host.repair(domains=["gl"], devices=["0000:77:00.0"], settle=20)
+    expected = [("settle", "settle"), ("unknown-domain", "gl"), ("unknown-device", "0000:77:00.0")]
+    assert refused["failed"] and not refused["changed"] and reasons(refused) == expected
+    assert all(one["reason"] in refused["msg"] for one in refused["refusals"])

@@ -308,7 +308,7 @@ def test_xl_at_the_same_time(
     """xl holds no lock that could keep us out: each of us notices, and what one did is not lost.
 
     But one thing nobody can prevent: xl reads how many entries there are before it takes any lock, so its
-    entry may overwrite one of ours that came in between. Then no repair is safe, and the doctor says so.
+    entry may overwrite one of ours that came in between. Then no repair is safe, and a repair says so.
     """
     record_property("scenario", f"race with xl {command} {guest}")
     # Twin 1 shares its interrupt with no other device: libxl's detach takes a shared one away from both.
@@ -400,7 +400,7 @@ def test_the_line_of_a_device_that_uses_msi_is_given_and_taken(
     assert host.settled({}) == [], "the right to the line as well"
 
 
-@pytest.mark.parametrize("by", ["us", "the doctor"])
+@pytest.mark.parametrize("by", ["us", "a repair"])
 def test_a_page_with_registers_of_two_devices_stays_until_both_are_gone(
     host: Host, by: str, record_property: Callable[[str, object], None]
 ) -> None:

@@ -45,7 +45,7 @@ class Domain:
 
 @dataclass
 class Outcome:
-    """What a run did on one host, or would do. `mended`: the faults that it found and mended first, in words."""
+    """What a run did on one host, or would do. `repaired`: the faults that it found and repaired first, in words."""
 
     changed: int = 0
     repaired: list[str] = field(default_factory=list)

@@ -125,9 +125,9 @@ class Story:
         self._hosts.control("cedar", "domain", "unpause", "fw01")
 
     def fault(self) -> None:
-        """What xl leaves when pciback refuses a device: named by the next run, mended when asked."""
+        """What xl leaves when pciback refuses a device: named by the next run, repaired when asked."""
         screen = self._screen
-        screen.heading("A fault that xl calls success: named, and mended")
+        screen.heading("A fault that xl calls success: named, and repaired")
         screen.say("Somebody attaches the device by hand, dom0's kernel refuses it just then, and xl does not look:")
         screen.command(f"xl pci-attach fw01 {_UPLINK_B}; echo $?          # on cedar")
         self._hosts.control("cedar", "inject", "refuse-export", f"device={_UPLINK_B}")
@@ -193,7 +193,7 @@ class Story:
                 if device.driver_before != device.driver_after:
                     self._screen.line(_taken(device))
             for fault in outcome.repaired:
-                self._screen.quote(f"mended: {fault}", "yellow")
+                self._screen.quote(f"repaired: {fault}", "yellow")
             for domain in outcome.domains:
                 self._show_domain(host, domain)
             if outcome.error:

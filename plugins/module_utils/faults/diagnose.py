@@ -1,93 +1,35 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From what is observed to the name of every fault, and to the recipe that mends it. Pure.
+"""Find every fault of an observed host. Pure.
 
-One finding is one fault of one connection or one device. A mended fault may uncover the next one (an
-entry is dropped, then its rights are found left over), so who repairs diagnoses again after each step.
+A repaired fault may uncover the next one (an entry is dropped, then its rights are found left over), so a repair
+diagnoses again after each step.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from ..model.connection import PciConnection
-from ..model.device import XenOwner
+from ..model.device import PciDevice, XenOwner
 from ..model.device_model import qemu_name
 from ..model.domain import Domain, DomainKind
 from ..model.host import Host
 from ..values.address import Sbdf
 from ..values.states import SubState, XenbusState
-from .table import Fault, Recipe
+from ..values.words import listed
+from .finding import Finding
+from .table import Fault
 
 _ADDRESS_IN_ERROR = re.compile(r"locate PCI device \(([0-9a-f:.]{12})\)", re.ASCII)
 _STARTING = (XenbusState.UNKNOWN, XenbusState.INITIALISING, XenbusState.INIT_WAIT, XenbusState.INITIALISED)
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One fault, where it is, and what shows it. Without a recipe, `advice` says what a person can do.
-
-    `serves`: the guest's name, if the domain is one that runs a device model.
-    """
-
-    fault: Fault
-    evidence: str
-    domid: int | None = None
-    domain: str = ""
-    devices: tuple[Sbdf, ...] = ()
-    serves: str = ""
-
-    @property
-    def recipe(self) -> Recipe | None:
-        """What mends it, None if nothing does from here."""
-        return self.fault.recipe
-
-    @property
-    def required_recipe(self) -> Recipe:
-        """The recipe of a fault that has one; ValueError for one that has none."""
-        if self.fault.recipe is None:
-            raise ValueError(f"nothing mends {self.fault.code}")
-        return self.fault.recipe
-
-    @property
-    def whose(self) -> int:
-        """Number of the domain that the fault is about; ValueError for one about the host."""
-        if self.domid is None:
-            raise ValueError(f"{self.fault.code} is about no domain")
-        return self.domid
-
-    @property
-    def key(self) -> tuple[Fault, int | None, tuple[Sbdf, ...]]:
-        """What tells it from all others, whatever shows it: a half-mended one shows by something else."""
-        return self.fault, self.domid, self.devices
-
-    @property
-    def advice(self) -> str:
-        """What a person can do where no recipe helps, or before one is asked for."""
-        return self.fault.advice
-
-
-def where(finding: Finding) -> str:
-    """The domain that it is about, or the host."""
-    return finding.domain or (f"domain {finding.domid}" if finding.domid is not None else "host")
-
-
-def title(finding: Finding) -> str:
-    """Where it is and its name, such as `web01: silent_guest (0000:03:00.0)`."""
-    devices = f" ({', '.join(map(str, finding.devices))})" if finding.devices else ""
-    return f"{where(finding)}: {finding.fault.code}{devices}"
-
-
-def in_words(finding: Finding) -> str:
-    """The title, and what is done about it."""
-    return f"{title(finding)}: {finding.recipe.value if finding.recipe else finding.advice}"
-
-
 def diagnose(host: Host) -> list[Finding]:
-    """All faults of a host, connections first: rights are mended only where no connection is in the way."""
+    """Return all faults of a host, connections first: rights are repaired only where no connection is in the way."""
     findings = [
         *_connections(host),
         *_without_domain(host),
@@ -106,34 +48,38 @@ def _connections(host: Host) -> Iterator[Finding]:
         if domain.stub is not None:
             yield from _entries_against_host(host, domain)
         if domain.own_connection is None:
-            marked = sorted(one for one, domid in host.markers.items() if domid == domain.domid)
-            if domain.domid in host.kernel_connections:
-                says = "its connection is gone from xenstore, not from dom0's kernel"
-                yield _of(domain, Fault.STUCK_KERNEL_DEVICE, says, marked)
-            elif domain.frontend_alone:
-                says = "dom0's end of its connection is gone from xenstore, the guest's is not"
-                yield _of(domain, Fault.LOST_BACKEND, says, marked)
-            elif waiting := _to_come_back(host, domain):
-                says = "a repair removed its connection, and it is not there again"
-                yield _of(domain, Fault.UNFINISHED_REPAIR, says, waiting)
-            continue
-        if domain.own_connection.state is XenbusState.INITIALISING and domain.domid in host.kernel_connections:
-            says = "dom0's kernel still has an earlier connection and does not look at this one (backend {})"
-            yield _of(
-                domain,
-                Fault.STUCK_KERNEL_DEVICE,
-                says.format(domain.own_connection.state),
-                domain.own_connection.devices,
-            )
-        elif domain.kind is DomainKind.PV:  # of an HVM guest, the states say nothing: its device model does it all
-            yield from _cycle(domain, domain.own_connection)
-        if domain.own_connection.aer_state:
-            yield _of(domain, Fault.AER_FAILURE, f"pciback wrote aerState={domain.own_connection.aer_state[:32]}")
-        yield from _entries_against_host(host, domain)
+            yield from _lost_connection(host, domain)
+        else:
+            yield from _own_connection(host, domain, domain.own_connection)
+
+
+def _lost_connection(host: Host, domain: Domain) -> Iterator[Finding]:
+    """What is left of a connection that xenstore does not have."""
+    marked = sorted(one for one, domid in host.markers.items() if domid == domain.domid)
+    if domain.domid in host.kernel_connections:
+        says = "its connection is gone from xenstore, but not from dom0's kernel"
+        yield _of(domain, Fault.STUCK_KERNEL_DEVICE, says, marked)
+    elif domain.frontend_alone:
+        says = "dom0's end of its connection is gone from xenstore, but the guest's is not"
+        yield _of(domain, Fault.LOST_BACKEND, says, marked)
+    elif waiting := _to_come_back(host, domain):
+        says = "a repair removed its connection, and there is no new one"
+        yield _of(domain, Fault.UNFINISHED_REPAIR, says, waiting)
+
+
+def _own_connection(host: Host, domain: Domain, connection: PciConnection) -> Iterator[Finding]:
+    if connection.state is XenbusState.INITIALISING and domain.domid in host.kernel_connections:
+        says = f"dom0's kernel still has an earlier connection and ignores this one (backend {connection.state})"
+        yield _of(domain, Fault.STUCK_KERNEL_DEVICE, says, connection.devices)
+    elif domain.kind is DomainKind.PV:  # of an HVM guest, the states say nothing: its device model does it all
+        yield from _cycle(domain, connection)
+    if connection.aer_state:
+        yield _of(domain, Fault.AER_FAILURE, f"pciback wrote aerState={connection.aer_state[:32]}")
+    yield from _entries_against_host(host, domain)
 
 
 def _to_come_back(host: Host, domain: Domain) -> list[Sbdf]:
-    """What the domain has had in a connection, and has all rights over still."""
+    """Devices that the domain had in a connection and still has all rights over."""
     return [
         one
         for one in domain.to_come_back
@@ -142,7 +88,7 @@ def _to_come_back(host: Host, domain: Domain) -> list[Sbdf]:
 
 
 def _device_model(host: Host, domain: Domain) -> Iterator[Finding]:
-    """What libxl lists for an HVM guest against what its device model has, which is what the guest has."""
+    """Compare what libxl lists for an HVM guest with what its device model has, which is what the guest has."""
     model = domain.device_model
     if model is None:
         return
@@ -157,12 +103,15 @@ def _device_model(host: Host, domain: Domain) -> Iterator[Finding]:
         called = [one for one in host.devices if qemu_name(one) == name and _may_be_its(host, domain, one)]
         # The name lacks the segment.
         owned = [one for one in called if host.xen_owners.get(one) is XenOwner.GUEST]
-        says = f"its device model has {name}, which libxl does not list"
+        says = f"its device model has {name}, and libxl does not list it"
         yield _of(domain, Fault.UNLISTED_DEVICE, says, owned or called)
 
 
 def _may_be_its(host: Host, domain: Domain, device: Sbdf) -> bool:
-    """A device model may lie: what it names would be reset, which what others use must not be, the host's own least."""
+    """Whether a device that a device model names can be its guest's: pciback holds it and no other domain has it.
+
+    A device model may lie, and what it names would be reset.
+    """
     marked = host.markers.get(device, domain.domid) == domain.domid
     return host.devices[device].in_pciback and host.holder_of(device) is None and marked
 
@@ -229,11 +178,11 @@ def _has_holes(backend: PciConnection) -> bool:
 def _entries_against_host(host: Host, domain: Domain) -> Iterator[Finding]:
     unmarked = [one for one in domain.devices if host.markers.get(one) not in host.domains]
     if unmarked:  # also of devices that the host has no more: the marker shows whose rights are left
-        yield _of(domain, Fault.MISSING_MARKER, "libxl's marker is missing, so xl would hand it out again", unmarked)
+        yield _of(domain, Fault.MISSING_MARKER, "libxl's marker names no domain that exists", unmarked)
     for one in domain.devices:
         device = host.devices.get(one)
         if device is None:
-            yield _of(domain, Fault.DEVICE_GONE, "the host has no such device any more", (one,))
+            yield _of(domain, Fault.DEVICE_GONE, "the host does not have it any more", (one,))
         elif not device.in_pciback:
             driver = f"driver {device.driver}" if device.driver else "no driver"
             yield _of(domain, Fault.NOT_IN_PCIBACK, f"the host has it with {driver}", (one,))
@@ -241,16 +190,24 @@ def _entries_against_host(host: Host, domain: Domain) -> Iterator[Finding]:
             yield _of(domain, Fault.RIGHTS_MISSING, "Xen says that no guest owns it", (one,))
         others = _others_with(host, domain, one)
         if others:
-            yield _of(domain, Fault.SHARED_DEVICE, f"{', '.join(others)} lists it as well", (one,))
+            yield _of(
+                domain,
+                Fault.SHARED_DEVICE,
+                f"{listed(others)} also {'lists' if len(others) == 1 else 'list'} it",
+                (one,),
+            )
 
 
 def _others_with(host: Host, domain: Domain, device: Sbdf) -> list[str]:
-    """Names of the other domains whose connections list a device, too."""
+    """Names of the other domains whose connections also list a device."""
     return [other.name for other in host.domains.values() if other is not domain and device in other.devices]
 
 
 def _is_used_without_rights(host: Host, domain: Domain, device: Sbdf) -> bool:
-    """The guest uses it; or it was taken from a guest that has not let go, as xl does when the guest is silent."""
+    """Whether the guest can use a device that Xen does not let it.
+
+    xl also takes the rights from a guest that does not answer, and so has not given the device back.
+    """
     backend = domain.connection
     entry = backend.entry_of(device) if backend else None
     if domain.device_model is not None:
@@ -283,15 +240,15 @@ def _markers(host: Host) -> Iterator[Finding]:
         if domain is not None and one in domain.devices:
             continue
         if domain is None:
-            if domid not in host.orphaned_connections and holder is None:  # a holder has no marker, which is told of it
-                says = f"libxl's marker gives it to domain {domid}, which does not exist"
+            if domid not in host.orphaned_connections and holder is None:  # of a holder, MISSING_MARKER says it
+                says = f"libxl's marker names domain {domid}, which does not exist"
                 yield Finding(Fault.DEAD_MARKER, says, domid, devices=(one,))
         elif holder is None:
             ended_unseen = domid in host.kernel_connections or domain.frontend_alone
             if domain.own_connection is None and (ended_unseen or one in _to_come_back(host, domain)):
-                continue  # told already: the guest may have it still or is to have it back, and keeps its rights
+                continue  # found already: the guest may have it still or is to have it back, and keeps its rights
             if domain.device_model is not None and not domain.device_model.lacks([one]):
-                continue  # told already: the guest has it, or nobody knows
+                continue  # found already: the guest has it, or that cannot be seen
             in_use = _guest_still_runs(host, domain, one)
             if (
                 domain.kind is DomainKind.PV
@@ -301,9 +258,9 @@ def _markers(host: Host) -> Iterator[Finding]:
             ):
                 continue  # its entry may be among those, and then the guest has it still
             owner = host.xen_owners.get(one, XenOwner.UNKNOWN)
-            says = f"libxl's marker gives it to {domain.name}, whose connection does not list it"
+            says = f"libxl's marker names {domain.name}, whose connection does not list it"
             fault = Fault.LOST_ENTRY if in_use else Fault.LEFT_RIGHTS
-            yield _of(domain, fault, f"{says} (its owner in Xen's view: {owner.value})", (one,))
+            yield _of(domain, fault, f"{says} (owner according to Xen: {owner.value})", (one,))
         else:
             yield _of(
                 domain, Fault.WRONG_MARKER, f"libxl's marker names it, but {holder.name} lists the device", (one,)
@@ -311,17 +268,17 @@ def _markers(host: Host) -> Iterator[Finding]:
 
 
 def _guest_still_runs(host: Host, domain: Domain, device: Sbdf) -> bool:
-    """pciback resets and disables what it takes back, so an enabled device is one that the guest still has."""
+    """Whether a driver in the guest still runs a device: pciback resets and disables what it takes back."""
     facts = host.devices.get(device)
     owned = host.xen_owners.get(device) is XenOwner.GUEST and domain.device_model is None
     return owned and facts is not None and facts.config.driver_is_active
 
 
 def _configurations(host: Host) -> Iterator[Finding]:
-    """What libxl would build a domain from anew. It builds neither a stub domain so nor, whatever it has stored, the
-    devices of a guest with one: it takes what the guest's own connection lists as well, and there is none
-    (libxl_retrieve_domain_configuration).
+    """Compare what libxl would build a domain from at its reboot with the devices that the domain has.
 
+    It does not build a stub domain from that, nor, whatever it has stored, the devices of a guest with one: it also
+    takes what the guest's own connection lists, and there is none (libxl_retrieve_domain_configuration).
     While a domain's devices change, or one is lost, the two may differ, and other faults say so.
     """
     for domain in host.domains.values():
@@ -345,31 +302,45 @@ def _knows_its_devices(domain: Domain) -> bool:
 
 
 def _owners(host: Host) -> Iterator[Finding]:
-    listed = set(_holders(host)) | {one for orphan in host.orphaned_connections.values() for one in orphan.devices}
+    known = set(_holders(host)) | {one for orphan in host.orphaned_connections.values() for one in orphan.devices}
     models = [domain.device_model for domain in host.domains.values() if domain.device_model is not None]
     for one, owner in sorted(host.xen_owners.items()):
         if any(model.has(one) for model in models):
             continue
-        if owner is XenOwner.GUEST and one not in listed and one not in host.markers:
+        if owner is XenOwner.GUEST and one not in known and one not in host.markers:
             says = "Xen says that a guest owns it, but no connection lists it and no marker names a domain"
             in_use = host.devices[one].config.driver_is_active
             yield Finding(Fault.LOST_ENTRY if in_use else Fault.UNEXPLAINED_OWNER, says, devices=(one,))
 
 
 def _devices(host: Host) -> Iterator[Finding]:
+    """Faults of devices that no domain has."""
+    held = _holders(host)
     for one, device in sorted(host.devices.items()):
-        free = device.in_pciback and host.xen_owners.get(one) is XenOwner.HOST and one not in _holders(host)
+        if one not in held:
+            yield from _slots(device)
+        free = device.in_pciback and host.xen_owners.get(one) is XenOwner.HOST and one not in held
         if not free or one in host.markers:
             continue
         if one not in host.quarantined:
             yield Finding(Fault.UNQUARANTINED, "nothing shows that Xen quarantines it", devices=(one,))
-        if device.permissive and not device.lost_hold:  # which nobody can take from pciback to clear it
-            says = "pciback still lets its next user write all of its configuration space"
+        if device.permissive and not device.lost_hold:  # which must not be taken from pciback to clear it
+            says = "pciback lists it as permissive"
             yield Finding(Fault.STICKY_PERMISSIVE, says, devices=(one,))
         complaint = device.lost_hold or next((text for text in host.kernel_errors.values() if _names(text, one)), "")
         if complaint:
-            says = f"nobody has it, and yet pciback said {complaint[:200]!r}"
+            says = f"no domain has it, and pciback said {complaint[:200]!r}"
             yield Finding(Fault.LEAKED_HOLD, says, devices=(one,))
+
+
+def _slots(device: PciDevice) -> Iterator[Finding]:
+    """Compare pciback's list with what it holds. Of a list that is cut, nothing is known (pciback_slots is None)."""
+    times = device.pciback_slots or 0
+    if times and not device.in_pciback:
+        says = f"pciback's list names it, but it has {f'driver {device.driver}' if device.driver else 'no driver'}"
+        yield Finding(Fault.STRAY_SLOT, says, devices=(device.sbdf,))
+    elif times > 1:
+        yield Finding(Fault.STRAY_SLOT, f"pciback's list names it {times} times", devices=(device.sbdf,))
 
 
 def _names(kernel_error: str, device: Sbdf) -> bool:

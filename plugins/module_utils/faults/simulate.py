@@ -1,67 +1,53 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A host as it will be once its faults are mended: for who only wants to know. Pure.
+"""Derive a host as it will be once its faults are repaired, for check mode. Pure.
 
 Of a connection the same changes are made as on a real host, to what was read of it. What guests and kernels do with
-them is taken to succeed, and what an HVM guest's device model does is not foreseen.
+them is taken to succeed. What an HVM guest's device model does is not simulated.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
+from typing import Callable
 
 from ..model import connection_writes as changes
 from ..model.connection import PciConnection, backend_path
-from ..model.connection_writes import Change, Remove, Write, put_in_order
-from ..model.device import ConfigFlags, XenOwner
+from ..model.connection_writes import Change, Remove, Write
+from ..model.device import ConfigFlags, PciDevice, XenOwner
 from ..model.domain import Domain
 from ..model.host import Host
 from ..values.address import Sbdf
 from ..values.states import SubState, XenbusState
-from .diagnose import Finding
-from .table import Fault, Recipe
+from .finding import Finding
+from .recipes import Recipe, RecipeKind, implements
+from .table import Fault
 
-_END_CONNECTION = (Recipe.DISSOLVE, Recipe.CLOSE, Recipe.END_UNSEEN)
-_FOR_CONNECTIONS = (
-    Recipe.WITHDRAW,
-    Recipe.RESTART,
-    Recipe.SKIP_STALE,
-    Recipe.FORGET_ENTRIES,
-    Recipe.PUT_IN_ORDER,
-    Recipe.DETACH,
-    Recipe.RECREATE,
-    Recipe.NUDGE,
-    Recipe.REOPEN,
-)
 _CONNECTED = str(XenbusState.CONNECTED.value)
+
+#: What a recipe changes in a connection by the time that both ends are at rest.
+CONNECTION_SIMULATIONS: dict[Recipe, Callable[[Host, Finding, PciConnection], Sequence[Change]]] = {}
+#: What a recipe for single devices makes of the host.
+DEVICE_SIMULATIONS: dict[Recipe, Callable[[Host, Finding], Host]] = {}
 
 
 def simulate_repair(host: Host, findings: Iterable[Finding]) -> Host:
-    """What was observed, without these faults; others may come to light. One whose end is open changes nothing."""
+    """Return the host without these faults; others may come to light. Faults of device models stay as they are."""
     for finding in findings:
-        if finding.recipe is Recipe.QUARANTINE:
-            host = replace(host, quarantined=host.quarantined | frozenset(finding.devices))
-        elif finding.recipe in _END_CONNECTION:
-            host = _ended(_without_connection(host, finding), finding.whose)
-        elif (domain := host.domains.get(finding.domid or 0)) is None or not _by_handshake(domain, finding):
-            host = _of_devices(host, finding)
-        elif finding.recipe is Recipe.RECREATE:
-            host = _with_backend(host, domain, _created(host, domain, finding))
-        elif domain.own_connection is not None:
-            after = _applied(domain.own_connection, _writes(finding, domain.own_connection))
-            host = _with_backend(host, domain, after)
-            host = _ended(host, domain.domid) if after is None else host
+        kind, domain = finding.required_recipe.kind, host.domains.get(finding.domid or 0)
+        if kind is RecipeKind.DEVICE:
+            host = DEVICE_SIMULATIONS[finding.required_recipe](host, finding)
+        elif kind is RecipeKind.END_OF_CONNECTION:
+            host = _ended(_without_connection(host, finding), finding.required_domid)
+        elif domain is not None and kind is not RecipeKind.DEVICE_MODEL and _has_pv_connection(domain):
+            host = _with_repaired_connection(host, domain, finding)
     return host
 
 
-def _ended(host: Host, domid: int) -> Host:
-    return replace(host, kernel_connections=host.kernel_connections - {domid})
-
-
 def able_to_return(host: Host, devices: Iterable[Sbdf]) -> list[Sbdf]:
-    """Those that a connection which is created anew has again."""
+    """Those of the devices that a connection which is created again can have."""
     known = [host.devices[one] for one in devices if one in host.devices]
     return [
         one.sbdf
@@ -70,59 +56,48 @@ def able_to_return(host: Host, devices: Iterable[Sbdf]) -> list[Sbdf]:
     ]
 
 
-def _by_handshake(domain: Domain, finding: Finding) -> bool:
-    """Whether the recipe is one for the domain's own connection."""
-    return domain.device_model is None and domain.serves is None and finding.recipe in _FOR_CONNECTIONS
+def _has_pv_connection(domain: Domain) -> bool:
+    """Whether the domain makes its handshakes itself, and for itself."""
+    return domain.device_model is None and domain.serves is None
 
 
-def _writes(finding: Finding, backend: PciConnection) -> list[Change]:
-    """What the recipe changes in the connection by the time that both ends are at rest."""
-    unused = [entry.device for entry in backend.entries if entry.state in (SubState.TO_REMOVE, SubState.TO_ADD)]
-    if finding.recipe in (Recipe.WITHDRAW, Recipe.RESTART):
-        return changes.withdraw(backend) if backend.unanswered else changes.restart_failed(backend, ())
-    if finding.recipe in (Recipe.SKIP_STALE, Recipe.FORGET_ENTRIES):
-        return changes.compact(backend, [one for one in unused if one is not None])
-    if finding.recipe is Recipe.PUT_IN_ORDER:
-        return put_in_order(backend.domid, backend.nodes)
-    if finding.recipe is Recipe.DETACH:
-        return changes.compact(backend, finding.devices)
-    return []
+def _with_repaired_connection(host: Host, domain: Domain, finding: Finding) -> Host:
+    connection = domain.own_connection or PciConnection.from_nodes(domain.domid, {}, None)  # RECREATE may find none
+    writes = CONNECTION_SIMULATIONS[finding.required_recipe](host, finding, connection)
+    after = _applied(connection, writes)
+    host = _with_connection(host, domain, after)
+    return _ended(host, domain.domid) if after is None else host
 
 
-def _created(host: Host, domain: Domain, finding: Finding) -> PciConnection | None:
-    back = able_to_return(host, finding.devices)
-    written = changes.create(domain.domid, domain.name, back)
-    for index in range(len(back)):
-        written += [Write(f"{backend_path(domain.domid)}/state-{index}", str(SubState.EXPORTED.value))]
-        written += [Write(f"{backend_path(domain.domid)}/vdev-{index}", f"0000:00:{index:02x}.00")]
-    return _applied(PciConnection.from_nodes(domain.domid, {}, None), written)
+def _ended(host: Host, domid: int) -> Host:
+    return replace(host, kernel_connections=host.kernel_connections - {domid})
 
 
-def _applied(backend: PciConnection, written: Iterable[Change]) -> PciConnection | None:
-    """The connection at rest, with these changes; None if no entry is left, since nobody keeps an empty one."""
-    nodes = dict(backend.nodes)
+def _applied(connection: PciConnection, written: Iterable[Change]) -> PciConnection | None:
+    """The connection at rest, with these changes; None if no entry is left, since an empty one is not kept."""
+    nodes = dict(connection.nodes)
     for change in written:
         directory, _slash, name = change.path.rpartition("/")
-        if directory == backend_path(backend.domid):
+        if directory == backend_path(connection.domid):
             if isinstance(change, Write):
                 nodes[name] = change.value
             elif isinstance(change, Remove):
                 nodes.pop(name, None)
-    after = PciConnection.from_nodes(backend.domid, {**nodes, "state": _CONNECTED, "online": "1"}, _CONNECTED)
+    after = PciConnection.from_nodes(connection.domid, {**nodes, "state": _CONNECTED, "online": "1"}, _CONNECTED)
     return after if after.entries else None
 
 
-def _with_backend(host: Host, domain: Domain, backend: PciConnection | None) -> Host:
-    """What leaves a connection leaves libxl's configuration as well, and pciback disables it."""
-    gone = set(domain.devices) - set(backend.devices if backend is not None else ())
-    after = replace(domain, own_connection=backend, frontend_alone=False, configured=_reduced(domain, gone))
+def _with_connection(host: Host, domain: Domain, connection: PciConnection | None) -> Host:
+    """What leaves a connection also leaves libxl's configuration, and pciback disables it."""
+    gone = set(domain.devices) - set(connection.devices if connection is not None else ())
+    after = replace(domain, own_connection=connection, frontend_alone=False, configured=_reduced(domain, gone))
     return replace(_disabled(host, gone), domains={**host.domains, domain.domid: after})
 
 
 def _without_connection(host: Host, finding: Finding) -> Host:
     host = _disabled(host, finding.devices)
-    if finding.whose in host.domains:
-        host = _with_backend(host, host.domains[finding.whose], None)
+    if finding.required_domid in host.domains:
+        host = _with_connection(host, host.domains[finding.required_domid], None)
     return replace(
         host,
         orphaned_connections={one: orphan for one, orphan in host.orphaned_connections.items() if one != finding.domid},
@@ -130,41 +105,106 @@ def _without_connection(host: Host, finding: Finding) -> Host:
 
 
 def _disabled(host: Host, devices: Iterable[Sbdf]) -> Host:
-    known = {one: host.devices[one] for one in devices if one in host.devices}
-    idle = {one: replace(device, config=ConfigFlags()) for one, device in known.items()}
-    return replace(host, devices={**host.devices, **idle})
+    return _with_devices(host, devices, lambda device: replace(device, config=ConfigFlags()))
 
 
-def _of_devices(host: Host, finding: Finding) -> Host:
-    """Markers, rights, libxl's configuration, what pciback lets through."""
-    devices, domain = finding.devices, host.domains.get(finding.domid or 0)
-    if finding.recipe in (Recipe.GRANT, Recipe.MARK, Recipe.UNMARK) or finding.fault is Fault.WRONG_MARKER:
-        owners = dict.fromkeys(devices, XenOwner.GUEST) if finding.recipe is Recipe.GRANT else {}
-        return replace(host, markers=_markers(host, finding), xen_owners={**host.xen_owners, **owners})
-    if finding.recipe in (Recipe.TAKE_RIGHTS, Recipe.TAKE_FROM_ANY):
-        freed = host.assuming_free(devices)
-        rest = {one: replace(each, configured=_reduced(each, devices)) for one, each in freed.domains.items()}
-        return replace(freed, domains=rest)
-    if finding.recipe is Recipe.CONFIGURE and domain is not None:
-        listed = replace(domain, configured=domain.devices)
-        return replace(host, domains={**host.domains, domain.domid: listed})
-    if finding.recipe is Recipe.REBIND:
-        cleared = {one: replace(host.devices[one], permissive=False) for one in devices}
-        return replace(host, devices={**host.devices, **cleared})
-    return host
-
-
-def _markers(host: Host, finding: Finding) -> dict[Sbdf, int]:
-    """Those of these devices name who has each of them, the finding's domain or another; the others stay."""
-    others = {one: domid for one, domid in host.markers.items() if one not in finding.devices}
-    if finding.recipe is Recipe.UNMARK or finding.domid is None:
-        return others
-    if finding.fault is Fault.WRONG_MARKER:
-        holders = ((one, host.holder_of(one)) for one in finding.devices)
-        return {**others, **{one: holder.domid for one, holder in holders if holder is not None}}
-    return {**others, **dict.fromkeys(finding.devices, finding.domid)}
+def _with_devices(host: Host, devices: Iterable[Sbdf], change: Callable[[PciDevice], PciDevice]) -> Host:
+    """The host with those of the devices changed that it has."""
+    changed = {one: change(host.devices[one]) for one in devices if one in host.devices}
+    return replace(host, devices={**host.devices, **changed})
 
 
 def _reduced(domain: Domain, gone: Collection[Sbdf]) -> tuple[Sbdf, ...] | None:
     stored = domain.configured
     return None if stored is None else tuple(one for one in stored if one not in gone)
+
+
+# ---- connections
+
+
+@implements(CONNECTION_SIMULATIONS, Recipe.WITHDRAW, Recipe.RESTART)
+def _withdraw_or_restart(_host: Host, _finding: Finding, connection: PciConnection) -> Sequence[Change]:
+    return changes.withdraw(connection) if connection.unanswered else changes.restart_failed(connection, ())
+
+
+@implements(CONNECTION_SIMULATIONS, Recipe.SKIP_STALE, Recipe.FORGET_ENTRIES)
+def _drop_unused(_host: Host, _finding: Finding, connection: PciConnection) -> Sequence[Change]:
+    unused = [entry.device for entry in connection.entries if entry.state in (SubState.TO_REMOVE, SubState.TO_ADD)]
+    return changes.compact(connection, [one for one in unused if one is not None])
+
+
+@implements(CONNECTION_SIMULATIONS, Recipe.PUT_IN_ORDER)
+def _put_in_order(_host: Host, _finding: Finding, connection: PciConnection) -> Sequence[Change]:
+    return changes.put_in_order(connection.domid, connection.nodes)
+
+
+@implements(CONNECTION_SIMULATIONS, Recipe.DETACH)
+def _detach(_host: Host, finding: Finding, connection: PciConnection) -> Sequence[Change]:
+    return changes.compact(connection, finding.devices)
+
+
+@implements(CONNECTION_SIMULATIONS, Recipe.NUDGE, Recipe.REOPEN)
+def _change_states_only(_host: Host, _finding: Finding, _connection: PciConnection) -> Sequence[Change]:
+    return ()
+
+
+@implements(CONNECTION_SIMULATIONS, Recipe.RECREATE)
+def _recreate(host: Host, finding: Finding, connection: PciConnection) -> Sequence[Change]:
+    back = able_to_return(host, finding.devices)
+    backend = backend_path(connection.domid)
+    old = [Remove(f"{backend}/{name}") for name in connection.nodes]
+    exported = [Write(f"{backend}/state-{index}", str(SubState.EXPORTED.value)) for index in range(len(back))]
+    placed = [Write(f"{backend}/vdev-{index}", f"0000:00:{index:02x}.00") for index in range(len(back))]
+    return [*old, *changes.create(connection.domid, finding.domain, back), *exported, *placed]
+
+
+# ---- single devices
+
+
+@implements(DEVICE_SIMULATIONS, Recipe.QUARANTINE)
+def _quarantine(host: Host, finding: Finding) -> Host:
+    return replace(host, quarantined=host.quarantined | frozenset(finding.devices))
+
+
+@implements(DEVICE_SIMULATIONS, Recipe.GRANT)
+def _grant(host: Host, finding: Finding) -> Host:
+    owners = dict.fromkeys(finding.devices, XenOwner.GUEST)
+    return replace(_mark(host, finding), xen_owners={**host.xen_owners, **owners})
+
+
+@implements(DEVICE_SIMULATIONS, Recipe.MARK)
+def _mark(host: Host, finding: Finding) -> Host:
+    return replace(host, markers={**host.markers, **dict.fromkeys(finding.devices, finding.required_domid)})
+
+
+@implements(DEVICE_SIMULATIONS, Recipe.UNMARK)
+def _unmark(host: Host, finding: Finding) -> Host:
+    return replace(host, markers={one: domid for one, domid in host.markers.items() if one not in finding.devices})
+
+
+@implements(DEVICE_SIMULATIONS, Recipe.TAKE_RIGHTS, Recipe.TAKE_FROM_ANY)
+def _take_rights(host: Host, finding: Finding) -> Host:
+    if finding.fault is Fault.WRONG_MARKER:  # the marker then names the domain that has the device
+        holders = {one: holder.domid for one in finding.devices if (holder := host.holder_of(one)) is not None}
+        return replace(host, markers={**_unmark(host, finding).markers, **holders})
+    freed = host.assuming_free(finding.devices)
+    rest = {domid: replace(one, configured=_reduced(one, finding.devices)) for domid, one in freed.domains.items()}
+    return replace(freed, domains=rest)
+
+
+@implements(DEVICE_SIMULATIONS, Recipe.CONFIGURE)
+def _configure(host: Host, finding: Finding) -> Host:
+    domain = host.domains.get(finding.required_domid)
+    if domain is None:
+        return host
+    return replace(host, domains={**host.domains, domain.domid: replace(domain, configured=domain.devices)})
+
+
+@implements(DEVICE_SIMULATIONS, Recipe.REBIND)
+def _rebind(host: Host, finding: Finding) -> Host:
+    return _with_devices(host, finding.devices, lambda device: replace(device, permissive=False))
+
+
+@implements(DEVICE_SIMULATIONS, Recipe.CORRECT_SLOT)
+def _correct_slot(host: Host, finding: Finding) -> Host:
+    return _with_devices(host, finding.devices, lambda device: replace(device, pciback_slots=int(device.in_pciback)))

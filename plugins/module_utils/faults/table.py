@@ -1,151 +1,307 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The catalog of faults: each with its name, what it means, and what mends it."""
+"""The table of faults: everything that depends on which fault it is, a row for each and a column for each question.
+
+How a fault is recognized is in `diagnose.py`. Texts are sentences without their last full stop, as in `Refusal`.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import Enum
 
-
-class Recipe(Enum):
-    """What mends a fault, in words."""
-
-    WITHDRAW = "withdraw the cycle while the guest has not moved: adds vanish, removals stay attached"
-    RESTART = "drop the entries that pciback refused and have both ends finish the cycle"
-    SKIP_STALE = "drop the stale entries one by one and have pciback walk the rest again"
-    NUDGE = "write the guest's state again, so that pciback looks once more"
-    REOPEN = "take the request to close back, which the guest has not answered"
-    DISSOLVE = "remove the connection from xenstore and wait until dom0's kernel has let go"
-    RECREATE = "remove the closed connection and create it anew with the same devices"
-    CLOSE = "close the empty connection with the guest, then remove it"
-    FORGET_ENTRIES = "drop the entries that nobody uses and close the gaps"
-    PUT_IN_ORDER = "number the entries that the guest has without gaps, and drop what belongs to none"
-    UNPLUG = "have the guest eject the device, and libxl (xl) forget it; then take all its rights"
-    DROP_RECORD = "have libxl (xl pci-detach -f) drop its record of the device; then take all its rights"
-    DETACH = "have the guest let the device go in a cycle of its own"
-    GRANT = "give the guest the device's rights back"
-    TAKE_RIGHTS = "reset the device, take all its rights from the domain, remove the marker"
-    TAKE_FROM_ANY = "take the device from whichever domain Xen says owns it"
-    MARK = "write libxl's marker"
-    UNMARK = "remove libxl's marker"
-    END_UNSEEN = "write the lost connection again as an empty one, close that with the guest, then remove it"
-    QUARANTINE = "have Xen quarantine the device, and note it"
-    CONFIGURE = "have libxl's stored configuration list what the connection has"
-    REBIND = "take the device from pciback and give it back, which clears the setting"
+from .recipes import Recipe
 
 
-class Fault(Enum):
-    """A known bad state: its name; its recipe, if there is one; what a person should know or do."""
+class RepairedBy(Enum):
+    """Which run repairs a fault."""
 
-    REFUSED_CYCLE = "refused_cycle", Recipe.RESTART, "pciback gave a change up, and the guest waits for ever"
-    STUCK_CYCLE = "stuck_cycle", Recipe.SKIP_STALE, "pciback met an entry to remove that it does not have"
-    SILENT_GUEST = "silent_guest", Recipe.WITHDRAW, "the guest does not answer; see whether it is paused or hung"
-    LATE_ANSWER = "late_answer", Recipe.RESTART, "the guest answered a cycle after it had been withdrawn"
-    MISSED_CONNECT = "missed_connect", Recipe.WITHDRAW, "the guest missed that dom0 was connected (Linux before 6.1)"
-    LOST_EVENT = "lost_event", Recipe.NUDGE, "one end waits for the other; see whether the guest is paused"
-    NEVER_CONNECTED = (
-        "never_connected",
-        Recipe.DISSOLVE,
-        "a guest that still boots will connect by itself; name this fault in `faults` to give the connection up",
+    #: What a killed run of ours leaves: a later run finishes it without being asked to repair. A marker is written
+    #: before the first right is given and removed after the last is taken. A cycle that was withdrawn may be answered
+    #: late, by a guest that had read it already: that comes after any run of ours has ended. So does the late ejection
+    #: of a device by an HVM guest.
+    ANY_RUN = "any run"
+    #: A run that is to repair: the module repair, or a task with `repair: first`.
+    REPAIR = "a repair"
+    #: A repair in which it is named, since it may be as it was wanted.
+    NAMED_REPAIR = "a repair that names it"
+    #: No recipe is known; a repair fails and says what to do.
+    PERSON = "a person"
+    #: It is a suspicion, since an old error message would look the same: reported and no more.
+    NOTHING = "nothing"
+
+
+class Blocks(Enum):
+    """What a fault of a domain means for a plan to change its devices."""
+
+    #: The devices would not be as declared: the plan is refused.
+    PLANS = "plans"
+    #: A cycle that goes on looks like it; the change waits for its end.
+    PLANS_UNLESS_IT_PASSES = "plans, unless it passes"
+    #: The devices can be as declared in spite of it.
+    NOTHING = "nothing"
+
+
+class Removal(Enum):
+    """What happens to a fault if a plan removes all devices that it is about."""
+
+    ENDS_IT = "ends it"
+    #: pciback does not have the device that it would take from the guest, so a cycle gets stuck.
+    ENDS_IT_WITH_CONNECTION = "ends it only if the whole connection is closed"
+    LEAVES_IT = "leaves it"
+
+
+class Looks(Enum):
+    """Whether a cycle that goes on can look like the fault, so that it must be watched for a while."""
+
+    AT_REST = "at rest"
+    UNDER_WAY = "under way"
+
+
+class Turn(Enum):
+    """When a repair deals with a fault."""
+
+    ANY = "any"
+    #: A connection that is to be repaired may explain it, and its guest may still use the device.
+    AFTER_CONNECTIONS = "after all connections"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class _Row:
+    """The columns of the table."""
+
+    #: What repairs it, None if nothing is known to.
+    recipe: Recipe | None
+    repaired_by: RepairedBy
+    blocks: Blocks
+    removal: Removal
+    looks: Looks
+    turn: Turn
+    #: What it is, and what it does to the guest, the host or the toolstack.
+    meaning: str
+    #: What to do next.
+    advice: str
+
+
+class Fault(_Row, Enum):
+    """A known bad state of a connection, a domain or a device."""
+
+    # fmt: off
+    # ---- cycles of a connection
+    REFUSED_CYCLE = (
+        Recipe.RESTART, RepairedBy.REPAIR, Blocks.PLANS, Removal.LEAVES_IT, Looks.UNDER_WAY, Turn.ANY,
+        "pciback refused a change and gave the cycle up. The guest waits for an answer that does not come",
+        "Repair it. The log of dom0's kernel says why pciback refused",
     )
-    UNFINISHED_CLOSE = "unfinished_close", Recipe.DISSOLVE, "a closed connection was never removed"
-    UNANSWERED_CLOSE = "unanswered_close", Recipe.REOPEN, "the guest does not answer; see whether it is paused or hung"
+    STUCK_CYCLE = (
+        Recipe.SKIP_STALE, RepairedBy.REPAIR, Blocks.PLANS, Removal.LEAVES_IT, Looks.UNDER_WAY, Turn.ANY,
+        "pciback was asked to remove a device that it does not have, and stopped. The guest waits for an answer that "
+        "does not come",
+        "Repair it",
+    )
+    SILENT_GUEST = (
+        Recipe.WITHDRAW, RepairedBy.REPAIR, Blocks.PLANS_UNLESS_IT_PASSES, Removal.LEAVES_IT, Looks.UNDER_WAY, Turn.ANY,
+        "The guest has not answered a change of its devices",
+        "Check whether the guest is paused or hung. A repair withdraws the change",
+    )
+    LATE_ANSWER = (
+        Recipe.RESTART, RepairedBy.ANY_RUN, Blocks.PLANS, Removal.LEAVES_IT, Looks.AT_REST, Turn.ANY,
+        "The guest answered a change after it had been withdrawn, and waits for dom0",
+        "Repair it",
+    )
+    MISSED_CONNECT = (
+        Recipe.WITHDRAW, RepairedBy.REPAIR, Blocks.PLANS, Removal.LEAVES_IT, Looks.AT_REST, Turn.ANY,
+        "The guest has not noticed that dom0 connected, and answers no change (Linux before 6.1)",
+        "Repair it",
+    )
+    LOST_EVENT = (
+        Recipe.NUDGE, RepairedBy.REPAIR, Blocks.PLANS_UNLESS_IT_PASSES, Removal.LEAVES_IT, Looks.UNDER_WAY, Turn.ANY,
+        "One end of the connection waits for the other, which does not move",
+        "Check whether the guest is paused. A repair has both ends look at each other once more",
+    )
+    # ---- the beginning and the end of a connection
+    NEVER_CONNECTED = (
+        Recipe.DISSOLVE, RepairedBy.NAMED_REPAIR, Blocks.NOTHING, Removal.LEAVES_IT, Looks.UNDER_WAY, Turn.ANY,
+        "The guest has never answered its first connection",
+        "A guest that is still booting connects by itself once xen-pcifront is loaded in it. To give the connection "
+        "up, name this fault in the option faults",
+    )
+    UNFINISHED_CLOSE = (
+        Recipe.DISSOLVE, RepairedBy.ANY_RUN, Blocks.PLANS, Removal.LEAVES_IT, Looks.AT_REST, Turn.ANY,
+        "The connection was closed but not removed from xenstore",
+        "Repair it",
+    )
+    UNANSWERED_CLOSE = (
+        Recipe.REOPEN, RepairedBy.REPAIR, Blocks.PLANS_UNLESS_IT_PASSES, Removal.LEAVES_IT, Looks.UNDER_WAY, Turn.ANY,
+        "The guest has not answered the request to close its connection",
+        "Check whether the guest is paused or hung. A repair withdraws the request",
+    )
     CLOSED_CONNECTION = (
-        "closed_connection",
-        Recipe.RECREATE,
-        "the guest or pciback has closed the connection; a guest does so when it shuts down, too",
+        Recipe.RECREATE, RepairedBy.REPAIR, Blocks.PLANS, Removal.LEAVES_IT, Looks.UNDER_WAY, Turn.ANY,
+        "The guest or pciback has closed the connection. A guest also does that when it shuts down",
+        "If the guest shuts down, wait for it. A repair creates the connection again with the same devices",
     )
     UNFINISHED_REPAIR = (
-        "unfinished_repair",
-        Recipe.RECREATE,
-        "a repair has removed a closed connection and was ended before it made it anew",
+        Recipe.RECREATE, RepairedBy.ANY_RUN, Blocks.PLANS, Removal.LEAVES_IT, Looks.AT_REST, Turn.ANY,
+        "A repair removed a closed connection and was stopped before it created it again",
+        "Repair it",
     )
-    UNFINISHED_REMOVAL = "unfinished_removal", Recipe.FORGET_ENTRIES, "the guest has let go, the entries were left"
-    UNEXPORTED_ENTRY = "unexported_entry", Recipe.FORGET_ENTRIES, "pciback never saw the entry"
-    DISORDERED_ENTRIES = "disordered_entries", Recipe.PUT_IN_ORDER, "xl crashes on holes, pciback fails on them"
-    EMPTY_CONNECTION = "empty_connection", Recipe.CLOSE, "xl mistakes it for one that is starting"
-    ORPHANED_CONNECTION = "ghost_connection", Recipe.DISSOLVE, "its domain is gone"
+    ORPHANED_CONNECTION = (
+        Recipe.DISSOLVE, RepairedBy.ANY_RUN, Blocks.PLANS, Removal.LEAVES_IT, Looks.AT_REST, Turn.ANY,
+        "xenstore keeps a connection of a domain that does not exist any more",
+        "Repair it",
+    )
     STUCK_KERNEL_DEVICE = (
-        "stuck_kernel_device",
-        Recipe.END_UNSEEN,
-        "while it is there, dom0 ignores a new connection",
+        Recipe.END_LOST, RepairedBy.ANY_RUN, Blocks.PLANS, Removal.LEAVES_IT, Looks.AT_REST, Turn.ANY,
+        "dom0's kernel still has a connection that is gone from xenstore. As long as it has it, it ignores a new one",
+        "Repair it. The guest loses the devices of that connection",
     )
     LOST_BACKEND = (
-        "lost_backend",
-        Recipe.END_UNSEEN,
-        "the guest goes on with devices that dom0 has taken back, and would not see a new connection",
+        Recipe.END_LOST, RepairedBy.REPAIR, Blocks.PLANS, Removal.LEAVES_IT, Looks.AT_REST, Turn.ANY,
+        "dom0's end of the connection is gone. The guest still uses devices that dom0 has taken back, and it would not "
+        "notice a new connection",
+        "Repair it. The guest loses the devices of that connection",
     )
-    DEAD_MARKER = "dead_marker", Recipe.UNMARK, "xl will never hand the device out again"
-    WRONG_MARKER = "wrong_marker", Recipe.TAKE_RIGHTS, "the domain may have rights over another one's device"
-    MISSING_MARKER = "missing_marker", Recipe.MARK, "xl would hand the device out again"
-    NOT_CONFIGURED = "not_configured", Recipe.CONFIGURE, "the guest would lose the device at its next reboot"
-    STALE_CONFIGURATION = (
-        "stale_configuration",
-        Recipe.CONFIGURE,
-        "xl pci-detach leaves it so, and libxl passes over it; name this fault in `faults` to have it tidied up",
+    # ---- the entries of a connection
+    UNFINISHED_REMOVAL = (
+        Recipe.FORGET_ENTRIES, RepairedBy.ANY_RUN, Blocks.PLANS, Removal.LEAVES_IT, Looks.AT_REST, Turn.ANY,
+        "The guest has given the device back, but its entry is still in the connection",
+        "Repair it",
     )
-    LEFT_RIGHTS = "left_rights", Recipe.TAKE_RIGHTS, "an attach or a detach was not finished"
-    LOST_ENTRY = (
-        "lost_entry",
-        None,
-        "a driver in the guest still runs the device, so its rights must stay; restart the guest, then repair",
+    UNEXPORTED_ENTRY = (
+        Recipe.FORGET_ENTRIES, RepairedBy.REPAIR, Blocks.PLANS, Removal.LEAVES_IT, Looks.AT_REST, Turn.ANY,
+        "The connection has an entry that pciback has never seen, so the guest does not have the device",
+        "Repair it, then attach the device",
     )
-    UNEXPLAINED_OWNER = "unexplained_owner", Recipe.TAKE_FROM_ANY, "an attach or a detach was not finished"
-    RIGHTS_MISSING = "rights_missing", Recipe.GRANT, "the guest crashes or hangs when it uses the device"
-    NOT_IN_PCIBACK = "not_in_pciback", Recipe.DETACH, "host and guest both believe that they have the device"
-    DEVICE_GONE = "device_gone", Recipe.DETACH, "a guest cannot use what the host does not have"
-    STALE_RECORD = (
-        "stale_record",
-        Recipe.DROP_RECORD,
-        "the guest let the device go after libxl had stopped waiting for that, and xl cannot detach it any more",
+    DISORDERED_ENTRIES = (
+        Recipe.PUT_IN_ORDER, RepairedBy.REPAIR, Blocks.PLANS, Removal.LEAVES_IT, Looks.AT_REST, Turn.ANY,
+        "The entries of the connection are incomplete, duplicate or not numbered without gaps. xl crashes on that, and "
+        "pciback fails",
+        "Repair it before the devices of the domain are changed",
     )
-    UNLISTED_DEVICE = (
-        "unlisted_device",
-        Recipe.UNPLUG,
-        "an attach or a detach was not finished; libxl refuses to attach the device again (duplicate ID)",
-    )
-    SILENT_DEVICE_MODEL = (
-        "silent_device_model",
-        None,
-        "its devices can neither be seen nor changed; see whether its QEMU runs and who else talks to it, or restart "
-        "the guest",
-    )
-    SHARED_DEVICE = (
-        "shared_device",
-        None,
-        "detach it from all but one of the domains, at once; only one really has it, and a detach from another gets "
-        "stuck (stuck_cycle), so repair then",
-    )
-    UNQUARANTINED = "unquarantined", Recipe.QUARANTINE, "its DMA is not confined while nobody has it"
-    STICKY_PERMISSIVE = (
-        "sticky_permissive",
-        Recipe.REBIND,
-        "name this fault in `faults` to clear it, unless the setting is wanted",
-    )
-    LEAKED_HOLD = (
-        "leaked_hold",
-        None,
-        "pciback may hold it for a connection that failed; do not unbind it, and give it out again only after dom0 has "
-        "been restarted; a complaint of a device in use vanishes with the next change that succeeds",
+    EMPTY_CONNECTION = (
+        Recipe.CLOSE, RepairedBy.ANY_RUN, Blocks.PLANS, Removal.LEAVES_IT, Looks.AT_REST, Turn.ANY,
+        "The connection has no devices. xl takes it for one that is starting",
+        "Repair it",
     )
     AER_FAILURE = (
-        "aer_failure",
-        None,
-        "a PCI error that the guest cannot handle; detach the devices or restart the guest, then see dom0's log",
+        None, RepairedBy.PERSON, Blocks.NOTHING, Removal.LEAVES_IT, Looks.AT_REST, Turn.ANY,
+        "A device of the guest reported a PCI error that the guest cannot handle",
+        "Detach the devices or restart the guest. The log of dom0's kernel says which device it was",
     )
+    # ---- devices of a domain
+    NOT_IN_PCIBACK = (
+        Recipe.DETACH, RepairedBy.REPAIR, Blocks.PLANS, Removal.ENDS_IT_WITH_CONNECTION, Looks.AT_REST, Turn.ANY,
+        "The domain's connection lists the device, but pciback does not hold it. Host and guest may both use it",
+        "Repair it. The guest loses the device",
+    )
+    DEVICE_GONE = (
+        Recipe.DETACH, RepairedBy.REPAIR, Blocks.PLANS, Removal.ENDS_IT_WITH_CONNECTION, Looks.AT_REST, Turn.ANY,
+        "The domain's connection lists a device that the host does not have any more",
+        "Repair it. The guest loses the device",
+    )
+    RIGHTS_MISSING = (
+        Recipe.GRANT, RepairedBy.REPAIR, Blocks.PLANS, Removal.ENDS_IT, Looks.AT_REST, Turn.ANY,
+        "The guest has the device but no rights over it. It crashes or hangs when it uses the device",
+        "Repair it",
+    )
+    SHARED_DEVICE = (
+        None, RepairedBy.PERSON, Blocks.PLANS, Removal.ENDS_IT, Looks.AT_REST, Turn.ANY,
+        "Several domains list the device, and only one of them really has it",
+        "Detach it from all but one of them, at once. A domain that does not have it gets stuck in that "
+        "(stuck_cycle), which a repair ends",
+    )
+    LOST_ENTRY = (
+        None, RepairedBy.PERSON, Blocks.PLANS, Removal.LEAVES_IT, Looks.AT_REST, Turn.ANY,
+        "No connection lists the device, but a driver in a guest still runs it, so its rights must stay",
+        "Restart the guest, then repair it",
+    )
+    LEFT_RIGHTS = (
+        Recipe.TAKE_RIGHTS, RepairedBy.ANY_RUN, Blocks.PLANS, Removal.LEAVES_IT, Looks.AT_REST, Turn.AFTER_CONNECTIONS,
+        "An attach or a detach was not finished: libxl's marker says that the domain has the device, but the domain "
+        "does not list it",
+        "Repair it",
+    )
+    UNEXPLAINED_OWNER = (
+        Recipe.TAKE_FROM_ANY, RepairedBy.REPAIR, Blocks.PLANS, Removal.ENDS_IT, Looks.AT_REST, Turn.AFTER_CONNECTIONS,
+        "An attach or a detach was not finished: Xen says that a guest owns the device, but no domain lists it",
+        "Repair it",
+    )
+    STALE_RECORD = (
+        Recipe.DROP_RECORD, RepairedBy.ANY_RUN, Blocks.PLANS, Removal.LEAVES_IT, Looks.AT_REST, Turn.ANY,
+        "libxl lists a device that the guest has given back after libxl had stopped waiting for that. xl cannot detach "
+        "it any more",
+        "Repair it",
+    )
+    UNLISTED_DEVICE = (
+        Recipe.UNPLUG, RepairedBy.ANY_RUN, Blocks.PLANS, Removal.LEAVES_IT, Looks.AT_REST, Turn.ANY,
+        "An attach or a detach was not finished: the guest has a device that libxl does not list. libxl refuses to "
+        "attach it again (duplicate ID)",
+        "Repair it. The guest loses the device",
+    )
+    SILENT_DEVICE_MODEL = (
+        None, RepairedBy.PERSON, Blocks.PLANS, Removal.LEAVES_IT, Looks.AT_REST, Turn.ANY,
+        "The guest's device model (QEMU) does not answer, so the guest's devices can be neither seen nor changed",
+        "Check whether its QEMU runs and whether another program talks to it, or restart the guest",
+    )
+    # ---- libxl's records
+    DEAD_MARKER = (
+        Recipe.UNMARK, RepairedBy.ANY_RUN, Blocks.PLANS, Removal.LEAVES_IT, Looks.AT_REST, Turn.ANY,
+        "libxl's marker names a domain that does not exist any more, so xl gives the device to no domain",
+        "Repair it",
+    )
+    WRONG_MARKER = (
+        Recipe.TAKE_RIGHTS, RepairedBy.REPAIR, Blocks.PLANS, Removal.ENDS_IT, Looks.AT_REST, Turn.ANY,
+        "libxl's marker names another domain than the one that has the device. The named domain may have rights over "
+        "it",
+        "Repair it",
+    )
+    MISSING_MARKER = (
+        Recipe.MARK, RepairedBy.REPAIR, Blocks.PLANS, Removal.ENDS_IT, Looks.AT_REST, Turn.ANY,
+        "The domain has the device, but libxl's marker does not say so. xl would give it to another domain as well",
+        "Repair it",
+    )
+    NOT_CONFIGURED = (
+        Recipe.CONFIGURE, RepairedBy.REPAIR, Blocks.PLANS, Removal.ENDS_IT, Looks.AT_REST, Turn.ANY,
+        "libxl's stored configuration does not list the device, so the guest would lose it at its next reboot",
+        "Repair it",
+    )
+    STALE_CONFIGURATION = (
+        Recipe.CONFIGURE, RepairedBy.NAMED_REPAIR, Blocks.NOTHING, Removal.LEAVES_IT, Looks.AT_REST, Turn.ANY,
+        "libxl's stored configuration lists a device that the domain does not have. xl pci-detach leaves it so, and "
+        "libxl ignores it",
+        "Nothing needs to be done. To have the device removed there, name this fault in the option faults",
+    )
+    # ---- devices that no domain has
+    UNQUARANTINED = (
+        Recipe.QUARANTINE, RepairedBy.REPAIR, Blocks.NOTHING, Removal.LEAVES_IT, Looks.AT_REST, Turn.ANY,
+        "The device is not known to be in Xen's quarantine, so its DMA may not be confined while no guest has it",
+        "Repair it",
+    )
+    STICKY_PERMISSIVE = (
+        Recipe.REBIND, RepairedBy.NAMED_REPAIR, Blocks.NOTHING, Removal.LEAVES_IT, Looks.AT_REST, Turn.ANY,
+        "pciback still lets the next user of the device write all of its configuration space",
+        "If that is not wanted, name this fault in the option faults to clear the setting",
+    )
+    STRAY_SLOT = (
+        Recipe.CORRECT_SLOT, RepairedBy.NAMED_REPAIR, Blocks.NOTHING, Removal.LEAVES_IT, Looks.AT_REST, Turn.ANY,
+        "pciback's list (slots) names the device though pciback does not hold it, or more than once. pciback takes a "
+        "listed device as soon as it has no driver and the kernel looks for one",
+        "If pciback is not to have the device, name this fault in the option faults. Else declare it assignable",
+    )
+    LEAKED_HOLD = (
+        None, RepairedBy.NOTHING, Blocks.NOTHING, Removal.LEAVES_IT, Looks.AT_REST, Turn.ANY,
+        "No guest has the device, but pciback may still hold it for a connection that failed, and refuses it then",
+        "Do not unbind it, and give it to no guest before dom0 has been restarted. If pciback only said that it may be "
+        "in use, that message vanishes with the next change that succeeds",
+    )
+    # fmt: on
 
-    def __init__(self, code: str, recipe: Recipe | None, advice: str) -> None:
-        self.code = code
-        self.recipe = recipe
-        self.advice = advice
+    def __repr__(self) -> str:
+        return f"<{self}>"
 
     @property
-    def on_request(self) -> bool:
-        """May be as somebody wants it, so it is mended only when it is asked for by name."""
-        return self in (Fault.NEVER_CONNECTED, Fault.STICKY_PERMISSIVE, Fault.STALE_CONFIGURATION)
-
-    @property
-    def is_suspicion(self) -> bool:
-        """Told and no more: what shows it may as well be an old complaint."""
-        return self is Fault.LEAKED_HOLD
+    def code(self) -> str:
+        """Its name for users and programs."""
+        return self.name.lower()

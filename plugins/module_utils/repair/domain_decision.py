@@ -11,7 +11,7 @@ from typing import Any
 
 from ..apply.config_files import FileChange, plan_files
 from ..apply.converge import Refused, prepare
-from ..faults.diagnose import Finding, in_words
+from ..faults.finding import Finding, in_words
 from ..host.access import HostAccess
 from ..host.observe import observe, with_groups
 from ..model.host import Host

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Mend what is diagnosed, look again, and go on until nothing is left that a recipe could mend."""
+"""Repair the faults of a host: choose a recipe for each finding, carry them out, observe what came of it, again."""
 
 from __future__ import annotations
 
@@ -12,77 +12,40 @@ from typing import Callable
 
 from ..apply.loop import Clock, DeadlinePassed, Flow, Outcome, run
 from ..apply.report import DomainFailed
-from ..faults.diagnose import Finding, diagnose, in_words, title
+from ..faults.diagnose import diagnose
+from ..faults.finding import Finding, in_words, title
+from ..faults.recipes import Recipe, RecipeKind
 from ..faults.simulate import simulate_repair
-from ..faults.table import Fault, Recipe
+from ..faults.table import Blocks, Fault, Looks, RepairedBy, Turn
 from ..host.access import HostAccess
-from ..host.hypervisor import HypervisorError
 from ..host.observe import observe
-from ..host.sysfs import SysfsError
-from ..host.toolstack.contract import ConfigError, LockError
-from ..host.xenstore import XenStoreError
 from ..model.host import Host
-from ..plan.blocking_faults import is_tolerable
 from ..values.address import Sbdf
-from .connection_recipes import CONNECTION_RECIPES, flow_of
-from .device_model_recipes import unplugging_for
+from ..values.errors import HostError, XenPciError
+from .connection_recipes import repair_connection
+from .device_model_recipes import is_for_device_model, removal_by_device_model
 from .device_recipes import DEVICE_RECIPES
-from .settle import SETTLE_SECONDS, examine
+from .job import RepairJob
+from .settle import SETTLE_SECONDS, observe_until_settled
 
-#: What a run of ours leaves that was killed: a later run finishes it without being asked to repair.
-#: A marker is written before the first right is given and removed after the last is taken. A cycle that was
-#: withdrawn may be answered late, by a guest that had read it already: that comes after any run of ours has ended.
-#: So does the late ejection of a device by an HVM guest.
-OUR_OWN = frozenset(
-    {
-        Fault.UNFINISHED_REPAIR,
-        Fault.UNFINISHED_REMOVAL,
-        Fault.UNFINISHED_CLOSE,
-        Fault.LEFT_RIGHTS,
-        Fault.DEAD_MARKER,
-        Fault.ORPHANED_CONNECTION,
-        Fault.STUCK_KERNEL_DEVICE,
-        Fault.EMPTY_CONNECTION,
-        Fault.LATE_ANSWER,
-        Fault.STALE_RECORD,
-        Fault.UNLISTED_DEVICE,
-    }
-)
-#: What a cycle looks like while it goes on.
-UNDER_WAY = frozenset(
-    {
-        Fault.SILENT_GUEST,
-        Fault.STUCK_CYCLE,
-        Fault.LOST_EVENT,
-        Fault.NEVER_CONNECTED,
-        Fault.REFUSED_CYCLE,
-        Fault.CLOSED_CONNECTION,
-        Fault.UNANSWERED_CLOSE,
-    }
-)
-#: A connection that is to be mended may explain them, and its guest may still use the device.
-_AFTER_CONNECTIONS = (Fault.LEFT_RIGHTS, Fault.UNEXPLAINED_OWNER)
-#: Each pass mends one thing of each connection; a bound against two toolstacks that undo each other's work.
+#: Each pass repairs one thing of each connection; a bound against two toolstacks that undo each other's work.
 _MOST_PASSES = 40
-#: Without them nothing can be seen.
-_UNSEEN = (HypervisorError, SysfsError, XenStoreError)
-_FAILURES = (*_UNSEEN, LockError, ConfigError, DomainFailed, DeadlinePassed)
+_FAILURES = (HostError, DomainFailed, DeadlinePassed)
 
 
 @dataclass(frozen=True)
 class Scope:
-    """What is to be mended: faults of these domains (and of their stub domains), and of these devices wherever they
-    are; both empty: all.
-
-    `named`: these faults only, and then also those that are mended on request.
+    """What is to be repaired: the faults of these domains (and of their stub domains), and of these devices in whatever
+    domain they are; all faults if both are empty.
     """
 
     domains: frozenset[str] = frozenset()
     devices: frozenset[Sbdf] = frozenset()
+    #: These faults only, and then also those that are repaired only if they are named.
     named: frozenset[Fault] = frozenset()
 
     def covers(self, finding: Finding) -> bool:
-        """Whether the finding is within domains, devices and faults asked for."""
+        """Whether the finding is within the domains, devices and faults asked for."""
         if self.named and finding.fault not in self.named:
             return False
         everything = not self.domains and not self.devices
@@ -90,37 +53,42 @@ class Scope:
         return everything or named or not self.devices.isdisjoint(finding.devices)
 
     def repairs(self, finding: Finding) -> bool:
-        """Whether it is covered and may be mended now."""
-        asked = not finding.fault.on_request or finding.fault in self.named
-        return self.covers(finding) and finding.recipe is not None and asked
+        """Whether it is covered and has a recipe that may be carried out."""
+        allowed = finding.fault.repaired_by is not RepairedBy.NAMED_REPAIR or finding.fault in self.named
+        return self.covers(finding) and finding.recipe is not None and allowed
+
+    def finishes(self, finding: Finding) -> bool:
+        """Whether it is covered and a killed run of ours leaves it."""
+        return self.covers(finding) and finding.fault.repaired_by is RepairedBy.ANY_RUN
 
 
 @dataclass(frozen=True)
 class RepairAttempt:
-    """What was done about one finding; `problem` is empty unless a step was refused.
-
-    `cost_devices`: the fault is gone, and with it the devices that its guest was to have back.
-    """
+    """What was done about one finding."""
 
     finding: Finding
+    #: What was refused on the way, empty if nothing was.
     problem: str = ""
     repaired: bool = False
+    #: The fault is gone, and so are the devices that its guest was to have again.
     cost_devices: bool = False
 
 
 @dataclass(frozen=True)
 class Repaired:
-    """The faults found first, what was done, and the faults that are there afterwards; the host as it was and is."""
+    """What a repair found, did and left."""
 
+    #: The faults that were found first.
     findings: tuple[Finding, ...]
     attempts: tuple[RepairAttempt, ...]
+    #: The faults that are there afterwards.
     left: tuple[Finding, ...]
     before: Host
     after: Host
 
     @property
     def changed(self) -> bool:
-        """Whether anything was mended, or what could not be is not as it was."""
+        """Whether anything was repaired, or what could not be repaired is not as it was."""
         touched = (_of_findings(host, [one.finding for one in self.attempts]) for host in (self.before, self.after))
         return any(one.repaired for one in self.attempts) or len(set(touched)) > 1
 
@@ -142,45 +110,44 @@ def _of_findings(host: Host, findings: Iterable[Finding]) -> frozenset[object]:
     )
 
 
-class RepairInterrupted(Exception):
-    """Something was tried, and then nobody could see any more what came of it; the text says what, and why."""
+class RepairInterrupted(XenPciError):
+    """Something was tried, and then the host could not be observed any more; the text says what, and why."""
 
     def __init__(self, attempts: Sequence[RepairAttempt], why: Exception) -> None:
         tried = "; ".join(in_words(one.finding) for one in attempts)
-        super().__init__(f"Tried to mend {tried}; what came of it cannot be seen ({why}), so repair again once it can")
+        super().__init__(
+            f"Tried to repair {tried}. The result cannot be seen ({why}). Repair again once the host can be observed"
+        )
 
 
 def repair(access: HostAccess, scope: Scope, timeout: float, settle: float = SETTLE_SECONDS) -> Repaired:
-    """Mend everything within `scope`; each step's success is what a new diagnosis says. Raises RepairInterrupted."""
+    """Repair everything within `scope`; what has succeeded is what a new diagnosis says. Raises RepairInterrupted."""
     deadline = time.monotonic() + timeout
-    host, findings = examine(access, scope.covers, settle, timeout)
-    return _repaired(access, host, findings, scope.covers, scope.repairs, deadline)
+    host, findings = observe_until_settled(access, scope.covers, settle, timeout)
+    return _RepairRun(access, scope.covers, scope.repairs, deadline).repair(host, findings)
 
 
 def finish_unfinished(access: HostAccess, host: Host, scope: Scope, timeout: float) -> Repaired:
     """Finish what a killed run of ours left within `scope`, and nothing else; `host` is what was seen just now.
 
-    A cycle under way is waited for until it is over or has not moved for a while. What is `left` forbids to call the
-    domains' devices as declared, or is a cycle that goes on. Raises RepairInterrupted.
+    A cycle under way is waited for until it is over or has not moved for a while. What is `left` means that the
+    domains' devices are not as declared, or is a cycle that goes on. Raises RepairInterrupted.
     """
 
     def matters(finding: Finding) -> bool:
-        return scope.covers(finding) and (finding.fault in UNDER_WAY or not is_tolerable(finding.fault))
+        fault = finding.fault
+        return scope.covers(finding) and (fault.looks is Looks.UNDER_WAY or fault.blocks is not Blocks.NOTHING)
 
-    def ours(finding: Finding) -> bool:
-        return scope.covers(finding) and finding.fault in OUR_OWN
-
-    at_first_sight = diagnose(host)
-    if not any(map(matters, at_first_sight)):
+    if not any(map(matters, diagnose(host))):
         return Repaired((), (), (), host, host)
     deadline = time.monotonic() + timeout
-    host, findings = examine(access, matters, SETTLE_SECONDS, timeout)
-    return _repaired(access, host, findings, matters, ours, deadline)
+    host, findings = observe_until_settled(access, matters, SETTLE_SECONDS, timeout)
+    return _RepairRun(access, matters, scope.finishes, deadline).repair(host, findings)
 
 
 @dataclass(frozen=True)
 class ExpectedRepair:
-    """What a run would mend, what it would leave, and the host as it would be then."""
+    """What a run would repair, what it would leave, and the host as it would be then."""
 
     repaired: tuple[Finding, ...]
     left: tuple[Finding, ...]
@@ -188,113 +155,112 @@ class ExpectedRepair:
 
 
 def expected_repair(host: Host, scope: Scope, everything: bool) -> ExpectedRepair:
-    """What a run would do before anything else; by one look, `host`.
+    """What a run would repair before anything else, judged by one look, `host`.
 
     `everything`: all that has a recipe, as `repair` does; else what `finish_unfinished` does.
     """
+    repairs = scope.repairs if everything else scope.finishes
     repaired = dict[object, Finding]()
     for _pass in range(_MOST_PASSES):
         findings = [one for one in diagnose(host) if scope.covers(one) and one.key not in repaired]
-        now = [one for one in findings if (scope.repairs(one) if everything else one.fault in OUR_OWN)]
+        now = [one for one in findings if repairs(one)]
         if not now:
             break
-        by_device, by_connection = _next(now)
-        chosen = [*by_device, *by_connection.values()]
+        by_device, by_connection = _choose_for_pass(now)
+        chosen = [*by_device, *by_connection]
         repaired.update((one.key, one) for one in chosen)
         host = simulate_repair(host, chosen)
     return ExpectedRepair(tuple(repaired.values()), tuple(findings), host)
 
 
-def _repaired(
-    access: HostAccess,
-    host: Host,
-    findings: Sequence[Finding],
-    matters: Callable[[Finding], bool],
-    repairs: Callable[[Finding], bool],
-    deadline: float,
-) -> Repaired:
-    attempts = _repair_all(access, host, findings, repairs, deadline)
-    if not attempts:
-        return Repaired(tuple(findings), (), tuple(findings), host, host)
-    try:
-        with access.answering() as seeing:
-            after = observe(seeing)
-    except _UNSEEN as error:
-        raise RepairInterrupted(attempts, error) from error
-    left = [one for one in diagnose(after) if matters(one)]
-    return Repaired(tuple(findings), _judged(attempts, left, after), tuple(left), host, after)
+@dataclass(frozen=True)
+class _RepairRun:
+    """Passes of repairs over one host."""
 
+    access: HostAccess
+    #: Which findings are reported as left.
+    matters: Callable[[Finding], bool]
+    #: Which findings are repaired.
+    repairs: Callable[[Finding], bool]
+    deadline: float
 
-def _repair_all(
-    access: HostAccess,
-    host: Host,
-    findings: Sequence[Finding],
-    repairs: Callable[[Finding], bool],
-    deadline: float,
-) -> list[RepairAttempt]:
-    """Pass after pass: mend, look, and stop once nothing new is left or time is over."""
-    attempts: list[RepairAttempt] = []
-    tried: set[object] = set()
-    for _pass in range(_MOST_PASSES):
-        now = [one for one in findings if repairs(one) and one.key not in tried]
-        if not now or time.monotonic() >= deadline:
-            break
-        done = _repair_once(access, host, now, deadline)
-        tried.update(attempt.finding.key for attempt in done)
-        attempts += done
+    def repair(self, host: Host, findings: Sequence[Finding]) -> Repaired:
+        """Repair what was found on `host`, and judge by a new look."""
+        attempts = self._repair_in_passes(host, findings)
+        if not attempts:
+            return Repaired(tuple(findings), (), tuple(findings), host, host)
         try:
-            host = observe(access)
-        except _UNSEEN:
-            break  # what is left has to wait; what came of this is looked at once more
-        findings = diagnose(host)
-    return attempts
+            with self.access.answering() as seeing:
+                after = observe(seeing)
+        except HostError as error:
+            raise RepairInterrupted(attempts, error) from error
+        left = [one for one in diagnose(after) if self.matters(one)]
+        return Repaired(tuple(findings), _judged(attempts, left, after), tuple(left), host, after)
+
+    def _repair_in_passes(self, host: Host, findings: Sequence[Finding]) -> list[RepairAttempt]:
+        """Repair and observe, until nothing new is left or time is over."""
+        attempts: list[RepairAttempt] = []
+        tried: set[object] = set()
+        for _pass in range(_MOST_PASSES):
+            now = [one for one in findings if self.repairs(one) and one.key not in tried]
+            if not now or time.monotonic() >= self.deadline:
+                break
+            done = self._repair_once(host, now)
+            tried.update(attempt.finding.key for attempt in done)
+            attempts += done
+            try:
+                host = observe(self.access)
+            except HostError:
+                break  # what is left has to wait; what came of this is looked at once more
+            findings = diagnose(host)
+        return attempts
+
+    def _repair_once(self, host: Host, findings: Sequence[Finding]) -> list[RepairAttempt]:
+        """Repair all that concerns single devices, then one fault of each connection, side by side."""
+        by_device, by_connection = _choose_for_pass(findings)
+        attempts = [_repair_device(self._job(host, finding)) for finding in by_device]
+        jobs = [self._job(host, finding) for finding in by_connection]
+        flows = dict(map(_flow_of, jobs))
+        outcomes = run(self.access.store, flows) if flows else {}
+        for job, token in zip(jobs, flows):  # the loop returns the outcomes as they end
+            attempts.append(RepairAttempt(job.finding, _problem(outcomes[token], job.domid)))
+        return attempts
+
+    def _job(self, host: Host, finding: Finding) -> RepairJob:
+        return RepairJob(self.access, host, finding, Clock(self.deadline))
 
 
-def _repair_once(access: HostAccess, host: Host, findings: Sequence[Finding], deadline: float) -> list[RepairAttempt]:
-    """All that concerns single devices, then one recipe for each connection, side by side."""
-    by_device, chosen = _next(findings)
-    attempts = [_repair_device(access, host, finding) for finding in by_device]
-    flows: dict[str, tuple[Flow, Clock]] = {}
-    for domid, finding in chosen.items():
-        clock = Clock(deadline)
-        unplugging = unplugging_for(access, host, finding, clock)
-        if unplugging is not None:
-            flows[unplugging.token] = (unplugging.flow(), clock)
-        else:
-            flows[f"xen.pci-repair-{domid}"] = (flow_of(access, host, finding, clock), clock)
-    outcomes = run(access.store, flows) if flows else {}
-    for (domid, finding), outcome in zip(chosen.items(), outcomes_in_order(flows, outcomes)):
-        attempts.append(RepairAttempt(finding, _problem(outcome, domid)))
-    return attempts
+def _choose_for_pass(findings: Iterable[Finding]) -> tuple[list[Finding], list[Finding]]:
+    """Choose what one pass repairs: faults of single devices, and one fault of each domain's connection.
 
-
-def _next(findings: Sequence[Finding]) -> tuple[list[Finding], dict[int, Finding]]:
-    """What is to be mended in one pass: of single devices, and one thing of each connection.
-
-    But what a connection may explain waits until none is to be mended any more.
+    A fault that a connection may explain waits until none is to be repaired any more.
     """
-    chosen: dict[int, Finding] = {}
+    by_device: list[Finding] = []
+    by_connection: dict[int, Finding] = {}
     for finding in findings:
-        by_flow = finding.recipe in CONNECTION_RECIPES or finding.recipe in (Recipe.UNPLUG, Recipe.DROP_RECORD)
-        if by_flow and finding.domid is not None:
-            chosen.setdefault(finding.domid, finding)
-    by_device = [
-        one for one in findings if one.recipe in DEVICE_RECIPES and not (chosen and one.fault in _AFTER_CONNECTIONS)
-    ]
-    return by_device, chosen
+        if finding.required_recipe.kind is RecipeKind.DEVICE:
+            by_device.append(finding)
+        else:
+            by_connection.setdefault(finding.required_domid, finding)
+    if by_connection:
+        by_device = [one for one in by_device if one.fault.turn is not Turn.AFTER_CONNECTIONS]
+    return by_device, list(by_connection.values())
 
 
-def outcomes_in_order(tokens: Iterable[str], outcomes: dict[str, Outcome]) -> list[Outcome]:
-    """Outcomes in the order of their tokens: the loop returns them as they end."""
-    return [outcomes[token] for token in tokens]
+def _flow_of(job: RepairJob) -> tuple[str, tuple[Flow, Clock]]:
+    """The flow of a job in the event loop, under its token."""
+    if is_for_device_model(job):
+        removal = removal_by_device_model(job)
+        return removal.token, (removal.flow(), job.clock)
+    return job.token, (repair_connection(job), job.clock)
 
 
-def _repair_device(access: HostAccess, host: Host, finding: Finding) -> RepairAttempt:
+def _repair_device(job: RepairJob) -> RepairAttempt:
     try:
-        problems = DEVICE_RECIPES[finding.required_recipe](access, host, finding)
+        problems = DEVICE_RECIPES[job.recipe](job)
     except _FAILURES as error:
         problems = [str(error)]
-    return RepairAttempt(finding, "; ".join(problems))
+    return RepairAttempt(job.finding, "; ".join(problems))
 
 
 def _problem(outcome: Outcome, domid: int) -> str:
@@ -308,7 +274,7 @@ def _problem(outcome: Outcome, domid: int) -> str:
 
 
 def _judged(attempts: Sequence[RepairAttempt], left: Sequence[Finding], after: Host) -> tuple[RepairAttempt, ...]:
-    """A fault is mended if it is not found again; never because a recipe ran to its end."""
+    """Say of each attempt whether its fault is not found again; that a recipe ran to its end says nothing."""
     remaining = {(one.fault, one.domid, device) for one in left for device in one.devices or (None,)}
 
     def judged(one: RepairAttempt) -> RepairAttempt:

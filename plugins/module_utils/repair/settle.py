@@ -1,14 +1,15 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Look at a host until what seems wrong has proved to be wrong, and not just under way."""
+"""Observe a host until what looks like a fault has proved to be one, and not a change that is under way."""
 
 from __future__ import annotations
 
 import time
 from typing import Callable
 
-from ..faults.diagnose import Finding, diagnose
+from ..faults.diagnose import diagnose
+from ..faults.finding import Finding
 from ..host.access import HostAccess
 from ..host.observe import observe
 from ..model.host import Host
@@ -20,10 +21,10 @@ SETTLE_SECONDS = 2.0
 _LOOK_AGAIN = 0.1
 
 
-def examine(
+def observe_until_settled(
     access: HostAccess, matters: Callable[[Finding], bool], settle: float, timeout: float
 ) -> tuple[Host, list[Finding]]:
-    """Look until the findings that matter are none, or the same for `settle` seconds; `timeout` bounds it all."""
+    """Observe until the findings that matter are none, or the same for `settle` seconds; at most `timeout` seconds."""
     deadline = time.monotonic() + timeout
     unchanged_since, last, pause = time.monotonic(), None, _LOOK_AGAIN
     while True:

@@ -11,7 +11,7 @@ from typing import Callable
 
 from ..apply.converge import Converged
 from ..apply.report import DomainReport
-from ..faults.diagnose import where
+from ..faults.finding import where
 from ..host.actor import actor
 from ..model.host import Host
 from ..repair.run import RepairAttempt, Repaired
@@ -62,9 +62,9 @@ def audit_repair(repaired: Repaired) -> Iterator[str]:
 
 
 def _outcome(attempt: RepairAttempt) -> str:
-    recipe = attempt.finding.recipe.value if attempt.finding.recipe else ""
+    recipe = attempt.finding.recipe.text if attempt.finding.recipe else ""
     problem = f" ({attempt.problem})" if attempt.problem else ""
-    return f"{'mended' if attempt.repaired else 'not mended'}{problem}: {recipe}"
+    return f"{'repaired' if attempt.repaired else 'not repaired'}{problem}: {recipe}"
 
 
 def _who(host: Host, sbdf: Sbdf) -> str:

@@ -74,7 +74,7 @@ def test_another_function_shares_a_slot(host: Host, full: Modules) -> None:
     assert not declare(full, *ALL).get("failed")
 
 
-def test_xl_does_not_count_and_the_doctor_knows_what_it_has_done(host: Host, full: Modules) -> None:
+def test_xl_does_not_count_and_repair_knows_what_it_has_done(host: Host, full: Modules) -> None:
     """pciback refuses the device and holds it from then on, for nobody."""
     host.run(["xl", "pci-attach", "g1", ONE_MORE.bdf], check=False)
     full.act(("until", f"/local/domain/0/backend/pci/{host.guest('g1').domid}/0/state", "5"))

@@ -54,7 +54,7 @@ def have(host: Host, level: str = "connected", **domains: tuple[topology.Device,
     return result
 
 
-def found_by_the_doctor(host: Host) -> list[str]:
+def found_by_repair(host: Host) -> list[str]:
     """Names of the guest's faults, except what xl leaves of each device that it detaches."""
     result = playbook.task(host, "xen.pci.repair", {"domains": [H1]}, options=["--check"])
     return [one["fault"] for one in result["findings"] if one["fault"] != "stale_configuration"]
@@ -145,11 +145,11 @@ def test_a_device_that_xl_has_no_record_of(host: Host, guest: Guest) -> None:
     host.run(["xenstore-write", f"{backend}/num_devs", "1"])
     assert attached_by_xl(host, H1) == {EDU.bdf}
     assert "e1000e" in drivers(guest)
-    assert found_by_the_doctor(host) == ["unlisted_device"]
+    assert found_by_repair(host) == ["unlisted_device"]
     assert "e1000e" in drivers(guest), "check mode has touched it"
     repaired = playbook.task(host, "xen.pci.repair", {"domains": [H1], "timeout": PATIENCE})
     assert not repaired["failed"], repaired["msg"]
-    assert found_by_the_doctor(host) == []
+    assert found_by_repair(host) == []
     assert "e1000e" not in drivers(guest)
     assert attached_by_xl(host, H1) == {EDU.bdf}
     assert traces_of(host, [NIC]) == []
@@ -161,13 +161,13 @@ def test_a_device_model_that_does_not_answer(host: Host, guest: Guest) -> None:
     declared = {H1: {"devices": [EDU.bdf], "exclusive": True}}
     host.run(["kill", "-STOP", qemu])
     try:
-        assert found_by_the_doctor(host) == ["silent_device_model"]
+        assert found_by_repair(host) == ["silent_device_model"]
         refused = playbook.task(host, "xen.pci.domain_devices", {"domains": declared, "timeout": 5})
         assert refused["failed"]
         assert "silent_device_model" in str(refused), refused
     finally:
         host.run(["kill", "-CONT", qemu])
-    assert found_by_the_doctor(host) == []
+    assert found_by_repair(host) == []
     again = have(host, h1=(EDU,))
     assert (again["changed"], again["actions"]) == (False, [])
 

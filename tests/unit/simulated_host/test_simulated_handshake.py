@@ -235,7 +235,7 @@ def test_a_device_of_another_guest_is_fatal(play: Any) -> None:
     play(script)
 
 
-def test_a_stale_5_is_silent_and_r2_mends_it(play: Any) -> None:
+def test_a_stale_5_is_silent_and_dropping_its_entry_repairs_it(play: Any) -> None:
     async def script(toolstack: Any) -> None:
         await connected(toolstack, "0000:01:00.0", "0000:02:00.0")
         toolstack.mark(0)

@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.xen.pci.plugins.module_utils.faults.diagnose import diagnose, in_words
-from ansible_collections.xen.pci.plugins.module_utils.faults.table import Fault, Recipe
+from ansible_collections.xen.pci.plugins.module_utils.faults.diagnose import diagnose
+from ansible_collections.xen.pci.plugins.module_utils.faults.finding import in_words
+from ansible_collections.xen.pci.plugins.module_utils.faults.table import Fault
 from ansible_collections.xen.pci.plugins.module_utils.model.connection import PciConnection
 from ansible_collections.xen.pci.plugins.module_utils.model.device import ConfigFlags, PciDevice, XenOwner
 from ansible_collections.xen.pci.plugins.module_utils.model.device_model import DeviceModel, Plugged, qemu_name
@@ -256,18 +257,30 @@ def test_a_device_in_two_connections_is_told_of_both() -> None:
     assert faults(replace(one, domains={1: domain, 2: other})) == {Fault.SHARED_DEVICE}
 
 
-def test_what_may_be_wanted_is_mended_on_request_only() -> None:
-    assert {fault for fault in Fault if fault.on_request} == {
-        Fault.NEVER_CONNECTED,
-        Fault.STICKY_PERMISSIVE,
-        Fault.STALE_CONFIGURATION,
-    }
+@pytest.mark.parametrize(
+    ("driver", "slots", "evidence"),
+    [
+        ("pciback", 0, None),
+        ("pciback", 1, None),
+        ("pciback", None, None),
+        ("e1000e", 0, None),
+        ("e1000e", None, None),
+        ("e1000e", 1, "pciback's list names it, but it has driver e1000e"),
+        (None, 1, "pciback's list names it, but it has no driver"),
+        ("pciback", 3, "pciback's list names it 3 times"),
+    ],
+)
+def test_pcibacks_list_is_compared_with_what_it_holds(
+    driver: str | None, slots: int | None, evidence: str | None
+) -> None:
+    observed = Host({A: device(A, driver=driver, pciback_slots=slots)}, {}, quarantined=frozenset({A}))
+    found = [(one.fault, one.devices, one.evidence) for one in diagnose(observed)]
+    assert found == ([] if evidence is None else [(Fault.STRAY_SLOT, (A,), evidence)])
 
 
-def test_every_fault_has_a_recipe_or_says_what_a_person_can_do() -> None:
-    assert all(fault.advice for fault in Fault)
-    assert {fault.recipe for fault in Fault} - {None} == set(Recipe)
-    assert len({fault.code for fault in Fault}) == len(Fault)
+def test_a_device_that_a_domain_lists_is_no_stray_slot() -> None:
+    unbound = {A: device(A, driver=None, pciback_slots=1), B: device(B)}
+    assert faults(host(nodes(A), devices=unbound)) == {Fault.NOT_IN_PCIBACK}
 
 
 STATES = st.sampled_from([*"012345678", "x", ""])

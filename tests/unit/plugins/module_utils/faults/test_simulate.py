@@ -7,8 +7,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ansible_collections.xen.pci.plugins.module_utils.faults.diagnose import Finding
-from ansible_collections.xen.pci.plugins.module_utils.faults.simulate import simulate_repair
+import pytest
+
+from ansible_collections.xen.pci.plugins.module_utils.faults.finding import Finding
+from ansible_collections.xen.pci.plugins.module_utils.faults.recipes import Recipe, RecipeKind
+from ansible_collections.xen.pci.plugins.module_utils.faults.simulate import (
+    CONNECTION_SIMULATIONS,
+    DEVICE_SIMULATIONS,
+    simulate_repair,
+)
 from ansible_collections.xen.pci.plugins.module_utils.faults.table import Fault
 from ansible_collections.xen.pci.plugins.module_utils.model.connection import PciConnection
 from ansible_collections.xen.pci.plugins.module_utils.model.device import PCIBACK, PciDevice, XenOwner
@@ -33,13 +40,13 @@ def host(backend: PciConnection, **more: object) -> Host:
     return Host({}, {1: Domain(1, "g1", own_connection=backend)}, **{"markers": markers, "xen_owners": owners, **more})
 
 
-def repaired(sick: Host, *findings: Finding) -> Host:
-    return simulate_repair(sick, findings)
+def repaired(faulty: Host, *findings: Finding) -> Host:
+    return simulate_repair(faulty, findings)
 
 
 def test_entries_of_a_removal_are_gone_and_then_their_rights() -> None:
-    sick = host(connection(1, A, B))
-    backend = sick.domains[1].own_connection
+    faulty = host(connection(1, A, B))
+    backend = faulty.domains[1].own_connection
     assert backend is not None
     half = PciConnection.from_nodes(1, {**backend.nodes, "state-0": "5"}, "4")
     after = repaired(host(half), Finding(Fault.UNFINISHED_REMOVAL, "", 1, "g1", (A,)))
@@ -64,22 +71,36 @@ def test_a_closed_connection_is_gone() -> None:
 
 
 def test_what_a_dead_domain_has_left_costs_a_living_one_nothing() -> None:
-    sick = host(connection(1, A), markers={A: 1, B: 7}, orphaned_connections={7: connection(7, A)})
+    faulty = host(connection(1, A), markers={A: 1, B: 7}, orphaned_connections={7: connection(7, A)})
     findings = [Finding(Fault.ORPHANED_CONNECTION, "", 7, "", (A,)), Finding(Fault.DEAD_MARKER, "", 7, "", (B,))]
-    after = repaired(sick, *findings)
+    after = repaired(faulty, *findings)
     assert after.domains[1].devices == (A,)
     assert after.orphaned_connections == {} and after.markers == {A: 1}
 
 
 def test_what_a_killed_repair_was_to_bring_back_is_there() -> None:
     device = PciDevice(A, "8086", "10d3", "", "", "020000", "", driver=PCIBACK)
-    sick = replace(host(connection(1, A)), devices={A: device}, domains={1: Domain(1, "g1")})
-    after = repaired(sick, Finding(Fault.UNFINISHED_REPAIR, "", 1, "g1", (A,)))
+    faulty = replace(host(connection(1, A)), devices={A: device}, domains={1: Domain(1, "g1")})
+    after = repaired(faulty, Finding(Fault.UNFINISHED_REPAIR, "", 1, "g1", (A,)))
     backend = after.domains[1].own_connection
     assert after.domains[1].devices == (A,)
     assert backend is not None and backend.connected and backend.problems() == []
 
 
 def test_what_is_in_order_stays_so() -> None:
-    sick = host(connection(1, A))
-    assert repaired(sick, Finding(Fault.MISSING_MARKER, "", 1, "g1", (A,))) == sick
+    faulty = host(connection(1, A))
+    assert repaired(faulty, Finding(Fault.MISSING_MARKER, "", 1, "g1", (A,))) == faulty
+
+
+def test_pcibacks_list_names_what_it_holds_once_and_nothing_else() -> None:
+    held = PciDevice(A, "8086", "10d3", "", "", "020000", "", driver=PCIBACK, pciback_slots=3)
+    elsewhere = replace(held, sbdf=B, driver="e1000e", pciback_slots=1)
+    faulty = Host({A: held, B: elsewhere}, {})
+    after = repaired(faulty, Finding(Fault.STRAY_SLOT, "", devices=(A, B)))
+    assert [after.devices[one].pciback_slots for one in (A, B)] == [1, 0]
+
+
+@pytest.mark.parametrize("recipe", Recipe, ids=lambda recipe: recipe.name)
+def test_each_recipe_is_simulated_according_to_its_kind(recipe: Recipe) -> None:
+    assert (recipe in DEVICE_SIMULATIONS) == (recipe.kind is RecipeKind.DEVICE)
+    assert (recipe in CONNECTION_SIMULATIONS) == (recipe.kind in (RecipeKind.CONNECTION, RecipeKind.GUEST))

@@ -9,11 +9,11 @@ from dataclasses import replace
 
 import pytest
 
-from ansible_collections.xen.pci.plugins.module_utils.faults.diagnose import Finding
-from ansible_collections.xen.pci.plugins.module_utils.faults.table import Fault
+from ansible_collections.xen.pci.plugins.module_utils.faults.finding import Finding
+from ansible_collections.xen.pci.plugins.module_utils.faults.table import Blocks, Fault
 from ansible_collections.xen.pci.plugins.module_utils.model.device_model import DeviceModel
 from ansible_collections.xen.pci.plugins.module_utils.model.domain import Domain, DomainKind
-from ansible_collections.xen.pci.plugins.module_utils.plan.blocking_faults import blocking_faults, is_tolerable
+from ansible_collections.xen.pci.plugins.module_utils.plan.blocking_faults import blocking_faults
 from ansible_collections.xen.pci.plugins.module_utils.plan.domain_plan import DomainPlan, Plan
 from ansible_collections.xen.pci.plugins.module_utils.values.address import Sbdf
 
@@ -32,7 +32,7 @@ def finding(fault: Fault, *devices: Sbdf) -> Finding:
 @pytest.mark.parametrize("fault", [Fault.MISSING_MARKER, Fault.RIGHTS_MISSING, Fault.NOT_IN_PCIBACK])
 def test_a_fault_of_a_device_that_stays_is_named_with_the_way_out(fault: Fault) -> None:
     [sentence] = blocking_faults([finding(fault, A)], plan(keep=(A,)))
-    assert sentence.startswith(f"g1: {fault.code} (0000:01:00.0): {fault.advice}")
+    assert sentence.startswith(f"g1: {fault.code} (0000:01:00.0): {fault.meaning}. {fault.advice}")
     assert "xen.pci.repair" in sentence and "repair: first" in sentence
 
 
@@ -56,28 +56,23 @@ def test_no_removal_ends_a_fault_of_the_connection(fault: Fault) -> None:
     assert len(blocking_faults([finding(fault)], plan(add=(B,)))) == 1
 
 
-def test_a_fault_that_nothing_mends_says_what_a_person_can_do() -> None:
+def test_a_fault_without_a_recipe_says_what_a_person_can_do() -> None:
     [sentence] = blocking_faults([finding(Fault.LOST_ENTRY, A)], plan(keep=(A,)))
     assert sentence.endswith(Fault.LOST_ENTRY.advice)
 
 
 @pytest.mark.parametrize("fault", [Fault.SILENT_GUEST, Fault.LOST_EVENT, Fault.UNANSWERED_CLOSE])
 def test_what_may_be_a_cycle_under_way_is_waited_for(fault: Fault) -> None:
-    assert not is_tolerable(fault)
+    assert fault.blocks is Blocks.PLANS_UNLESS_IT_PASSES
     assert blocking_faults([finding(fault, A)], plan(keep=(A,))) == []
 
 
-@pytest.mark.parametrize("fault", [fault for fault in Fault if is_tolerable(fault)])
-def test_what_is_tolerable_is_no_obstacle(fault: Fault) -> None:
+@pytest.mark.parametrize("fault", [fault for fault in Fault if fault.blocks is Blocks.NOTHING])
+def test_what_blocks_nothing_does_not_block_the_plan(fault: Fault) -> None:
     assert blocking_faults([finding(fault, A)], plan(keep=(A,))) == []
 
 
-def test_only_what_harms_nobody_or_may_be_wanted_is_tolerable() -> None:
-    assert {fault.code for fault in Fault if is_tolerable(fault)} == {
-        "aer_failure",
-        "leaked_hold",
-        "unquarantined",
-        "never_connected",
-        "sticky_permissive",
-        "stale_configuration",
-    }
+@pytest.mark.parametrize("fault", [fault for fault in Fault if fault.blocks is Blocks.PLANS])
+def test_what_blocks_plans_is_named_by_its_code(fault: Fault) -> None:
+    [sentence] = blocking_faults([finding(fault, A)], plan(keep=(A,)))
+    assert fault.code in sentence

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ansible_collections.xen.pci.plugins.module_utils.apply.converge import Converged
 from ansible_collections.xen.pci.plugins.module_utils.apply.report import DomainReport
-from ansible_collections.xen.pci.plugins.module_utils.faults.diagnose import Finding
+from ansible_collections.xen.pci.plugins.module_utils.faults.finding import Finding
 from ansible_collections.xen.pci.plugins.module_utils.faults.table import Fault
 from ansible_collections.xen.pci.plugins.module_utils.model.connection import PciConnection
 from ansible_collections.xen.pci.plugins.module_utils.model.device import PciDevice, XenOwner
@@ -59,8 +59,8 @@ def test_a_repair_tells_what_it_did_and_what_showed_it() -> None:
     done = (RepairAttempt(removal, repaired=True), RepairAttempt(marker, "xenstored refused"))
     assert list(audit_repair(Repaired((removal, marker), done, (marker,), before, after))) == [
         "g1: unfinished_removal of 0000:01:00.0 (8086:10d3, serial s1): "
-        "mended: drop the entries that nobody uses and close the gaps; it showed by: state-0=5",
+        "repaired: drop the entries that nothing uses and close the gaps; it showed by: state-0=5",
         "domain 9: dead_marker of 0000:02:00.0 (8086:10d3, serial s2): "
-        "not mended (xenstored refused): remove libxl's marker; it showed by: domain 9 is dead",
+        "not repaired (xenstored refused): remove libxl's marker; it showed by: domain 9 is dead",
         "0000:01:00.0 (8086:10d3, serial s1) from g1 to the pool by a repair: Xen's owner is now host",
     ]

@@ -1,0 +1,69 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One fault of one connection or device of a host, as data and in words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..values.address import Sbdf
+from ..values.words import listed
+from .recipes import Recipe
+from .table import Fault
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A fault of a host: which one, where it is, and what shows it."""
+
+    fault: Fault
+    #: What was seen that shows it: words without a full stop.
+    evidence: str
+    #: The domain that it is about, None if it is about the host.
+    domid: int | None = None
+    #: The name of that domain, empty if no such domain runs.
+    domain: str = ""
+    devices: tuple[Sbdf, ...] = ()
+    #: The name of the guest whose device model runs in that domain, if it is a stub domain.
+    serves: str = ""
+
+    @property
+    def recipe(self) -> Recipe | None:
+        """What repairs it, None if nothing is known to."""
+        return self.fault.recipe
+
+    @property
+    def required_recipe(self) -> Recipe:
+        """The recipe of a fault that has one; ValueError for one that has none."""
+        if self.fault.recipe is None:
+            raise ValueError(f"no recipe repairs {self.fault.code}")
+        return self.fault.recipe
+
+    @property
+    def required_domid(self) -> int:
+        """The domid of a finding about a domain; ValueError for one about the host."""
+        if self.domid is None:
+            raise ValueError(f"{self.fault.code} is about no domain")
+        return self.domid
+
+    @property
+    def key(self) -> tuple[Fault, int | None, tuple[Sbdf, ...]]:
+        """What distinguishes it from all others, whatever shows it: one half repaired shows by something else."""
+        return self.fault, self.domid, self.devices
+
+
+def where(finding: Finding) -> str:
+    """The domain that it is about, or the host."""
+    return finding.domain or (f"domain {finding.domid}" if finding.domid is not None else "host")
+
+
+def title(finding: Finding) -> str:
+    """Where it is and its code, such as `web01: silent_guest (0000:03:00.0)`."""
+    devices = f" ({listed(finding.devices)})" if finding.devices else ""
+    return f"{where(finding)}: {finding.fault.code}{devices}"
+
+
+def in_words(finding: Finding) -> str:
+    """The title, and what is done about it, by a recipe or by a person."""
+    return f"{title(finding)}: {finding.recipe.text if finding.recipe else finding.fault.advice}"

@@ -1,0 +1,49 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Findings and the attempts to repair them, as modules return them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from ..faults.finding import Finding, where
+from ..repair.run import RepairAttempt
+
+
+def finding_result(finding: Finding) -> dict[str, Any]:
+    """One finding of a host."""
+    return {
+        "fault": finding.fault.code,
+        "domain": finding.domain,
+        "domid": finding.domid,
+        "devices": [str(device) for device in finding.devices],
+        "evidence": finding.evidence,
+        "meaning": f"{finding.fault.meaning}.",
+        "advice": f"{finding.fault.advice}.",
+        "recipe": finding.recipe.text if finding.recipe else "",
+        "repaired_by": finding.fault.repaired_by.value,
+    }
+
+
+def finding_changes(findings: Iterable[Finding]) -> list[dict[str, str]]:
+    """What a repair of these findings changes, for each of their devices."""
+    return [
+        {"subject": where(finding), "device": device, "action": f"repair {finding.fault.code}"}
+        for finding in findings
+        for device in [str(one) for one in finding.devices] or [""]
+    ]
+
+
+def attempt_result(attempt: RepairAttempt) -> dict[str, Any]:
+    """What was done about one finding."""
+    finding = attempt.finding
+    return {
+        "fault": finding.fault.code,
+        "domain": finding.domain,
+        "devices": [str(device) for device in finding.devices],
+        "recipe": finding.recipe.text if finding.recipe else "",
+        "problem": attempt.problem,
+        "repaired": attempt.repaired,
+    }
