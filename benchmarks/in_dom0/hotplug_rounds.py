@@ -15,12 +15,15 @@ import sys
 import time
 from collections.abc import Sequence
 
-from ansible_collections.xen.pci.plugins.module_utils.apply.converge import ConvergeLevel, converge, prepare
+from ansible_collections.xen.pci.plugins.module_utils.apply.converge import converge
 from ansible_collections.xen.pci.plugins.module_utils.host.access import HostAccess, open_host
 from ansible_collections.xen.pci.plugins.module_utils.host.observe import observe
 from ansible_collections.xen.pci.plugins.module_utils.host.xenstore_nodes import read_connection
-from ansible_collections.xen.pci.plugins.module_utils.plan.domain_plan import DesiredDomain
+from ansible_collections.xen.pci.plugins.module_utils.model.evidence import ConvergeLevel
+from ansible_collections.xen.pci.plugins.module_utils.plan.domain_plan import DesiredDomain, make_plan
+from ansible_collections.xen.pci.plugins.module_utils.results.domain_report import look_again
 from ansible_collections.xen.pci.plugins.module_utils.values.address import Sbdf
+from ansible_collections.xen.pci.plugins.module_utils.values.refusal import shown
 
 ANCHOR = "0000:00:09.0"
 
@@ -61,13 +64,17 @@ def ours(access: HostAccess, guest: str, devices: Sequence[str]) -> tuple[float,
     """Seconds of the apply step, verification included, and the kernels' share of them."""
     desired = [DesiredDomain(guest, tuple(map(Sbdf.parse, devices)), exclusive=True)]
     host = observe(access)
-    plan = prepare(host, desired)
+    plan, level = make_plan(host, desired), ConvergeLevel.CONNECTED
+    if plan.refusals:
+        raise SystemExit(shown(plan.refusals))
     began = time.monotonic()
-    done = converge(access, host, plan, ConvergeLevel.CONNECTED, timeout=600)
+    outcomes = converge(access, host, plan, level, timeout=600)
+    reports = look_again(access, plan, outcomes, level)
     seconds = time.monotonic() - began
-    if done.errors:
-        raise SystemExit("; ".join(done.errors))
-    return seconds, sum(cycle.seconds for report in done.reports for cycle in report.cycles)
+    errors = [report.error for report in reports if report.error]
+    if errors:
+        raise SystemExit("; ".join(errors))
+    return seconds, sum(cycle.seconds for report in reports for cycle in report.cycles)
 
 
 def one_by_one(access: HostAccess, command: str, guest: str, devices: Sequence[str]) -> float:

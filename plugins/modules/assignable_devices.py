@@ -164,6 +164,29 @@ actions:
   elements: str
   sample:
     - take 0000:03:00.0 from driver e1000e, give it to pciback and quarantine it
+changes:
+  description: The same as data, one entry for each change.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    subject:
+      description: V(pciback) for a device, V(boot) for a file or a stage of the next boot.
+      type: str
+      sample: pciback
+    device:
+      description: Address of the device; path of a file; or V(initramfs) or V(grub), which are rebuilt.
+      type: str
+      sample: "0000:03:00.0"
+    action:
+      description: What is done with it.
+      type: str
+      sample: take
+diff:
+  description: Before and after, the drivers of the devices, and behind them the files of the next boot.
+  returned: success
+  type: list
+  elements: dict
 moved:
   description: Devices that are no longer where they were last known to be, a sentence each.
   returned: success
@@ -176,11 +199,32 @@ missing:
   type: list
   elements: str
   sample: [scratch]
-problems:
-  description: Why nothing was touched, a sentence each.
-  returned: when the declaration was refused
+refusals:
+  description: Every reason why nothing was touched.
+  returned: when the task was refused
   type: list
-  elements: str
+  elements: dict
+  contains:
+    code:
+      description: Name of the reason, stable over versions. Of a check, the name that V(waive) sets it aside by.
+      type: str
+      sample: disk
+    subject:
+      description: What it is about, such as the address of a device, the name of a domain, or an option.
+      type: str
+      sample: "0000:04:00.0"
+    reason:
+      description: What is wrong, and where.
+      type: str
+      sample: "0000:04:00.0 carries disk nvme0n1: nvme0n1p1 is mounted on /data"
+    advice:
+      description: What to do, empty if that depends on the case.
+      type: str
+      sample: stop that use first
+    waivable:
+      description: Whether the declaration may set it aside (V(waive)).
+      type: bool
+      sample: true
 waived:
   description: Refusals that the declaration overrules.
   returned: success
@@ -246,65 +290,39 @@ devices:
       sample: e1000e
 """
 
-from collections.abc import Collection, Mapping
+
 from contextlib import nullcontext
-from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 from ansible_collections.xen.pci.plugins.module_utils.apply.assignable_steps import apply
-from ansible_collections.xen.pci.plugins.module_utils.apply.undo import StepFailed
 from ansible_collections.xen.pci.plugins.module_utils.host.access import HostAccess, open_host
-from ansible_collections.xen.pci.plugins.module_utils.host.boot_config import BootConfigError
-from ansible_collections.xen.pci.plugins.module_utils.host.hypervisor import HypervisorError
 from ansible_collections.xen.pci.plugins.module_utils.host.observe import observe, with_boot, with_groups
-from ansible_collections.xen.pci.plugins.module_utils.host.run_lock import RunLockError, check_timeout
-from ansible_collections.xen.pci.plugins.module_utils.host.sysfs import SysfsError
-from ansible_collections.xen.pci.plugins.module_utils.host.xenstore import XenStoreError
+from ansible_collections.xen.pci.plugins.module_utils.host.run_lock import check_timeout
 from ansible_collections.xen.pci.plugins.module_utils.host.xenstore_connection import PYXS_IMPORT_ERROR
-from ansible_collections.xen.pci.plugins.module_utils.model.boot_facts import BootFacts
 from ansible_collections.xen.pci.plugins.module_utils.model.host import Host
-from ansible_collections.xen.pci.plugins.module_utils.plan.assignable_plan import (
-    FinishRelease,
-    Plan,
-    Release,
-    plan_absent,
-    plan_present,
+from ansible_collections.xen.pci.plugins.module_utils.plan.assignment import (
+    AssignmentPlan,
+    WantedDevices,
+    complete_plan,
+    read_wanted,
 )
-from ansible_collections.xen.pci.plugins.module_utils.plan.boot_plan import BootPlan, Persistence
-from ansible_collections.xen.pci.plugins.module_utils.plan.catalog_lookup import (
-    device_policies,
-    read_catalog,
-    resolve_names,
-)
-from ansible_collections.xen.pci.plugins.module_utils.plan.pools import (
-    JMESPATH_IMPORT_ERROR,
-    NeedsJmespath,
-    parse_request,
-)
+from ansible_collections.xen.pci.plugins.module_utils.plan.assignment_state import AssignmentState
+from ansible_collections.xen.pci.plugins.module_utils.plan.catalog_lookup import checked_catalog, resolve_names
+from ansible_collections.xen.pci.plugins.module_utils.plan.names import Resolution
+from ansible_collections.xen.pci.plugins.module_utils.plan.pools import JMESPATH_IMPORT_ERROR, NeedsJmespath
 from ansible_collections.xen.pci.plugins.module_utils.results.assignable_results import (
-    AssignmentState,
+    device_results,
     diff,
-    overruled,
-    told,
+    planned_changes,
 )
-from ansible_collections.xen.pci.plugins.module_utils.values.address import AddressError, Sbdf
-from ansible_collections.xen.pci.plugins.module_utils.values.catalog import CatalogEntry
-from ansible_collections.xen.pci.plugins.module_utils.values.identity import IdentityError
-
-_FAILURES = (
-    AddressError,
-    BootConfigError,
-    HypervisorError,
-    IdentityError,
-    RunLockError,
-    SysfsError,
-    XenStoreError,
-)
+from ansible_collections.xen.pci.plugins.module_utils.results.common import failure, refusal_result, waiver_result
+from ansible_collections.xen.pci.plugins.module_utils.values.errors import HostError, XenPciError
+from ansible_collections.xen.pci.plugins.module_utils.verify import verify_assignable
 
 
 def main() -> None:
-    """CatalogEntry point."""
+    """Entry point."""
     module = AnsibleModule(
         argument_spec={
             "devices": {"type": "list", "elements": "raw", "required": True},
@@ -320,123 +338,93 @@ def main() -> None:
     )
     if PYXS_IMPORT_ERROR is not None:
         module.fail_json(msg=missing_required_lib("pyxs"), exception=PYXS_IMPORT_ERROR)
-    if module.params["exclusive"] and module.params["state"] == "absent":
-        module.fail_json(
-            msg="exclusive says that no other device may be assignable: without meaning at state=absent, drop it."
-        )
-    if module.params["persistent"] and module.params["state"] == "absent":
-        module.fail_json(msg="A device that is given back to the host cannot be persistent; drop persistent.")
     try:
         check_timeout(module.params["timeout"])
         with open_host() as access, nullcontext() if module.check_mode else access.run_lock(module.params["timeout"]):
             _run(module, access)
     except NeedsJmespath:
         module.fail_json(msg=missing_required_lib("jmespath"), exception=JMESPATH_IMPORT_ERROR)
-    except StepFailed as error:
-        module.fail_json(msg=str(error), changed=bool(error.left))
-    except _FAILURES as error:
-        module.fail_json(msg=str(error))
+    except XenPciError as error:
+        module.fail_json(**failure(error))
 
 
 def _run(module: AnsibleModule, access: HostAccess) -> None:
-    catalog = read_catalog(module.params["catalog"])
-    wanted = _names(module.params["devices"], catalog)
-    free = [Sbdf.parse(address) for address in module.params["assume_free"]]
+    wanted = _wanted(module)
+    host, names = _observe(module, access, wanted)
+    plan = complete_plan(host, wanted, names)
+    if plan.refusals:
+        module.fail_json(**refusal_result(plan.refusals))
+    for warning in (*(f"{one}." for one in (*names.moved, *names.recalled)), *plan.devices.warnings):
+        module.warn(warning)
+    if module.check_mode:
+        _exit(module, host, plan, names, plan.expected)
+    else:
+        apply(access, host, plan.devices.steps)
+        _exit(module, host, plan, names, _finish(module, access, plan))
+
+
+def _wanted(module: AnsibleModule) -> WantedDevices:
+    """The options of the task, with their types; what is wrong with them is refused with all the rest."""
+    params = module.params
+    return read_wanted(
+        devices=params["devices"],
+        catalog=checked_catalog(params["catalog"]),
+        assume_free=params["assume_free"],
+        present=params["state"] == "present",
+        exclusive=params["exclusive"],
+        require_reset=params["require_reset"],
+        persistent=params["persistent"],
+    )
+
+
+def _observe(module: AnsibleModule, access: HostAccess, wanted: WantedDevices) -> tuple[Host, Resolution]:
+    """The host with all that the plan depends on, and what the names mean on it."""
     host = observe(access)
     if module.check_mode:
-        host = host.assuming_free(free)
-    resolution = resolve_names(catalog, host, wanted)
-    names = resolution.expand(wanted)
-    host = with_boot(access, with_groups(access, host, _to_be_taken(host, names)), names)
-    plan = _plan(module, host, names, catalog)
-    boot = _boot(host)
-    persistence = _persistence(module, names, plan)
-    boot_plan = persistence.plan(boot)
-    problems = (*resolution.problems, *plan.refusals, *boot_plan.refusals)
-    if problems:
-        module.fail_json(msg=f"{' '.join(problems)} Nothing has been changed.", problems=list(problems))
-    for warning in (*(f"{one}." for one in (*resolution.moved, *resolution.recalled)), *plan.warnings):
-        module.warn(warning)
-    affected = list(dict.fromkeys([*names, *(step.sbdf for step in plan.steps)]))
-    before = {sbdf: host.devices[sbdf].driver for sbdf in affected}
-    if module.check_mode:
-        after = AssignmentState.expected(host, plan, affected, persistence.expected(boot, affected))
-    else:
-        apply(access, host, plan.steps)
-        after = _finish(module, access, plan, boot_plan, affected)
-    result = {
-        "changed": bool(plan.steps) or boot_plan.changes,
-        "actions": [*map(str, plan.steps), *boot_plan.actions],
-        "moved": [str(move) for move in resolution.moved],
-        "missing": list(resolution.missing),
-        "waived": [overruled(waived) for waived in plan.waived],
-        "devices": told(before, after, names),
-    }
-    if module._diff:
-        result["diff"] = diff(before, after, boot, boot_plan)
-    module.exit_json(**result)
+        host = host.assuming_free(wanted.assumed_free)
+    names = resolve_names(wanted.catalog.entries, host, wanted.known_names)
+    devices = names.expand(wanted.names)
+    taken = [sbdf for sbdf in devices if not host.devices[sbdf].in_pciback]
+    return with_boot(access, with_groups(access, host, taken), devices), names
 
 
-def _names(devices: list[Any], catalog: Mapping[str, CatalogEntry]) -> list[str]:
-    """All names and addresses asked for; a part of a pool counts as the whole."""
-    requests = [parse_request(one, catalog) for one in devices]
-    names = [one if isinstance(one, str) else one.pool for one in requests]
-    pools = {name for name in names if name in catalog and catalog[name].pool is not None}
-    return [name for at, name in enumerate(names) if name not in pools or name not in names[:at]]
-
-
-def _to_be_taken(host: Host, devices: Mapping[Sbdf, str]) -> list[Sbdf]:
-    return [sbdf for sbdf in devices if not host.devices[sbdf].in_pciback]
-
-
-def _plan(module: AnsibleModule, host: Host, names: Mapping[Sbdf, str], catalog: Mapping[str, CatalogEntry]) -> Plan:
-    declared = device_policies(catalog, names)
-    if module.params["state"] == "absent":
-        return plan_absent(host, list(names), declared)
-    return plan_present(host, list(names), module.params["exclusive"], declared, module.params["require_reset"])
-
-
-def _finish(
-    module: AnsibleModule, access: HostAccess, plan: Plan, boot_plan: BootPlan, devices: Collection[Sbdf]
-) -> AssignmentState:
-    """What comes once the devices have moved, and must not hide by its failure that they have."""
-    changed = bool(plan.steps)
+def _finish(module: AnsibleModule, access: HostAccess, plan: AssignmentPlan) -> AssignmentState:
+    """Set up the next boot, and verify by a second look; a failure must not hide that the devices have moved."""
+    changed = bool(plan.devices.steps)
     try:
-        if boot_plan.changes:
-            access.boot.apply(boot_plan.files, boot_plan.stages)
-        changed = changed or boot_plan.changes
-        return _see(module, access, devices)
-    except _FAILURES as error:
+        if plan.boot.changes:
+            access.boot.apply(plan.boot.files, plan.boot.stages)
+            changed = True
+        seen = with_boot(access, observe(access))
+    except HostError as error:
         module.fail_json(
-            msg=f"The devices are where they shall be until the host reboots, but {error}.", changed=changed
+            msg=f"The devices were moved, but keeping them over a reboot failed: {error}.", changed=changed
         )
-        raise  # not reached, which no type of AnsibleModule says
-
-
-def _see(module: AnsibleModule, access: HostAccess, devices: Collection[Sbdf]) -> AssignmentState:
-    """Where the devices stand after the run; what they tell now is remembered for the boots to come."""
-    host = with_boot(access, observe(access))
-    after_reboot = _boot(host).held(devices)
-    forgotten = access.memory.remember(host)
+    forgotten = access.memory.remember(seen)
     if forgotten:
         module.warn(forgotten)
-    return AssignmentState.seen(host, devices, after_reboot)
+    shortfalls = verify_assignable(plan.devices, seen, plan.expected)
+    if shortfalls:
+        module.fail_json(
+            msg=f"After the run, a second look shows that {'; '.join(shortfalls)}. Run again, and see xen.pci.repair.",
+            changed=changed,
+        )
+    return AssignmentState.seen(seen, plan.expected.drivers)
 
 
-def _boot(host: Host) -> BootFacts:
-    """What `with_boot` has read."""
-    if host.boot is None:
-        raise ValueError("the next boot was not looked at")
-    return host.boot
-
-
-def _persistence(module: AnsibleModule, names: Mapping[Sbdf, str], plan: Plan) -> Persistence:
-    """What the run wants of the next boot."""
-    asked = frozenset(names)
-    if module.params["state"] == "absent":
-        return Persistence(asked, released=asked)
-    released = frozenset(step.sbdf for step in plan.steps if isinstance(step, (Release, FinishRelease)))
-    return Persistence(asked, released, module.params["persistent"], module.params["exclusive"])
+def _exit(module: AnsibleModule, host: Host, plan: AssignmentPlan, names: Resolution, after: AssignmentState) -> None:
+    before = {sbdf: host.devices[sbdf].driver for sbdf in plan.expected.drivers}
+    changes = planned_changes(plan.devices.steps, plan.boot)
+    module.exit_json(
+        changed=bool(changes),
+        actions=[*map(str, plan.devices.steps), *plan.boot.actions],
+        changes=changes,
+        moved=[str(move) for move in names.moved],
+        missing=list(names.missing),
+        waived=[waiver_result(waived) for waived in plan.devices.waived],
+        devices=device_results(before, after, plan.names),
+        diff=diff(before, after, host.boot_facts, plan.boot),
+    )
 
 
 if __name__ == "__main__":

@@ -187,6 +187,29 @@ actions:
   type: list
   elements: str
   sample: ["web01: add 0000:03:00.0"]
+changes:
+  description: The same as data, one entry for each change.
+  returned: unless the host could not be looked at
+  type: list
+  elements: dict
+  contains:
+    subject:
+      description: Name of the domain.
+      type: str
+      sample: web01
+    device:
+      description: Address of the device; of an action V(write), path of the file.
+      type: str
+      sample: "0000:03:00.0"
+    action:
+      description: What is done with it.
+      type: str
+      sample: add
+diff:
+  description: Before and after, the devices of each domain, and behind them the files that changed.
+  returned: success
+  type: list
+  elements: dict
 moved:
   description: Devices that are no longer where they were last known to be, a sentence each.
   returned: when the declaration was not refused
@@ -199,11 +222,32 @@ missing:
   type: list
   elements: str
   sample: []
-conflicts:
-  description: Why nothing was touched, one sentence each.
-  returned: when the declaration was refused
+refusals:
+  description: Every reason why nothing was touched.
+  returned: when the task was refused
   type: list
-  elements: str
+  elements: dict
+  contains:
+    code:
+      description: Name of the reason, stable over versions. Of a check, the name that V(waive) sets it aside by.
+      type: str
+      sample: disk
+    subject:
+      description: What it is about, such as the address of a device, the name of a domain, or an option.
+      type: str
+      sample: "0000:04:00.0"
+    reason:
+      description: What is wrong, and where.
+      type: str
+      sample: "0000:04:00.0 carries disk nvme0n1: nvme0n1p1 is mounted on /data"
+    advice:
+      description: What to do, empty if that depends on the case.
+      type: str
+      sample: stop that use first
+    waivable:
+      description: Whether the declaration may set it aside (V(waive)).
+      type: bool
+      sample: true
 repaired:
   description: Faults that were mended before anything else was done, in words; in check mode those that would be.
   returned: unless the host could not be looked at
@@ -306,50 +350,54 @@ seconds:
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible.module_utils.errors import AnsibleValidationError, UnsupportedError
 
 from ansible_collections.xen.pci.plugins.module_utils.apply.config_files import write_files
-from ansible_collections.xen.pci.plugins.module_utils.apply.converge import ConvergeLevel, Refused, converge
+from ansible_collections.xen.pci.plugins.module_utils.apply.converge import converge
 from ansible_collections.xen.pci.plugins.module_utils.host.access import HostAccess, open_host
-from ansible_collections.xen.pci.plugins.module_utils.host.hypervisor import HypervisorError
-from ansible_collections.xen.pci.plugins.module_utils.host.run_lock import RunLockError, check_timeout
-from ansible_collections.xen.pci.plugins.module_utils.host.sysfs import SysfsError
-from ansible_collections.xen.pci.plugins.module_utils.host.xenstore import XenStoreError
+from ansible_collections.xen.pci.plugins.module_utils.host.observe import observe, with_config_files, with_groups
+from ansible_collections.xen.pci.plugins.module_utils.host.run_lock import check_timeout
 from ansible_collections.xen.pci.plugins.module_utils.host.xenstore_connection import PYXS_IMPORT_ERROR
-from ansible_collections.xen.pci.plugins.module_utils.plan.catalog_lookup import read_catalog
-from ansible_collections.xen.pci.plugins.module_utils.plan.pools import JMESPATH_IMPORT_ERROR, NeedsJmespath
-from ansible_collections.xen.pci.plugins.module_utils.repair.domain_decision import (
-    Decision,
+from ansible_collections.xen.pci.plugins.module_utils.model.evidence import ConvergeLevel
+from ansible_collections.xen.pci.plugins.module_utils.model.host import Host
+from ansible_collections.xen.pci.plugins.module_utils.plan.catalog_lookup import checked_catalog
+from ansible_collections.xen.pci.plugins.module_utils.plan.declaration import (
+    CompletePlan,
     Declaration,
-    FirstAid,
-    decide,
+    ResolvedDeclaration,
+    cannot_be_repaired,
+    complete_plan,
+    resolve_declaration,
+)
+from ansible_collections.xen.pci.plugins.module_utils.plan.pools import JMESPATH_IMPORT_ERROR, NeedsJmespath
+from ansible_collections.xen.pci.plugins.module_utils.repair.first import (
+    NO_REPAIRS,
+    FirstRepairs,
+    expect_repairs,
+    repair_first,
 )
 from ansible_collections.xen.pci.plugins.module_utils.repair.run import RepairInterrupted
 from ansible_collections.xen.pci.plugins.module_utils.results.audit import audit, audit_repair, record
+from ansible_collections.xen.pci.plugins.module_utils.results.common import failure, refusal_result
+from ansible_collections.xen.pci.plugins.module_utils.results.domain_report import look_again
 from ansible_collections.xen.pci.plugins.module_utils.results.domain_results import (
-    config_file,
-    found,
+    config_file_result,
+    domain_result,
+    names_result,
     observed_diff,
-    planned,
     planned_actions,
+    planned_changes,
     planned_diff,
-    reported,
+    planned_domain_result,
 )
-from ansible_collections.xen.pci.plugins.module_utils.values.address import AddressError, Sbdf
-from ansible_collections.xen.pci.plugins.module_utils.values.identity import IdentityError
-
-DOMAIN_SPEC = {
-    "devices": {"type": "list", "elements": "raw", "required": True},
-    "exclusive": {"type": "bool"},
-    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-    "config": {"type": "path"},
-}
+from ansible_collections.xen.pci.plugins.module_utils.values.catalog import read_addresses
+from ansible_collections.xen.pci.plugins.module_utils.values.declared_domain import read_domain
+from ansible_collections.xen.pci.plugins.module_utils.values.errors import HostError, XenPciError
+from ansible_collections.xen.pci.plugins.module_utils.values.refusal import Refusal
+from ansible_collections.xen.pci.plugins.module_utils.values.words import listed
 
 
 def main() -> None:
@@ -375,121 +423,130 @@ def main() -> None:
             _run(module, access)
     except NeedsJmespath:
         module.fail_json(msg=missing_required_lib("jmespath"), exception=JMESPATH_IMPORT_ERROR)
-    except (XenStoreError, HypervisorError, SysfsError, AddressError, RunLockError) as error:
-        module.fail_json(msg=str(error))
+    except XenPciError as error:
+        module.fail_json(**failure(error))
 
 
 def _run(module: AnsibleModule, access: HostAccess) -> None:
-    aid = FirstAid()
-    try:
-        decision = decide(access, _declaration(module), aid)
-    except (Refused, IdentityError) as refusal:
-        _refuse(module, refusal.conflicts if isinstance(refusal, Refused) else refusal.problems, aid)
-        return
-    except RepairInterrupted as error:
-        record(module.log, [str(error)])
-        module.fail_json(msg=f"{error}.", actions=[], repaired=[], changed=True)
-    except (XenStoreError, HypervisorError, SysfsError) as error:
-        if not aid.changed:
-            raise
-        _refuse(module, [str(error)], aid)
-        return
-    finally:
-        if aid.outcome is not None:
-            record(module.log, audit_repair(aid.outcome))
-    for one in (*decision.resolution.moved, *decision.resolution.recalled, *decision.plan.doubts):
-        module.warn(f"{one}.")
+    declaration = _declaration(module)
+    host, declared = _observe(module, access, declaration)
+    first = _repair_first(module, access, host, declared)
+    if first.repaired:
+        host, declared = _see_repaired(module, access, declaration, first)
+    plan = complete_plan(host, declared, first.left)
+    if plan.refusals:
+        _refuse(module, plan.refusals, first)
+    for warning in (*plan.resolution.moved, *plan.resolution.recalled, *plan.plan.doubts):
+        module.warn(f"{warning}.")
     if module.check_mode:
-        _foretell(module, decision, aid)
+        _exit_expected(module, plan, first)
     else:
-        _apply(module, access, decision, aid)
+        _exit_applied(module, access, host, plan, first)
 
 
 def _declaration(module: AnsibleModule) -> Declaration:
+    """The options of the task, with their types; what is wrong with them is refused with all the rest."""
     params = module.params
-    domains, problems = _validated(params["domains"])
-    return Declaration(
-        domains=domains,
-        problems=problems,
-        exclusive=params["exclusive"],
-        catalog=read_catalog(params["catalog"]),
-        assumed_bound=[Sbdf.parse(address) for address in params["assume_assignable"]],
-        repair_all=params["repair"] == "first",
-        only_look=module.check_mode,
-        timeout=params["timeout"],
-    )
+    assumed, wrong = read_addresses("assume_assignable", params["assume_assignable"])
+    domains = [read_domain(str(name), options, params["exclusive"]) for name, options in params["domains"].items()]
+    return Declaration(tuple(domains), checked_catalog(params["catalog"]), wrong, assumed)
 
 
-def _refuse(module: AnsibleModule, problems: Sequence[str], aid: FirstAid) -> None:
-    repaired, not_repaired = "; ".join(aid.repaired), "; ".join(aid.not_repaired)
-    told = f"Nothing was changed: {'; '.join(problems)}"
+def _observe(module: AnsibleModule, access: HostAccess, declaration: Declaration) -> tuple[Host, ResolvedDeclaration]:
+    """The host with all that the declaration needs to be judged, and the declaration with its names looked up."""
+    host = with_config_files(observe(access), declaration.config_files)
+    if module.check_mode:
+        host = host.assuming_bound(declaration.assumed_bound)
+    declared = resolve_declaration(host, declaration)
+    return with_groups(access, host, declared.newcomers(host)), declared
+
+
+def _repair_first(module: AnsibleModule, access: HostAccess, host: Host, declared: ResolvedDeclaration) -> FirstRepairs:
+    """What is repaired before anything else; nothing for a declaration that is refused in any case."""
+    if cannot_be_repaired(host, declared):
+        return NO_REPAIRS
+    everything = module.params["repair"] == "first"
+    if module.check_mode:
+        return expect_repairs(host, declared, everything)
+    try:
+        first = repair_first(access, host, declared, everything, module.params["timeout"])
+    except RepairInterrupted as error:
+        record(module.log, [str(error)])
+        module.fail_json(msg=f"{error}.", actions=[], repaired=[], changed=True)
+        raise  # fail_json does not return, which its type does not say
+    if first.outcome is not None:
+        record(module.log, audit_repair(first.outcome))
+    return first
+
+
+def _see_repaired(
+    module: AnsibleModule, access: HostAccess, declaration: Declaration, first: FirstRepairs
+) -> tuple[Host, ResolvedDeclaration]:
+    """The host after repairs: as it is expected to be, or as a new look shows it."""
+    if first.host is not None:
+        return first.host, resolve_declaration(first.host, declaration)
+    try:
+        return _observe(module, access, declaration)
+    except HostError as error:
+        _refuse(module, [Refusal("host", "host", str(error), "repair that, and run again")], first)
+        raise
+
+
+def _refuse(module: AnsibleModule, refusals: Sequence[Refusal], first: FirstRepairs) -> None:
+    repaired, not_repaired = listed(first.repaired), "; ".join(first.not_repaired)
+    lead = "Nothing was changed"
     if repaired and module.check_mode:
-        told = f"{told}; but a run would first mend this: {repaired}"
+        lead = f"Nothing was changed (a run would first repair this: {repaired})"
     elif repaired or not_repaired:
-        before = [f"Mended first: {repaired}."] * bool(repaired) + [f"Tried in vain to mend {not_repaired}."] * bool(
-            not_repaired
-        )
-        told = f"{' '.join(before)} Nothing else was changed: {'; '.join(problems)}"
-    changed = aid.changed or (module.check_mode and bool(aid.repaired))
-    module.fail_json(msg=told, conflicts=list(problems), actions=[], repaired=aid.repaired, changed=changed)
+        before = [f"Repaired first: {repaired}."] if repaired else []
+        before += [f"Could not repair: {not_repaired}."] if not_repaired else []
+        lead = f"{' '.join(before)} No devices were changed"
+    changed = first.changed or (module.check_mode and bool(first.repaired))
+    module.fail_json(**{**refusal_result(refusals, lead), "repaired": list(first.repaired), "changed": changed})
 
 
-def _foretell(module: AnsibleModule, decision: Decision, aid: FirstAid) -> None:
-    plan, files = decision.plan, decision.files
-    actions = planned_actions(plan, files)
+def _exit_expected(module: AnsibleModule, plan: CompletePlan, first: FirstRepairs) -> None:
+    steps, files = plan.plan, plan.files
+    changes = planned_changes(steps, files)
     module.exit_json(
-        changed=bool(actions or aid.repaired),
-        actions=actions,
-        repaired=aid.repaired,
-        diff=planned_diff(plan, files),
-        domains=[{**planned(step), **config_file(step.domain.name, files)} for step in plan.domains],
-        **found(decision.resolution),
+        changed=bool(changes or first.repaired),
+        actions=planned_actions(steps, files),
+        changes=changes,
+        repaired=list(first.repaired),
+        diff=planned_diff(steps, files),
+        domains=[
+            {**planned_domain_result(step), **config_file_result(step.domain.name, files)} for step in steps.domains
+        ],
+        **names_result(plan.resolution),
     )
 
 
-def _apply(module: AnsibleModule, access: HostAccess, decision: Decision, aid: FirstAid) -> None:
-    plan, moved = decision.plan, decision.resolution.moved
-    began = time.monotonic()
-    converged = converge(
-        access, decision.host, plan, ConvergeLevel(module.params["converge"]), module.params["timeout"]
-    )
-    failed = [report.name for report in converged.reports if report.error]
-    files = write_files(decision.files, moved, failed, module.params["backup"])
+def _exit_applied(
+    module: AnsibleModule, access: HostAccess, host: Host, plan: CompletePlan, first: FirstRepairs
+) -> None:
+    began, level = time.monotonic(), ConvergeLevel(module.params["converge"])
+    outcomes = converge(access, host, plan.plan, level, module.params["timeout"])
+    reports = look_again(access, plan.plan, outcomes, level)
+    failed = [report.name for report in reports if report.error]
+    files = write_files(plan.files, plan.resolution.moved, failed, module.params["backup"])
     seconds = round(time.monotonic() - began, 3)
-    record(module.log, audit(decision.host, converged))
-    for warning in (warning for report in converged.reports for warning in report.warnings):
+    record(module.log, audit(host, reports))
+    for warning in (warning for report in reports for warning in report.warnings):
         module.warn(warning)
     result = {
-        "changed": converged.changed or aid.changed or any(file.changed for file in files),
-        "actions": planned_actions(plan, decision.files),
-        "repaired": aid.repaired,
-        "diff": observed_diff(converged, files),
-        "domains": [{**reported(report), **config_file(report.name, files)} for report in converged.reports],
+        "changed": first.changed or any(report.changed for report in reports) or any(file.changed for file in files),
+        "actions": planned_actions(plan.plan, plan.files),
+        "changes": planned_changes(plan.plan, plan.files),
+        "repaired": list(first.repaired),
+        "diff": observed_diff(reports, files),
+        "domains": [{**domain_result(report), **config_file_result(report.name, files)} for report in reports],
         "seconds": seconds,
-        **found(decision.resolution),
+        **names_result(plan.resolution),
     }
-    errors = [*converged.errors, *[file.error for file in files if file.error]]
+    errors = [*(report.error for report in reports if report.error), *(file.error for file in files if file.error)]
     if errors:
         module.fail_json(msg="; ".join(errors), **result)
     module.exit_json(**result)
-
-
-def _validated(declared: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], list[str]]:
-    domains, problems = {}, []
-    for name, spec in declared.items():
-        if not isinstance(spec, Mapping):
-            problems.append(f"{name}: a domain is declared as a dictionary, such as {{devices: [...]}}")
-            continue
-        checked = ArgumentSpecValidator(DOMAIN_SPEC).validate(dict(spec))
-        problems += [f"{name}: {_option_problem(error)}" for error in checked.errors]
-        if not checked.error_messages:
-            domains[str(name)] = checked.validated_parameters
-    return domains, problems
-
-
-def _option_problem(error: AnsibleValidationError) -> str:
-    """ansible-core leaves it to the caller to say what is wrong with an option that it does not know."""
-    return f"unsupported option {error.msg}" if isinstance(error, UnsupportedError) else str(error.msg)
 
 
 if __name__ == "__main__":

@@ -301,7 +301,11 @@ devices:
         reason:
           description: Reason with its evidence.
           type: str
-          sample: "0000:04:00.0 carries disk nvme0n1: nvme0n1p1 is mounted on /data; stop that use first."
+          sample: "0000:04:00.0 carries disk nvme0n1: nvme0n1p1 is mounted on /data."
+        advice:
+          description: What to do about it, empty if that depends on the case.
+          type: str
+          sample: stop that use first
         waivable:
           description: Whether it may be overruled at all.
           type: bool

@@ -116,11 +116,55 @@ actions:
   elements: str
   sample:
     - create 8 virtual functions of 0000:3b:00.0
-problems:
-  description: Why nothing was touched, a sentence each.
-  returned: when the declaration was refused
+changes:
+  description: The same as data, one entry for each change.
+  returned: success
   type: list
-  elements: str
+  elements: dict
+  contains:
+    subject:
+      description: Address of the physical function.
+      type: str
+      sample: "0000:3b:00.0"
+    device:
+      description: The same, or of a setting, the address with the index of the virtual function (V(vf 0)).
+      type: str
+      sample: "0000:03:00.0"
+    action:
+      description: What is done with it.
+      type: str
+      sample: set-count 8
+diff:
+  description: Before and after, the numbers of virtual functions, and the settings that change.
+  returned: success
+  type: list
+  elements: dict
+refusals:
+  description: Every reason why nothing was touched.
+  returned: when the task was refused
+  type: list
+  elements: dict
+  contains:
+    code:
+      description: Name of the reason, stable over versions. Of a check, the name that V(waive) sets it aside by.
+      type: str
+      sample: disk
+    subject:
+      description: What it is about, such as the address of a device, the name of a domain, or an option.
+      type: str
+      sample: "0000:04:00.0"
+    reason:
+      description: What is wrong, and where.
+      type: str
+      sample: "0000:04:00.0 carries disk nvme0n1: nvme0n1p1 is mounted on /data"
+    advice:
+      description: What to do, empty if that depends on the case.
+      type: str
+      sample: stop that use first
+    waivable:
+      description: Whether the declaration may set it aside (V(waive)).
+      type: bool
+      sample: true
 physical_functions:
   description: The physical functions asked for, as they are after the run.
   returned: success
@@ -162,45 +206,36 @@ physical_functions:
           sample: pciback
 """
 
-from collections.abc import Mapping
+
 from contextlib import nullcontext
-from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 from ansible_collections.xen.pci.plugins.module_utils.apply.function_steps import apply_functions
-from ansible_collections.xen.pci.plugins.module_utils.apply.undo import StepFailed
 from ansible_collections.xen.pci.plugins.module_utils.host.access import HostAccess, open_host
-from ansible_collections.xen.pci.plugins.module_utils.host.hypervisor import HypervisorError
 from ansible_collections.xen.pci.plugins.module_utils.host.observe import observe, with_functions
-from ansible_collections.xen.pci.plugins.module_utils.host.run_lock import RunLockError, check_timeout
-from ansible_collections.xen.pci.plugins.module_utils.host.sriov import SriovError
-from ansible_collections.xen.pci.plugins.module_utils.host.sysfs import SysfsError
-from ansible_collections.xen.pci.plugins.module_utils.host.xenstore import XenStoreError
+from ansible_collections.xen.pci.plugins.module_utils.host.run_lock import check_timeout
 from ansible_collections.xen.pci.plugins.module_utils.host.xenstore_connection import PYXS_IMPORT_ERROR
 from ansible_collections.xen.pci.plugins.module_utils.model.host import Host
-from ansible_collections.xen.pci.plugins.module_utils.model.physical_function import PhysicalFunction, VfSettings
-from ansible_collections.xen.pci.plugins.module_utils.plan.function_plan import (
-    Configure,
-    DesiredFunctions,
-    Plan,
-    SetAutoprobe,
-    plan_functions,
+from ansible_collections.xen.pci.plugins.module_utils.model.physical_function import VfSettings
+from ansible_collections.xen.pci.plugins.module_utils.plan.catalog_lookup import checked_catalog
+from ansible_collections.xen.pci.plugins.module_utils.plan.function_plan import FunctionPlan
+from ansible_collections.xen.pci.plugins.module_utils.plan.functions import (
+    DeclaredFunctions,
+    WantedFunction,
+    WantedFunctions,
+    complete_function_plan,
+    resolve_functions,
 )
-from ansible_collections.xen.pci.plugins.module_utils.plan.names import Lookup, resolve
-from ansible_collections.xen.pci.plugins.module_utils.values.address import AddressError, Sbdf
-from ansible_collections.xen.pci.plugins.module_utils.values.catalog import parse_catalog
-from ansible_collections.xen.pci.plugins.module_utils.values.identity import IdentityError
-
-_FAILURES = (
-    AddressError,
-    HypervisorError,
-    IdentityError,
-    RunLockError,
-    SriovError,
-    SysfsError,
-    XenStoreError,
+from ansible_collections.xen.pci.plugins.module_utils.results.common import failure, refusal_result
+from ansible_collections.xen.pci.plugins.module_utils.results.function_results import (
+    function_changes,
+    function_diff,
+    function_result,
 )
+from ansible_collections.xen.pci.plugins.module_utils.values.catalog import normal_mac
+from ansible_collections.xen.pci.plugins.module_utils.values.errors import XenPciError
+from ansible_collections.xen.pci.plugins.module_utils.verify import verify_functions
 
 
 def main() -> None:
@@ -231,103 +266,65 @@ def main() -> None:
         check_timeout(module.params["timeout"])
         with open_host() as access, nullcontext() if module.check_mode else access.run_lock(module.params["timeout"]):
             _run(module, access)
-    except StepFailed as error:
-        module.fail_json(msg=str(error), changed=bool(error.left))
-    except _FAILURES as error:
-        module.fail_json(msg=str(error))
+    except XenPciError as error:
+        module.fail_json(**failure(error))
 
 
 def _run(module: AnsibleModule, access: HostAccess) -> None:
+    wanted = _wanted(module)
     host = observe(access)
-    desired = _desired(module, host)
-    host = with_functions(
-        access, host, [one.pf for one in desired.values()], {one.pf for one in desired.values() if one.settings}
-    )
-    before = host.functions
-    plan = plan_functions(host, list(desired.values()))
+    declared = resolve_functions(host, wanted)
+    host = with_functions(access, host, declared.physical, declared.with_settings)
+    plan = complete_function_plan(host, declared)
     if plan.refusals:
-        _refuse(module, plan.refusals)
-    if not module.check_mode:
+        module.fail_json(**refusal_result(plan.refusals))
+    if module.check_mode:
+        _exit(module, host, host, declared, plan)
+    else:
         apply_functions(access, plan.steps)
-    seen = host if module.check_mode or not plan.steps else observe(access)
-    result: dict[str, Any] = {
-        "changed": bool(plan.steps),
-        "actions": [str(step) for step in plan.steps],
-        "physical_functions": [
-            {
-                "address": str(one.pf),
-                "pf": name,
-                "count_before": len(before[one.pf].device.virtfns),
-                "count": one.count,
-                "vfs": _functions(seen, one.pf),
-            }
-            for name, one in desired.items()
-        ],
-    }
-    if module._diff:
-        result["diff"] = _diff(plan, before, desired)
-    module.exit_json(**result)
+        _exit(module, host, _verified(module, access, host, declared, plan), declared, plan)
 
 
-def _desired(module: AnsibleModule, host: Host) -> dict[str, DesiredFunctions]:
-    """What is declared, by the words for the physical function."""
-    declared: list[dict[str, Any]] = module.params["physical_functions"]
-    where = Lookup(host.devices, host.remembered)
-    words = [one["pf"] for one in declared]
-    resolution = resolve(parse_catalog(module.params["catalog"]), where, words)
-    problems = [*resolution.problems, *(f"{name!r} is not on this host." for name in resolution.missing)]
-    problems += [f"{name!r} is listed more than once." for name in dict.fromkeys(words) if words.count(name) > 1]
-    for one in declared:
-        indices = [vf["index"] for vf in one["vfs"]]
-        problems += [
-            f"{one['pf']!r}: virtual function {index} is listed more than once."
-            for index in dict.fromkeys(indices)
-            if indices.count(index) > 1
-        ]
-    if problems:
-        _refuse(module, problems)
-    return {
-        one["pf"]: DesiredFunctions(
-            resolution.found[one["pf"]],
-            one["count"],
-            one["drivers_autoprobe"],
-            {vf["index"]: VfSettings(_mac(vf["mac"]), vf["vlan"], vf["spoof_check"]) for vf in one["vfs"]},
+def _wanted(module: AnsibleModule) -> WantedFunctions:
+    """The options of the task, with their types."""
+    functions = tuple(
+        WantedFunction(
+            name=one["pf"],
+            count=one["count"],
+            drivers_autoprobe=one["drivers_autoprobe"],
+            settings=tuple(
+                (vf["index"], VfSettings(normal_mac(vf["mac"]), vf["vlan"], vf["spoof_check"])) for vf in one["vfs"]
+            ),
         )
-        for one in declared
-    }
+        for one in module.params["physical_functions"]
+    )
+    return WantedFunctions(functions, checked_catalog(module.params["catalog"]))
 
 
-def _mac(text: str | None) -> str | None:
-    return None if text is None else text.strip().lower().replace("-", ":")
+def _verified(
+    module: AnsibleModule, access: HostAccess, host: Host, declared: DeclaredFunctions, plan: FunctionPlan
+) -> Host:
+    """What a second look shows, which must be what was declared."""
+    if not plan.steps:
+        return host
+    seen = with_functions(access, observe(access), declared.physical, declared.with_settings)
+    shortfalls = verify_functions(declared.desired, seen)
+    if shortfalls:
+        module.fail_json(msg=f"After the run, a second look shows that {'; '.join(shortfalls)}.", changed=True)
+    return seen
 
 
-def _refuse(module: AnsibleModule, problems: list[str] | tuple[str, ...]) -> None:
-    module.fail_json(msg=f"{' '.join(problems)} Nothing has been changed.", problems=list(problems))
-
-
-def _functions(host: Host, pf: Sbdf) -> list[dict[str, Any]]:
-    functions = [(sbdf, host.devices.get(sbdf)) for sbdf in host.devices[pf].virtfns]
-    return [
-        {"index": index, "address": str(sbdf), "driver": device.driver if device else None}
-        for index, (sbdf, device) in enumerate(functions)
-    ]
-
-
-def _diff(
-    plan: Plan, before: Mapping[Sbdf, PhysicalFunction], desired: dict[str, DesiredFunctions]
-) -> dict[str, dict[str, Any]]:
-    """Numbers always, the rest where it changes."""
-    old: dict[str, Any] = {str(pf): {"count": len(one.device.virtfns)} for pf, one in before.items()}
-    new: dict[str, Any] = {str(one.pf): {"count": one.count} for one in desired.values()}
-    for step in plan.steps:
-        if isinstance(step, SetAutoprobe):
-            old[str(step.pf)]["drivers_autoprobe"] = not step.offer
-            new[str(step.pf)]["drivers_autoprobe"] = step.offer
-        elif isinstance(step, Configure):
-            seen = before[step.pf].settings.get(step.index)
-            old[str(step.pf)][f"vf {step.index}"] = str(seen) if seen else "new"
-            new[str(step.pf)][f"vf {step.index}"] = str(step.settings)
-    return {"before": old, "after": new}
+def _exit(module: AnsibleModule, before: Host, after: Host, declared: DeclaredFunctions, plan: FunctionPlan) -> None:
+    changes = function_changes(plan)
+    module.exit_json(
+        changed=bool(plan.steps),
+        actions=[str(step) for step in plan.steps],
+        changes=changes,
+        physical_functions=[
+            function_result(name, desired, before, after) for name, desired in declared.by_name.items()
+        ],
+        diff=function_diff(plan, before, declared.desired),
+    )
 
 
 if __name__ == "__main__":

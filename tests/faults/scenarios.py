@@ -77,7 +77,7 @@ def perform(host: Host, scenario: Scenario, record_property: Callable[[str, obje
     task = {"domains": declared(scenario.after), "timeout": scenario.timeout, "converge": scenario.level}
     result = host.run("domain_devices", task)
     helper.join()
-    outcome = "ok" if not result.get("failed") else "refused" if "conflicts" in result else "error"
+    outcome = "ok" if not result.get("failed") else "refused" if "refusals" in result else "error"
     record_property("happened", f"{outcome}: {result.get('msg', '')[:150]}".rstrip(": "))
     assert outcome in scenario.outcomes, result.get("msg")
     assert result["elapsed"] < scenario.timeout + 30, "the task did not end in time"

@@ -6,13 +6,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ..model.evidence import Evidence
 from ..values.address import Sbdf
 from ..values.errors import XenPciError
-from ..values.states import XenbusState
 
 #: A handshake has some ten moments and one for each device; a guest can make any number of them.
 _LONGEST_TIMELINE = 1000
@@ -61,24 +58,3 @@ class Recorder:
         last = next((moment.value for moment in reversed(self.timeline) if moment.node == node), None)
         if value != last:
             self.timeline.append(Moment(round(time.monotonic() - self.began, 3), node, value))
-
-
-@dataclass(frozen=True)
-class DomainReport:
-    """How one domain came out of a run.
-
-    `unseen`: nobody could look at it afterwards, so `after` is what it had before.
-    """
-
-    name: str
-    domid: int
-    before: tuple[Sbdf, ...]
-    after: tuple[Sbdf, ...]
-    backend_state: XenbusState = XenbusState.UNKNOWN
-    frontend_state: XenbusState = XenbusState.UNKNOWN
-    evidence: Sequence[Evidence] = ()
-    timeline: Sequence[Moment] = ()
-    cycles: Sequence[Cycle] = ()
-    warnings: Sequence[str] = ()
-    error: str = ""
-    unseen: bool = False

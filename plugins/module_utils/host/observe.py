@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from operator import itemgetter
@@ -22,7 +22,8 @@ from ..values.address import Sbdf
 from .access import HostAccess
 from .hypervisor import Hypervisor, HypervisorError
 from .note_store import NoteStore
-from .xenstore_nodes import read_connections, read_guest_disks, read_kernel_errors
+from .sysfs import Sysfs, SysfsError
+from .xenstore_nodes import domain_exists, read_connection, read_connections, read_guest_disks, read_kernel_errors
 from .xl_cfg_file import DomainFileError, read_domain_file
 
 _Key = TypeVar("_Key")
@@ -120,6 +121,37 @@ def with_config_files(host: Host, paths: Iterable[str]) -> Host:
         except DomainFileError as error:
             problems[path] = str(error)
     return replace(host, config_files=texts, unreadable_files=problems)
+
+
+def observe_domains(access: HostAccess, domains: Sequence[Domain], devices: Iterable[Sbdf]) -> Host:
+    """Look again at these domains, and at what they have of the host's devices, and at nothing else.
+
+    A domain that is gone is not in the result, nor is a device that has left the host.
+    """
+    now = [_seen_again(access, domain) for domain in domains if domain_exists(access.store, domain.domid)]
+    wanted = sorted({*devices, *(device for domain in now for device in domain.devices)})
+    return Host(
+        devices={sbdf: found for sbdf in wanted if (found := _device_now(access.sysfs, sbdf)) is not None},
+        domains={domain.domid: domain for domain in now},
+        xen_owners={sbdf: access.hypervisor.owner(sbdf) for sbdf in wanted},
+    )
+
+
+def _seen_again(access: HostAccess, domain: Domain) -> Domain:
+    stub = domain.stub
+    if stub is not None:
+        stub = replace(stub, own_connection=read_connection(access.store, stub.domid))
+    model = access.toolstack.device_model(domain) if domain.device_model is not None else None
+    return replace(domain, own_connection=read_connection(access.store, domain.domid), stub=stub, device_model=model)
+
+
+def _device_now(sysfs: Sysfs, sbdf: Sbdf) -> PciDevice | None:
+    """What shows whether a guest has the device: its driver in dom0, and what is switched on in it."""
+    try:
+        driver, config = sysfs.driver_of(sbdf), sysfs.config_flags(sbdf)
+    except SysfsError:
+        return None
+    return PciDevice(sbdf, "", "", "", "", "", "", driver=driver, config=config)
 
 
 def _current_notes(notes: Mapping[Sbdf, Note], devices: Mapping[Sbdf, PciDevice]) -> dict[Sbdf, Note]:

@@ -1,14 +1,22 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What was observed of an attached device, as data."""
+"""What was observed of an attached device after a run, as data, and how far it must have come."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 
 from ..values.address import GuestAddress, Sbdf
 from ..values.states import SubState
+
+
+class ConvergeLevel(Enum):
+    """How far a device must have come before a run calls it done."""
+
+    CONNECTED = "connected"
+    ACTIVE = "active"
 
 
 @dataclass(frozen=True)

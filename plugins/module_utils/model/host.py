@@ -102,6 +102,13 @@ class Host:
         return {sbdf: note.guest for sbdf, note in self.notes.items() if note.guest}
 
     @property
+    def boot_facts(self) -> BootFacts:
+        """What the next boot will do. Raises ValueError if that was not looked at."""
+        if self.boot is None:
+            raise ValueError("the next boot was not looked at")
+        return self.boot
+
+    @property
     def named_devices(self) -> frozenset[Sbdf]:
         """Devices that the host has, and those that a connection or a record of it still names."""
         own = [one.own_connection for one in self.domains.values() if one.own_connection is not None]

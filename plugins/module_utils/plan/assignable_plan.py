@@ -1,27 +1,28 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which devices pciback shall take or give back, decided before anything is touched.
+"""Which devices pciback is to take or give back, decided before anything is touched.
 
 The steps are those of `xl pci-assignable-add` and `-remove -r` (libxl_pci.c), so that xl agrees afterwards.
-What an interrupted run of anybody left half-done is finished: taken devices are bound, listed and quarantined in the
-end, released ones neither.
+What an interrupted run, ours or xl's, left half-done is finished: taken devices are bound, listed and quarantined in
+the end, released ones neither.
 """
 
 from __future__ import annotations
 
 import posixpath
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Union
+from typing import ClassVar, Union
 
 from ..model.device import PCIBACK, PciDevice
 from ..model.host import Host
 from ..values.address import Sbdf
 from ..values.catalog import DevicePolicy
-from .isolation import ties
-from .safety import Check, Refusal, Verdict, Waived, judge, needs_of_host
+from ..values.refusal import Refusal
+from .isolation import ties_of
+from .safety import Check, Verdict, Waived, against, judge, needs_of_host
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class Take:
 
     `record` is what xenstore remembers as its driver's directory from earlier; a driver of now replaces it.
     """
+
+    action: ClassVar[str] = "take"
 
     sbdf: Sbdf
     driver: str | None
@@ -50,16 +53,20 @@ class Quarantine:
     Xen does not tell whether it is in there; asking for it again does no harm.
     """
 
+    action: ClassVar[str] = "quarantine"
+
     sbdf: Sbdf
     policy: DevicePolicy = field(default_factory=DevicePolicy)
 
     def __str__(self) -> str:
-        return f"quarantine {self.sbdf}, which pciback holds but nobody is known to have quarantined"
+        return f"quarantine {self.sbdf}, which pciback holds and nothing shows to be quarantined"
 
 
 @dataclass(frozen=True)
 class Rebind:
     """Take a device from pciback and give it back: the one way to clear its permissive flag."""
+
+    action: ClassVar[str] = "rebind"
 
     sbdf: Sbdf
 
@@ -70,6 +77,8 @@ class Rebind:
 @dataclass(frozen=True)
 class MakePermissive:
     """Have pciback let its user write all of a device's configuration space."""
+
+    action: ClassVar[str] = "make-permissive"
 
     sbdf: Sbdf
     reason: str
@@ -86,23 +95,27 @@ class Release:
     that had it, whose traces a reset must have removed before; empty if no reset is needed.
     """
 
+    action: ClassVar[str] = "release"
+
     sbdf: Sbdf
     driver: str | None
     record: str | None
     reset_after: str = ""
 
     def __str__(self) -> str:
-        target = f"driver {self.driver}" if self.driver else "whatever driver fits it"
+        target = f"driver {self.driver}" if self.driver else "the driver that the kernel finds for it"
         release = f"release {self.sbdf} from quarantine and pciback and give it to {target}"
         return f"reset {self.sbdf}, which {self.reset_after} had; {release}" if self.reset_after else release
 
 
 @dataclass(frozen=True)
 class FinishRelease:
-    """What is left of a release that somebody did not finish: pciback's list, the record, a device without driver.
+    """What is left of a release that was not finished: pciback's list, the record, a device without driver.
 
     `driver` is the one to give it to, None if it has one or none is recorded.
     """
+
+    action: ClassVar[str] = "finish-release"
 
     sbdf: Sbdf
     driver: str | None
@@ -110,71 +123,76 @@ class FinishRelease:
 
     def __str__(self) -> str:
         target = f" and give it to driver {self.driver}" if self.driver else ""
-        return f"finish the release of {self.sbdf}, which somebody began: take it off pciback's list{target}"
+        return f"finish the release of {self.sbdf}, which an earlier run began: take it off pciback's list{target}"
 
 
 Step = Union[Take, Quarantine, Rebind, MakePermissive, Release, FinishRelease]
 
 
 @dataclass(frozen=True)
-class Plan:
+class AssignablePlan:
     """The steps to make, or else the refusals why none may be made; what the user overruled, and warnings."""
 
     steps: tuple[Step, ...] = ()
-    refusals: tuple[str, ...] = ()
+    refusals: tuple[Refusal, ...] = ()
     waived: tuple[Waived, ...] = ()
     warnings: tuple[str, ...] = ()
+
+    @property
+    def released(self) -> frozenset[Sbdf]:
+        """Devices that go back to the host."""
+        return frozenset(step.sbdf for step in self.steps if isinstance(step, (Release, FinishRelease)))
+
+    @property
+    def driver_of_choice(self) -> frozenset[Sbdf]:
+        """Of these, those whose driver the kernel chooses."""
+        return frozenset(step.sbdf for step in self.steps if isinstance(step, Release) and step.driver is None)
 
 
 def plan_present(
     host: Host,
     wanted: Sequence[Sbdf],
     exclusive: bool = False,
-    device_policies: Mapping[Sbdf, DevicePolicy] | None = None,
+    policies: Mapping[Sbdf, DevicePolicy] | None = None,
     require_reset: bool = False,
-) -> Plan:
+) -> AssignablePlan:
     """Have pciback hold the wanted devices; with `exclusive`, no others."""
-    reasons: list[str] = []
-    if wanted and PCIBACK not in host.drivers:
-        reasons.append("The kernel has no driver pciback; load the module xen-pciback (modprobe xen-pciback).")
+    policies = policies or {}
+    refusals = [_NO_PCIBACK] if wanted and PCIBACK not in host.drivers else []
     warnings = [_PERMISSIVE_FOR_ALL] if wanted and host.permissive_for_all else []
     mild: list[Refusal] = []
     steps: list[Step] = []
     waived: list[Waived] = []
     staying = host.with_host - frozenset(wanted)
     for sbdf in wanted:
-        policy = (device_policies or {}).get(sbdf, DevicePolicy())
-        device = host.devices[sbdf]
-        held = host.holders.get(sbdf)
+        policy, device, held = policies.get(sbdf, DevicePolicy()), host.devices[sbdf], host.holders.get(sbdf)
         if device.in_pciback:
             steps += _upkeep(host, device, policy, held)
             if held is not None and device.permissive and not policy.permissive:
-                warnings.append(
-                    f"{sbdf} is permissive without a declared reason, which can be cleared once {held} no more."
-                )
+                warnings.append(f"{sbdf} is permissive without a declared reason; detach it to clear that ({held}).")
             continue
         verdict = _may_leave(host, device, policy, staying, require_reset)
-        reasons += map(str, verdict.refusals)
+        refusals += verdict.refusals
         waived += verdict.waived
         mild += verdict.warnings
         if held is not None:
-            reasons.append(f"{sbdf} is not held by pciback although {held}; detach it there first.")
+            reason = f"{sbdf} is not bound to pciback although {held}"
+            refusals.append(Refusal("held", str(sbdf), reason, "detach it from there first"))
         steps.append(Take(sbdf, device.driver, host.driver_paths.get(sbdf), policy))
         steps += [MakePermissive(sbdf, policy.permissive)] if policy.permissive else []
     if exclusive:
-        others = sorted(frozenset(host.devices) - frozenset(wanted))
-        released = plan_absent(host, others, device_policies)
+        released = plan_absent(host, sorted(frozenset(host.devices) - frozenset(wanted)), policies)
         steps = [*released.steps, *steps]
-        reasons += released.refusals
+        refusals += released.refusals
         waived += released.waived
-    return _plan(steps, reasons, waived, [*warnings, *_summed_up(mild)])
+    return _plan(steps, refusals, waived, [*warnings, *_summed_up(mild)])
 
 
 def plan_absent(
-    host: Host, unwanted: Collection[Sbdf], device_policies: Mapping[Sbdf, DevicePolicy] | None = None
-) -> Plan:
+    host: Host, unwanted: Collection[Sbdf], policies: Mapping[Sbdf, DevicePolicy] | None = None
+) -> AssignablePlan:
     """Give the devices back to the host; those that pciback neither holds nor lists are left alone."""
-    reasons: list[str] = []
+    refusals: list[Refusal] = []
     steps: list[Step] = []
     waived: list[Waived] = []
     for sbdf in unwanted:
@@ -182,42 +200,31 @@ def plan_absent(
         half_released = record is not None or bool(device.pciback_slots)
         if not device.in_pciback and not half_released:
             continue
-        held = host.holders.get(sbdf)
-        if held is not None:
-            reasons.append(f"{sbdf} cannot be released because {held}; detach it there first.")
-        if device.lost_hold:
-            reasons.append(
-                f"{sbdf} cannot be released because {device.lost_hold_in_words}: taking it away then may crash dom0; "
-                "restart dom0 first."
-            )
         driver = posixpath.basename(record) if record and (device.in_pciback or device.driver is None) else None
-        if driver is not None and driver not in host.drivers:
-            reasons.append(
-                f"{sbdf} had driver {driver} before pciback, which is not loaded now; load it (modprobe {driver})."
-            )
+        refusals += _cannot_be_released(host, device, driver)
         if not device.in_pciback:
             steps.append(FinishRelease(sbdf, driver, record))
             continue
-        verdict = _may_return(host, device, (device_policies or {}).get(sbdf, DevicePolicy()))
-        reasons += map(str, verdict.refusals)
+        verdict = _may_return(host, device, (policies or {}).get(sbdf, DevicePolicy()))
+        refusals += verdict.refusals
         waived += verdict.waived
-        overruled = any(one.refusal.check is Check.UNTRUSTED for one in verdict.waived)
+        overruled = any(one.refusal.code == Check.UNTRUSTED.value for one in verdict.waived)
         steps.append(Release(sbdf, driver, record, "" if overruled else host.guests.get(sbdf, "")))
-    return _plan(steps, reasons, waived)
+    return _plan(steps, refusals, waived)
 
 
 def free(host: Host, sbdf: Sbdf) -> bool:
-    """Nobody has the device, and nothing speaks against giving it away."""
+    """Whether no domain has the device, and no check keeps it from being given away."""
     if sbdf in host.holders:
         return False
     device = host.devices[sbdf]
     if device.in_pciback:
         return device.answers
-    return not _may_leave(host, device, DevicePolicy(), host.with_host, False).refusals
+    return not verdict_on(host, sbdf).refusals
 
 
-def against(host: Host, sbdf: Sbdf) -> Verdict:
-    """What speaks against giving away a device that the host has, others staying with it."""
+def verdict_on(host: Host, sbdf: Sbdf) -> Verdict:
+    """What the checks say of giving away a device that the host has, while all others stay with it."""
     return _may_leave(host, host.devices[sbdf], DevicePolicy(), host.with_host, False)
 
 
@@ -225,9 +232,22 @@ def _may_leave(
     host: Host, device: PciDevice, policy: DevicePolicy, staying: Collection[Sbdf], require_reset: bool
 ) -> Verdict:
     group = host.groups.get(device.sbdf, frozenset())
-    tied = ties(host.topology, device.sbdf, staying, group, require_reset)
+    ties = ties_of(host.topology, device.sbdf, staying, group, require_reset)
     needed = needs_of_host(device, host.network, host.in_pciback)
-    return judge([*needed, *tied.refusals], policy.waive, tied.warnings)
+    return judge([*needed, *ties.refusals], policy.waive, ties.warnings)
+
+
+def _cannot_be_released(host: Host, device: PciDevice, driver: str | None) -> Iterator[Refusal]:
+    sbdf, held = device.sbdf, host.holders.get(device.sbdf)
+    if held is not None:
+        reason = f"{sbdf} cannot be released because {held}"
+        yield Refusal("held", str(sbdf), reason, "detach it from there first")
+    if device.lost_hold:
+        reason = f"{sbdf} cannot be released: {device.lost_hold_in_words}, and unbinding it may crash dom0"
+        yield Refusal("lost-hold", str(sbdf), reason, "restart dom0 first")
+    if driver is not None and driver not in host.drivers:
+        reason = f"{sbdf} had driver {driver} before pciback, which is not loaded now"
+        yield Refusal("driver-not-loaded", str(sbdf), reason, f"load it (modprobe {driver})")
 
 
 def _may_return(host: Host, device: PciDevice, policy: DevicePolicy) -> Verdict:
@@ -235,11 +255,9 @@ def _may_return(host: Host, device: PciDevice, policy: DevicePolicy) -> Verdict:
     guest = host.guests.get(device.sbdf)
     if guest is None or device.reset_methods:
         return Verdict()
-    text = (
-        f"{device.sbdf} was with domain {guest}, which may have left anything in it, and there is no way to reset it;"
-        " leave it with pciback, or switch the host off and on first"
-    )
-    return judge([Refusal(device.sbdf, Check.UNTRUSTED, text)], policy.waive)
+    reason = f"{device.sbdf} was with domain {guest}, which may have left anything in it, and it has no way to be reset"
+    advice = "leave it with pciback, or switch the host off and on first"
+    return judge([against(Check.UNTRUSTED, device.sbdf, reason, advice)], policy.waive)
 
 
 def _upkeep(host: Host, device: PciDevice, policy: DevicePolicy, held: str | None) -> Iterable[Step]:
@@ -253,23 +271,24 @@ def _upkeep(host: Host, device: PciDevice, policy: DevicePolicy, held: str | Non
 
 
 def _summed_up(warnings: Sequence[Refusal]) -> list[str]:
-    """One sentence for each check: on many a machine nearly all devices share interrupt lines."""
-    first = {one.check: one for one in reversed(warnings)}
-    count = Counter(one.check for one in warnings)
+    """One sentence for each check: on many machines nearly all devices share interrupt lines."""
+    first = {one.code: one for one in reversed(warnings)}
+    count = Counter(one.code for one in warnings)
     return [
-        f"{one.reason}{f' (so do {count[check] - 1} more)' if count[check] > 1 else ''}."
-        for check, one in reversed(first.items())
+        f"{one.reason}{f' (and so do {count[code] - 1} more)' if count[code] > 1 else ''}."
+        for code, one in reversed(first.items())
     ]
 
 
 def _plan(
-    steps: Sequence[Step], reasons: Sequence[str], waived: Sequence[Waived] = (), warnings: Sequence[str] = ()
-) -> Plan:
-    if reasons:
-        return Plan(refusals=tuple(reasons), waived=tuple(waived), warnings=tuple(warnings))
-    return Plan(tuple(steps), (), tuple(waived), tuple(warnings))
+    steps: Sequence[Step], refusals: Sequence[Refusal], waived: Sequence[Waived] = (), warnings: Sequence[str] = ()
+) -> AssignablePlan:
+    return AssignablePlan(() if refusals else tuple(steps), tuple(refusals), tuple(waived), tuple(warnings))
 
 
+_NO_PCIBACK = Refusal(
+    "no-pciback", "pciback", "The kernel has no driver pciback", "load the module xen-pciback (modprobe xen-pciback)"
+)
 _PERMISSIVE_FOR_ALL = (
     "pciback was loaded with permissive=1, so every guest may write all of its devices' configuration space;"
     " load it without that parameter."

@@ -7,23 +7,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..faults.finding import Finding, title
+from ..faults.finding import Finding, title, where
 from ..faults.table import Blocks, Removal
-from .domain_plan import Plan
+from ..values.refusal import Refusal
+from .domain_plan import DomainsPlan
 
 _HOW_TO_REPAIR = "run xen.pci.repair, or this task with repair: first"
 
 
-def blocking_faults(findings: Iterable[Finding], plan: Plan) -> list[str]:
-    """Why the plan cannot be called good while these faults are there, a sentence each."""
-    standing = (one for one in findings if one.fault.blocks is Blocks.PLANS and not _ends(one, plan))
+def blocking_faults(findings: Iterable[Finding], plan: DomainsPlan) -> list[Refusal]:
+    """Faults with which the plan cannot be called good."""
     return [
-        f"{title(one)}: {one.fault.meaning}. {one.fault.advice}" + (f" ({_HOW_TO_REPAIR})" if one.recipe else "")
-        for one in standing
+        Refusal(
+            finding.fault.code,
+            where(finding),
+            f"{title(finding)}: {finding.fault.meaning}",
+            f"{finding.fault.advice} ({_HOW_TO_REPAIR})" if finding.recipe else finding.fault.advice,
+        )
+        for finding in findings
+        if finding.fault.blocks is Blocks.PLANS and not _ends(finding, plan)
     ]
 
 
-def _ends(finding: Finding, plan: Plan) -> bool:
+def _ends(finding: Finding, plan: DomainsPlan) -> bool:
     """Whether the plan's removals end the fault."""
     leaving = {device for step in plan.domains for device in step.remove}
     if finding.fault.removal is Removal.LEAVES_IT or not finding.devices or not leaving.issuperset(finding.devices):

@@ -35,15 +35,17 @@ from ..model.boot_facts import (
 )
 from ..values.address import Sbdf
 from ..values.hide_list import HideError, format_hide
+from ..values.refusal import Refusal
+from ..values.words import listed
 
 
 @dataclass(frozen=True)
 class BootPlan:
-    """Files to write (None: to delete) and stages to make anew, or the refusals why nothing may be done."""
+    """Files to write (None: to delete) and stages to rebuild, or the refusals why nothing may be done."""
 
     files: Mapping[str, str | None]
     stages: tuple[Stage, ...] = ()
-    refusals: tuple[str, ...] = ()
+    refusals: tuple[Refusal, ...] = ()
 
     @property
     def changes(self) -> bool:
@@ -87,7 +89,7 @@ class Persistence:
     exclusive: bool = False
 
     def wanted(self, declared: frozenset[Sbdf]) -> frozenset[Sbdf]:
-        """What our files shall keep, given what they keep now."""
+        """What our files are to keep, given what they keep now."""
         kept = declared & self.devices if self.exclusive else declared
         if self.persistent is True:
             kept |= self.devices
@@ -118,20 +120,21 @@ def plan_boot(boot: BootFacts, wanted: Collection[Sbdf], unwanted: Collection[Sb
     kept_by_them = [sbdf for sbdf in sorted(unwanted) if any(one.covers(sbdf) for one in foreign)]
     missing = sorted(sbdf for sbdf in set(wanted) if not any(one.covers(sbdf) for one in foreign))
     by_hide, by_unit, refusals = _split(boot, missing)
-    refusals += [
-        f"{_listed(kept_by_them)} would be with pciback again after a reboot, by hide= in {theirs[-1].source},"
-        " which is not ours to change; remove it there first."
-        for _once in kept_by_them[:1]
-    ]
+    if kept_by_them:
+        reason = f"{listed(kept_by_them)} would be with pciback again after a reboot, by hide= in {theirs[-1].source}"
+        refusals.append(Refusal("foreign-hide", listed(kept_by_them), reason, "remove it there first; it is not ours"))
     if theirs and by_hide:
-        refusals.append(
-            f"{_listed(by_hide)} cannot be kept over a reboot: {theirs[-1].source} sets hide= itself, and pciback"
-            " hears one setting only; add the devices there, or remove that setting and declare its devices here."
+        reason = (
+            f"{listed(by_hide)} cannot be kept over a reboot: {theirs[-1].source} sets hide= itself, and pciback hears"
+            " one setting only"
         )
+        advice = "add the devices there, or remove that setting and declare its devices here"
+        refusals.append(Refusal("foreign-hide", listed(by_hide), reason, advice))
     try:
         files = _files(boot, by_hide, by_unit)
     except HideError as error:
-        refusals.append(f"The devices cannot be kept over a reboot: hide= would be too much, for {error}.")
+        reason = f"The devices cannot be kept over a reboot: hide= would be invalid ({error})"
+        refusals.append(Refusal("hide-too-long", "hide", reason, "keep fewer devices"))
         files = {}
     files = {
         path: text
@@ -139,7 +142,8 @@ def plan_boot(boot: BootFacts, wanted: Collection[Sbdf], unwanted: Collection[Sb
         if text != boot.files.get(path) and (text is not None or path not in boot.taken)
     }
     refusals += [
-        f"/{path} exists and is not of this collection; move it away first." for path in sorted(boot.taken & set(files))
+        Refusal("foreign-file", f"/{path}", f"/{path} exists and is not of this collection", "move it away first")
+        for path in sorted(boot.taken & set(files))
     ]
     if refusals:
         return BootPlan({}, (), tuple(refusals))
@@ -148,12 +152,13 @@ def plan_boot(boot: BootFacts, wanted: Collection[Sbdf], unwanted: Collection[Sb
     return BootPlan(files, tuple(stage for stage, there in possible if there and stage in touched))
 
 
-def _split(boot: BootFacts, wanted: list[Sbdf]) -> tuple[list[Sbdf], list[Sbdf], list[str]]:
+def _split(boot: BootFacts, wanted: list[Sbdf]) -> tuple[list[Sbdf], list[Sbdf], list[Refusal]]:
     """Who is kept by `hide=`, who by the unit, and why some can be kept by neither."""
     if not wanted:
         return [], [], []
     if boot.pciback is PcibackKind.ABSENT:
-        return [], [], ["This kernel has no pciback, so no device can be kept over a reboot; install one that has it."]
+        reason = "This kernel has no pciback, so no device can be kept over a reboot"
+        return [], [], [Refusal("no-pciback", "pciback", reason, "install a kernel that has it")]
     if boot.pciback is PcibackKind.BUILT_IN:
         hideable = wanted if boot.has_grub else []
     elif boot.has_initramfs and boot.initramfs_tool is None:
@@ -162,14 +167,11 @@ def _split(boot: BootFacts, wanted: list[Sbdf]) -> tuple[list[Sbdf], list[Sbdf],
         hideable = [sbdf for sbdf in wanted if not any(one.built_in for one in boot.modules.get(sbdf, ()))]
     rest = [sbdf for sbdf in wanted if sbdf not in hideable]
     if rest and not boot.has_systemd:
-        return (
-            [],
-            [],
-            [
-                f"{_listed(rest)} cannot be kept over a reboot: drivers come before pciback on this host, none of its"
-                " tools to change that is known (grub.d, initramfs-tools, dracut), and there is no systemd."
-            ],
+        reason = (
+            f"{listed(rest)} cannot be kept over a reboot: drivers come before pciback on this host, it has none of the"
+            " tools known to change that (grub.d, initramfs-tools, dracut), and no systemd"
         )
+        return [], [], [Refusal("not-persistent", listed(rest), reason, "leave persistent out")]
     return hideable, rest, []
 
 
@@ -240,7 +242,3 @@ def _hook() -> str:
 
 def _text(*lines: str) -> str:
     return "\n".join((MARK, *lines, ""))
-
-
-def _listed(devices: Iterable[Sbdf]) -> str:
-    return ", ".join(map(str, devices))

@@ -6,24 +6,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from ..model.host import Host
 from ..values.address import Sbdf
-from ..values.catalog import CatalogEntry, DevicePolicy, parse_catalog
-from ..values.identity import IdentityError
+from ..values.catalog import Catalog, CatalogEntry, DevicePolicy, read_catalog
 from .device_facts import all_facts
 from .names import Lookup, Resolution
 from .pools import resolve_all
 from .safety import wrong_waivers
 
 
-def read_catalog(declared: object) -> dict[str, CatalogEntry]:
-    """The catalog with its waivers checked. Raises IdentityError."""
-    catalog = parse_catalog(declared)
-    problems = wrong_waivers(catalog)
-    if problems:
-        raise IdentityError(problems)
-    return catalog
+def checked_catalog(declared: object) -> Catalog:
+    """The catalog, with the waivers of its entries checked as well."""
+    catalog = read_catalog(declared)
+    return replace(catalog, refusals=(*catalog.refusals, *wrong_waivers(catalog.entries)))
 
 
 def resolve_names(catalog: Mapping[str, CatalogEntry], host: Host, wanted: Iterable[str]) -> Resolution:

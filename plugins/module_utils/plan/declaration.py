@@ -1,88 +1,160 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From the declaration of domains, by names, addresses and selections, to the devices that each is to have."""
+"""From the declaration of a host's domains to one plan of all that is to be done, or to every reason against it."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
+from ..faults.finding import Finding
 from ..model.host import Host
-from ..plan.catalog_lookup import resolve_names
 from ..values.address import Sbdf
-from ..values.catalog import CatalogEntry
-from ..values.identity import IdentityError
-from .domain_plan import DesiredDomain
+from ..values.catalog import Catalog, DevicePolicy
+from ..values.declared_domain import DeclaredDomain
+from ..values.refusal import Refusal
+from .blocking_faults import blocking_faults
+from .catalog_lookup import device_policies, resolve_names
+from .domain_plan import DesiredDomain, DomainsPlan, make_plan, unknown_domain
+from .file_plan import FileChange, plan_files
+from .isolation import isolation_refusals
 from .names import Resolution
-from .pools import PoolRequest, parse_request, share_out, taken_away
+from .pools import against_request, share_out, taken_away
 
 
-def desired_domains(
-    domains: Mapping[str, Mapping[str, Any]],
-    problems: Sequence[str],
-    exclusive: bool,
-    catalog: Mapping[str, CatalogEntry],
-    host: Host,
-) -> tuple[list[DesiredDomain], Resolution, dict[Sbdf, str]]:
-    """What is wanted of each domain with all names resolved, and the name of each device; raises IdentityError.
+@dataclass(frozen=True)
+class Declaration:
+    """What a task declares of the domains of a host; `refusals` are those of options that could not be read."""
 
-    `domains` are the options of each, validated; `problems` are those found so far, to be told with all others;
-    `exclusive` is meant where a domain does not say. A domain all of whose devices are absent and need not be there is
-    left alone.
+    domains: tuple[DeclaredDomain, ...]
+    catalog: Catalog = field(default_factory=Catalog)
+    refusals: tuple[Refusal, ...] = ()
+    #: Devices that an earlier task of the play gives to pciback, for check mode.
+    assumed_bound: tuple[Sbdf, ...] = ()
+
+    @property
+    def config_files(self) -> tuple[str, ...]:
+        """Paths of the xl.cfg files that are to be kept in step."""
+        return tuple(domain.config for domain in self.domains if domain.config is not None)
+
+
+@dataclass(frozen=True)
+class ResolvedDeclaration:
+    """A declaration with all names looked up on one host.
+
+    `unclear` are domains some of whose devices are not known: what they would have is not judged any further.
     """
-    problems = [*problems]
-    requests = {name: _requests(spec["devices"], catalog, problems) for name, spec in domains.items()}
-    for name, asked in requests.items():
-        listed = Counter(one.pool if isinstance(one, PoolRequest) else one for one in asked)
-        problems += [f"{one} is declared twice for {name}; list it once" for one, count in listed.items() if count > 1]
-    problems += [
-        f"{name}: exclusive says that it has no other devices, state: absent that it has not these; declare one of them"
-        for name, spec in domains.items()
-        if spec["exclusive"] and spec["state"] == "absent"
-    ]
-    wanted = dict.fromkeys(
-        one.pool if isinstance(one, PoolRequest) else one for asked in requests.values() for one in asked
+
+    desired: tuple[DesiredDomain, ...]
+    resolution: Resolution
+    policies: Mapping[Sbdf, DevicePolicy]
+    refusals: tuple[Refusal, ...] = ()
+    unclear: frozenset[str] = frozenset()
+
+    def newcomers(self, host: Host) -> list[Sbdf]:
+        """Devices that domains would gain."""
+        present = {domain.name: domain.devices for domain in host.domains.values()}
+        return [
+            device
+            for want in self.desired
+            if want.present
+            for device in want.devices
+            if device not in present.get(want.name, ())
+        ]
+
+
+@dataclass(frozen=True)
+class CompletePlan:
+    """All that one run is to do, or every reason why it may not: `refusals`."""
+
+    plan: DomainsPlan
+    files: tuple[FileChange, ...] = ()
+    resolution: Resolution = field(default_factory=lambda: Resolution({}))
+    refusals: tuple[Refusal, ...] = ()
+
+
+def resolve_declaration(host: Host, declaration: Declaration) -> ResolvedDeclaration:
+    """Look up all names of the declaration. Raises NeedsJmespath.
+
+    A domain all of whose devices are absent and need not be there is left alone.
+    """
+    refusals = [*declaration.refusals, *declaration.catalog.refusals]
+    refusals += [refusal for domain in declaration.domains for refusal in domain.refusals]
+    if not declaration.domains and not refusals:
+        refusals.append(Refusal("no-domain", "domains", "No domain is named", "name at least one in domains"))
+    no_pools = [*_against_requests(declaration)]
+    refusals += [refusal for refusal in no_pools if refusal.subject not in declaration.catalog.unreadable]
+    doubtful = declaration.catalog.unreadable.union(refusal.subject for refusal in no_pools)
+    wanted = dict.fromkeys(name for domain in declaration.domains for name in domain.names if name not in doubtful)
+    resolution = resolve_names(declaration.catalog.entries, host, wanted)
+    doubtful = doubtful.union(refusal.subject for refusal in resolution.refusals)
+    unclear = {one.name for one in declaration.domains if one.refusals or not doubtful.isdisjoint(one.names)}
+    given, shortages = _given(host, declaration, resolution)
+    refusals += resolution.refusals
+    refusals += [one for one in shortages if not resolution.refusals and one.subject not in unclear]
+    refusals += [unknown_domain(host, one.name) for one in declaration.domains if host.domain_named(one.name) is None]
+    names = {sbdf: name for devices in given.values() for sbdf, name in devices.items()}
+    return ResolvedDeclaration(
+        desired=tuple(
+            _desired(one, given[one.name])
+            for one in declaration.domains
+            if given[one.name] or (one.exclusive and one.present) or not (one.devices or one.name in unclear)
+        ),
+        resolution=resolution,
+        policies=device_policies(declaration.catalog.entries, names),
+        refusals=tuple(refusals),
+        unclear=frozenset(unclear),
     )
-    resolution = resolve_names(catalog, host, wanted)
+
+
+def complete_plan(host: Host, declared: ResolvedDeclaration, findings: Iterable[Finding]) -> CompletePlan:
+    """The plan of all domains and their files, with all that stands against it; `findings` are faults that are left."""
+    plan = make_plan(host, declared.desired)
+    clear = DomainsPlan(tuple(step for step in plan.domains if step.domain.name not in declared.unclear))
+    files, unreadable = plan_files(host, declared.desired, declared.resolution.moved)
+    refusals = (
+        *declared.refusals,
+        *plan.refusals,
+        *blocking_faults(findings, plan),
+        *isolation_refusals(host, clear, declared.policies),
+        *unreadable,
+    )
+    return CompletePlan(plan, files, declared.resolution, tuple(dict.fromkeys(refusals)))
+
+
+def cannot_be_repaired(host: Host, declared: ResolvedDeclaration) -> bool:
+    """Whether the declaration is refused whatever a repair of the host may change."""
+    return bool(declared.refusals or plan_files(host, declared.desired, declared.resolution.moved)[1])
+
+
+def _against_requests(declaration: Declaration) -> Iterator[Refusal]:
+    """Refusals of parts of pools that the catalog does not have."""
+    for domain in declaration.domains:
+        for request in domain.devices:
+            wrong = against_request(request, declaration.catalog.entries)
+            if wrong is not None:
+                yield wrong
+
+
+def _given(
+    host: Host, declaration: Declaration, resolution: Resolution
+) -> tuple[dict[str, dict[Sbdf, str]], list[Refusal]]:
+    """The devices of each domain with the names they come from, and refusals of pools that are too small."""
     has = {domain.name: domain.devices for domain in host.domains.values()}
-    present = {name: asked for name, asked in requests.items() if domains[name]["state"] == "present"}
+    present = {one.name: one.devices for one in declaration.domains if one.present}
     given, shortages = share_out(present, resolution, has)
-    for name, asked in requests.items():
-        if name not in present:
-            given[name] = taken_away(asked, resolution, has.get(name, ()))
-    problems += [*resolution.problems, *([] if resolution.problems else shortages)]
-    if problems:
-        raise IdentityError(problems)
-    desired = [
-        DesiredDomain(
-            name=name,
-            devices=(*given[name], *_listed_again(requests[name], resolution)),
-            exclusive=exclusive if spec["exclusive"] is None else spec["exclusive"],
-            present=spec["state"] == "present",
-            config=spec["config"],
-        )
-        for name, spec in domains.items()
-    ]
-    skipped = [one for one in desired if requests[one.name] and not one.devices and not (one.exclusive and one.present)]
-    names = {sbdf: found for devices in given.values() for sbdf, found in devices.items()}
-    return [one for one in desired if one not in skipped], resolution, names
+    for one in declaration.domains:
+        if not one.present:
+            given[one.name] = taken_away(one.devices, resolution, has.get(one.name, ()))
+    return given, shortages
 
 
-def _listed_again(requests: Sequence[str | PoolRequest], resolution: Resolution) -> list[Sbdf]:
-    """Devices of names that are there more than once, which the plan refuses."""
-    names = [one for one in requests if isinstance(one, str)]
-    return list(resolution.expand(name for at, name in enumerate(names) if name in names[:at]))
-
-
-def _requests(
-    devices: Sequence[Any], catalog: Mapping[str, CatalogEntry], problems: list[str]
-) -> list[str | PoolRequest]:
-    requests = []
-    for one in devices:
-        try:
-            requests.append(parse_request(one, catalog))
-        except IdentityError as error:
-            problems += error.problems
-    return requests
+def _desired(declared: DeclaredDomain, given: Mapping[Sbdf, str]) -> DesiredDomain:
+    return DesiredDomain(
+        name=declared.name,
+        devices=tuple(given),
+        exclusive=declared.exclusive,
+        present=declared.present,
+        config=declared.config,
+    )

@@ -11,7 +11,7 @@ from ..model.device import PciDevice, XenOwner
 from ..model.host import Host
 from ..model.notes import Note
 from ..values.identity import Remembered
-from .assignable_plan import against
+from .assignable_plan import verdict_on
 
 Facts = dict[str, Any]
 
@@ -109,13 +109,14 @@ def _notes(note: Note) -> Facts:
 def _assignment(host: Host, device: PciDevice) -> Facts:
     """Where the function stands between the host and its domains."""
     sbdf = device.sbdf
-    verdict = None if device.in_pciback else against(host, sbdf)
+    verdict = None if device.in_pciback else verdict_on(host, sbdf)
     refusals = verdict.refusals if verdict is not None else ()
     return {
         "assignable": device.in_pciback,
         "free": sbdf not in host.holders and not refusals and device.answers,
         "refusals": [
-            {"check": one.check.value, "reason": f"{one.reason}.", "waivable": one.waivable} for one in refusals
+            {"check": one.code, "reason": f"{one.reason}.", "advice": one.advice, "waivable": one.waivable}
+            for one in refusals
         ],
         "quarantined": device.in_pciback and sbdf in host.quarantined,
         "permissive": device.permissive,

@@ -14,10 +14,13 @@ from ..model.device_model import DeviceModel, qemu_name
 from ..model.domain import Domain
 from ..model.host import Host
 from ..values.address import Sbdf
+from ..values.refusal import Refusal
+from ..values.words import listed
 from .readiness import Ready, reasons_against, wrong_kind
 
 #: pciback's virtual bus (drivers/xen/xen-pciback/vpci.c, PCI_SLOT_MAX).
 VIRTUAL_SLOTS = 32
+_REPAIR_FIRST = "run xen.pci.repair before any change"
 #: Since Linux 5.14 VFs of one host slot share a virtual slot, except function 0.
 _VFS_SHARE_SLOTS = (5, 14)
 
@@ -44,7 +47,7 @@ class DomainPlan:
     `arriving` are those of `add` which another domain of the same plan gives up first;
     `departing` are those of `remove` that another domain of the same plan waits for.
     `awaited` are `arriving`, and what those who give them wait for themselves, and so on: unless all of it is given up,
-    somebody gives a device away in vain.
+    a device would be given away for nothing.
     """
 
     domain: Domain
@@ -67,24 +70,34 @@ class DomainPlan:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """Plans of all domains named, in the order of the declaration, or the conflicts that forbid any.
+class DomainsPlan:
+    """Plans of all domains named, in the order of the declaration, or the refusals that forbid any.
 
     `doubts`: how a domain was created, where its new devices may therefore not work.
     """
 
-    domains: tuple[DomainPlan, ...]
-    conflicts: tuple[str, ...]
+    domains: tuple[DomainPlan, ...] = ()
+    refusals: tuple[Refusal, ...] = ()
     doubts: tuple[str, ...] = ()
 
+    @property
+    def devices_to_add(self) -> tuple[Sbdf, ...]:
+        """All devices that domains gain."""
+        return tuple(device for step in self.domains for device in step.add)
 
-def make_plan(host: Host, desired: Sequence[DesiredDomain]) -> Plan:
-    """Compare and order; with any conflict nothing may be done. Pure."""
-    conflicts = _wrong_requests(desired)
+    @property
+    def devices_after(self) -> frozenset[Sbdf]:
+        """All devices that the domains are to have."""
+        return frozenset(device for step in self.domains for device in step.after)
+
+
+def make_plan(host: Host, desired: Sequence[DesiredDomain]) -> DomainsPlan:
+    """Compare and order; with any refusal nothing may be done."""
+    refusals = _wrong_requests(desired)
     found: list[tuple[DesiredDomain, Domain]] = []
     for want in desired:
         domain = host.domain_named(want.name)
-        conflicts += _domain_conflicts(host, want, domain)
+        refusals += _against_domain(host, want, domain)
         if domain is not None:
             found.append((want, domain))
     steps = [_difference(want, domain) for want, domain in found]
@@ -92,21 +105,21 @@ def make_plan(host: Host, desired: Sequence[DesiredDomain]) -> Plan:
     wanted = {device for step in steps for device in step.add}
     doubled = _declared_twice(desired)
     for step in steps:
-        conflicts += _connection_conflicts(host, step)
+        refusals += _against_connection(host, step)
         for device in step.add:
-            if device not in doubled:  # said already, and who may have it is not known
-                conflicts += _device_conflicts(host, step.domain, device, leaving)
+            if device not in doubled:  # refused already, and who is to have it is not known
+                refusals += _against_device(host, step.domain, device, leaving)
     plans = tuple(_with_dependencies(step, leaving, wanted) for step in steps)
     by_handshake = {device for step in plans if step.domain.device_model is None for device in step.add}
-    conflicts += [one for step in plans for one in _kept_by_pciback(step, by_handshake)]
+    refusals += [refusal for step in plans for refusal in _kept_by_pciback(step, by_handshake)]
     doubts = tuple(
-        one.remedy
+        reason.remedy
         for step in plans
         if step.add
-        for one in reasons_against(step.domain)
-        if one.verdict is Ready.UNKNOWN and one.lines
+        for reason in reasons_against(step.domain)
+        if reason.verdict is Ready.UNKNOWN and reason.lines
     )
-    return Plan(domains=plans, conflicts=tuple(dict.fromkeys(conflicts)), doubts=doubts)
+    return DomainsPlan(plans, tuple(dict.fromkeys(refusals)), doubts)
 
 
 def _difference(want: DesiredDomain, domain: Domain) -> DomainPlan:
@@ -140,18 +153,20 @@ def _awaited(step: DomainPlan, leaving: Mapping[Sbdf, DomainPlan]) -> frozenset[
     return frozenset(found)
 
 
-def _wrong_requests(desired: Sequence[DesiredDomain]) -> list[str]:
-    conflicts = [] if desired else ["no domain is named; name at least one below domains"]
+def _wrong_requests(desired: Sequence[DesiredDomain]) -> list[Refusal]:
+    found = []
     for device, names in _declared_twice(desired).items():
         who = f"twice for {names[0]}" if len(set(names)) == 1 else "for " + " and for ".join(names)
-        conflicts.append(f"{device} is declared {who}; one device can be in one domain only")
-    conflicts += [
-        f"{want.name}: the list of devices is empty, which asks for nothing; "
-        "to take all its devices away say exclusive: true"
+        reason = f"{device} is declared {who}"
+        found.append(Refusal("declared-twice", str(device), reason, "declare it for one domain, once"))
+    found += [
+        Refusal(
+            "empty-devices", want.name, f"{want.name}: devices is empty", "to detach all devices, set exclusive: true"
+        )
         for want in desired
         if not want.devices and not (want.exclusive and want.present)
     ]
-    return conflicts
+    return found
 
 
 def _declared_twice(desired: Sequence[DesiredDomain]) -> dict[Sbdf, list[str]]:
@@ -163,71 +178,85 @@ def _declared_twice(desired: Sequence[DesiredDomain]) -> dict[Sbdf, list[str]]:
     return {device: names for device, names in claims.items() if len(names) > 1}
 
 
-def _domain_conflicts(host: Host, want: DesiredDomain, domain: Domain | None) -> list[str]:
+def _against_domain(host: Host, want: DesiredDomain, domain: Domain | None) -> list[Refusal]:
     if domain is None:
-        known = ", ".join(sorted(one.name for one in host.domains.values())) or "none"
-        return [f"no domain named {want.name} runs on this host (running: {known})"]
+        return [unknown_domain(host, want.name)]
     kind = wrong_kind(domain)
-    return [] if kind is None else [kind.remedy]
+    return [] if kind is None else [Refusal("wrong-kind", want.name, kind.text, kind.advice)]
 
 
-def _connection_conflicts(host: Host, step: DomainPlan) -> list[str]:
-    name, conflicts = step.domain.name, []
+def unknown_domain(host: Host, name: str) -> Refusal:
+    """The refusal of a name that no running domain has."""
+    running = listed(sorted(domain.name for domain in host.domains.values()), "none")
+    reason = f"No domain named {name} runs on this host (running: {running})"
+    return Refusal("unknown-domain", name, reason, "correct the name, or start the domain")
+
+
+def _against_connection(host: Host, step: DomainPlan) -> list[Refusal]:
+    name, found = step.domain.name, []
     # The connection that an HVM guest has itself is no more than libxl's list of its devices.
     handshaking = step.domain.stub.own_connection if step.domain.stub else step.domain.own_connection
     if handshaking is not None and (step.domain.stub or step.domain.device_model is None):
         # Also where nothing is to be changed: what stands in such a connection is not what the guest has.
-        conflicts = [
-            f"{name}: its PCI connection is not sound: {problem}; repair it (xen.pci.repair) before any change"
+        found = [
+            Refusal("unsound-connection", name, f"{name}: its PCI connection is not sound: {problem}", _REPAIR_FIRST)
             for problem in handshaking.problems()
         ]
     if not step.changes:
-        return conflicts
-    if step.add and wrong_kind(step.domain) is None:  # said already
-        conflicts += [one.remedy for one in reasons_against(step.domain) if one.verdict is Ready.NO]
+        return found
+    if step.add and wrong_kind(step.domain) is None:  # refused already
+        found += [
+            Refusal("not-ready", name, reason.text, reason.advice)
+            for reason in reasons_against(step.domain)
+            if reason.verdict is Ready.NO
+        ]
     if step.domain.device_model is not None:
-        return conflicts + _device_model_conflicts(step, step.domain.device_model)
-    needed = virtual_slots([host.devices[one] for one in step.after if one in host.devices], host.kernel)
+        return found + _against_device_model(step, step.domain.device_model)
+    needed = virtual_slots([host.devices[device] for device in step.after if device in host.devices], host.kernel)
     if step.add and needed > VIRTUAL_SLOTS:
-        conflicts.append(
-            f"{name} would need {needed} slots on its virtual PCI bus, which has {VIRTUAL_SLOTS}; declare fewer devices"
-        )
-    return conflicts
+        reason = f"{name} would need {needed} slots on its virtual PCI bus, which has {VIRTUAL_SLOTS}"
+        found.append(Refusal("bus-full", name, reason, "declare fewer devices"))
+    return found
 
 
-def _device_model_conflicts(step: DomainPlan, model: DeviceModel) -> list[str]:
+def _against_device_model(step: DomainPlan, model: DeviceModel) -> list[Refusal]:
     """What would make QEMU or libxl give up in the middle, or do the wrong thing."""
     name = step.domain.name
     if model.plugged is None:
-        return [f"{name}: {model.problem}"]
-    conflicts = [
-        f"{name}: libxl lists {device} as its own, but its device model does not have it; repair it (xen.pci.repair) "
-        "before any change"
+        return [Refusal("silent-device-model", name, f"{name}: {model.problem}", "see whether its QEMU runs")]
+    found = [
+        Refusal(
+            "stale-record",
+            name,
+            f"{name}: libxl lists {device} as its device, but its device model does not have it",
+            _REPAIR_FIRST,
+        )
         for device in model.lacks(step.domain.devices)
     ]
-    conflicts += [
-        f"{name}: its device model has {other}, which libxl does not list; repair it (xen.pci.repair) before any change"
+    found += [
+        Refusal(
+            "unlisted-device", name, f"{name}: its device model has {other}, which libxl does not list", _REPAIR_FIRST
+        )
         for other in model.unexpected(step.domain.devices)
     ]
     called: dict[str, list[Sbdf]] = defaultdict(list)
     for device in step.after:
         called[qemu_name(device)].append(device)
-    conflicts += [
-        f"{name} would have {' and '.join(map(str, same))}, which libxl cannot tell apart in an HVM guest: it leaves "
-        "the segment out; declare one of them"
-        for same in called.values()
-        if len(same) > 1
-    ]
+    for same in called.values():
+        if len(same) > 1:
+            reason = (
+                f"{name} would have {' and '.join(map(str, same))}, which libxl cannot tell apart in an HVM guest: it"
+                " leaves the segment out"
+            )
+            found.append(Refusal("same-name-in-qemu", name, reason, "declare one of them"))
     if len(step.add) > model.free_slots + len(step.remove):
-        conflicts.append(
-            f"{name} would need {len(step.add)} slots on its PCI bus, where {model.free_slots} are free; "
-            "declare fewer devices"
-        )
-    return conflicts
+        reason = f"{name} would need {len(step.add)} slots on its PCI bus, where {model.free_slots} are free"
+        found.append(Refusal("bus-full", name, reason, "declare fewer devices"))
+    return found
 
 
-def _kept_by_pciback(step: DomainPlan, wanted: Collection[Sbdf]) -> list[str]:
-    """pciback exports the first device of an HVM guest when libxl makes the connection, and nobody tells it that the
+def _kept_by_pciback(step: DomainPlan, wanted: Collection[Sbdf]) -> list[Refusal]:
+    """pciback exports the first device of an HVM guest when libxl makes the connection, and is not told that the
     device has gone: it holds it, and refuses it to a PV guest, until the connection is removed with the last device.
     """
     domain = step.domain
@@ -235,61 +264,60 @@ def _kept_by_pciback(step: DomainPlan, wanted: Collection[Sbdf]) -> list[str]:
         return []
     exported = {entry.device for entry in domain.own_connection.entries if entry.exported}
     return [
-        f"{device} cannot go from {domain.name} to a PV guest while {domain.name} has other devices, since pciback "
-        f"holds its first one until it has none; take all devices from {domain.name} in the same task, and give it the "
-        "others again in the next"
+        Refusal(
+            "kept-by-pciback",
+            str(device),
+            f"{device} cannot go from {domain.name} to a PV guest while {domain.name} has other devices: pciback holds"
+            " its first device until it has none",
+            f"detach all devices from {domain.name} in the same task, and attach the others again in the next",
+        )
         for device in sorted(step.departing & exported & set(wanted))
     ]
 
 
-def _device_conflicts(host: Host, domain: Domain, address: Sbdf, leaving: Collection[Sbdf]) -> list[str]:
-    if unfit := _unfit(host.devices.get(address)):
-        return [f"{address} (for {domain.name}) {unfit}"]
+def _against_device(host: Host, domain: Domain, address: Sbdf, leaving: Collection[Sbdf]) -> list[Refusal]:
+    if unfit := _unfit(domain, address, host.devices.get(address)):
+        return [unfit]
     if address in leaving:
         return []
     holder = host.holder_of(address)
     if holder is not None:
-        return [
-            f"{address} (for {domain.name}) is held by {holder.name}; "
-            f"to move it, declare {holder.name} without it (exclusive: true) or state: absent in the same task"
-        ]
+        advice = (
+            f"to move it, declare {holder.name} without it (exclusive: true), or with state: absent, in the same task"
+        )
+        return [Refusal("held", str(address), f"{address} (for {domain.name}) is attached to {holder.name}", advice)]
     return _unexplained_owner(host, domain, address)
 
 
-def _unfit(device: PciDevice | None) -> str:
-    """Why a device can come to no guest, in words; empty if it can."""
+def _unfit(domain: Domain, address: Sbdf, device: PciDevice | None) -> Refusal | None:
+    """Why a device cannot be attached to any guest; None if it can."""
+    who = f"{address} (for {domain.name})"
     if device is None:
-        return "does not exist on this host"
+        return Refusal("no-such-device", str(address), f"{who} does not exist on this host", "check it with `lspci -D`")
     if device.is_bridge:
-        return "is a bridge; devices behind it can be given away, the bridge cannot"
+        return Refusal("bridge", str(address), f"{who} is a bridge", "give away the devices behind it instead")
     if not device.in_pciback:
         bound = f"bound to {device.driver}" if device.driver else "bound to no driver"
-        return (
-            f"is not assignable: on the host it is {bound}, not to pciback; give it to xen.pci.assignable_devices first"
-        )
+        reason = f"{who} is not assignable: on the host it is {bound}, not to pciback"
+        return Refusal("not-assignable", str(address), reason, "give it to xen.pci.assignable_devices first")
     if device.lost_hold:
-        return f"is lost: {device.lost_hold_in_words}; it comes to no guest until dom0 has been restarted"
-    return ""
+        return Refusal("lost-hold", str(address), f"{who} is lost: {device.lost_hold_in_words}", "restart dom0")
+    return None
 
 
-def _unexplained_owner(host: Host, domain: Domain, address: Sbdf) -> list[str]:
-    orphan = next((domid for domid, backend in host.orphaned_connections.items() if address in backend.devices), None)
+def _unexplained_owner(host: Host, domain: Domain, address: Sbdf) -> list[Refusal]:
+    who = f"{address} (for {domain.name})"
+    orphan = next((domid for domid, one in host.orphaned_connections.items() if address in one.devices), None)
     if orphan is not None:
-        return [
-            f"{address} (for {domain.name}) still stands in the connection of domain {orphan}, which is gone; "
-            "xen.pci.repair removes it"
-        ]
+        reason = f"{who} is still listed in the connection of domain {orphan}, which does not exist"
+        return [Refusal("orphaned-connection", str(address), reason, "run xen.pci.repair, which removes it")]
     marked = host.domains.get(host.markers.get(address, -1))
     if marked is not None and marked.domid != domain.domid:
-        return [
-            f"{address} (for {domain.name}) is marked by libxl as held by {marked.name}, though no entry shows it; "
-            "see xen.pci.repair"
-        ]
+        reason = f"{who}: libxl's marker says that {marked.name} has it, but no connection lists it"
+        return [Refusal("marked", str(address), reason, "run xen.pci.repair")]
     if host.xen_owners.get(address) is XenOwner.GUEST:
-        return [
-            f"{address} (for {domain.name}) belongs to a guest in Xen's view, though no entry shows it; "
-            "xen.pci.repair says what left it so, and mends it unless a guest still uses the device"
-        ]
+        reason = f"{who}: Xen says that a guest owns it, but no domain lists it"
+        return [Refusal("unexplained-owner", str(address), reason, "run xen.pci.repair")]
     return []
 
 

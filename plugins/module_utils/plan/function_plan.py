@@ -9,7 +9,7 @@ go, also those that should stay. So nothing is done while a single one is out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Union
 
@@ -18,6 +18,8 @@ from ..model.host import Host
 from ..model.physical_function import PhysicalFunction, VfSettings
 from ..values.address import Sbdf
 from ..values.catalog import MAC
+from ..values.refusal import Refusal
+from ..values.words import counted
 
 #: 802.1Q has twelve bits; 4095 is reserved.
 _LAST_VLAN = 4094
@@ -75,26 +77,26 @@ Step = Union[SetAutoprobe, SetCount, Configure]
 
 
 @dataclass(frozen=True)
-class Plan:
+class FunctionPlan:
     """The steps to make, or else the refusals why none may be made."""
 
     steps: tuple[Step, ...] = ()
-    refusals: tuple[str, ...] = ()
+    refusals: tuple[Refusal, ...] = ()
 
 
-def plan_functions(host: Host, desired: Sequence[DesiredFunctions]) -> Plan:
+def plan_functions(host: Host, desired: Sequence[DesiredFunctions]) -> FunctionPlan:
     """All steps for all physical functions; one refusal keeps all of them back."""
-    reasons = [
-        f"{pf} is declared {times} times; once is enough."
+    refusals = [
+        Refusal("pf-twice", str(pf), f"{pf} is declared {times} times", "declare it once")
         for pf in {one.pf: None for one in desired}
         if (times := sum(one.pf == pf for one in desired)) > 1
     ]
     steps: list[Step] = []
     for one in desired:
         now = host.functions[one.pf]
-        reasons += _refusals(host, now, one)
+        refusals += _refusals(host, now, one)
         steps += _steps(now, one)
-    return Plan(refusals=tuple(reasons)) if reasons else Plan(tuple(steps))
+    return FunctionPlan(refusals=tuple(refusals)) if refusals else FunctionPlan(tuple(steps))
 
 
 def _steps(now: PhysicalFunction, desired: DesiredFunctions) -> list[Step]:
@@ -113,59 +115,66 @@ def _steps(now: PhysicalFunction, desired: DesiredFunctions) -> list[Step]:
     return steps
 
 
-def _refusals(host: Host, now: PhysicalFunction, desired: DesiredFunctions) -> list[str]:
+def _refusals(host: Host, now: PhysicalFunction, desired: DesiredFunctions) -> list[Refusal]:
     device, pf = now.device, desired.pf
     if device.physfn is not None:
-        return [f"{pf} is a virtual function itself, of {device.physfn}; name that one."]
+        return [_against(pf, "no-pf", f"{pf} is itself a virtual function, of {device.physfn}", "name that one")]
     if not device.sriov_totalvfs:
-        return [f"{pf} has no SR-IOV; correct the name, or switch SR-IOV on in the firmware."]
-    reasons = []
+        return [_against(pf, "no-sriov", f"{pf} has no SR-IOV", "correct the name, or enable SR-IOV in the firmware")]
+    found = []
     if not 0 <= desired.count <= device.sriov_totalvfs:
-        reasons.append(f"{pf} can have 0 to {device.sriov_totalvfs} virtual functions, not {desired.count}.")
-    count_changes = desired.count != len(device.virtfns)
-    if count_changes and device.in_pciback:
-        reasons.append(
-            f"{pf} is with pciback, and only a driver of the host can have virtual functions; release it first."
-        )
-    elif count_changes and device.driver is None:
-        reasons.append(f"{pf} has no driver, which alone can make virtual functions; load it.")
-    if count_changes:
-        reasons += [
-            f"The number of virtual functions of {pf} cannot go from {len(device.virtfns)} to {desired.count}:"
-            f" all of them would vanish first, and {sbdf} {use}."
-            for sbdf in device.virtfns
-            if (use := _use(host, sbdf)) is not None
-        ]
-    return reasons + _refused_settings(host, now, desired)
+        reason = f"{pf} can have 0 to {device.sriov_totalvfs} virtual functions, not {desired.count}"
+        found.append(_against(pf, "vf-count", reason))
+    if desired.count != len(device.virtfns):
+        found += _against_recount(host, device, desired)
+    return found + _refused_settings(host, now, desired)
 
 
-def _refused_settings(host: Host, now: PhysicalFunction, desired: DesiredFunctions) -> list[str]:
-    pf, reasons = desired.pf, []
+def _against_recount(host: Host, device: PciDevice, desired: DesiredFunctions) -> Iterator[Refusal]:
+    pf = desired.pf
+    if device.in_pciback:
+        reason = f"{pf} is bound to pciback, and only a driver of the host can create virtual functions"
+        yield _against(pf, "pf-in-pciback", reason, "release it first")
+    elif device.driver is None:
+        reason = f"{pf} has no driver bound, and only the driver can create virtual functions"
+        yield _against(pf, "no-driver", reason, "load its driver")
+    for sbdf in device.virtfns:
+        use = _use(host, sbdf)
+        if use is not None:
+            reason = (
+                f"The number of virtual functions of {pf} cannot go from {len(device.virtfns)} to {desired.count}:"
+                f" all of them would vanish first, and {sbdf} {use[0]}"
+            )
+            yield _against(sbdf, "vf-in-use", reason, use[1])
+
+
+def _refused_settings(host: Host, now: PhysicalFunction, desired: DesiredFunctions) -> list[Refusal]:
+    pf, found = desired.pf, []
     if desired.settings and now.interface is None:
-        reasons.append(
-            f"{pf} ({now.device.driver or 'no driver'}) has no network interface, through which alone MAC address,"
-            " VLAN and spoof check can be set; leave them out."
+        reason = (
+            f"{pf} ({now.device.driver or 'no driver'}) has no network interface, so mac, vlan and spoof_check cannot"
+            " be set"
         )
+        found.append(_against(pf, "no-interface", reason, "leave them out"))
     for index, wanted in sorted(desired.settings.items()):
+        which = f"{pf}, virtual function {index}"
         if not 0 <= index < desired.count:
-            reasons.append(f"{pf} is to have {_functions(desired.count)}, so there is none with index {index}.")
+            found.append(_against(pf, "vf-index", f"{which}: {pf} is to have {_functions(desired.count)} only"))
         if wanted.vlan is not None and not 0 <= wanted.vlan <= _LAST_VLAN:
-            reasons.append(
-                f"{pf}, virtual function {index}: VLAN {wanted.vlan} is not one of 0 (none) to {_LAST_VLAN}."
-            )
+            found.append(_against(pf, "vlan", f"{which}: VLAN {wanted.vlan} is not one of 0 (none) to {_LAST_VLAN}"))
         if wanted.mac is not None and not _is_for_one_card(wanted.mac):
-            reasons.append(
-                f"{pf}, virtual function {index}: {wanted.mac!r} is no MAC address that a card can have; write six"
-                " bytes as 02:00:5e:00:00:01, the first of them even."
-            )
+            reason = f"{which}: {wanted.mac!r} is no MAC address that a card can have"
+            found.append(_against(pf, "mac", reason, "write six bytes as 02:00:5e:00:00:01, the first of them even"))
         seen = now.settings.get(index)
-        out = host.holder_of(now.device.virtfns[index]) if 0 <= index < len(now.device.virtfns) else None
-        if out is not None and seen is not None and wanted.missing_in(seen).mac is not None:
-            reasons.append(
-                f"{pf}, virtual function {index}: its MAC address cannot become {wanted.mac} while domain {out.name}"
-                " uses it; take it from there first."
-            )
-    return reasons
+        holder = host.holder_of(now.device.virtfns[index]) if 0 <= index < len(now.device.virtfns) else None
+        if holder is not None and seen is not None and wanted.missing_in(seen).mac is not None:
+            reason = f"{which}: its MAC address cannot become {wanted.mac} while domain {holder.name} uses it"
+            found.append(_against(pf, "vf-in-use", reason, "detach it from there first"))
+    return found
+
+
+def _against(sbdf: Sbdf, code: str, reason: str, advice: str = "") -> Refusal:
+    return Refusal(code, str(sbdf), reason, advice)
 
 
 def _is_for_one_card(mac: str) -> bool:
@@ -173,24 +182,24 @@ def _is_for_one_card(mac: str) -> bool:
     return MAC.fullmatch(mac) is not None and not int(mac[:2], 16) & 1
 
 
-def _use(host: Host, sbdf: Sbdf) -> str | None:
-    """Who uses a virtual function, in words; None if nobody."""
+def _use(host: Host, sbdf: Sbdf) -> tuple[str, str] | None:
+    """Who uses a virtual function, and what to do about it, in words; None if it is not used."""
     holder = host.holder_of(sbdf)
     if holder is not None:
-        return f"is with domain {holder.name} ({holder.domid}); take it from there first"
+        return f"is with domain {holder.name} ({holder.domid})", "detach it from there first"
     if sbdf in host.markers:
-        return f"is taken by domain {host.markers[sbdf]} in libxl's eyes; take it from there first"
+        return f"is given to domain {host.markers[sbdf]} by libxl's marker", "detach it from there first"
     device = host.devices.get(sbdf)
     return _use_by_host(device) if device is not None else None
 
 
-def _use_by_host(device: PciDevice) -> str | None:
+def _use_by_host(device: PciDevice) -> tuple[str, str] | None:
     if device.in_pciback:
-        return "is with pciback; release it first"
+        return "is bound to pciback", "release it first"
     uses = [use for disk in device.block for use in disk.used_by]
     uses += [f"its interface {one.name} is up" for one in device.net if one.is_up]
-    return f"is used by the host ({'; '.join(uses)}); end that first" if uses else None
+    return (f"is used by the host ({'; '.join(uses)})", "end that use first") if uses else None
 
 
 def _functions(count: int) -> str:
-    return f"{count} virtual function{'' if count == 1 else 's'}"
+    return counted(count, "virtual function")

@@ -16,7 +16,9 @@ from dataclasses import dataclass, field, replace
 
 from ..values.address import Sbdf
 from ..values.catalog import CatalogEntry, address_of
-from ..values.identity import DeviceFacts, Identity, IdentityError, Match, Remembered
+from ..values.identity import DeviceFacts, Identity, Match, Remembered
+from ..values.refusal import Refusal, Refused, refused
+from ..values.words import shortened
 
 
 @dataclass(frozen=True)
@@ -33,14 +35,14 @@ class Moved:
 
 @dataclass(frozen=True)
 class Resolution:
-    """What wanted names turned out to be, and a sentence for each that is not clear.
+    """What wanted names turned out to be, and a refusal for each that is not clear.
 
     `missing` are names that are not there and need not be; `recalled` sentences on names that only the memory of an
     earlier boot tells.
     """
 
     found: Mapping[str, Sbdf]
-    problems: tuple[str, ...] = ()
+    refusals: tuple[Refusal, ...] = ()
     missing: tuple[str, ...] = ()
     moved: tuple[Moved, ...] = ()
     pools: Mapping[str, tuple[Sbdf, ...]] = field(default_factory=dict)
@@ -68,65 +70,64 @@ class Lookup:
         return identity.match(self.devices[sbdf], self.remembered.get(sbdf, Remembered()))
 
 
-class _Absent(IdentityError):
+class _Absent(Refused):
     """The device is not on this host, as far as one can tell."""
 
 
 def resolve(catalog: Mapping[str, CatalogEntry], where: Lookup, wanted: Iterable[str]) -> Resolution:
     """Find the one function that each wanted name (of the catalog) or address means; pools are not looked at.
 
-    Problems are names that are missing, ambiguous or not what was declared, and two for one function.
+    Refused are names that are missing, ambiguous or not what was declared, and two for one function.
     """
     found: dict[str, Sbdf] = {}
     names: dict[Sbdf, list[str]] = defaultdict(list)
-    problems: list[str] = []
+    refusals: list[Refusal] = []
     missing: list[str] = []
     for name in wanted:
         try:
             sbdf = find(name, catalog, where)
-        except IdentityError as error:
+        except Refused as error:
             if isinstance(error, _Absent) and not catalog.get(name, CatalogEntry()).required:
                 missing.append(name)
             else:
-                problems += error.problems
+                refusals += error.refusals
             continue
         found[name] = sbdf
         names[sbdf].append(name)
-    problems += [
-        f"{' and '.join(repr(name) for name in same)} mean the same device, {sbdf}; list it once."
+    refusals += [
+        Refusal("same-device", str(sbdf), f"{_quoted(same)} are the same device, {sbdf}", "list it once")
         for sbdf, same in names.items()
         if len(same) > 1
     ]
     recalled = [_recalled(name, sbdf, catalog, where) for name, sbdf in found.items()]
     moved = moves(found, catalog, where)
-    return Resolution(found, tuple(problems), tuple(missing), moved, recalled=tuple(filter(None, recalled)))
+    return Resolution(found, tuple(refusals), tuple(missing), moved, recalled=tuple(filter(None, recalled)))
 
 
 def moves(names: Iterable[str], catalog: Mapping[str, CatalogEntry], where: Lookup) -> tuple[Moved, ...]:
     """Which of these names, and of the physical functions that they refer to, are not where they were last known."""
     last_places = {name: sbdf for sbdf, name in where.chosen_as.items()}
     entries = {name: catalog[name] for name in names if name in catalog}
-    physical = [entry.pool.kind.pf if entry.pool is not None else entry.identity.pf for entry in entries.values()]
+    physical = [entry.pf for entry in entries.values()]
     moved = []
     for name in dict.fromkeys([*entries, *(one for one in physical if one is not None and one in catalog)]):
         identity = catalog[name].identity
         before = identity.address or last_places.get(name)
         if catalog[name].pool is None and before is not None:
-            with contextlib.suppress(IdentityError):  # told where the name is looked up
+            with contextlib.suppress(Refused):  # refused where the name is looked up
                 moved.append(Moved(name, before, find(name, catalog, where)))
     return tuple(move for move in moved if move.before != move.after)
 
 
 def find(name: str, catalog: Mapping[str, CatalogEntry], where: Lookup, asked: frozenset[str] = frozenset()) -> Sbdf:
-    """The function that one name or address means. Raises IdentityError."""
+    """The function that one name or address means. Raises Refused."""
     entry = catalog.get(name)
     address = address_of(name)
     if entry is None and address is None:
-        raise IdentityError(
-            [f"{name!r} is neither a name in the catalog nor a PCI address (as 0000:03:00.0); correct or add it."]
-        )
+        reason = f"{name!r} is neither a name in the catalog nor a PCI address (such as 0000:03:00.0)"
+        raise refused("unknown-device", name, reason, "correct it, or add it to the catalog")
     if entry is not None and entry.pool is not None:
-        raise IdentityError([f"{name!r} is a pool of devices, where one device is wanted; name a single one."])
+        raise refused("pool-for-device", name, f"{name!r} is a pool, but one device is wanted", "name a single device")
     identity = entry.identity if entry is not None else Identity(address=address)
     identity = with_physical_function(name, identity, catalog, where, asked)
     if identity.address is not None and identity.tells_apart:
@@ -141,17 +142,18 @@ def with_physical_function(
     where: Lookup,
     asked: frozenset[str] = frozenset(),
 ) -> Identity:
-    """The identity with `physfn`, what its `pf` means now. Raises IdentityError if that cannot be told."""
+    """The identity with `physfn`, what its `pf` means now. Raises Refused if that cannot be told."""
     if identity.pf is None:
         return identity
     if name in asked:
-        raise IdentityError([f"{name!r} is declared as a virtual function of itself; correct its pf."])
+        raise refused("own-pf", name, f"{name!r} is declared as a virtual function of itself", "correct its pf")
     try:
         return replace(identity, physfn=find(identity.pf, catalog, where, asked | {name}))
-    except IdentityError as error:
-        kind = _Absent if isinstance(error, _Absent) else IdentityError
+    except Refused as error:
+        kind = _Absent if isinstance(error, _Absent) else Refused
         raise kind(
-            [f"{name!r} is of a physical function that is not clear: {one}" for one in error.problems]
+            replace(one, subject=name, reason=f"The physical function of {name!r} is not clear: {one.reason}")
+            for one in error.refusals
         ) from error
 
 
@@ -168,11 +170,11 @@ def _find_by_last_place(name: str, identity: Identity, where: Lookup) -> Sbdf:
     if len(elsewhere) == 1:
         return elsewhere[0]
     if elsewhere:
-        raise IdentityError([_several(name, identity, elsewhere)])
+        raise _several(name, identity, elsewhere)
     possible = [sbdf for sbdf in where.devices if where.match(bare, sbdf) is Match.UNKNOWN]
     if possible:
-        raise IdentityError([_unreadable(name, identity, possible, where)])
-    raise _Absent([_missing(name, identity, where)])
+        raise _unreadable(name, identity, possible, where)
+    raise _missing(name, identity, where)
 
 
 def _find_anywhere(name: str, identity: Identity, where: Lookup) -> Sbdf:
@@ -182,12 +184,12 @@ def _find_anywhere(name: str, identity: Identity, where: Lookup) -> Sbdf:
     if len(certain) == 1:
         return certain[0]
     if certain:
-        raise IdentityError([_several(name, identity, certain)])
+        raise _several(name, identity, certain)
     if len(possible) == 1 and identity.says_more_than_drivers:
         return possible[0]
     if possible:
-        raise IdentityError([_unreadable(name, identity, possible, where)])
-    raise _Absent([_missing(name, identity, where)])
+        raise _unreadable(name, identity, possible, where)
+    raise _missing(name, identity, where)
 
 
 def _recalled(name: str, sbdf: Sbdf, catalog: Mapping[str, CatalogEntry], where: Lookup) -> str:
@@ -204,36 +206,48 @@ def _recalled(name: str, sbdf: Sbdf, catalog: Mapping[str, CatalogEntry], where:
     return f"{name} is {sbdf} by the {what} of an earlier boot, remembered for the device of this {by}"
 
 
-def _several(name: str, identity: Identity, candidates: list[Sbdf]) -> str:
-    return f"{name!r} ({identity}) fits several devices, {listed(candidates)}; declare more of what it is."
+def _several(name: str, identity: Identity, candidates: list[Sbdf]) -> Refused:
+    reason = f"{name!r} ({identity}) fits several devices: {shortened(sorted(candidates))}"
+    return refused("ambiguous", name, reason, "declare more of what it is")
 
 
-def _unreadable(name: str, identity: Identity, possible: list[Sbdf], where: Lookup) -> str:
+def _unreadable(name: str, identity: Identity, possible: list[Sbdf], where: Lookup) -> Refused:
     what = "NVMe serial number" if identity.nvme_serial is not None else "MAC address"
     drivers = sorted({where.devices[sbdf].driver or "no driver" for sbdf in possible})
-    return (
-        f"{name!r} ({identity}) could be {listed(possible)}, whose {what} cannot be read while"
-        f" {' or '.join(drivers)} holds it; declare its path, slot or PCI serial number as well."
+    reason = (
+        f"{name!r} ({identity}) could be {shortened(sorted(possible))}, whose {what} cannot be read while"
+        f" {' or '.join(drivers)} holds it"
     )
+    return refused("unreadable-identity", name, reason, "declare its path, slot or PCI serial number as well")
 
 
-def _missing(name: str, identity: Identity, where: Lookup) -> str:
+def _missing(name: str, identity: Identity, where: Lookup) -> Refused:
     place = identity.address
     if place is None:
-        return f"No device of this host is {name!r} ({identity}); correct the catalog or check that it is plugged in."
+        reason = f"No device of this host is {name!r} ({identity})"
+        return _absent(name, reason, "correct the catalog, or check that the device is plugged in")
     bare = identity.without_address()
-    sitting = where.devices.get(place)
-    there = f"{place} holds {_described(sitting)}" if sitting else f"there is no device at {place}"
     if not str(bare):
-        return f"The host has no PCI device {place}; check the address with `lspci -D`."
+        return _absent(name, f"This host has no PCI device {place}", "check the address with `lspci -D`")
+    sitting = where.devices.get(place)
+    there = f"{place} is {_described(sitting)}" if sitting else f"there is no device at {place}"
+    reason = f"{name!r} ({identity}) is not where it was declared: {there}"
     elsewhere = [sbdf for sbdf in where.devices if where.match(bare, sbdf) is Match.YES]
-    now = (
-        f"what was declared could be at {listed(elsewhere)}; correct the address, or declare a serial number,"
-        " a slot or a path that tells it apart"
-        if elsewhere
-        else "what was declared is nowhere on this host"
+    if not elsewhere:
+        return _absent(name, f"{reason}, and what was declared is nowhere on this host", "correct the catalog")
+    return _absent(
+        name,
+        f"{reason}, and what was declared could be at {shortened(sorted(elsewhere))}",
+        "correct the address, or declare a serial number, a slot or a path",
     )
-    return f"{name!r} ({identity}) is not where it was declared: {there}; {now}."
+
+
+def _absent(name: str, reason: str, advice: str) -> _Absent:
+    return _Absent([Refusal("absent", name, reason, advice)])
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return " and ".join(repr(name) for name in names)
 
 
 def _described(facts: DeviceFacts) -> str:
@@ -241,9 +255,3 @@ def _described(facts: DeviceFacts) -> str:
     parts += [f"serial {facts.serial}"] if facts.serial else []
     parts += [f"NVMe serial {facts.nvme_serial}"] if facts.nvme_serial else []
     return ", ".join(parts) + ")"
-
-
-def listed(devices: Iterable[Sbdf], most: int = 8) -> str:
-    """Addresses in order, the end of a long list as a number."""
-    texts = [str(device) for device in sorted(devices)]
-    return ", ".join(texts[:most]) + (f" and {len(texts) - most} more" if len(texts) > most else "")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 try:
@@ -24,26 +24,22 @@ else:
 from ..model.host import Host
 from ..values.address import AddressError, Sbdf
 from ..values.catalog import CatalogEntry, Criteria, Pool
-from ..values.identity import IdentityError, Match
-from .names import Lookup, Resolution, find, listed, moves, resolve, with_physical_function
+from ..values.declared_domain import PoolRequest, read_request
+from ..values.errors import XenPciError
+from ..values.identity import Match
+from ..values.refusal import Refusal, Refused, refused
+from ..values.words import counted, did_you_mean, shortened
+from .names import Lookup, Resolution, find, moves, resolve, with_physical_function
 
 Facts = Mapping[str, Any]
 
 
-class SelectionError(ValueError):
+class SelectionError(XenPciError):
     """An expression cannot be read, or yields something else than devices; the message has no full stop."""
 
 
-class NeedsJmespath(Exception):
+class NeedsJmespath(XenPciError):
     """An expression is to be evaluated, and Python's jmespath cannot be imported."""
-
-
-@dataclass(frozen=True)
-class PoolRequest:
-    """What a domain takes of a pool: `count` of its devices, None for all."""
-
-    pool: str
-    count: int | None = None
 
 
 def select(facts: Sequence[Facts], criteria: Criteria) -> list[Facts]:
@@ -85,29 +81,29 @@ def resolve_all(
         return single
     taken = set(single.found.values()) | _named(catalog, where)
     filled: dict[str, tuple[Sbdf, ...]] = {}
-    problems, missing = list(single.problems), list(single.missing)
+    refusals, missing = list(single.refusals), list(single.missing)
     known = facts()
     for name, pool in pools.items():
         try:
             filled[name] = _fill(name, pool, catalog, where, host, known, taken)
-        except IdentityError as error:
-            problems += error.problems if name in wanted else ()
+        except Refused as error:
+            refusals += error.refusals if name in wanted else ()
             filled[name] = ()
             continue
         taken.update(filled[name])
         short = _shortage(name, pool, filled[name])
         if short and catalog[name].required and name in wanted:
-            problems.append(short)
+            refusals.append(short)
         elif name in wanted and not filled[name]:
             missing.append(name)
     moved = moves(wanted, catalog, where)
-    return replace(single, problems=tuple(problems), missing=tuple(missing), pools=filled, moved=moved)
+    return replace(single, refusals=tuple(refusals), missing=tuple(missing), pools=filled, moved=moved)
 
 
 def share_out(
     requests: Mapping[str, Sequence[str | PoolRequest]], resolution: Resolution, has: Mapping[str, Collection[Sbdf]]
-) -> tuple[dict[str, dict[Sbdf, str]], list[str]]:
-    """The devices of each domain, with the names they come from; and sentences on pools that are too small.
+) -> tuple[dict[str, dict[Sbdf, str]], list[Refusal]]:
+    """The devices of each domain, with the names they come from; and a refusal for each pool that is too small.
 
     `has` are the devices of each domain of the host now. A domain keeps what it has of a pool; the rest comes from
     what nobody has, and at last from what another domain of the declaration gives up.
@@ -120,7 +116,7 @@ def share_out(
         kept = [sbdf for sbdf in resolution.pools.get(share.pool, ()) if sbdf in has.get(domain, ())]
         for sbdf in _available(kept, given)[: share.count]:
             given[domain][sbdf] = share.pool
-    problems = []
+    refusals = []
     for domain, share in shares:
         members = resolution.pools.get(share.pool, ())
         lacking = (share.count or len(members)) - sum(name == share.pool for name in given[domain].values())
@@ -129,15 +125,16 @@ def share_out(
         for sbdf in available[: max(lacking, 0)]:
             given[domain][sbdf] = share.pool
         if lacking > len(available) and share.pool not in resolution.missing:
-            problems.append(
+            reason = (
                 f"{domain} wants {share.count} devices of pool {share.pool!r}, which has {len(members)}"
-                f" ({listed(members)}), and {lacking - len(available)} too few are left for it; raise the pool's count."
+                f" ({shortened(sorted(members))}): {lacking - len(available)} too few are left for it"
             )
-    return given, problems
+            refusals.append(Refusal("pool-too-small", domain, reason, "raise the pool's count"))
+    return given, refusals
 
 
 def taken_away(wanted: Sequence[str | PoolRequest], resolution: Resolution, has: Collection[Sbdf]) -> dict[Sbdf, str]:
-    """The devices that a domain shall not have: those named, and of pools those it has, up to the share's count."""
+    """The devices that a domain is not to have: those named, and of pools those it has, up to the share's count."""
     found = resolution.expand(one for one in wanted if isinstance(one, str))
     for share in wanted:
         if isinstance(share, PoolRequest):
@@ -146,21 +143,21 @@ def taken_away(wanted: Sequence[str | PoolRequest], resolution: Resolution, has:
     return found
 
 
-def parse_request(text: Any, catalog: Mapping[str, CatalogEntry]) -> str | PoolRequest:
-    """Read one element of a list of devices: a name, an address, or `{from: pool, count: N}` (one by default).
+def parse_request(written: Any, catalog: Mapping[str, CatalogEntry]) -> str | PoolRequest:
+    """Read one element of a list of devices; a part of a pool must be of one that the catalog has. Raises Refused."""
+    request = read_request(written)
+    wrong = against_request(request, catalog)
+    if wrong is not None:
+        raise Refused([wrong])
+    return request
 
-    Raises IdentityError.
-    """
-    if isinstance(text, str):
-        return text
-    if not isinstance(text, Mapping) or "from" not in text or set(text) - {"from", "count"}:
-        raise IdentityError([f"{text!r} is not a device: write a name, an address, or {{from: pool, count: 2}}."])
-    pool, count = text["from"], text.get("count", 1)
-    if not isinstance(pool, str) or pool not in catalog or catalog[pool].pool is None:
-        raise IdentityError([f"{pool!r}, which devices shall come from, is not a pool of the catalog."])
-    if isinstance(count, bool) or not str(count).isdecimal() or int(count) < 1:
-        raise IdentityError([f"count of the devices from {pool!r} must be a whole number above 0, not {count!r}."])
-    return PoolRequest(pool, int(count))
+
+def against_request(request: str | PoolRequest, catalog: Mapping[str, CatalogEntry]) -> Refusal | None:
+    """The refusal of a part of a pool that the catalog does not have; None for anything else."""
+    if isinstance(request, str) or (request.pool in catalog and catalog[request.pool].pool is not None):
+        return None
+    reason = f"{request.pool!r}, from which devices are to come, is not a pool of the catalog"
+    return Refusal("unknown-pool", request.pool, reason, did_you_mean(request.pool, catalog, "correct it, or add it"))
 
 
 def _search(expression: str, facts: Sequence[Facts]) -> list[Facts]:
@@ -193,8 +190,8 @@ def _named(catalog: Mapping[str, CatalogEntry], where: Lookup) -> set[Sbdf]:
         if entry.pool is None:
             try:
                 found.add(find(name, catalog, where))
-            except IdentityError:
-                continue  # told where the name is wanted
+            except Refused:
+                continue  # refused where the name is wanted
     return found
 
 
@@ -210,7 +207,7 @@ def _fill(
     try:
         fitting = [Sbdf.parse(str(one["address"])) for one in select(facts, pool.criteria)]
     except (SelectionError, AddressError) as error:
-        raise IdentityError([f"Pool {name!r}: {error}."]) from error
+        raise refused("pool-select", name, f"Pool {name!r}: {error}") from error
     kind = with_physical_function(name, pool.kind, catalog, where)
     candidates = [sbdf for sbdf in fitting if sbdf not in taken and where.match(kind, sbdf) is Match.YES]
     held = {sbdf for domain in host.domains.values() for sbdf in domain.devices}
@@ -226,15 +223,14 @@ def _fill(
     return tuple(sorted(candidates, key=rank)[: pool.count])
 
 
-def _shortage(name: str, pool: Pool, found: Sequence[Sbdf]) -> str | None:
+def _shortage(name: str, pool: Pool, found: Sequence[Sbdf]) -> Refusal | None:
     if found and (pool.count is None or len(found) >= pool.count):
         return None
-    wanted = "some device" if pool.count is None else f"{pool.count} {'device' if pool.count == 1 else 'devices'}"
-    got = f"only {len(found)} ({listed(found)})" if found else "none"
-    return (
-        f"Pool {name!r} ({pool}) wants {wanted}, but {got} of this host {'fit' if len(found) > 1 else 'fits'} and"
-        " could be given away; host_info says what speaks against the others (refusals)."
-    )
+    wanted = "some device" if pool.count is None else counted(pool.count, "device")
+    fits = "fit" if len(found) > 1 else "fits"
+    got = f"only {len(found)} ({shortened(sorted(found))})" if found else "none"
+    reason = f"Pool {name!r} ({pool}) wants {wanted}, but {got} of this host {fits} and can be given away"
+    return Refusal("pool-shortage", name, reason, "see the refusals of the other devices in xen.pci.host_info")
 
 
 def _available(members: Iterable[Sbdf], given: Mapping[str, Mapping[Sbdf, str]]) -> list[Sbdf]:

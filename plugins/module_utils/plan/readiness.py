@@ -33,7 +33,7 @@ class Reason:
     """Something that speaks against giving a domain a device.
 
     `verdict` is what it makes of the domain: NO if no attach can succeed, UNKNOWN if one may, YES if it matters only
-    once the domain has been created anew. `lines`: what its configuration must say then.
+    once the domain has been created again. `lines`: what its configuration must say then.
     """
 
     text: str
@@ -41,11 +41,14 @@ class Reason:
     lines: tuple[str, ...] = ()
 
     @property
+    def advice(self) -> str:
+        """What to do about it, empty if nothing can be done."""
+        return f"set {' and '.join(self.lines)} in its configuration, then destroy and create it" if self.lines else ""
+
+    @property
     def remedy(self) -> str:
         """The reason with what to do about it."""
-        if not self.lines:
-            return self.text
-        return f"{self.text}; set {' and '.join(self.lines)} in its configuration and create it anew"
+        return f"{self.text}; {self.advice}" if self.advice else self.text
 
 
 def readiness(reasons: Sequence[Reason]) -> Ready:
@@ -93,7 +96,9 @@ def _iommu(domain: Domain) -> list[Reason]:
         return [Reason(text, Ready.NO, (_PASSTHROUGH,))]
     if asked == "default":
         # libxl decides by the devices that the domain has when it is built, also for a reboot or a migration.
-        text = f"{name} uses the IOMMU only because it was created with a device; built anew without one, it will not"
+        text = (
+            f"{name} uses the IOMMU only because it was created with a device; created again without one, it will not"
+        )
         return [Reason(text, Ready.YES, (_PASSTHROUGH,))]
     return []
 

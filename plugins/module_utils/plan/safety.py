@@ -1,10 +1,9 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What speaks against giving a device away, each with the reason, its evidence, and whether a user may overrule it.
+"""The checks of a device before it is given away, and those that concern the host itself.
 
-Two kinds: the host needs the device itself (`needs_of_host`), or the device cannot be told apart from others in
-hardware (`ties`), so that who gets it gets a piece of them.
+The other kind, devices that hardware does not keep apart, is in `isolation.py`.
 """
 
 from __future__ import annotations
@@ -17,13 +16,11 @@ from ..model.device import NetInterface, PciDevice
 from ..model.usage import NetworkUse
 from ..values.address import Sbdf
 from ..values.catalog import CatalogEntry
-from .names import listed
+from ..values.refusal import Refusal
+from ..values.words import counted, listed, shortened
 
 #: Parts of the mainboard by class: SMBus (it reaches the memory modules), interrupt controllers, timers, IOMMU.
 _MAINBOARD_CLASSES = ("0c05", "0800", "0801", "0802", "0803", "0806")
-
-#: So many of those that share a line are named; on a large host there may be hundreds.
-_EXAMPLES = 3
 
 
 class Check(Enum):
@@ -47,21 +44,13 @@ class Check(Enum):
     PERMISSIVE = "permissive"
 
 
-#: Nobody may overrule these; permissive has a declaration of its own.
+#: No declaration sets these aside; permissive has a declaration of its own.
 _NEVER = (Check.BRIDGE, Check.CONNECTION, Check.DEAD, Check.PERMISSIVE)
 
 
-@dataclass(frozen=True)
-class Refusal:
-    """Why a device must stay; `reason` is a sentence without its full stop."""
-
-    sbdf: Sbdf
-    check: Check
-    reason: str
-    waivable: bool = True
-
-    def __str__(self) -> str:
-        return f"{self.reason} ({self.check.value}: {'may' if self.waivable else 'cannot'} be waived)."
+def against(check: Check, sbdf: Sbdf, reason: str, advice: str = "", waivable: bool = True) -> Refusal:
+    """What a check says of a device."""
+    return Refusal(check.value, str(sbdf), reason, advice, waivable and check not in _NEVER)
 
 
 @dataclass(frozen=True)
@@ -83,19 +72,25 @@ class Verdict:
 
 def judge(refusals: Sequence[Refusal], waive: Mapping[str, str], warnings: Sequence[Refusal] = ()) -> Verdict:
     """Set aside what the user overrules, warnings included; `waive` has the reason for each check."""
-    overruled = [one for one in refusals if one.waivable and one.check.value in waive]
+    overruled = [one for one in refusals if one.waivable and one.code in waive]
     return Verdict(
         refusals=tuple(one for one in refusals if one not in overruled),
-        waived=tuple(Waived(one, waive[one.check.value]) for one in overruled),
-        warnings=tuple(one for one in warnings if one.check.value not in waive),
+        waived=tuple(Waived(one, waive[one.code]) for one in overruled),
+        warnings=tuple(one for one in warnings if one.code not in waive),
     )
 
 
-def wrong_waivers(catalog: Mapping[str, CatalogEntry]) -> list[str]:
-    """Sentences on waivers of checks that do not exist or that nobody may overrule."""
+def wrong_waivers(catalog: Mapping[str, CatalogEntry]) -> list[Refusal]:
+    """Waivers of checks that do not exist, or that no declaration can set aside."""
     known = [check.value for check in Check if check not in _NEVER]
+    never = [check.value for check in _NEVER]
     return [
-        f"Device {name!r}: waive names {check!r}, which is no check that can be waived; those are {', '.join(known)}."
+        Refusal(
+            "waiver",
+            name,
+            f"Device {name!r}: waive names {check!r}, which {'cannot be waived' if check in never else 'is no check'}",
+            f"the checks that can be waived are {listed(known)}",
+        )
         for name, entry in catalog.items()
         for check in entry.waive
         if check not in known
@@ -107,39 +102,38 @@ def needs_of_host(device: PciDevice, network: NetworkUse, assigned: Collection[S
 
     A device that pciback holds already is refused only for what it is: the host no longer uses it.
     """
-    reasons: list[Refusal] = []
+    sbdf, reasons = device.sbdf, list[Refusal]()
     if device.is_bridge:
-        behind = f", and {_count(len(device.children), 'device')} behind it would go with it" if device.children else ""
-        text = (
-            f"{device.sbdf} is a bridge (class {device.class_code}), which cannot be given away{behind};"
-            " give away the devices behind it instead"
+        behind = (
+            f", and {counted(len(device.children), 'device')} behind it would go with it" if device.children else ""
         )
-        reasons.append(Refusal(device.sbdf, Check.BRIDGE, text, waivable=False))
+        reason = f"{sbdf} is a bridge (class {device.class_code}), which cannot be given away{behind}"
+        reasons.append(against(Check.BRIDGE, sbdf, reason, "give away the devices behind it instead"))
     if device.class_code.startswith(_MAINBOARD_CLASSES):
-        text = f"{device.sbdf} is a part of the mainboard (class {device.class_code}), which the host itself needs"
-        reasons.append(Refusal(device.sbdf, Check.MAINBOARD, text))
+        reason = f"{sbdf} is a part of the mainboard (class {device.class_code}), which the host itself needs"
+        reasons.append(against(Check.MAINBOARD, sbdf, reason))
     if device.consoles:
-        text = f"{device.sbdf} carries the host's console ({', '.join(device.consoles)}); move that first"
-        reasons.append(Refusal(device.sbdf, Check.CONSOLE, text))
+        reason = f"{sbdf} carries the host's console ({listed(device.consoles)})"
+        reasons.append(against(Check.CONSOLE, sbdf, reason, "move the console first"))
     if device.virtfns:
         reasons.append(_virtual_functions(device, [one for one in device.virtfns if one in assigned]))
     uses = [f"disk {disk.name}: {use}" for disk in device.block for use in disk.used_by]
     if uses:
-        text = f"{device.sbdf} carries {'; '.join(uses)}; stop that use first"
-        reasons.append(Refusal(device.sbdf, Check.DISK, text))
+        reason = f"{sbdf} carries {'; '.join(uses)}"
+        reasons.append(against(Check.DISK, sbdf, reason, "stop that use first"))
     for interface in device.net:
         if interface.is_up:
-            reasons += _network_reasons(device.sbdf, interface, network)
+            reasons += _network_reasons(sbdf, interface, network)
     return reasons
 
 
 def _virtual_functions(device: PciDevice, out: Sequence[Sbdf]) -> Refusal:
-    exist = f"{device.sbdf} has {_count(len(device.virtfns), 'virtual function')}, which vanish with its driver"
+    sbdf = device.sbdf
+    exist = f"{sbdf} has {counted(len(device.virtfns), 'virtual function')}, which vanish with its driver"
     if out:
-        text = f"{exist}, and {listed(out)} of them {'is' if len(out) == 1 else 'are'} with pciback; release them first"
-        return Refusal(device.sbdf, Check.VIRTUAL_FUNCTIONS, text, waivable=False)
-    text = f"{exist}; remove them first, or give them away instead"
-    return Refusal(device.sbdf, Check.VIRTUAL_FUNCTIONS, text)
+        held = f"{shortened(sorted(out))} of them {'is' if len(out) == 1 else 'are'} with pciback"
+        return against(Check.VIRTUAL_FUNCTIONS, sbdf, f"{exist}, and {held}", "release them first", waivable=False)
+    return against(Check.VIRTUAL_FUNCTIONS, sbdf, exist, "remove them first, or give them away instead")
 
 
 def _network_reasons(sbdf: Sbdf, interface: NetInterface, network: NetworkUse) -> list[Refusal]:
@@ -147,29 +141,23 @@ def _network_reasons(sbdf: Sbdf, interface: NetInterface, network: NetworkUse) -
     reasons = []
     through = next((layer for layer in stack if layer in network.connection), None)
     if through is not None:
-        text = (
-            f"{sbdf} is network interface {name}, which carries the connection that Ansible uses{_via(through, name)};"
-            " move that to another interface first"
-        )
-        reasons.append(Refusal(sbdf, Check.CONNECTION, text, waivable=False))
+        reason = f"{sbdf} is network interface {name}, which carries the connection that Ansible uses"
+        advice = "move the connection to another interface first"
+        reasons.append(against(Check.CONNECTION, sbdf, f"{reason}{_via(through, name)}", advice))
     uses = []
     through = next((layer for layer in stack if layer in network.default_route), None)
     if through is not None:
         uses.append(f"carries the host's default route{_via(through, name)}")
     addressed = next((layer for layer in stack if network.networks.get(layer)), None)
     if addressed is not None:
-        uses.append(f"has an address in {', '.join(network.networks[addressed])}{_via(addressed, name)}")
+        uses.append(f"has an address in {listed(network.networks[addressed])}{_via(addressed, name)}")
     if interface.upper:
-        uses.append(f"is a part of {', '.join(interface.upper)}")
+        uses.append(f"is a part of {listed(interface.upper)}")
     if uses:
-        text = f"{sbdf} is network interface {name}, which is up and {' and '.join(uses)}; end that first"
-        reasons.append(Refusal(sbdf, Check.NETWORK, text))
+        reason = f"{sbdf} is network interface {name}, which is up and {' and '.join(uses)}"
+        reasons.append(against(Check.NETWORK, sbdf, reason, "end that use first"))
     return reasons
 
 
 def _via(through: str, name: str) -> str:
     return f" through {through}" if through != name else ""
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

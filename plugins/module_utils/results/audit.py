@@ -6,16 +6,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Callable
 
-from ..apply.converge import Converged
-from ..apply.report import DomainReport
 from ..faults.finding import where
 from ..host.actor import actor
 from ..model.host import Host
 from ..repair.run import RepairAttempt, Repaired
 from ..values.address import Sbdf
+from .domain_report import DomainReport
 
 _POOL = "the pool"
 #: What ends a line or steers a terminal, C1 controls and Unicode's own line ends among it.
@@ -32,11 +31,11 @@ def record(log: Callable[[str], None], lines: Iterable[str]) -> None:
         log(_CONTROL.sub(lambda found: repr(found[0])[1:-1], f"{line}; by {who}"))
 
 
-def audit(host: Host, converged: Converged) -> Iterator[str]:
+def audit(host: Host, reports: Sequence[DomainReport]) -> Iterator[str]:
     """Which device went from where to where, and what shows it; `host` as it was before the run."""
-    gave = {one: report.name for report in converged.reports for one in set(report.before) - set(report.after)}
-    gained = {one for report in converged.reports for one in set(report.after) - set(report.before)}
-    for report in converged.reports:
+    gave = {one: report.name for report in reports for one in set(report.before) - set(report.after)}
+    gained = {one for report in reports for one in set(report.after) - set(report.before)}
+    for report in reports:
         for one in sorted(set(report.after) - set(report.before)):
             yield f"{_who(host, one)} from {gave.get(one, _POOL)} to {report.name}: {_shown(report, one)}"
         for one in sorted(set(report.before) - set(report.after) - gained):

@@ -1,37 +1,42 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What Ansible is told of domains: actions, diff and results, before a run and after it."""
+"""What domain_devices returns: changes, diff and domains, before a run and after it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..apply.config_files import FileChange
-from ..apply.converge import Converged
-from ..apply.report import DomainReport
 from ..model.evidence import Evidence
-from ..plan.domain_plan import DomainPlan, Plan
+from ..plan.domain_plan import DomainPlan, DomainsPlan
+from ..plan.file_plan import FileChange
 from ..plan.names import Resolution
 from ..values.address import Sbdf
+from .common import change, diff_of, file_diff
+from .domain_report import DomainReport
 
 
-def planned_actions(plan: Plan, files: Sequence[FileChange]) -> list[str]:
+def planned_actions(plan: DomainsPlan, files: Sequence[FileChange]) -> list[str]:
     """What a run does, a line for each change."""
-    actions = []
+    return [f"{one['subject']}: {one['action']} {one['device']}" for one in planned_changes(plan, files)]
+
+
+def planned_changes(plan: DomainsPlan, files: Sequence[FileChange]) -> list[dict[str, str]]:
+    """What a run does, as data."""
+    changes = []
     for step in plan.domains:
-        actions += [f"{step.domain.name}: remove {device}" for device in step.remove]
-        actions += [f"{step.domain.name}: add {device}" for device in step.add]
-    return actions + [f"{file.want.name}: write {file.path}" for file in files if file.changed]
+        changes += [change(step.domain.name, device, "remove") for device in step.remove]
+        changes += [change(step.domain.name, device, "add") for device in step.add]
+    return changes + [change(file.want.name, file.path, "write") for file in files if file.changed]
 
 
-def found(resolution: Resolution) -> dict[str, list[str]]:
+def names_result(resolution: Resolution) -> dict[str, list[str]]:
     """What became of the names in the declaration."""
     return {"moved": [str(move) for move in resolution.moved], "missing": list(resolution.missing)}
 
 
-def planned(step: DomainPlan) -> dict[str, Any]:
+def planned_domain_result(step: DomainPlan) -> dict[str, Any]:
     """A domain in the result of check mode."""
     return {
         "name": step.domain.name,
@@ -41,7 +46,7 @@ def planned(step: DomainPlan) -> dict[str, Any]:
     }
 
 
-def reported(report: DomainReport) -> dict[str, Any]:
+def domain_result(report: DomainReport) -> dict[str, Any]:
     """A domain in the result of a run."""
     return {
         "name": report.name,
@@ -70,44 +75,37 @@ def _evidence(evidence: Evidence) -> dict[str, Any]:
     }
 
 
-def config_file(name: str, files: Sequence[FileChange]) -> dict[str, Any]:
+def config_file_result(name: str, files: Sequence[FileChange]) -> dict[str, Any]:
     """What became of a domain's file, if it has one; its error stands beside those of its devices."""
     for file in files:
         if file.want.name == name:
-            told: dict[str, Any] = {"config": {"path": file.path, "changed": file.changed}}
+            config: dict[str, Any] = {"path": file.path, "changed": file.changed}
             if file.backup_file is not None:
-                told["config"]["backup_file"] = file.backup_file
-            return {**told, "error": file.error} if file.error else told
+                config["backup_file"] = file.backup_file
+            return {"config": config, "error": file.error} if file.error else {"config": config}
     return {}
 
 
-def planned_diff(plan: Plan, files: Sequence[FileChange]) -> Any:
+def planned_diff(plan: DomainsPlan, files: Sequence[FileChange]) -> list[dict[str, Any]]:
     """Ansible's diff of what is to be done."""
     return _diffs({step.domain.name: (step.domain.devices, step.after) for step in plan.domains}, files)
 
 
-def observed_diff(converged: Converged, files: Sequence[FileChange]) -> Any:
+def observed_diff(reports: Sequence[DomainReport], files: Sequence[FileChange]) -> list[dict[str, Any]]:
     """Ansible's diff of what was done."""
-    return _diffs({report.name: (report.before, report.after) for report in converged.reports}, files)
+    return _diffs({report.name: (report.before, report.after) for report in reports}, files)
 
 
-def _diffs(domains: Mapping[str, tuple[Sequence[Sbdf], Sequence[Sbdf]]], files: Sequence[FileChange]) -> Any:
-    """The devices of all domains, and behind them, where there are any, the files that changed."""
-    devices = {
-        "before": {name: sorted(_texts(before)) for name, (before, _after) in domains.items()},
-        "after": {name: sorted(_texts(after)) for name, (_before, after) in domains.items()},
-    }
-    texts = [
-        {
-            "before_header": file.path,
-            "after_header": file.path,
-            "before": _printable(file.before),
-            "after": _printable(file.after),
-        }
-        for file in files
-        if file.changed
-    ]
-    return [devices, *texts] if texts else devices
+def _diffs(
+    domains: Mapping[str, tuple[Sequence[Sbdf], Sequence[Sbdf]]], files: Sequence[FileChange]
+) -> list[dict[str, Any]]:
+    """The devices of all domains, and behind them the files that changed."""
+    devices = diff_of(
+        {name: sorted(_texts(before)) for name, (before, _after) in domains.items()},
+        {name: sorted(_texts(after)) for name, (_before, after) in domains.items()},
+    )
+    texts = [file_diff(file.path, _printable(file.before), _printable(file.after)) for file in files if file.changed]
+    return [devices, *texts]
 
 
 def _printable(text: str) -> str:

@@ -12,6 +12,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from .errors import XenPciError
+
 _SBDF = re.compile(
     r"(?:([0-9a-fA-F]{1,4})[:-])?"  # segment
     r"([0-9a-fA-F]{1,2})[:-]([0-9a-fA-F]{1,2})[.-]([0-7])",  # bus, slot, function
@@ -21,7 +23,7 @@ _GUEST = re.compile(r"([0-9a-f]{4}):([0-9a-f]{2}):([0-9a-f]{2})\.([0-9a-f]{2})",
 _LAST_SLOT = 0x1F
 
 
-class AddressError(ValueError):
+class AddressError(XenPciError, ValueError):
     """The text is not a PCI address; the message names it and shows the form expected."""
 
 

@@ -9,14 +9,15 @@ Everything is read strictly here, so that what comes after deals with typed valu
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from .address import AddressError, Sbdf
-from .identity import Identity, IdentityError
+from .identity import Identity
 from .keys import DEVICE_KEYS, IDENTITY_KEYS, POLICY_KEYS, POOL_KEYS, WrongValue, checked, key_named
 from .keys import KIND_KEYS as _KINDS
+from .refusal import Refusal, Refused, refused
 
 #: In the normal form that `parse_value` makes.
 MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", re.ASCII)
@@ -64,6 +65,11 @@ class CatalogEntry:
     waive: Mapping[str, str] = field(default_factory=dict)
     permissive: str = ""
 
+    @property
+    def pf(self) -> str | None:
+        """The physical function that it refers to, by name or address."""
+        return self.identity.pf if self.pool is None else self.pool.kind.pf
+
 
 @dataclass(frozen=True)
 class DevicePolicy:
@@ -74,23 +80,44 @@ class DevicePolicy:
     permissive: str = ""
 
 
-def parse_catalog(catalog: Any) -> dict[str, CatalogEntry]:
-    """Read `xen_pci_devices`: name -> mapping of keys, or an address.
+@dataclass(frozen=True)
+class Catalog:
+    """What the names of a declaration mean, and why some of it could not be read.
 
-    Raises IdentityError with a sentence for every fault.
+    `unreadable` are names whose declaration was refused, and those of virtual functions of such a one: what is said of
+    them is in `refusals` already.
     """
-    if not isinstance(catalog, Mapping):
-        raise IdentityError(["The catalog of devices must be a mapping of names to what the devices are."])
+
+    entries: Mapping[str, CatalogEntry] = field(default_factory=dict)
+    refusals: tuple[Refusal, ...] = ()
+    unreadable: frozenset[str] = frozenset()
+
+
+def read_catalog(declared: Any) -> Catalog:
+    """Read `xen_pci_devices`: name -> mapping of keys, or an address. Everything wrong is in `refusals`."""
+    if not isinstance(declared, Mapping):
+        reason = f"The catalog must be a mapping of names to what the devices are, not {declared!r}"
+        return Catalog(refusals=(Refusal("catalog", "catalog", reason),))
     found: dict[str, CatalogEntry] = {}
-    problems: list[str] = []
-    for name, declared in catalog.items():
+    refusals: list[Refusal] = []
+    unreadable: set[str] = set()
+    for name, value in declared.items():
         try:
-            found[name] = _parse_entry(name, declared)
-        except IdentityError as error:
-            problems += error.problems
-    if problems:
-        raise IdentityError(problems)
-    return found
+            found[name] = _parse_entry(name, value)
+        except Refused as error:
+            refusals += error.refusals
+            unreadable.add(str(name))
+    while dependent := {name for name, entry in found.items() if entry.pf in unreadable} - unreadable:
+        unreadable |= dependent
+    return Catalog(found, tuple(refusals), frozenset(unreadable))
+
+
+def parse_catalog(declared: Any) -> dict[str, CatalogEntry]:
+    """Read a catalog that must be right. Raises Refused with every refusal."""
+    catalog = read_catalog(declared)
+    if catalog.refusals:
+        raise Refused(catalog.refusals)
+    return dict(catalog.entries)
 
 
 def address_of(text: str) -> Sbdf | None:
@@ -103,25 +130,32 @@ def address_of(text: str) -> Sbdf | None:
 
 def _parse_entry(name: Any, declared: Any) -> CatalogEntry:
     if not isinstance(name, str) or not name:
-        raise IdentityError([f"The catalog has a device named {name!r}; names are non-empty text."])
+        raise refused("catalog-name", name, f"The catalog has a device named {name!r}", "names are non-empty text")
     if address_of(name) is not None:
-        raise IdentityError([f"The catalog names a device {name!r}, which is an address; give it a name."])
+        reason = f"The catalog names a device {name!r}, which is an address"
+        raise refused("catalog-name", name, reason, "give it a name that is none")
     if isinstance(declared, str):
         declared = {"address": declared}
     if not isinstance(declared, Mapping) or not declared:
-        raise IdentityError(
-            [f"Device {name!r} must be an address or a mapping with some of {', '.join((*IDENTITY_KEYS, *POOL_KEYS))}."]
-        )
+        reason = f"Device {name!r} is declared as {declared!r}, which says nothing about it"
+        keys = ", ".join((*IDENTITY_KEYS, *POOL_KEYS))
+        raise refused("catalog-entry", name, reason, f"declare an address, or a mapping with some of {keys}")
     values: dict[str, Any] = {}
-    problems = []
+    refusals: list[Refusal] = []
     for key, value in declared.items():
         try:
             values.update(parse_value(key, value))
         except ValueError as error:
-            problems.append(f"Device {name!r}: {error}.")
-    problems += [] if problems else [f"Device {name!r}: {problem}." for problem in _contradictions(declared)]
-    if problems:
-        raise IdentityError(problems)
+            advice = error.advice if isinstance(error, WrongValue) else ""
+            refusals.append(Refusal("catalog-value", name, f"Device {name!r}: {error}", advice))
+    if refusals:
+        raise Refused(refusals)
+    contradictions = [
+        Refusal("catalog-contradiction", name, f"Device {name!r}: {reason}", advice)
+        for reason, advice in _contradictions(declared)
+    ]
+    if contradictions:
+        raise Refused(contradictions)
     return _entry(values)
 
 
@@ -134,22 +168,19 @@ def _entry(values: dict[str, Any]) -> CatalogEntry:
     return CatalogEntry(pool=Pool(Criteria(**pool), Identity(**values), count), **policy)
 
 
-def _contradictions(declared: Mapping[str, Any]) -> list[str]:
-    found = []
+def _contradictions(declared: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Reason and advice for keys that do not go together."""
     if any(key in declared for key in POOL_KEYS):
-        found += [
-            f"{key} says which device it is, and {', '.join(one for one in POOL_KEYS if one in declared)} that several"
-            " are chosen; declare one of the two"
-            for key in declared
-            if key in IDENTITY_KEYS and key not in _KINDS
-        ]
+        chosen = ", ".join(key for key in POOL_KEYS if key in declared)
+        for key in declared:
+            if key in IDENTITY_KEYS and key not in _KINDS:
+                yield f"{key} says which device it is, and {chosen} that several are chosen", "declare one of the two"
     elif not any(key in declared for key in IDENTITY_KEYS):
-        found.append(f"nothing says which device it is; add some of {', '.join(IDENTITY_KEYS)}")
+        yield "nothing says which device it is", f"add some of {', '.join(IDENTITY_KEYS)}"
     if "vf" in declared and "pf" not in declared:
-        found.append("vf is the number of a virtual function among those of one physical function; add pf")
+        yield "vf is the number of a virtual function among those of one physical function", "add pf"
     if "subsystem" in declared and ("subsystem_vendor" in declared or "subsystem_device" in declared):
-        found.append("subsystem stands for subsystem_vendor and subsystem_device together; declare it or those")
-    return found
+        yield "subsystem means subsystem_vendor and subsystem_device together", "declare it or those"
 
 
 def parse_value(key: Any, value: Any) -> dict[str, Any]:
@@ -183,3 +214,19 @@ def _reasons(waive: Mapping[Any, Any]) -> dict[str, str]:
         if not isinstance(reason, str) or not reason.strip():
             raise WrongValue(f"waive of {check} must give its reason as text, not {reason!r}")
     return {str(check): reason.strip() for check, reason in waive.items()}
+
+
+def normal_mac(text: str | None) -> str | None:
+    """A MAC address in the form in which it is compared; what is none stays as it is."""
+    return None if text is None else text.strip().lower().replace("-", ":")
+
+
+def read_addresses(option: str, texts: Iterable[str]) -> tuple[tuple[Sbdf, ...], tuple[Refusal, ...]]:
+    """The addresses that an option lists, and a refusal for each text that is none."""
+    found, refusals = [], []
+    for text in texts:
+        try:
+            found.append(Sbdf.parse(text))
+        except AddressError as error:
+            refusals.append(Refusal("address", option, f"{option}: {error}"))
+    return tuple(found), tuple(refusals)

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from ..values.errors import XenPciError
 from .address import Sbdf
 
 #: The kernel keeps no text of a module parameter beyond this (param_set_charp in kernel/params.c).
@@ -35,7 +36,7 @@ _FORMS = tuple(
 _MOST = (0xFFFF, 0xFF, 0x1F, 0x7)
 
 
-class HideError(ValueError):
+class HideError(XenPciError, ValueError):
     """The kernel does not understand the text; the message says from where on."""
 
 

@@ -23,14 +23,6 @@ _TELLING = ("serial", "nvme_serial", "mac", "slot", "path", "label", "vf")
 _TOLD_BY_DRIVERS = ("nvme_serial", "mac")
 
 
-class IdentityError(ValueError):
-    """A declaration is malformed, or what it declares cannot be found; `problems` holds one sentence each."""
-
-    def __init__(self, problems: Sequence[str]) -> None:
-        super().__init__(" ".join(problems))
-        self.problems = tuple(problems)
-
-
 class HasMac(Protocol):
     """A network interface, as far as identity looks at it."""
 

@@ -51,9 +51,8 @@ def refused(code: str, subject: object, reason: str, advice: str = "") -> Refuse
     return Refused([Refusal(code, str(subject), reason, advice)])
 
 
-def shown(refusals: Sequence[Refusal]) -> str:
-    """All refusals for a person: one as a sentence, several as a list."""
+def shown(refusals: Sequence[Refusal], lead: str = "Nothing was changed") -> str:
+    """All refusals for a person: one as a sentence, several as a list; `lead` is what became of the host."""
     if len(refusals) == 1:
-        return str(refusals[0])
-    lines = "".join(f"\n- {one}" for one in refusals)
-    return f"{len(refusals)} reasons:{lines}"
+        return f"{lead}: {refusals[0]}"
+    return f"{lead}, for {len(refusals)} reasons:" + "".join(f"\n- {one}" for one in refusals)

@@ -13,6 +13,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ..values.errors import XenPciError
+
 _TOKEN = re.compile(
     r"""(?P<blank>[ \t]+)
     | (?P<newline>\n|\#[^\n]*\n)
@@ -30,7 +32,7 @@ _ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v
 _INDENT = "    "
 
 
-class XlConfigError(ValueError):
+class XlConfigError(XenPciError, ValueError):
     """The text is no configuration that can be changed safely; the message says where and why."""
 
 

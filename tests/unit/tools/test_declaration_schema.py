@@ -19,9 +19,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from ansible_collections.xen.pci.plugins.module_utils.plan.catalog_lookup import read_catalog
+from ansible_collections.xen.pci.plugins.module_utils.plan.catalog_lookup import checked_catalog
 from ansible_collections.xen.pci.plugins.module_utils.values.declared_domain import read_domain
-from ansible_collections.xen.pci.plugins.module_utils.values.identity import IdentityError
 from ansible_collections.xen.pci.plugins.module_utils.values.keys import (
     DEVICE_KEYS,
     DOMAIN_KEYS,
@@ -41,11 +40,7 @@ def accepts(**variables: Any) -> bool:
 
 
 def parses(catalog: Any) -> bool:
-    try:
-        read_catalog(catalog)
-    except IdentityError:
-        return False
-    return True
+    return not checked_catalog(catalog).refusals
 
 
 def test_it_is_a_schema_and_made_from_the_tables() -> None:

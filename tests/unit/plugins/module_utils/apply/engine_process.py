@@ -12,10 +12,11 @@ import json
 import sys
 from typing import Any
 
-from ansible_collections.xen.pci.plugins.module_utils.apply.converge import ConvergeLevel, Refused, converge, prepare
+from ansible_collections.xen.pci.plugins.module_utils.apply.converge import ConvergeLevel, converge
 from ansible_collections.xen.pci.plugins.module_utils.host.access import open_host
 from ansible_collections.xen.pci.plugins.module_utils.host.observe import observe
-from ansible_collections.xen.pci.plugins.module_utils.plan.domain_plan import DesiredDomain
+from ansible_collections.xen.pci.plugins.module_utils.plan.domain_plan import DesiredDomain, make_plan
+from ansible_collections.xen.pci.plugins.module_utils.results.domain_report import look_again
 from ansible_collections.xen.pci.plugins.module_utils.values.address import Sbdf
 
 
@@ -29,13 +30,13 @@ def _run(desired: list[dict[str, Any]], timeout: float, level: str) -> dict[str,
     wants = [DesiredDomain(**{**want, "devices": tuple(map(Sbdf.parse, want["devices"]))}) for want in desired]
     with open_host() as access:
         host = observe(access)
-        try:
-            plan = prepare(host, wants)
-        except Refused as refusal:
-            return {"refused": refusal.conflicts}
-        outcome = converge(access, host, plan, ConvergeLevel(level), timeout)
+        plan, wanted = make_plan(host, wants), ConvergeLevel(level)
+        if plan.refusals:
+            return {"refused": [str(refusal) for refusal in plan.refusals]}
+        outcomes = converge(access, host, plan, wanted, timeout)
+        reports = look_again(access, plan, outcomes, wanted)
     return {
-        "changed": outcome.changed,
+        "changed": any(report.changed for report in reports),
         "domains": {
             report.name: {
                 "after": [str(device) for device in report.after],
@@ -49,7 +50,7 @@ def _run(desired: list[dict[str, Any]], timeout: float, level: str) -> dict[str,
                 "warnings": list(report.warnings),
                 "error": report.error,
             }
-            for report in outcome.reports
+            for report in reports
         },
     }
 

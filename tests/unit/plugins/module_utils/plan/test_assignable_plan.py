@@ -10,6 +10,7 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from refusal_codes import codes
 
 from ansible_collections.xen.pci.plugins.module_utils.model.connection import PciConnection
 from ansible_collections.xen.pci.plugins.module_utils.model.device import BlockUse, PciDevice, XenOwner
@@ -64,21 +65,22 @@ def test_what_pciback_holds_in_quarantine_needs_nothing() -> None:
     assert plan_present(situation(device(A, "pciback"), quarantined=(A,)), [A]).steps == ()
 
 
-def test_what_pciback_holds_and_nobody_quarantined_is_quarantined() -> None:
+def test_what_pciback_holds_outside_quarantine_is_quarantined() -> None:
     now = situation(device(A, "pciback"), device(B, "pciback"), domains={3: domain(3, B)})
     assert plan_present(now, [A, B]).steps == (Quarantine(A),)
 
 
 def test_without_pciback_nothing_can_be_taken() -> None:
     now = Host(devices={A: device(A, None)}, domains={})
-    (reason,) = plan_present(now, [A]).refusals
-    assert "modprobe xen-pciback" in reason
+    (refusal,) = plan_present(now, [A]).refusals
+    assert codes([refusal]) == [("no-pciback", "pciback")]
+    assert "modprobe xen-pciback" in refusal.advice
 
 
-def test_all_refusals_are_told_and_nothing_is_done() -> None:
+def test_all_refusals_come_at_once_and_nothing_is_done() -> None:
     disk = device(B, "nvme", block=(BlockUse("nvme0n1", ("nvme0n1 is mounted on /",)),))
     plan = plan_present(situation(device(A, None, class_code="060400"), disk, device(C, None)), [A, B, C])
-    assert len(plan.refusals) == 2
+    assert codes(plan.refusals) == [("bridge", str(A)), ("disk", str(B))]
     assert plan.steps == ()
 
 
@@ -91,8 +93,9 @@ def test_exclusive_gives_back_the_others_first() -> None:
 
 def test_exclusive_refuses_if_a_domain_has_one_of_the_others() -> None:
     now = situation(device(A, "e1000e"), device(B, "pciback"), domains={3: domain(3, B)})
-    (reason,) = plan_present(now, [A], exclusive=True).refusals
-    assert f"{B} cannot be released because domain web01 (3) has it" in reason
+    (refusal,) = plan_present(now, [A], exclusive=True).refusals
+    assert codes([refusal]) == [("held", str(B))]
+    assert "web01 (3)" in str(refusal)
 
 
 def test_release_goes_to_the_recorded_driver_or_to_whatever_fits() -> None:
@@ -100,47 +103,50 @@ def test_release_goes_to_the_recorded_driver_or_to_whatever_fits() -> None:
     assert plan_absent(now, [A, B, C]).steps == (Release(A, "e1000e", E1000E), Release(B, None, None))
 
 
-def test_what_pciback_holds_for_nobody_is_never_taken_from_it() -> None:
+def test_a_device_that_pciback_lost_is_never_taken_from_it() -> None:
     now = situation(device(A, "pciback", lost_hold="12 No more space", permissive=True), quarantined=(A,))
-    (reason,) = plan_absent(now, [A]).refusals
-    assert f"{A} cannot be released" in reason and "12 No more space" in reason
+    (refusal,) = plan_absent(now, [A]).refusals
+    assert codes([refusal]) == [("lost-hold", str(A))]
+    assert "12 No more space" in str(refusal)
     assert plan_present(now, [A]).steps == (), "nor to clear its permissive flag"
 
 
 def test_release_wants_the_recorded_driver_loaded() -> None:
     now = situation(device(A, "pciback"), driver_paths={A: "/sys/bus/pci/drivers/ixgbe"})
-    (reason,) = plan_absent(now, [A]).refusals
-    assert "modprobe ixgbe" in reason
+    (refusal,) = plan_absent(now, [A]).refusals
+    assert codes([refusal]) == [("driver-not-loaded", str(A))]
+    assert "modprobe ixgbe" in refusal.advice
 
 
 def test_each_view_alone_keeps_a_device_with_its_holder() -> None:
     held = device(A, "pciback")
     orphan = domain(9, A).own_connection
-    for facts, words in (
-        ({"domains": {3: domain(3, A)}}, "domain web01 (3) has it"),
-        ({"orphaned_connections": {9: orphan}}, "the connection of domain 9, which does not exist"),
-        ({"markers": {A: 3}, "domains": {3: domain(3)}}, "libxl's marker says that domain 3 (web01) has it"),
-        ({"markers": {A: 8}}, "domain 8 (no such domain) has it"),
-        ({"xen_owners": {A: XenOwner.GUEST}}, "Xen says that a guest owns it"),
+    for facts, evidence in (
+        ({"domains": {3: domain(3, A)}}, "web01 (3)"),
+        ({"orphaned_connections": {9: orphan}}, "domain 9"),
+        ({"markers": {A: 3}, "domains": {3: domain(3)}}, "3 (web01)"),
+        ({"markers": {A: 8}}, "domain 8"),
+        ({"xen_owners": {A: XenOwner.GUEST}}, "Xen"),
     ):
-        (reason,) = plan_absent(situation(held, **facts), [A]).refusals
-        assert words in reason
+        (refusal,) = plan_absent(situation(held, **facts), [A]).refusals
+        assert codes([refusal]) == [("held", str(A))]
+        assert evidence in str(refusal)
 
 
 def test_a_device_without_pciback_that_a_domain_lists_is_not_taken() -> None:
-    (reason,) = plan_present(situation(device(A, "e1000e"), domains={3: domain(3, A)}), [A]).refusals
-    assert "although domain web01 (3) has it" in reason
+    (refusal,) = plan_present(situation(device(A, "e1000e"), domains={3: domain(3, A)}), [A]).refusals
+    assert codes([refusal]) == [("held", str(A))]
+    assert "web01 (3)" in str(refusal)
 
 
 def test_a_waiver_overrules_its_check_and_stands_in_the_plan() -> None:
     disk = device(A, "nvme", block=(BlockUse("nvme0n1", ("nvme0n1 is mounted on /srv",)),))
     policy = DevicePolicy("scratch", {"disk": "nobody needs /srv"})
-    plan = plan_present(situation(disk), [A], device_policies={A: policy})
+    plan = plan_present(situation(disk), [A], policies={A: policy})
     assert plan.steps == (Take(A, "nvme", None, policy),)
-    assert [(one.refusal.check.value, one.why) for one in plan.waived] == [("disk", "nobody needs /srv")]
-    assert plan_present(
-        situation(disk), [A], device_policies={A: DevicePolicy("scratch", {"network": "wrong one"})}
-    ).refusals
+    assert [(one.refusal.code, one.why) for one in plan.waived] == [("disk", "nobody needs /srv")]
+    other = {A: DevicePolicy("scratch", {"network": "wrong one"})}
+    assert codes(plan_present(situation(disk), [A], policies=other).refusals) == [("disk", str(A))]
 
 
 LINE: dict[str, Any] = {"irq": 17, "interrupt_pin": 1}
@@ -148,8 +154,7 @@ LINE: dict[str, Any] = {"irq": 17, "interrupt_pin": 1}
 
 def test_devices_on_one_line_go_together_or_not_at_all() -> None:
     now = situation(device(A, "e1000e", **LINE), device(B, "e1000e", **LINE))
-    (reason,) = plan_present(now, [A]).refusals
-    assert "shared-interrupt" in reason
+    assert codes(plan_present(now, [A]).refusals) == [("shared-interrupt", str(A))]
     assert len(plan_present(now, [A, B]).steps) == 2
     assert len(plan_present(situation(device(A, "e1000e", **LINE), device(B, "pciback", **LINE)), [A]).steps) == 1
 
@@ -158,7 +163,7 @@ def test_a_shared_line_of_a_device_with_message_interrupts_is_a_warning() -> Non
     able = device(A, "e1000e", **LINE, message_interrupts=True)
     plan = plan_present(situation(able, device(B, "e1000e", **LINE)), [A])
     assert len(plan.steps) == 1
-    assert "shares interrupt line 17" in plan.warnings[0]
+    assert f"{A} shares interrupt line 17" in plan.warnings[0]
     others = [device(one, "e1000e", **LINE, message_interrupts=True) for one in (A, B)]
     (warning,) = plan_present(situation(*others, device(C, None, **LINE)), [A, B]).warnings
     assert f"{A} shares" in warning
@@ -167,33 +172,35 @@ def test_a_shared_line_of_a_device_with_message_interrupts_is_a_warning() -> Non
 
 def test_groups_of_xen_are_not_split() -> None:
     now = replace(situation(device(A, "e1000e"), device(B, None)), groups={A: frozenset({A, B})})
-    assert "(group:" in plan_present(now, [A]).refusals[0]
+    assert codes(plan_present(now, [A]).refusals) == [("group", str(A))]
     assert plan_present(now, [A, B]).refusals == ()
 
 
 def test_reset_is_required_only_if_asked_for() -> None:
     now = situation(device(A, None, reset_methods=()))
-    assert "no way to be reset" in plan_present(now, [A]).warnings[0]
-    assert "(no-reset:" in plan_present(now, [A], require_reset=True).refusals[0]
+    plan = plan_present(now, [A])
+    assert plan.refusals == ()
+    assert str(A) in plan.warnings[0] and "reset" in plan.warnings[0]
+    assert codes(plan_present(now, [A], require_reset=True).refusals) == [("no-reset", str(A))]
     waived = {A: DevicePolicy("a", {"no-reset": "one guest for ever"})}
-    assert len(plan_present(now, [A], device_policies=waived, require_reset=True).steps) == 1
+    assert len(plan_present(now, [A], policies=waived, require_reset=True).steps) == 1
 
 
 def test_permissive_is_cleared_unless_a_reason_is_declared() -> None:
     now = situation(device(A, "pciback", permissive=True), quarantined=(A,))
     assert plan_present(now, [A]).steps == (Rebind(A),)
-    assert plan_present(now, [A], device_policies={A: DevicePolicy(permissive="GPU")}).steps == ()
+    assert plan_present(now, [A], policies={A: DevicePolicy(permissive="GPU")}).steps == ()
     off = situation(device(A, "pciback"), device(B, None), quarantined=(A,))
-    device_policies = {one: DevicePolicy(permissive="GPU") for one in (A, B)}
-    expected = (MakePermissive(A, "GPU"), Take(B, None, None, device_policies[B]), MakePermissive(B, "GPU"))
-    assert plan_present(off, [A, B], device_policies=device_policies).steps == expected
+    policies = {one: DevicePolicy(permissive="GPU") for one in (A, B)}
+    expected = (MakePermissive(A, "GPU"), Take(B, None, None, policies[B]), MakePermissive(B, "GPU"))
+    assert plan_present(off, [A, B], policies=policies).steps == expected
 
 
 def test_permissive_is_not_cleared_under_a_guest() -> None:
     now = situation(device(A, "pciback", permissive=True), domains={3: domain(3, A)})
     plan = plan_present(now, [A])
     assert plan.steps == ()
-    assert "permissive without a declared reason" in plan.warnings[0]
+    assert f"{A} is permissive" in plan.warnings[0] and "web01 (3)" in plan.warnings[0]
 
 
 def test_permissive_for_all_is_warned_about() -> None:
@@ -218,7 +225,7 @@ def test_what_is_left_of_a_take_is_finished() -> None:
     assert plan_present(now, [A]).steps == (Take(A, None, E1000E),)
 
 
-def test_free_is_what_nobody_has_and_nothing_speaks_against() -> None:
+def test_free_is_what_no_domain_has_and_no_check_refuses() -> None:
     used = device(C, "nvme", block=(BlockUse("nvme0n1", ("nvme0n1 is mounted on /",)),))
     now = situation(device(A, "e1000e"), device(B, "pciback"), used, domains={3: domain(3, B)})
     assert [free(now, sbdf) for sbdf in (A, B, C)] == [True, False, False]
@@ -230,11 +237,12 @@ def test_what_a_guest_had_is_reset_on_its_way_back() -> None:
     assert str(plan_absent(now, [A]).steps[0]).startswith(f"reset {A}, which web01 had; release {A}")
 
 
-def test_what_a_guest_had_and_nothing_resets_is_refused_unless_somebody_takes_the_blame() -> None:
+def test_what_a_guest_had_and_nothing_resets_is_refused_unless_a_reason_is_declared() -> None:
     now = replace(situation(device(A, "pciback", reset_methods=())), notes={A: Note(guest="web01")})
-    (reason,) = plan_absent(now, [A]).refusals
-    assert f"{A} was with domain web01" in reason and "untrusted" in reason
-    assert plan_present(now, [], exclusive=True).refusals == (reason,)
+    (refusal,) = plan_absent(now, [A]).refusals
+    assert codes([refusal]) == [("untrusted", str(A))]
+    assert "web01" in str(refusal) and refusal.waivable
+    assert plan_present(now, [], exclusive=True).refusals == (refusal,)
     waived = plan_absent(now, [A], {A: DevicePolicy("a", {"untrusted": "web01 is our own"})})
     assert waived.steps == (Release(A, None, None),)
     assert [one.why for one in waived.waived] == ["web01 is our own"]

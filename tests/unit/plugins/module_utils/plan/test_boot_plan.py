@@ -9,6 +9,7 @@ import subprocess
 from dataclasses import replace
 
 import pytest
+from refusal_codes import codes
 
 from ansible_collections.xen.pci.plugins.module_utils.model.boot_facts import (
     DRACUT,
@@ -112,8 +113,7 @@ def test_where_pciback_cannot_be_first_a_unit_takes_the_device_back(boot: BootFa
     assert f"ExecStart=-/usr/sbin/xl pci-assignable-add {A}" in lines(plan, UNIT)
     assert any(line.startswith("Before=") and "xendomains.service" in line for line in lines(plan, UNIT))
     assert lines(plan, UNIT_WANTED) == ["[Unit]", "Wants=xen-pci-assignable.service"]
-    (reason,) = plan_boot(replace(boot, has_systemd=False), {A}).refusals
-    assert f"{A} cannot be kept over a reboot" in reason
+    assert codes(plan_boot(replace(boot, has_systemd=False), {A}).refusals) == [("not-persistent", str(A))]
 
 
 def test_only_the_driver_that_is_built_in_needs_the_unit() -> None:
@@ -126,8 +126,8 @@ def test_only_the_driver_that_is_built_in_needs_the_unit() -> None:
 
 
 def test_a_kernel_without_pciback_is_refused() -> None:
-    (reason,) = plan_boot(BootFacts(PcibackKind.ABSENT, files=NOTHING), {A}).refusals
-    assert "no pciback" in reason
+    plan = plan_boot(BootFacts(PcibackKind.ABSENT, files=NOTHING), {A})
+    assert codes(plan.refusals) == [("no-pciback", "pciback")]
 
 
 @pytest.mark.parametrize("boot", [MODULE, BUILT_IN, DEBIAN, replace(MODULE, has_initramfs=True)])
@@ -147,7 +147,7 @@ def test_a_device_that_is_not_there_now_keeps_its_driver_waiting() -> None:
     assert not plan_boot(gone, {A}).changes
 
 
-def test_what_somebody_else_hides_needs_no_file_of_ours() -> None:
+def test_what_a_foreign_setting_hides_needs_no_file_of_ours() -> None:
     boot = replace(MODULE, hide=(FOREIGN,))
     assert boot.held([A, B]) == {A}
     assert not plan_boot(boot, {A}).changes
@@ -155,14 +155,15 @@ def test_what_somebody_else_hides_needs_no_file_of_ours() -> None:
 
 def test_two_settings_are_never_made_as_pciback_hears_one() -> None:
     boot = replace(MODULE, hide=(FOREIGN,))
-    (reason,) = plan_boot(boot, {A, B}).refusals
-    assert f"{B} cannot be kept over a reboot: /etc/modprobe.d/mine.conf sets hide= itself" in reason
+    (refusal,) = plan_boot(boot, {A, B}).refusals
+    assert codes([refusal]) == [("foreign-hide", str(B))]
+    assert "/etc/modprobe.d/mine.conf" in str(refusal) and str(A) not in str(refusal)
 
 
 def test_a_release_that_would_not_last_is_refused() -> None:
-    (reason,) = plan_boot(replace(MODULE, hide=(FOREIGN,)), (), {A, B}).refusals
-    assert reason.startswith(f"{A} would be with pciback again after a reboot")
-    assert "mine.conf" in reason
+    (refusal,) = plan_boot(replace(MODULE, hide=(FOREIGN,)), (), {A, B}).refusals
+    assert codes([refusal]) == [("foreign-hide", str(A))]
+    assert "/etc/modprobe.d/mine.conf" in str(refusal)
 
 
 def test_the_last_setting_is_heard_alone_and_one_typo_hides_nothing() -> None:
@@ -182,18 +183,18 @@ def test_files_of_others_are_left_alone() -> None:
     boot = replace(
         MODULE, files={**NOTHING, MODPROBE: "options xen-pciback permissive=1\n"}, taken=frozenset({MODPROBE})
     )
-    (reason,) = plan_boot(boot, {A}).refusals
-    assert f"/{MODPROBE} exists and is not of this collection" in reason
+    assert codes(plan_boot(boot, {A}).refusals) == [("foreign-file", f"/{MODPROBE}")]
     assert plan_boot(boot, (), {A}) == BootPlan({})
 
 
 def test_more_than_fits_is_refused() -> None:
     many = {Sbdf(0, bus, 0, 0) for bus in range(80)}
-    (reason,) = plan_boot(replace(MODULE, modules=dict.fromkeys(many, ())), many).refusals
-    assert "1024 at most" in reason
+    (refusal,) = plan_boot(replace(MODULE, modules=dict.fromkeys(many, ())), many).refusals
+    assert codes([refusal]) == [("hide-too-long", "hide")]
+    assert "1024" in str(refusal)
 
 
-def test_what_an_interrupted_run_left_stale_is_made_anew() -> None:
+def test_what_an_interrupted_run_left_stale_is_rebuilt() -> None:
     then = after(DEBIAN, plan_boot(DEBIAN, {A}))
     again = plan_boot(replace(then, stale=frozenset({Stage.INITRAMFS})), {A})
     assert (dict(again.files), again.stages) == ({}, (Stage.INITRAMFS,))
@@ -226,8 +227,9 @@ def test_what_a_run_wants_of_the_next_boot(want: Persistence, wanted: set[Sbdf])
 def test_what_others_keep_is_expected_to_stay() -> None:
     boot = replace(MODULE, hide=(FOREIGN,))
     assert Persistence(frozenset({C})).expected(boot, [A, B, C]) == {A}
-    (reason,) = Persistence(frozenset({A}), persistent=False).plan(boot).refusals
-    assert "not ours to change" in reason
+    (refusal,) = Persistence(frozenset({A}), persistent=False).plan(boot).refusals
+    assert codes([refusal]) == [("foreign-hide", str(A))]
+    assert FOREIGN.source in str(refusal)
 
 
 def test_four_values_of_now_and_after_a_reboot() -> None:

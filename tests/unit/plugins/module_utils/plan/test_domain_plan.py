@@ -1,7 +1,7 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Planning: laws that hold on any host, and one example for each sentence that refuses."""
+"""Planning: laws that hold on any host, and one example for each refusal."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from refusal_codes import codes
 
 from ansible_collections.xen.pci.plugins.module_utils.model.connection import PciConnection
 from ansible_collections.xen.pci.plugins.module_utils.model.device import PciDevice, XenOwner
@@ -21,7 +22,7 @@ from ansible_collections.xen.pci.plugins.module_utils.model.host import Host
 from ansible_collections.xen.pci.plugins.module_utils.model.stored_config import Creation
 from ansible_collections.xen.pci.plugins.module_utils.plan.domain_plan import (
     DesiredDomain,
-    Plan,
+    DomainsPlan,
     make_plan,
     virtual_slots,
 )
@@ -165,7 +166,7 @@ def agreements(draw: st.DrawFn) -> Agreed:
     return Agreed(host(*domains, devices=[function(one) for one in POOL]), desired, holders)
 
 
-def outcome(before: Host, plan: Plan) -> Host:
+def outcome(before: Host, plan: DomainsPlan) -> Host:
     after = {step.domain.domid: step.after for step in plan.domains}
     domains = {
         domid: guest(domain.name, domid, after.get(domid, domain.devices)) for domid, domain in before.domains.items()
@@ -173,9 +174,9 @@ def outcome(before: Host, plan: Plan) -> Host:
     return replace(before, domains=domains)
 
 
-def agreed_plan(agreed: Agreed) -> Plan:
+def agreed_plan(agreed: Agreed) -> DomainsPlan:
     plan = make_plan(agreed.before, agreed.desired)
-    assert plan.conflicts == ()
+    assert plan.refusals == ()
     return plan
 
 
@@ -209,14 +210,19 @@ def test_both_sides_of_a_move_know_of_it(agreed: Agreed) -> None:
 @given(agreements())
 def test_planning_the_outcome_again_changes_nothing(agreed: Agreed) -> None:
     again = make_plan(outcome(agreed.before, agreed_plan(agreed)), agreed.desired)
-    assert not again.conflicts
+    assert not again.refusals
     assert not any(step.changes for step in again.domains)
 
 
 @given(situations())
-def test_the_same_conflict_is_told_once(host: tuple[Host, list[DesiredDomain]]) -> None:
-    conflicts = make_plan(*host).conflicts
-    assert len(set(conflicts)) == len(conflicts)
+def test_no_refusal_comes_twice(situation: tuple[Host, list[DesiredDomain]]) -> None:
+    refusals = make_plan(*situation).refusals
+    assert len(set(refusals)) == len(refusals)
+
+
+@given(situations())
+def test_a_declaration_is_refused_exactly_if_it_breaks_a_rule(situation: tuple[Host, list[DesiredDomain]]) -> None:
+    assert bool(make_plan(*situation).refusals) == broken_rules(*situation)
 
 
 def test_a_swap_between_two_domains_is_one_plan() -> None:
@@ -224,135 +230,206 @@ def test_a_swap_between_two_domains_is_one_plan() -> None:
         host(guest("red", 1, [A]), guest("green", 2, [B])),
         [wants("red", B, exclusive=True), wants("green", A, exclusive=True)],
     )
-    assert plan.conflicts == ()
+    assert plan.refusals == ()
     assert [(step.arriving, step.departing) for step in plan.domains] == [({B}, {A}), ({A}, {B})]
 
 
-# ---- refusals: each sentence once
+# ---- refusals: each code, with what it is about and the facts that its text must have
 
 
 RED = guest("red", 1)
 MANY = [function(Sbdf(0, 8, slot, 0)) for slot in range(32)] + [function(Sbdf(0, 9, 0, 0))]
-REFUSALS: Mapping[str, tuple[Host, list[DesiredDomain], Sequence[str]]] = {
-    "nothing named": (host(RED), [], ["no domain", "domains"]),
-    "empty list": (host(RED), [wants("red")], ["red", "empty", "exclusive: true"]),
-    "empty list to take away": (host(RED), [wants("red", exclusive=True, present=False)], ["red", "empty"]),
-    "twice for one domain": (host(RED), [wants("red", A, A)], [str(A), "twice for red"]),
+REFUSALS: Mapping[str, tuple[Host, list[DesiredDomain], tuple[str, str], Sequence[str]]] = {
+    "empty list": (host(RED), [wants("red")], ("empty-devices", "red"), ["exclusive: true"]),
+    "empty list to take away": (
+        host(RED),
+        [wants("red", exclusive=True, present=False)],
+        ("empty-devices", "red"),
+        [],
+    ),
+    "twice for one domain": (host(RED), [wants("red", A, A)], ("declared-twice", str(A)), ["red"]),
     "for two domains": (
         host(RED, guest("green", 2)),
         [wants("red", A), wants("green", A)],
-        [str(A), "for red and for green"],
+        ("declared-twice", str(A)),
+        ["red", "green"],
     ),
-    "no such domain": (host(RED, guest("green", 2)), [wants("blue", A)], ["no domain named blue", "green, red"]),
-    "no such domain, none at all": (host(), [wants("blue", A)], ["no domain named blue", "none"]),
-    "PVH": (host(guest("red", 1, kind=DomainKind.PVH)), [wants("red", A)], ["red", "PVH", 'type="pv"']),
+    "no such domain": (
+        host(RED, guest("green", 2)),
+        [wants("blue", A)],
+        ("unknown-domain", "blue"),
+        ["blue", "green, red"],
+    ),
+    "no such domain, none at all": (host(), [wants("blue", A)], ("unknown-domain", "blue"), ["blue", "none"]),
+    "PVH": (
+        host(guest("red", 1, kind=DomainKind.PVH)),
+        [wants("red", A)],
+        ("wrong-kind", "red"),
+        ["red", "PVH", 'type="pv"'],
+    ),
     "HVM, of another device model": (
         host(guest("red", 1, kind=DomainKind.HVM)),
         [wants("red", A)],
-        ["red", "device model other than", 'device_model_version="qemu-xen"'],
+        ("wrong-kind", "red"),
+        ["red", 'device_model_version="qemu-xen"'],
     ),
-    "HVM, silent": (host(emulated([], None)), [wants("red", A)], ["red: its QEMU is deaf"]),
-    "HVM, libxl lists more": (host(emulated([B], [])), [wants("red", A)], [f"red: libxl lists {B}", "repair"]),
-    "HVM, libxl lists less": (host(emulated([], [B])), [wants("red", A)], ["red", "pci-pt-04_00.0", "repair"]),
+    "HVM, silent": (
+        host(emulated([], None)),
+        [wants("red", A)],
+        ("silent-device-model", "red"),
+        ["red: its QEMU is deaf"],
+    ),
+    "HVM, libxl lists more": (
+        host(emulated([B], [])),
+        [wants("red", A)],
+        ("stale-record", "red"),
+        [str(B), "xen.pci.repair"],
+    ),
+    "HVM, libxl lists less": (
+        host(emulated([], [B])),
+        [wants("red", A)],
+        ("unlisted-device", "red"),
+        ["pci-pt-04_00.0", "xen.pci.repair"],
+    ),
     "HVM, the same name in two segments": (
         host(emulated([], []), devices=[function(A), function(replace(A, segment=1))]),
         [wants("red", A, replace(A, segment=1))],
-        ["red", str(A), "0001:03:00.0", "cannot tell apart"],
+        ("same-name-in-qemu", "red"),
+        [str(A), "0001:03:00.0"],
     ),
     "HVM, no slot left": (
         host(emulated([], [], free_slots=1)),
         [wants("red", A, B)],
-        ["red", "2 slots", "1 are free", "fewer"],
+        ("bus-full", "red"),
+        ["2 slots", "1 are free"],
     ),
     "HVM, its first device to a PV guest": (
         host(emulated([A, B], [A, B]), guest("green", 2)),
         [wants("red", B, exclusive=True), wants("green", A)],
-        [str(A), "from red to a PV guest", "take all devices from red"],
+        ("kept-by-pciback", str(A)),
+        [str(A), "red"],
     ),
-    "a stub domain": (host(guest("red", 1, serves=7)), [wants("red", A)], ["red runs the device model of domain 7"]),
+    "a stub domain": (
+        host(guest("red", 1, serves=7)),
+        [wants("red", A)],
+        ("wrong-kind", "red"),
+        ["red", "domain 7"],
+    ),
     "unknown kind": (
         host(guest("red", 1, kind=DomainKind.UNKNOWN)),
         [wants("red", A)],
+        ("wrong-kind", "red"),
         ["red", "neither a PV nor an HVM guest"],
     ),
     "unsound connection": (
         host(guest("red", 1, own_connection=connection(1, [B], state_0="5"))),
         [wants("red", A)],
-        ["red", "not sound", "unfinished removal", "repair"],
+        ("unsound-connection", "red"),
+        [str(B), "state 5", "xen.pci.repair"],
     ),
     "no IOMMU use": (
         host(guest("red", 1, creation=Creation(passthrough="disabled"))),
         [wants("red", A)],
-        ["red", "without IOMMU", 'passthrough="enabled"', "anew"],
+        ("not-ready", "red"),
+        ["red", "IOMMU", 'passthrough="enabled"'],
     ),
     "too many slots": (
         host(RED, devices=MANY),
         [wants("red", *[device.sbdf for device in MANY])],
-        ["red", "33 slots", "32", "fewer"],
+        ("bus-full", "red"),
+        ["33", "32"],
     ),
-    "no such device": (host(RED), [wants("red", Sbdf(0, 9, 0, 0))], ["0000:09:00.0", "red", "does not exist"]),
+    "no such device": (
+        host(RED),
+        [wants("red", Sbdf(0, 9, 0, 0))],
+        ("no-such-device", "0000:09:00.0"),
+        ["0000:09:00.0", "red"],
+    ),
     "bridge": (
         host(RED, devices=[replace(function(A), class_code="060400")]),
         [wants("red", A)],
-        [str(A), "bridge", "behind it"],
+        ("bridge", str(A)),
+        [str(A), "behind it"],
     ),
-    "bridge by its header": (host(RED, devices=[function(A, header_type=1)]), [wants("red", A)], [str(A), "bridge"]),
-    "held by pciback for nobody": (
-        host(RED, devices=[function(A, lost_hold="12 No more space on root virtual PCI bus")]),
+    "bridge by its header": (
+        host(RED, devices=[function(A, header_type=1)]),
         [wants("red", A)],
-        [str(A), "pciback holds it for nobody", "12 No more space", "until dom0 has been restarted"],
+        ("bridge", str(A)),
+        [str(A)],
     ),
     "bridge by what is behind": (
         host(RED, devices=[function(A, children=(B,))]),
         [wants("red", A)],
-        [str(A), "bridge"],
+        ("bridge", str(A)),
+        [str(A)],
+    ),
+    "held by pciback and no domain": (
+        host(RED, devices=[function(A, lost_hold="12 No more space on root virtual PCI bus")]),
+        [wants("red", A)],
+        ("lost-hold", str(A)),
+        [str(A), "12 No more space", "dom0"],
     ),
     "driver of the host": (
         host(RED, devices=[function(A, "igb")]),
         [wants("red", A)],
-        [str(A), "not assignable", "bound to igb", "assignable_devices"],
+        ("not-assignable", str(A)),
+        [str(A), "igb", "xen.pci.assignable_devices"],
     ),
     "no driver": (
         host(RED, devices=[function(A, None)]),
         [wants("red", A)],
-        [str(A), "not assignable", "no driver", "assignable_devices"],
+        ("not-assignable", str(A)),
+        [str(A), "no driver", "xen.pci.assignable_devices"],
     ),
     "held by another": (
         host(RED, guest("green", 2, [A])),
         [wants("red", A)],
-        [str(A), "held by green", "exclusive: true", "state: absent"],
+        ("held", str(A)),
+        [str(A), "green", "exclusive: true", "state: absent"],
     ),
     "held by another that keeps it": (
         host(RED, guest("green", 2, [A])),
         [wants("red", A), wants("green", B)],
-        [str(A), "held by green"],
+        ("held", str(A)),
+        [str(A), "green"],
     ),
-    "ghost": (host(RED, orphaned_connections={9: connection(9, [A])}), [wants("red", A)], [str(A), "domain 9", "gone"]),
+    "ghost": (
+        host(RED, orphaned_connections={9: connection(9, [A])}),
+        [wants("red", A)],
+        ("orphaned-connection", str(A)),
+        [str(A), "domain 9", "xen.pci.repair"],
+    ),
     "libxl's marker": (
         host(RED, guest("green", 2), markers={A: 2}),
         [wants("red", A)],
-        [str(A), "marked by libxl", "green"],
+        ("marked", str(A)),
+        [str(A), "green"],
     ),
     "Xen's owner": (
         host(RED, xen_owners={A: XenOwner.GUEST}),
         [wants("red", A)],
-        [str(A), "guest in Xen's view", "mends it unless a guest still uses the device"],
+        ("unexplained-owner", str(A)),
+        [str(A), "xen.pci.repair"],
     ),
 }
 
 
-@pytest.mark.parametrize(("before", "desired", "words"), REFUSALS.values(), ids=REFUSALS)
+@pytest.mark.parametrize(("before", "desired", "code", "facts"), REFUSALS.values(), ids=REFUSALS)
 def test_each_refusal_names_who_and_what_and_what_to_do(
-    before: Host, desired: list[DesiredDomain], words: Sequence[str]
+    before: Host, desired: list[DesiredDomain], code: tuple[str, str], facts: Sequence[str]
 ) -> None:
-    conflicts = make_plan(before, desired).conflicts
-    assert any(all(word in conflict for word in words) for conflict in conflicts), conflicts
-    assert len(conflicts) == 1
+    (refusal,) = make_plan(before, desired).refusals
+    assert codes([refusal]) == [code]
+    assert [fact for fact in facts if fact not in str(refusal)] == []
 
 
-def test_all_conflicts_are_told_at_once() -> None:
+def test_all_refusals_come_at_once() -> None:
     plan = make_plan(host(RED, devices=[function(A, "igb")]), [wants("red", A, B), wants("blue", C)])
-    assert len(plan.conflicts) == 3
+    assert sorted(codes(plan.refusals)) == [
+        ("no-such-device", str(B)),
+        ("not-assignable", str(A)),
+        ("unknown-domain", "blue"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -366,9 +443,9 @@ def test_all_conflicts_are_told_at_once() -> None:
     ],
     ids=["its own marker", "marker of a domain that is gone", "owned by the host", "owner unknown", "IOMMU in use"],
 )
-def test_what_stands_in_nobodys_way_is_no_conflict(before: Host) -> None:
+def test_what_no_domain_uses_can_be_added(before: Host) -> None:
     plan = make_plan(before, [wants("red", A)])
-    assert plan.conflicts == ()
+    assert plan.refusals == ()
     assert [step.add for step in plan.domains] == [(A,)]
 
 
@@ -385,28 +462,29 @@ def test_a_domain_that_may_have_no_room_for_a_device_is_told_with_the_line_to_se
 def test_a_domain_that_keeps_what_it_has_need_not_be_able_to_take_more() -> None:
     before = host(guest("red", 1, own_connection=connection(1, [A, B]), creation=Creation(passthrough="disabled")))
     plan = make_plan(before, [wants("red", A)])
-    assert plan.conflicts == ()
+    assert plan.refusals == ()
     assert not plan.domains[0].changes
 
 
 def test_what_stands_in_an_unsound_connection_is_not_called_good_even_if_nothing_is_to_be_changed() -> None:
     before = host(guest("red", 1, own_connection=connection(1, [A, B], state_0="5")))
-    [conflict] = make_plan(before, [wants("red", A)]).conflicts
-    assert conflict.startswith("red: its PCI connection is not sound: entry 0")
+    [refusal] = make_plan(before, [wants("red", A)]).refusals
+    assert codes([refusal]) == [("unsound-connection", "red")]
+    assert "entry 0" in str(refusal)
 
 
 def test_a_device_can_be_taken_from_a_domain_without_iommu_use() -> None:
     plan = make_plan(
         host(guest("red", 1, [A], creation=Creation(passthrough="disabled"))), [wants("red", A, present=False)]
     )
-    assert plan.conflicts == ()
+    assert plan.refusals == ()
 
 
 def test_a_domain_that_has_32_slots_full_can_swap_a_device() -> None:
     held = [device.sbdf for device in MANY[:32]]
     before = host(guest("red", 1, held), devices=MANY)
     plan = make_plan(before, [wants("red", *held[1:], MANY[32].sbdf, exclusive=True)])
-    assert plan.conflicts == ()
+    assert plan.refusals == ()
 
 
 # ---- virtual slots

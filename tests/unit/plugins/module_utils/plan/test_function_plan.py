@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from refusal_codes import codes
 
 from ansible_collections.xen.pci.plugins.module_utils.model.connection import PciConnection
 from ansible_collections.xen.pci.plugins.module_utils.model.device import BlockUse, NetInterface, PciDevice
@@ -89,66 +90,75 @@ def test_new_functions_have_lost_what_was_set() -> None:
 
 @pytest.mark.parametrize("count", [0, 3, 8])
 @pytest.mark.parametrize(
-    ("facts", "words"),
+    ("facts", "evidence"),
     [
-        ({"domains": {3: domain(VFS[2])}}, "is with domain web01 (3); take it from there first"),
-        ({"markers": {VFS[2]: 3}}, "is taken by domain 3"),
-        ({"functions": (function(VFS[2], driver="pciback"),)}, "is with pciback; release it first"),
+        ({"domains": {3: domain(VFS[2])}}, "web01 (3)"),
+        ({"markers": {VFS[2]: 3}}, "domain 3"),
+        ({"functions": (function(VFS[2], driver="pciback"),)}, "bound to pciback"),
         ({"functions": (function(VFS[2], block=(BlockUse("nvme1n1", ("nvme1n1 is swap",)),)),)}, "nvme1n1 is swap"),
-        ({"functions": (function(VFS[2], net=UPLINK),)}, "its interface uplink0 is up"),
+        ({"functions": (function(VFS[2], net=UPLINK),)}, "uplink0 is up"),
     ],
 )
-def test_no_number_changes_while_one_is_out_and_it_is_named(count: int, facts: dict[str, Any], words: str) -> None:
+def test_no_number_changes_while_one_is_out_and_it_is_named(count: int, facts: dict[str, Any], evidence: str) -> None:
     refused = plan(physical(4), DesiredFunctions(PF, count), **facts)
     assert refused.steps == ()
-    (reason,) = refused.refusals
-    assert f"cannot go from 4 to {count}" in reason
-    assert f"{VFS[2]} {words}" in reason or words in reason
+    (refusal,) = refused.refusals
+    assert codes([refusal]) == [("vf-in-use", str(VFS[2]))]
+    assert f"from 4 to {count}" in str(refusal) and str(PF) in str(refusal)
+    assert evidence in str(refusal) and refusal.advice
     assert plan(physical(4), DesiredFunctions(PF, 4), **facts).refusals == (), "the same number is no change"
 
 
 @pytest.mark.parametrize(
-    ("device", "count", "words"),
+    ("device", "count", "code", "facts"),
     [
-        (physical(sriov_totalvfs=0), 1, "has no SR-IOV"),
-        (physical(), 65, "can have 0 to 64 virtual functions, not 65"),
-        (physical(), -1, "not -1"),
-        (physical(driver="pciback"), 1, "is with pciback"),
-        (physical(driver=None), 1, "has no driver"),
-        (function(PF), 1, "is a virtual function itself"),
+        (physical(sriov_totalvfs=0), 1, "no-sriov", ""),
+        (physical(), 65, "vf-count", "0 to 64 virtual functions, not 65"),
+        (physical(), -1, "vf-count", "-1"),
+        (physical(driver="pciback"), 1, "pf-in-pciback", ""),
+        (physical(driver=None), 1, "no-driver", ""),
+        (function(PF), 1, "no-pf", ""),
     ],
 )
-def test_what_cannot_be_is_refused(device: PciDevice, count: int, words: str) -> None:
-    (reason,) = plan(device, DesiredFunctions(PF, count)).refusals
-    assert words in reason
+def test_what_cannot_be_is_refused(device: PciDevice, count: int, code: str, facts: str) -> None:
+    (refusal,) = plan(device, DesiredFunctions(PF, count)).refusals
+    assert codes([refusal]) == [(code, str(PF))]
+    assert facts in str(refusal)
 
 
 @pytest.mark.parametrize(
-    ("device", "settings", "words"),
+    ("device", "settings", "code", "facts"),
     [
-        (physical(4, net=(), driver="nvme"), {0: VfSettings(MAC)}, "(nvme) has no network interface"),
-        (physical(4), {4: VfSettings(MAC)}, "none with index 4"),
-        (physical(4), {0: VfSettings(vlan=4095)}, "VLAN 4095"),
+        (physical(4, net=(), driver="nvme"), {0: VfSettings(MAC)}, "no-interface", "nvme"),
+        (physical(4), {4: VfSettings(MAC)}, "vf-index", "virtual function 4"),
+        (physical(4), {-1: VfSettings(MAC)}, "vf-index", "virtual function -1"),
+        (physical(4), {0: VfSettings(vlan=4095)}, "vlan", "4095"),
+        (physical(4), {0: VfSettings("03:00:5e:00:00:01")}, "mac", "03:00:5e:00:00:01"),
+        (physical(4), {0: VfSettings("02:00:5e")}, "mac", "02:00:5e"),
     ],
 )
-def test_settings_that_cannot_be_are_refused(device: PciDevice, settings: dict[int, VfSettings], words: str) -> None:
-    (reason,) = plan(device, DesiredFunctions(PF, 4, None, settings)).refusals
-    assert words in reason
+def test_settings_that_cannot_be_are_refused(
+    device: PciDevice, settings: dict[int, VfSettings], code: str, facts: str
+) -> None:
+    (refusal,) = plan(device, DesiredFunctions(PF, 4, None, settings)).refusals
+    assert codes([refusal]) == [(code, str(PF))]
+    assert facts in str(refusal)
 
 
 def test_a_guest_keeps_the_mac_address_that_it_works_with_but_not_the_vlan() -> None:
     out = {3: domain(VFS[0])}
     seen = {0: VfSettings("02:00:00:00:00:09", 0, True)}
-    (reason,) = plan(
-        physical(4), DesiredFunctions(PF, 4, None, {0: VfSettings(MAC)}), domains=out, settings=seen
-    ).refusals
-    assert "while domain web01 uses it" in reason
+    wanted = DesiredFunctions(PF, 4, None, {0: VfSettings(MAC)})
+    (refusal,) = plan(physical(4), wanted, domains=out, settings=seen).refusals
+    assert codes([refusal]) == [("vf-in-use", str(PF))]
+    assert MAC in str(refusal) and "web01" in str(refusal)
     wanted = DesiredFunctions(PF, 4, None, {0: VfSettings(vlan=7)})
     assert plan(physical(4), wanted, domains=out, settings=seen).steps == (
         Configure(PF, "uplink0", 0, VfSettings(vlan=7)),
     )
 
 
-def test_one_refusal_keeps_everything_back_and_twice_is_once_too_often() -> None:
-    (reason,) = plan(physical(), DesiredFunctions(PF, 2), DesiredFunctions(PF, 4)).refusals
-    assert "declared 2 times" in reason
+def test_a_physical_function_that_is_declared_twice_is_refused_and_nothing_is_done() -> None:
+    refused = plan(physical(), DesiredFunctions(PF, 2), DesiredFunctions(PF, 4))
+    assert codes(refused.refusals) == [("pf-twice", str(PF))]
+    assert refused.steps == ()

@@ -10,12 +10,14 @@ from typing import Any, ClassVar
 
 from hypothesis import given
 from hypothesis import strategies as st
+from refusal_codes import codes
 
 from ansible_collections.xen.pci.plugins.module_utils.model.device import NetInterface, PciDevice
 from ansible_collections.xen.pci.plugins.module_utils.plan.names import Lookup, Resolution, resolve
 from ansible_collections.xen.pci.plugins.module_utils.values.address import Sbdf
 from ansible_collections.xen.pci.plugins.module_utils.values.catalog import parse_catalog
 from ansible_collections.xen.pci.plugins.module_utils.values.identity import Remembered
+from ansible_collections.xen.pci.plugins.module_utils.values.refusal import Refusal
 
 SERIAL = "52-54-00-ff-ff-00-01-01"
 
@@ -45,13 +47,17 @@ def resolved(catalog: Any, devices: dict[Sbdf, PciDevice], *wanted: str, **more:
     return resolve(parse_catalog(catalog), Lookup(devices, **more), wanted)
 
 
-def problems(catalog: Any, devices: dict[Sbdf, PciDevice], *wanted: str, **more: Any) -> tuple[str, ...]:
-    return resolved(catalog, devices, *wanted, **more).problems
+def refusals(catalog: Any, devices: dict[Sbdf, PciDevice], *wanted: str, **more: Any) -> tuple[Refusal, ...]:
+    return resolved(catalog, devices, *wanted, **more).refusals
+
+
+def refused(catalog: Any, devices: dict[Sbdf, PciDevice], *wanted: str, **more: Any) -> list[tuple[str, str]]:
+    return codes(refusals(catalog, devices, *wanted, **more))
 
 
 def found(catalog: Any, devices: dict[Sbdf, PciDevice], *wanted: str, **more: Any) -> dict[str, str]:
     resolution = resolved(catalog, devices, *wanted, **more)
-    assert resolution.problems == ()
+    assert resolution.refusals == ()
     return {name: str(sbdf) for name, sbdf in resolution.found.items()}
 
 
@@ -74,46 +80,49 @@ def test_a_class_may_be_a_beginning() -> None:
 
 
 def test_several_that_fit_are_listed() -> None:
-    (problem,) = problems({"nic": {"vendor": "8086"}}, NICS, "nic")
-    assert "fits several" in problem
-    assert "0000:01:00.0, 0000:02:00.0" in problem
+    (refusal,) = refusals({"nic": {"vendor": "8086"}}, NICS, "nic")
+    assert codes([refusal]) == [("ambiguous", "nic")]
+    assert "0000:01:00.0, 0000:02:00.0" in str(refusal)
 
 
-def test_nothing_that_fits_is_said() -> None:
-    (problem,) = problems({"nic": {"vendor": "15b3"}}, NICS, "nic")
-    assert "No device of this host is 'nic' (vendor 15b3)" in problem
+def test_nothing_that_fits_is_refused_with_what_was_declared() -> None:
+    (refusal,) = refusals({"nic": {"vendor": "15b3"}}, NICS, "nic")
+    assert codes([refusal]) == [("absent", "nic")]
+    assert "vendor 15b3" in str(refusal)
 
 
 def test_another_device_at_the_declared_address_is_described_with_where_the_right_one_is() -> None:
     devices = {**NICS, **host(device("0000:03:00.0", vendor="15b3"))}
-    (problem,) = problems({"nic": {"address": "0000:02:00.0", "vendor": "15b3"}}, devices, "nic")
-    assert "0000:02:00.0 holds 8086:10d3 (class 020000, serial 52-54-00-ff-ff-00-01-02)" in problem
-    assert "could be at 0000:03:00.0" in problem
+    (refusal,) = refusals({"nic": {"address": "0000:02:00.0", "vendor": "15b3"}}, devices, "nic")
+    assert codes([refusal]) == [("absent", "nic")]
+    assert "8086:10d3 (class 020000, serial 52-54-00-ff-ff-00-01-02)" in str(refusal)
+    assert "0000:02:00.0" in str(refusal) and "0000:03:00.0" in str(refusal)
 
 
 def test_an_empty_place_and_a_vanished_device_are_told_apart() -> None:
-    (moved,) = problems({"nic": {"address": "0000:09:00.0", "vendor": "8086"}}, NICS, "nic")
-    assert "there is no device at 0000:09:00.0" in moved
-    (gone,) = problems({"nic": {"address": "0000:02:00.0", "vendor": "15b3"}}, NICS, "nic")
-    assert "nowhere on this host" in gone
-    (missing,) = problems({}, NICS, "0000:09:00.0")
-    assert "The host has no PCI device 0000:09:00.0" in missing
+    (moved,) = refusals({"nic": {"address": "0000:09:00.0", "vendor": "8086"}}, NICS, "nic")
+    assert codes([moved]) == [("absent", "nic")]
+    assert "0000:09:00.0" in str(moved) and "0000:01:00.0, 0000:02:00.0" in str(moved)
+    (gone,) = refusals({"nic": {"address": "0000:02:00.0", "vendor": "15b3"}}, NICS, "nic")
+    assert codes([gone]) == [("absent", "nic")]
+    assert "8086:10d3" in str(gone) and "0000:01:00.0" not in str(gone)
+    assert refused({}, NICS, "0000:09:00.0") == [("absent", "0000:09:00.0")]
 
 
 def test_words_that_are_neither_name_nor_address_are_refused() -> None:
-    (problem,) = problems({}, NICS, "uplnk")
-    assert "'uplnk' is neither" in problem
+    assert refused({}, NICS, "uplnk") == [("unknown-device", "uplnk")]
 
 
 def test_two_names_for_one_device_are_refused() -> None:
-    (problem,) = problems({"a": {"serial": SERIAL}}, NICS, "a", "0000:01:00.0")
-    assert "'a' and '0000:01:00.0' mean the same device" in problem
-    assert problems({}, NICS, "01:00.0", "01:00.0")
+    (refusal,) = refusals({"a": {"serial": SERIAL}}, NICS, "a", "0000:01:00.0")
+    assert codes([refusal]) == [("same-device", "0000:01:00.0")]
+    assert "'a'" in str(refusal) and "'0000:01:00.0'" in str(refusal)
+    assert refused({}, NICS, "01:00.0", "01:00.0") == [("same-device", "0000:01:00.0")]
 
 
-def test_all_problems_are_told_at_once_and_the_rest_is_found() -> None:
+def test_all_refusals_come_at_once_and_the_rest_is_found() -> None:
     resolution = resolved({}, NICS, "nonsense", "0000:01:00.0", "0000:09:00.0")
-    assert len(resolution.problems) == 2
+    assert codes(resolution.refusals) == [("unknown-device", "nonsense"), ("absent", "0000:09:00.0")]
     assert list(resolution.found) == ["0000:01:00.0"]
 
 
@@ -136,13 +145,15 @@ class TestWhatPcibackHides:
 
     def test_with_nothing_else_to_go_by_it_is_refused(self) -> None:
         devices = host(nvme("0000:03:00.0", None, "pciback"))
-        (problem,) = problems({"disk": {"nvme_serial": "NV1"}}, devices, "disk")
-        assert "cannot be read while pciback holds it" in problem
+        (refusal,) = refusals({"disk": {"nvme_serial": "NV1"}}, devices, "disk")
+        assert codes([refusal]) == [("unreadable-identity", "disk")]
+        assert "0000:03:00.0" in str(refusal) and "pciback" in str(refusal)
 
     def test_two_that_could_be_it_are_refused(self) -> None:
         devices = host(nvme("0000:03:00.0", None, "pciback"), nvme("0000:04:00.0", None, "pciback"))
-        (problem,) = problems({"disk": self.disk}, devices, "disk")
-        assert "could be 0000:03:00.0, 0000:04:00.0" in problem
+        (refusal,) = refusals({"disk": self.disk}, devices, "disk")
+        assert codes([refusal]) == [("unreadable-identity", "disk")]
+        assert "0000:03:00.0, 0000:04:00.0" in str(refusal)
 
     def test_what_was_remembered_decides(self) -> None:
         devices = host(nvme("0000:03:00.0", None, "pciback"), nvme("0000:04:00.0", None, "pciback"))
@@ -152,7 +163,7 @@ class TestWhatPcibackHides:
         }
 
     def test_an_nvme_without_a_serial_under_its_own_driver_is_not_it(self) -> None:
-        assert problems({"disk": self.disk}, host(nvme("0000:03:00.0", None)), "disk")
+        assert refused({"disk": self.disk}, host(nvme("0000:03:00.0", None)), "disk") == [("absent", "disk")]
 
     def test_a_mac_works_the_same_way(self) -> None:
         interface = NetInterface("eth1", "52:54:00:00:01:01", is_up=False)
@@ -161,10 +172,11 @@ class TestWhatPcibackHides:
         assert found(catalog, host(nic), "nic") == {"nic": "0000:01:00.0"}
         taken = replace(nic, driver="pciback", net=())
         assert found(catalog, host(taken), "nic") == {"nic": "0000:01:00.0"}
-        assert problems({"nic": {"mac": "52:54:00:00:01:01"}}, host(taken), "nic")
-        assert problems({"nic": {"vendor": "8086", "mac": "52:54:00:00:01:02"}}, host(nic), "nic")
+        by_mac = {"nic": {"mac": "52:54:00:00:01:01"}}
+        assert refused(by_mac, host(taken), "nic") == [("unreadable-identity", "nic")]
+        assert refused({"nic": {"vendor": "8086", "mac": "52:54:00:00:01:02"}}, host(nic), "nic") == [("absent", "nic")]
         remembered = {nic.sbdf: Remembered(macs=("52:54:00:00:01:02",))}
-        assert problems(catalog, host(taken), "nic", remembered=remembered)
+        assert refused(catalog, host(taken), "nic", remembered=remembered) == [("absent", "nic")]
 
 
 class TestMoves:
@@ -172,7 +184,7 @@ class TestMoves:
 
     def test_an_address_beside_a_serial_is_the_last_known_place(self) -> None:
         resolution = resolved(self.catalog, NICS, "nic")
-        assert resolution.problems == ()
+        assert resolution.refusals == ()
         assert dict(resolution.found) == {"nic": Sbdf.parse("0000:01:00.0")}
         assert [str(move) for move in resolution.moved] == ["nic moved 0000:02:00.0 → 0000:01:00.0"]
 
@@ -180,7 +192,8 @@ class TestMoves:
         assert resolved({"nic": {"address": "0000:01:00.0", "serial": SERIAL}}, NICS, "nic").moved == ()
 
     def test_an_address_beside_what_others_are_too_must_hold(self) -> None:
-        assert problems({"nic": {"address": "0000:09:00.0", "vendor": "8086", "class": "02"}}, NICS, "nic")
+        catalog = {"nic": {"address": "0000:09:00.0", "vendor": "8086", "class": "02"}}
+        assert refused(catalog, NICS, "nic") == [("absent", "nic")]
 
     def test_the_place_where_this_boot_saw_the_name_is_a_last_place_too(self) -> None:
         chosen_as = {Sbdf.parse("0000:02:00.0"): "nic"}
@@ -190,16 +203,18 @@ class TestMoves:
     def test_what_cannot_be_read_is_not_taken_for_it_at_another_place(self) -> None:
         devices = host(nvme("0000:03:00.0", "NV2"), nvme("0000:04:00.0", None, "pciback"))
         catalog = {"disk": {"address": "0000:03:00.0", "class": "0108", "nvme_serial": "NV1"}}
-        (problem,) = problems(catalog, devices, "disk")
-        assert "could be 0000:04:00.0" in problem
+        (refusal,) = refusals(catalog, devices, "disk")
+        assert codes([refusal]) == [("unreadable-identity", "disk")]
+        assert "0000:04:00.0" in str(refusal)
         assert found(catalog, host(nvme("0000:03:00.0", None, "pciback")), "disk") == {"disk": "0000:03:00.0"}
         certain = host(nvme("0000:03:00.0", None, "pciback"), nvme("0000:04:00.0", "NV1"))
         assert found(catalog, certain, "disk") == {"disk": "0000:04:00.0"}
 
     def test_two_at_other_places_are_refused(self) -> None:
         twins = host(device("0000:01:00.0", serial=SERIAL), device("0000:03:00.0", serial=SERIAL))
-        (problem,) = problems(self.catalog, twins, "nic")
-        assert "0000:01:00.0, 0000:03:00.0" in problem
+        (refusal,) = refusals(self.catalog, twins, "nic")
+        assert codes([refusal]) == [("ambiguous", "nic")]
+        assert "0000:01:00.0, 0000:03:00.0" in str(refusal)
 
 
 def test_slot_path_and_label_find_a_device() -> None:
@@ -215,7 +230,9 @@ def test_slot_path_and_label_find_a_device() -> None:
     }
     assert found(catalog, devices, "a", "b") == {"a": "0000:03:00.0", "b": "0000:03:00.1"}
     assert found(catalog, devices, "c") == {"c": "0000:03:00.1"}
-    assert "fits several devices, 0000:03:00.0, 0000:03:00.1" in problems(catalog, devices, "d")[0]
+    (refusal,) = refusals(catalog, devices, "d")
+    assert codes([refusal]) == [("ambiguous", "d")]
+    assert "0000:03:00.0, 0000:03:00.1" in str(refusal)
 
 
 class TestVirtualFunctions:
@@ -234,21 +251,22 @@ class TestVirtualFunctions:
         assert found({"vf": {"pf": "03:00.0", "vf": "0"}}, self.devices(), "vf") == {"vf": "0000:03:10.0"}
 
     def test_one_that_is_not_there_is_missing(self) -> None:
-        assert "No device of this host is 'vf'" in problems({"vf": {"pf": "03:00.0", "vf": 7}}, self.devices(), "vf")[0]
-        (problem,) = problems(self.catalog, NICS | host(device("0000:01:00.0")), "vf")
-        assert "physical function that is not clear" in problem
+        assert refused({"vf": {"pf": "03:00.0", "vf": 7}}, self.devices(), "vf") == [("absent", "vf")]
+        (refusal,) = refusals(self.catalog, NICS | host(device("0000:01:00.0")), "vf")
+        assert codes([refusal]) == [("absent", "vf")]
+        assert "'uplink'" in str(refusal), "what is missing is its physical function"
 
     def test_a_circle_of_names_is_refused(self) -> None:
-        (problem,) = problems({"a": {"pf": "b", "vf": 0}, "b": {"pf": "a", "vf": 0}}, self.devices(), "a")
-        assert "of itself" in problem
+        catalog = {"a": {"pf": "b", "vf": 0}, "b": {"pf": "a", "vf": 0}}
+        assert refused(catalog, self.devices(), "a") == [("own-pf", "a")]
 
 
 class TestWhatMayBeAbsent:
     gone: ClassVar[dict[str, Any]] = {"serial": "00-00-00-00-00-00-00-07", "required": False}
 
-    def test_it_is_named_and_no_problem(self) -> None:
+    def test_it_is_named_and_not_refused(self) -> None:
         resolution = resolved({"card": self.gone}, NICS, "card", "0000:01:00.0")
-        assert (resolution.problems, resolution.missing) == ((), ("card",))
+        assert (resolution.refusals, resolution.missing) == ((), ("card",))
         assert list(resolution.expand(["card", "0000:01:00.0"]).values()) == ["0000:01:00.0"]
 
     def test_so_are_virtual_functions_of_an_absent_card(self) -> None:
@@ -256,7 +274,7 @@ class TestWhatMayBeAbsent:
         assert resolved(catalog, NICS, "vf").missing == ("vf",)
 
     def test_what_is_ambiguous_is_refused_all_the_same(self) -> None:
-        assert problems({"nic": {"vendor": "8086", "required": False}}, NICS, "nic")
+        assert refused({"nic": {"vendor": "8086", "required": False}}, NICS, "nic") == [("ambiguous", "nic")]
 
     def test_another_device_at_its_place_is_not_it(self) -> None:
         catalog = {"nic": {"address": "0000:01:00.0", "vendor": "15b3", "required": False}}
@@ -291,5 +309,6 @@ def test_what_is_found_is_what_was_declared_and_the_only_one(
     ]
     resolution = resolved({"x": declared}, devices, "x")
     assert dict(resolution.found) == ({"x": fitting[0]} if len(fitting) == 1 else {})
-    assert bool(resolution.problems) == (len(fitting) != 1)
-    assert problems({}, devices, *(str(sbdf) for sbdf in devices)) == ()
+    expected = [] if len(fitting) == 1 else [("ambiguous" if fitting else "absent", "x")]
+    assert codes(resolution.refusals) == expected
+    assert refused({}, devices, *(str(sbdf) for sbdf in devices)) == []

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from refusal_codes import codes
 
 from ansible_collections.xen.pci.plugins.module_utils.model.connection import PciConnection
 from ansible_collections.xen.pci.plugins.module_utils.model.device import BlockUse, PciDevice
@@ -30,7 +31,7 @@ from ansible_collections.xen.pci.plugins.module_utils.plan.pools import (
 )
 from ansible_collections.xen.pci.plugins.module_utils.values.address import Sbdf
 from ansible_collections.xen.pci.plugins.module_utils.values.catalog import Criteria, parse_catalog
-from ansible_collections.xen.pci.plugins.module_utils.values.identity import IdentityError
+from ansible_collections.xen.pci.plugins.module_utils.values.refusal import Refusal, Refused
 
 PF = Sbdf.parse("0000:03:00.0")
 VFS = [Sbdf.parse(f"0000:03:10.{number}") for number in range(6)]
@@ -89,7 +90,7 @@ class TestPools:
         assert members(resolution) == [4, 5]
         assert members(resolution, "rest") == [0, 1]
 
-    def test_names_that_no_longer_exist_bind_nobody(self) -> None:
+    def test_names_that_no_longer_exist_keep_nothing(self) -> None:
         resolution = resolved(POOL, host(card((5,))), "vfs", chosen_as={VFS[5]: "former"})
         assert members(resolution) == [5, 0]
 
@@ -111,32 +112,34 @@ class TestPools:
 
     def test_too_few_are_refused_unless_not_required(self) -> None:
         catalog: dict[str, Any] = {**POOL, "vfs": {"pf": "uplink", "count": 9}}
-        (problem,) = resolved(catalog, host(card()), "vfs").problems
-        assert "wants 9 devices, but only 6" in problem
+        (refusal,) = resolved(catalog, host(card()), "vfs").refusals
+        assert codes([refusal]) == [("pool-shortage", "vfs")]
+        assert "9 devices" in str(refusal) and "only 6" in str(refusal)
         catalog["vfs"]["required"] = False
         assert members(resolved(catalog, host(card()), "vfs")) == [0, 1, 2, 3, 4, 5]
         none = resolved({"gpus": {"class": "03", "count": 1, "required": False}}, host(card()), "gpus")
-        assert (none.problems, none.missing) == ((), ("gpus",))
+        assert (none.refusals, none.missing) == ((), ("gpus",))
 
     def test_without_count_all_that_fit_are_meant(self) -> None:
         assert members(resolved({"vfs": {"class": "02", "select": "[?vf_index > `3`]"}}, host(card()), "vfs")) == [4, 5]
-        assert (
-            "wants some device, but none"
-            in resolved({"x": {"select": "[?class=='ff']"}}, host(card()), "x").problems[0]
-        )
+        none = resolved({"x": {"select": "[?class=='ff']"}}, host(card()), "x")
+        assert codes(none.refusals) == [("pool-shortage", "x")]
 
-    def test_an_unclear_physical_function_is_told(self) -> None:
-        (problem,) = resolved({"vfs": {"pf": "nobody", "count": 1}}, host(card()), "vfs").problems
-        assert "physical function that is not clear: 'nobody'" in problem
+    def test_an_unclear_physical_function_is_refused(self) -> None:
+        (refusal,) = resolved({"vfs": {"pf": "uplnk", "count": 1}}, host(card()), "vfs").refusals
+        assert codes([refusal]) == [("unknown-device", "vfs")]
+        assert "'uplnk'" in str(refusal)
 
-    def test_a_moved_physical_function_is_told(self) -> None:
+    def test_a_moved_physical_function_is_reported(self) -> None:
         catalog = {**POOL, "uplink": {"serial": SERIAL, "address": "0000:09:00.0"}}
         (move,) = resolved(catalog, host(card()), "vfs").moved
         assert str(move) == "uplink moved 0000:09:00.0 → 0000:03:00.0"
 
     def test_a_pool_is_no_single_device(self) -> None:
         catalog = {**POOL, "vf": {"pf": "vfs", "vf": 0}}
-        assert "is a pool of devices" in resolved(catalog, host(card()), "vf").problems[0]
+        (refusal,) = resolved(catalog, host(card()), "vf").refusals
+        assert codes([refusal]) == [("pool-for-device", "vf")]
+        assert "'vfs'" in str(refusal)
 
 
 @given(st.integers(1, 6), st.sets(st.integers(0, 5)))
@@ -166,7 +169,7 @@ class TestExpressions:
         assert select(self.facts, Criteria(numa_node=1)) == []
 
     @pytest.mark.parametrize("expression", ["[?numa_node==0", "[].numa_node", "length(@)", "nothing", "bogus(@)"])
-    def test_a_wrong_one_is_told_in_one_line(self, expression: str) -> None:
+    def test_a_wrong_one_is_refused_in_one_line(self, expression: str) -> None:
         with pytest.raises(SelectionError) as caught:
             select(self.facts, Criteria(expression))
         assert repr(expression) in str(caught.value)
@@ -182,12 +185,12 @@ class TestExpressions:
 class TestSharing:
     pool = Resolution({"disk": PF}, pools={"vfs": tuple(VFS[:4])})
 
-    def share(self, has: dict[str, list[int]], **counts: int | None) -> tuple[dict[str, list[int]], list[str]]:
+    def share(self, has: dict[str, list[int]], **counts: int | None) -> tuple[dict[str, list[int]], list[Refusal]]:
         owned = {name: [VFS[number] for number in numbers] for name, numbers in has.items()}
-        given, problems = share_out(
+        given, refusals = share_out(
             {name: [PoolRequest("vfs", count)] for name, count in counts.items()}, self.pool, owned
         )
-        return {name: sorted(VFS.index(sbdf) for sbdf in devices) for name, devices in given.items()}, problems
+        return {name: sorted(VFS.index(sbdf) for sbdf in devices) for name, devices in given.items()}, refusals
 
     def test_each_gets_its_number(self) -> None:
         assert self.share({}, a=1, b=2) == ({"a": [0], "b": [1, 2]}, [])
@@ -199,13 +202,14 @@ class TestSharing:
         assert self.share({"c": [0, 1]}, a=2) == ({"a": [2, 3]}, [])
         assert self.share({"c": [0, 1]}, a=3) == ({"a": [0, 2, 3]}, [])
 
-    def test_too_much_is_told(self) -> None:
-        _given, (problem,) = self.share({}, a=3, b=2)
-        assert "b wants 2 devices of pool 'vfs', which has 4" in problem
-        assert "1 too few" in problem
+    def test_too_much_is_refused(self) -> None:
+        _given, (refusal,) = self.share({}, a=3, b=2)
+        assert codes([refusal]) == [("pool-too-small", "b")]
+        assert "2 devices of pool 'vfs', which has 4" in str(refusal)
+        assert "1 too few" in str(refusal)
 
     def test_names_and_whole_pools_come_with_their_names(self) -> None:
-        given, _problems = share_out({"a": ["disk", "vfs"]}, self.pool, {})
+        given, _refusals = share_out({"a": ["disk", "vfs"]}, self.pool, {})
         assert given["a"] == {PF: "disk", **dict.fromkeys(VFS[:4], "vfs")}
 
     def test_taking_away_means_what_a_domain_has(self) -> None:
@@ -214,19 +218,22 @@ class TestSharing:
 
 
 @pytest.mark.parametrize(
-    ("request_", "words"),
+    ("request_", "code", "subject"),
     [
-        ({"form": "vfs"}, "write a name"),
-        ({"from": "vfs", "number": 2}, "write a name"),
-        (7, "write a name"),
-        ({"from": "uplink"}, "is not a pool"),
-        ({"from": "vfs", "count": 0}, "above 0"),
-        ({"from": "vfs", "count": True}, "above 0"),
+        ({"form": "vfs"}, "device-request", "{'form': 'vfs'}"),
+        ({"from": "vfs", "number": 2}, "device-request", "{'from': 'vfs', 'number': 2}"),
+        (7, "device-request", "7"),
+        ({"from": "uplink"}, "unknown-pool", "uplink"),
+        ({"from": "vsf"}, "unknown-pool", "vsf"),
+        ({"from": 7}, "device-request", "{'from': 7}"),
+        ({"from": "vfs", "count": 0}, "device-request", "{'from': 'vfs', 'count': 0}"),
+        ({"from": "vfs", "count": True}, "device-request", "{'from': 'vfs', 'count': True}"),
     ],
 )
-def test_a_wrong_request_is_told(request_: Any, words: str) -> None:
-    with pytest.raises(IdentityError, match=words):
+def test_a_wrong_request_is_refused(request_: Any, code: str, subject: str) -> None:
+    with pytest.raises(Refused) as caught:
         parse_request(request_, parse_catalog(POOL))
+    assert set(codes(caught.value.refusals)) == {(code, subject)}
 
 
 def test_a_request_is_a_name_or_a_share() -> None:

@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-from ansible_collections.xen.pci.plugins.module_utils.apply.converge import Converged
-from ansible_collections.xen.pci.plugins.module_utils.apply.report import DomainReport
 from ansible_collections.xen.pci.plugins.module_utils.faults.finding import Finding
 from ansible_collections.xen.pci.plugins.module_utils.faults.table import Fault
 from ansible_collections.xen.pci.plugins.module_utils.model.connection import PciConnection
@@ -14,9 +12,9 @@ from ansible_collections.xen.pci.plugins.module_utils.model.device import PciDev
 from ansible_collections.xen.pci.plugins.module_utils.model.domain import Domain
 from ansible_collections.xen.pci.plugins.module_utils.model.evidence import Evidence
 from ansible_collections.xen.pci.plugins.module_utils.model.host import Host
-from ansible_collections.xen.pci.plugins.module_utils.plan.domain_plan import Plan
 from ansible_collections.xen.pci.plugins.module_utils.repair.run import RepairAttempt, Repaired
 from ansible_collections.xen.pci.plugins.module_utils.results.audit import audit, audit_repair, record
+from ansible_collections.xen.pci.plugins.module_utils.results.domain_report import DomainReport
 from ansible_collections.xen.pci.plugins.module_utils.values.address import GuestAddress, Sbdf
 from ansible_collections.xen.pci.plugins.module_utils.values.states import SubState
 
@@ -33,7 +31,7 @@ def test_each_device_has_its_line() -> None:
         DomainReport("g2", 2, before=(), after=(A,), evidence=[evidence]),
         DomainReport("g3", 3, before=(C,), after=(C,), error="g3 did not answer"),
     )
-    lines = list(audit(Host(DEVICES, {}), Converged(Plan((), ()), reports)))
+    lines = list(audit(Host(DEVICES, {}), reports))
     assert [line.split(":  ")[0].split(" to ")[0] for line in lines[:2]] == [
         "0000:02:00.0 (8086:10d3, serial s2) from g1",
         "0000:01:00.0 (8086:10d3, serial s1) from g1",

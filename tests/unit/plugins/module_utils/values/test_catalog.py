@@ -8,9 +8,17 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from refusal_codes import codes
 
-from ansible_collections.xen.pci.plugins.module_utils.values.catalog import CatalogEntry, Criteria, Pool, parse_catalog
-from ansible_collections.xen.pci.plugins.module_utils.values.identity import Identity, IdentityError
+from ansible_collections.xen.pci.plugins.module_utils.values.catalog import (
+    CatalogEntry,
+    Criteria,
+    Pool,
+    parse_catalog,
+    read_catalog,
+)
+from ansible_collections.xen.pci.plugins.module_utils.values.identity import Identity
+from ansible_collections.xen.pci.plugins.module_utils.values.refusal import Refused
 
 
 def test_a_subsystem_is_vendor_and_device_together() -> None:
@@ -30,49 +38,69 @@ def test_reasons_are_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    ("catalog", "words"),
+    ("catalog", "code", "subject", "fact"),
     [
-        ([], "must be a mapping"),
-        ({1: "0000:01:00.0"}, "named 1"),
-        ({"": "0000:01:00.0"}, "non-empty"),
-        ({"0000:01:00.0": {"vendor": "8086"}}, "is an address"),
-        ({"a": {}}, "must be an address or a mapping"),
-        ({"a": ["0000:01:00.0"]}, "must be an address or a mapping"),
-        ({"a": "eth0"}, "address must be a PCI address such as"),
-        ({"a": {"vendor": 8086}}, "vendor must be 4 hexadecimal digits in quotes"),
-        ({"a": {"vendor": None}}, "vendor must be 4 hexadecimal digits in quotes"),
-        ({"a": {"vendor": "86"}}, "vendor must be 4 hexadecimal digits"),
-        ({"a": {"device": "10dg"}}, "device must be 4 hexadecimal digits"),
-        ({"a": {"class": "010"}}, "class must be 2, 4 or 6"),
-        ({"a": {"serial": "NV1"}}, "serial must be eight bytes"),
-        ({"a": {"mac": "52:54:00"}}, "mac must be six bytes"),
-        ({"a": {"nvme_serial": " "}}, "nvme_serial must be text"),
-        ({"a": {"venodr": "8086"}}, "'venodr' is not a key"),
-        ({"a": {"path": "03:00.0"}}, "path must be segment, root bus"),
-        ({"a": {"slot": " "}}, "slot must be text"),
-        ({"a": {"subsystem": "8086"}}, "subsystem must be vendor and device such as"),
-        ({"a": {"subsystem": "8086:a01f", "subsystem_vendor": "8086"}}, "stands for"),
-        ({"a": {"vf": 0}}, "add pf"),
-        ({"a": {"pf": "b", "vf": -1}}, "vf must be a whole number"),
-        ({"a": {"slot": "3", "function": 8}}, "function must be a whole number from 0 to 7"),
-        ({"a": {"required": False}}, "nothing says which device"),
-        ({"a": {"vendor": "8086", "required": "no"}}, "required must be true or false"),
-        ({"a": {"count": 0}}, "count must be a whole number from 1"),
-        ({"a": {"count": True}}, "count must be a whole number from 1"),
-        ({"a": {"count": 2, "serial": "52-54-00-ff-ff-00-01-01"}}, "declare one of the two"),
-        ({"a": {"select": "", "count": 2}}, "select must be a JMESPath expression"),
-        ({"a": {"vendor": "8086", "waive": ["disk"]}}, "waive must be a dict of checks"),
-        ({"a": {"vendor": "8086", "waive": {"disk": " "}}}, "must give its reason as text"),
-        ({"a": {"vendor": "8086", "waive": {"disk": True}}}, "must give its reason as text"),
-        ({"a": {"vendor": "8086", "permissive": True}}, "permissive must be a text that gives the reason"),
+        ([], "catalog", "catalog", "[]"),
+        ({1: "0000:01:00.0"}, "catalog-name", "1", "1"),
+        ({"": "0000:01:00.0"}, "catalog-name", "", "''"),
+        ({"0000:01:00.0": {"vendor": "8086"}}, "catalog-name", "0000:01:00.0", "address"),
+        ({"a": {}}, "catalog-entry", "a", "{}"),
+        ({"a": ["0000:01:00.0"]}, "catalog-entry", "a", "['0000:01:00.0']"),
+        ({"a": "eth0"}, "catalog-value", "a", "address must be a PCI address such as"),
+        ({"a": {"vendor": 8086}}, "catalog-value", "a", "vendor must be 4 hexadecimal digits in quotes"),
+        ({"a": {"vendor": None}}, "catalog-value", "a", "vendor must be 4 hexadecimal digits in quotes"),
+        ({"a": {"vendor": "86"}}, "catalog-value", "a", "vendor must be"),
+        ({"a": {"device": "10dg"}}, "catalog-value", "a", "device must be"),
+        ({"a": {"class": "010"}}, "catalog-value", "a", "class must be"),
+        ({"a": {"serial": "NV1"}}, "catalog-value", "a", "serial must be"),
+        ({"a": {"mac": "52:54:00"}}, "catalog-value", "a", "mac must be"),
+        ({"a": {"nvme_serial": " "}}, "catalog-value", "a", "nvme_serial must be"),
+        ({"a": {"venodr": "8086"}}, "catalog-value", "a", "'vendor'"),
+        ({"a": {"path": "03:00.0"}}, "catalog-value", "a", "path must be"),
+        ({"a": {"slot": " "}}, "catalog-value", "a", "slot must be"),
+        ({"a": {"subsystem": "8086"}}, "catalog-value", "a", "subsystem must be"),
+        (
+            {"a": {"subsystem": "8086:a01f", "subsystem_vendor": "8086"}},
+            "catalog-contradiction",
+            "a",
+            "subsystem_vendor",
+        ),
+        ({"a": {"vf": 0}}, "catalog-contradiction", "a", "pf"),
+        ({"a": {"pf": "b", "vf": -1}}, "catalog-value", "a", "vf must be"),
+        ({"a": {"slot": "3", "function": 8}}, "catalog-value", "a", "function must be"),
+        ({"a": {"required": False}}, "catalog-contradiction", "a", "address, vendor"),
+        ({"a": {"vendor": "8086", "required": "no"}}, "catalog-value", "a", "required must be true or false"),
+        ({"a": {"count": 0}}, "catalog-value", "a", "count must be"),
+        ({"a": {"count": True}}, "catalog-value", "a", "count must be"),
+        ({"a": {"count": 2, "serial": "52-54-00-ff-ff-00-01-01"}}, "catalog-contradiction", "a", "serial"),
+        ({"a": {"select": "", "count": 2}}, "catalog-value", "a", "select must be"),
+        ({"a": {"vendor": "8086", "waive": ["disk"]}}, "catalog-value", "a", "waive must be"),
+        ({"a": {"vendor": "8086", "waive": {"disk": " "}}}, "catalog-value", "a", "waive of disk"),
+        ({"a": {"vendor": "8086", "waive": {"disk": True}}}, "catalog-value", "a", "waive of disk"),
+        ({"a": {"vendor": "8086", "permissive": True}}, "catalog-value", "a", "permissive must be"),
     ],
 )
-def test_a_faulty_catalog_is_refused_in_words(catalog: Any, words: str) -> None:
-    with pytest.raises(IdentityError, match=words):
+def test_a_faulty_catalog_is_refused_with_the_name_and_the_key(
+    catalog: Any, code: str, subject: str, fact: str
+) -> None:
+    with pytest.raises(Refused) as caught:
         parse_catalog(catalog)
+    (refusal,) = caught.value.refusals
+    assert codes([refusal]) == [(code, subject)]
+    assert fact in str(refusal)
 
 
-def test_every_fault_of_a_catalog_is_told() -> None:
-    with pytest.raises(IdentityError) as caught:
-        parse_catalog({"a": {"vendor": 1, "colour": "red"}, "b": 2})
-    assert len(caught.value.problems) == 3
+FAULTY = {"a": {"vendor": 1, "colour": "red"}, "b": 2, "c": "0000:01:00.0"}
+
+
+def test_every_fault_of_a_catalog_is_refused() -> None:
+    with pytest.raises(Refused) as caught:
+        parse_catalog(FAULTY)
+    assert codes(caught.value.refusals) == [("catalog-value", "a"), ("catalog-value", "a"), ("catalog-entry", "b")]
+
+
+def test_what_can_be_read_of_a_faulty_catalog_is_read() -> None:
+    catalog = read_catalog(FAULTY)
+    assert set(catalog.entries) == {"c"}
+    assert catalog.unreadable == {"a", "b"}
+    assert len(catalog.refusals) == 3

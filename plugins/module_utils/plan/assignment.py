@@ -1,0 +1,112 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From the declaration of a host's assignable devices to one plan for them and the next boot, or to every refusal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..model.host import Host
+from ..values.address import Sbdf
+from ..values.catalog import Catalog, read_addresses
+from ..values.refusal import Refusal, Refused
+from .assignable_plan import AssignablePlan, plan_absent, plan_present
+from .assignment_state import AssignmentState
+from .boot_plan import BootPlan, Persistence
+from .catalog_lookup import device_policies
+from .names import Resolution
+from .pools import parse_request
+
+
+@dataclass(frozen=True)
+class WantedDevices:
+    """What a task declares of the devices that pciback holds; `refusals` are those of what could not be read."""
+
+    names: tuple[str, ...]
+    catalog: Catalog
+    present: bool = True
+    exclusive: bool = False
+    require_reset: bool = False
+    persistent: bool | None = None
+    refusals: tuple[Refusal, ...] = ()
+    #: Devices that an earlier task of the play takes from domains, for check mode.
+    assumed_free: tuple[Sbdf, ...] = ()
+
+    @property
+    def known_names(self) -> list[str]:
+        """Names whose declaration could be read."""
+        return [name for name in self.names if name not in self.catalog.unreadable]
+
+
+@dataclass(frozen=True)
+class AssignmentPlan:
+    """All that one run is to do, and where the devices are to be then; or every reason why it may not: `refusals`."""
+
+    devices: AssignablePlan
+    boot: BootPlan
+    expected: AssignmentState
+    names: dict[Sbdf, str]
+    refusals: tuple[Refusal, ...] = ()
+
+
+def read_wanted(
+    devices: Sequence[Any], catalog: Catalog, assume_free: Sequence[str] = (), **options: Any
+) -> WantedDevices:
+    """The devices of a task by name or address; a part of a pool counts as the whole pool."""
+    assumed, wrong = read_addresses("assume_free", assume_free)
+    names, refusals = [], [*catalog.refusals, *wrong]
+    for written in devices:
+        try:
+            request = parse_request(written, catalog.entries)
+        except Refused as error:
+            # Of a pool whose entry was refused, that is said already.
+            refusals += [one for one in error.refusals if one.subject not in catalog.unreadable]
+        else:
+            names.append(request if isinstance(request, str) else request.pool)
+    pools = {name for name in names if name in catalog.entries and catalog.entries[name].pool is not None}
+    once = [name for at, name in enumerate(names) if name not in pools or name not in names[:at]]
+    wanted = WantedDevices(tuple(once), catalog, **options)
+    if not wanted.present:
+        refusals += _meaningless(wanted)
+    return replace(wanted, refusals=tuple(refusals), assumed_free=assumed)
+
+
+def complete_plan(host: Host, wanted: WantedDevices, found: Resolution) -> AssignmentPlan:
+    """The plan for these devices and for the next boot, with all that stands against it."""
+    names = found.expand(wanted.names)
+    policies = device_policies(wanted.catalog.entries, names)
+    if wanted.present:
+        plan = plan_present(host, list(names), wanted.exclusive, policies, wanted.require_reset)
+    else:
+        plan = plan_absent(host, list(names), policies)
+    boot, persistence = host.boot_facts, _persistence(wanted, frozenset(names), plan)
+    boot_plan = persistence.plan(boot)
+    affected = list(dict.fromkeys([*names, *(step.sbdf for step in plan.steps)]))
+    return AssignmentPlan(
+        devices=plan,
+        boot=boot_plan,
+        expected=AssignmentState.expected(host, plan, affected, persistence.expected(boot, affected)),
+        names=names,
+        refusals=tuple(dict.fromkeys([*wanted.refusals, *found.refusals, *plan.refusals, *boot_plan.refusals])),
+    )
+
+
+def _meaningless(wanted: WantedDevices) -> list[Refusal]:
+    found = []
+    if wanted.exclusive:
+        reason = "exclusive has no effect with state: absent"
+        found.append(Refusal("exclusive-absent", "exclusive", reason, "remove it"))
+    if wanted.persistent:
+        reason = "A device that is given back to the host cannot be persistent"
+        found.append(Refusal("persistent-absent", "persistent", reason, "remove persistent"))
+    return found
+
+
+def _persistence(wanted: WantedDevices, asked: frozenset[Sbdf], plan: AssignablePlan) -> Persistence:
+    """What the run wants of the next boot."""
+    if not wanted.present:
+        return Persistence(asked, released=asked)
+    return Persistence(asked, plan.released, wanted.persistent, wanted.exclusive)

@@ -1,0 +1,52 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where devices are: with which driver, in quarantine or not, now and after a reboot; as planned, and as seen."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from ..model.device import PCIBACK
+from ..model.host import Host
+from ..values.address import Sbdf
+from .assignable_plan import AssignablePlan, FinishRelease, Release, Take
+
+
+@dataclass(frozen=True)
+class AssignmentState:
+    """With which driver devices are, which one a release would give them to, and what holds after a reboot."""
+
+    drivers: Mapping[Sbdf, str | None]
+    recorded: Mapping[Sbdf, str]
+    quarantined: frozenset[Sbdf]
+    after_reboot: frozenset[Sbdf]
+
+    @classmethod
+    def expected(
+        cls, host: Host, plan: AssignablePlan, devices: Collection[Sbdf], after_reboot: frozenset[Sbdf]
+    ) -> AssignmentState:
+        """As the plan will leave it."""
+        released = {step.sbdf for step in plan.steps if isinstance(step, (Release, FinishRelease))}
+        recorded = {sbdf: path for sbdf, path in host.driver_paths.items() if sbdf not in released}
+        recorded.update({step.sbdf: step.driver for step in plan.steps if isinstance(step, Take) and step.driver})
+        quarantined = (host.quarantined | {step.sbdf for step in plan.steps}) - released
+        drivers = {sbdf: _expected_driver(host, plan, sbdf) for sbdf in devices}
+        return cls(drivers, recorded, quarantined, after_reboot)
+
+    @classmethod
+    def seen(cls, host: Host, devices: Collection[Sbdf]) -> AssignmentState:
+        """As it is observed; a device that has left the host has no driver."""
+        drivers = {sbdf: host.devices[sbdf].driver if sbdf in host.devices else None for sbdf in devices}
+        return cls(drivers, host.driver_paths, host.quarantined, host.boot_facts.held(devices))
+
+
+def _expected_driver(host: Host, plan: AssignablePlan, sbdf: Sbdf) -> str | None:
+    now = host.devices[sbdf].driver
+    for step in plan.steps:
+        if step.sbdf == sbdf:
+            if isinstance(step, FinishRelease):
+                return step.driver or now
+            return step.driver if isinstance(step, Release) else PCIBACK
+    return now

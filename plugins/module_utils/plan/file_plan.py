@@ -1,0 +1,67 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Keeping the xl.cfg of domains in step with their declaration: what each file is to say.
+
+The declaration is applied to the file as it is to the domain, so what is not declared stays in both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from ..model.host import Host
+from ..model.xl_file import devices_of, updated
+from ..values.refusal import Refusal
+from ..values.xl_config import XlConfigError
+from .domain_plan import DesiredDomain
+from .names import Moved
+
+
+@dataclass(frozen=True)
+class FileChange:
+    """One domain's file, as it is and as it is to be; `backup_file` is a copy of what was, `error` why it failed."""
+
+    want: DesiredDomain
+    path: str
+    before: str
+    after: str
+    backup_file: str | None = None
+    error: str = ""
+
+    @property
+    def changed(self) -> bool:
+        """Whether the file is not yet as it is to be, or was not."""
+        return self.before != self.after
+
+
+def plan_files(
+    host: Host, desired: Iterable[DesiredDomain], moved: Sequence[Moved]
+) -> tuple[tuple[FileChange, ...], tuple[Refusal, ...]]:
+    """What the files of these domains are to say, and a refusal for each that cannot be read or understood."""
+    changes, refusals = [], []
+    for want in desired:
+        path = want.config
+        if path is None:
+            continue
+        if path in host.unreadable_files:
+            refusals.append(Refusal("config-file", want.name, f"{want.name}: {host.unreadable_files[path]}"))
+            continue
+        try:
+            before = host.config_files[path]
+            changes.append(FileChange(want, path, before, text_for(want, before, moved)))
+        except XlConfigError as error:
+            reason = f"{want.name}: its configuration {path} cannot be changed: {error}"
+            refusals.append(Refusal("config-file", want.name, reason))
+    return tuple(changes), tuple(refusals)
+
+
+def text_for(want: DesiredDomain, before: str, moved: Sequence[Moved]) -> str:
+    """The text of a domain's file with its declaration in it. Raises XlConfigError where it is not understood."""
+    if not want.present:
+        return updated(before, want.name, remove=want.devices)
+    listed = devices_of(before)
+    # Where a device was before it moved, there is another device now, or none.
+    left = {move.before for move in moved if move.after in want.devices and move.after not in listed}
+    return updated(before, want.name, add=want.devices, remove=left, only=want.exclusive)

@@ -1,0 +1,92 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From the declaration of virtual functions to one plan of all physical functions, or to every refusal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ..model.host import Host
+from ..model.physical_function import VfSettings
+from ..values.address import Sbdf
+from ..values.catalog import Catalog
+from ..values.refusal import Refusal
+from .function_plan import DesiredFunctions, FunctionPlan, plan_functions
+from .names import Lookup, resolve
+
+
+@dataclass(frozen=True)
+class WantedFunction:
+    """What is declared of one physical function, by its name or address; settings are pairs of index and settings."""
+
+    name: str
+    count: int
+    drivers_autoprobe: bool | None = None
+    settings: tuple[tuple[int, VfSettings], ...] = ()
+
+
+@dataclass(frozen=True)
+class WantedFunctions:
+    """What a task declares of virtual functions."""
+
+    functions: tuple[WantedFunction, ...]
+    catalog: Catalog = field(default_factory=Catalog)
+
+
+@dataclass(frozen=True)
+class DeclaredFunctions:
+    """The declaration with all names looked up on one host; `refusals` are those of names and repeated entries."""
+
+    by_name: Mapping[str, DesiredFunctions]
+    refusals: tuple[Refusal, ...] = ()
+
+    @property
+    def desired(self) -> Sequence[DesiredFunctions]:
+        """What is wanted of each physical function."""
+        return list(self.by_name.values())
+
+    @property
+    def physical(self) -> list[Sbdf]:
+        """The physical functions."""
+        return [one.pf for one in self.by_name.values()]
+
+    @property
+    def with_settings(self) -> frozenset[Sbdf]:
+        """Those of them with settings for virtual functions."""
+        return frozenset(one.pf for one in self.by_name.values() if one.settings)
+
+
+def resolve_functions(host: Host, wanted: WantedFunctions) -> DeclaredFunctions:
+    """Look up the names of all physical functions."""
+    names = [one.name for one in wanted.functions]
+    known = [name for name in dict.fromkeys(names) if name not in wanted.catalog.unreadable]
+    resolution = resolve(wanted.catalog.entries, Lookup(host.devices, host.remembered), known)
+    refusals = [*wanted.catalog.refusals, *resolution.refusals]
+    refusals += [Refusal("absent", name, f"{name!r} is not on this host") for name in resolution.missing]
+    refusals += [
+        Refusal("listed-twice", name, f"{name!r} is listed more than once", "list it once")
+        for name in dict.fromkeys(names)
+        if names.count(name) > 1
+    ]
+    for one in wanted.functions:
+        indices = [index for index, _settings in one.settings]
+        refusals += [
+            Refusal("listed-twice", one.name, f"{one.name!r}: virtual function {index} is listed twice", "list it once")
+            for index in dict.fromkeys(indices)
+            if indices.count(index) > 1
+        ]
+    desired = {
+        one.name: DesiredFunctions(resolution.found[one.name], one.count, one.drivers_autoprobe, dict(one.settings))
+        for one in wanted.functions
+        if one.name in resolution.found
+    }
+    return DeclaredFunctions(desired, tuple(refusals))
+
+
+def complete_function_plan(host: Host, declared: DeclaredFunctions) -> FunctionPlan:
+    """The plan of all physical functions with all that stands against it."""
+    plan = plan_functions(host, declared.desired)
+    refusals = tuple(dict.fromkeys([*declared.refusals, *plan.refusals]))
+    return FunctionPlan(() if refusals else plan.steps, refusals)

@@ -1,0 +1,74 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is repaired before a plan is carried out, and what check mode expects of that."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..faults.finding import Finding, in_words
+from ..host.access import HostAccess
+from ..model.host import Host
+from ..plan.declaration import ResolvedDeclaration
+from .run import Repaired, Scope, expected_repair, finish_unfinished, repair
+
+
+@dataclass(frozen=True)
+class FirstRepairs:
+    """What was repaired before anything else, or would be, in words, and what could not be.
+
+    `left` are the faults that are there still. `host` is the host as it is expected to be then, for check mode.
+    `changed`: the host may not be as it was. `outcome` is what was done, for the log.
+    """
+
+    repaired: tuple[str, ...] = ()
+    not_repaired: tuple[str, ...] = ()
+    left: Sequence[Finding] = ()
+    changed: bool = False
+    host: Host | None = None
+    outcome: Repaired | None = None
+
+
+NO_REPAIRS = FirstRepairs()
+
+
+def scope_of(declared: ResolvedDeclaration) -> Scope:
+    """Faults of the domains that are declared, and of the devices that they are to have."""
+    return Scope(
+        domains=frozenset(want.name for want in declared.desired),
+        devices=frozenset(device for want in declared.desired for device in want.devices),
+    )
+
+
+def repair_first(
+    access: HostAccess, host: Host, declared: ResolvedDeclaration, everything: bool, timeout: float
+) -> FirstRepairs:
+    """Repair what is in the way: `everything` that has a recipe, or only what a killed run of ours has left.
+
+    Raises RepairInterrupted.
+    """
+    if not declared.desired:
+        return NO_REPAIRS
+    scope = scope_of(declared)
+    outcome = repair(access, scope, timeout) if everything else finish_unfinished(access, host, scope, timeout)
+    return FirstRepairs(
+        repaired=tuple(in_words(attempt.finding) for attempt in outcome.attempts if attempt.repaired),
+        not_repaired=tuple(outcome.not_repaired),
+        left=outcome.left,
+        changed=outcome.changed,
+        outcome=outcome,
+    )
+
+
+def expect_repairs(host: Host, declared: ResolvedDeclaration, everything: bool) -> FirstRepairs:
+    """What `repair_first` would do, by one look at the host."""
+    if not declared.desired:
+        return NO_REPAIRS
+    expected = expected_repair(host, scope_of(declared), everything)
+    return FirstRepairs(
+        repaired=tuple(in_words(finding) for finding in expected.repaired),
+        left=expected.left,
+        host=expected.host,
+    )

@@ -1,0 +1,107 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How each domain came out of a run: what was done, joined with what a second look has verified."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..apply.converge import DomainOutcome
+from ..apply.report import Cycle, Moment
+from ..host.access import HostAccess
+from ..host.observe import observe_domains
+from ..host.xenstore import XenStoreGone
+from ..model.connection import PciConnection
+from ..model.evidence import ConvergeLevel, Evidence
+from ..plan.domain_plan import DomainsPlan
+from ..values.address import Sbdf
+from ..values.states import XenbusState
+from ..values.words import listed
+from ..verify import DomainVerdict, verify_domains
+
+
+@dataclass(frozen=True)
+class DomainReport:
+    """How one domain came out of a run.
+
+    `unseen`: its devices could not be looked at afterwards, so `after` is what it had before.
+    """
+
+    name: str
+    domid: int
+    before: tuple[Sbdf, ...]
+    after: tuple[Sbdf, ...]
+    backend_state: XenbusState = XenbusState.UNKNOWN
+    frontend_state: XenbusState = XenbusState.UNKNOWN
+    evidence: Sequence[Evidence] = ()
+    timeline: Sequence[Moment] = ()
+    cycles: Sequence[Cycle] = ()
+    warnings: Sequence[str] = ()
+    error: str = ""
+    unseen: bool = False
+
+    @property
+    def changed(self) -> bool:
+        """Whether its devices are not those from before, or may not be."""
+        return self.unseen or set(self.before) != set(self.after)
+
+
+def look_again(
+    access: HostAccess, plan: DomainsPlan, outcomes: Sequence[DomainOutcome], level: ConvergeLevel
+) -> tuple[DomainReport, ...]:
+    """Verify the planned domains by a second look, and join that with what their changes said of themselves."""
+    try:
+        with access.answering() as seeing:
+            seen = observe_domains(seeing, [step.domain for step in plan.domains], plan.devices_after)
+    except XenStoreGone as error:
+        return tuple(_unseen(outcome, error) for outcome in outcomes)
+    return tuple(map(_report, outcomes, verify_domains(plan, seen, level)))
+
+
+def _report(outcome: DomainOutcome, verdict: DomainVerdict) -> DomainReport:
+    domain, recorder, connection = outcome.step.domain, outcome.recorder, verdict.connection
+    error = "; ".join([outcome.error or verdict.shortfall, *recorder.aside])
+    if outcome.interrupted:
+        error += f"; {_what_is_there(connection)}; run again, which finishes or takes back what was begun"
+    failure = verdict.pci_failure
+    shows_states = connection is not None and domain.device_model is None
+    return DomainReport(
+        name=domain.name,
+        domid=domain.domid,
+        before=domain.devices,
+        after=verdict.devices,
+        backend_state=connection.state if connection and shows_states else XenbusState.UNKNOWN,
+        frontend_state=connection.frontend_state if connection and shows_states else XenbusState.UNKNOWN,
+        evidence=verdict.evidence,
+        timeline=recorder.timeline,
+        cycles=recorder.cycles,
+        warnings=[*recorder.warnings, *([failure] if failure and not error else [])],
+        error=f"{error}; {failure}" if error and failure else error,
+    )
+
+
+def _what_is_there(connection: PciConnection | None) -> str:
+    if connection is None:
+        return "it has no PCI connection now"
+    ends = f"backend {connection.state}, frontend {connection.frontend_state}"
+    return f"its connection lists {listed(connection.devices, 'no device')} now ({ends})"
+
+
+def _unseen(outcome: DomainOutcome, gone: XenStoreGone) -> DomainReport:
+    """Of a domain whose devices cannot be seen any more."""
+    domain, recorder = outcome.step.domain, outcome.recorder
+    error = f"{'; '.join([outcome.error, *recorder.aside])}; " if outcome.error else ""
+    return DomainReport(
+        name=domain.name,
+        domid=domain.domid,
+        before=domain.devices,
+        after=domain.devices,
+        timeline=recorder.timeline,
+        cycles=recorder.cycles,
+        warnings=recorder.warnings,
+        error=f"{error}which devices {domain.name} has now cannot be seen ({gone}); once xenstored answers, run again, "
+        "which finishes or takes back what was begun",
+        unseen=outcome.step.changes,
+    )

@@ -1,0 +1,169 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Compare what a second look shows with what was planned: success is observed, never assumed.
+
+One function for each kind of plan. What it returns says what was seen, and in words what is not as planned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from .model.connection import Entry, PciConnection
+from .model.device import PCIBACK, XenOwner
+from .model.domain import Domain
+from .model.evidence import ConvergeLevel, Evidence
+from .model.host import Host
+from .plan.assignable_plan import AssignablePlan
+from .plan.assignment_state import AssignmentState
+from .plan.domain_plan import DomainPlan, DomainsPlan
+from .plan.function_plan import DesiredFunctions, plan_functions
+from .values.address import Sbdf
+from .values.words import listed
+
+_NONE = "no device"
+
+
+@dataclass(frozen=True)
+class DomainVerdict:
+    """What was seen of one domain: the connection that lists its devices, and the evidence for each of them.
+
+    `shortfall`: a sentence if that is not what was planned, empty if it is. `pci_failure`: what pciback says of a PCI
+    error.
+    """
+
+    connection: PciConnection | None
+    evidence: tuple[Evidence, ...]
+    shortfall: str
+    pci_failure: str = ""
+
+    @property
+    def devices(self) -> tuple[Sbdf, ...]:
+        """Devices that the connection lists."""
+        return self.connection.devices if self.connection is not None else ()
+
+
+def verify_domains(plan: DomainsPlan, seen: Host, level: ConvergeLevel) -> tuple[DomainVerdict, ...]:
+    """Compare the devices of each planned domain with the plan; `seen` may be a look at these domains alone."""
+    return tuple(_verify_domain(step, seen, level) for step in plan.domains)
+
+
+def verify_assignable(plan: AssignablePlan, seen: Host, expected: AssignmentState) -> list[str]:
+    """Compare where devices are, now and after a reboot, with what was expected; a sentence for each difference."""
+    now = AssignmentState.seen(seen, expected.drivers)
+    return [
+        difference
+        for sbdf in expected.drivers
+        for difference in _differences(sbdf, now, expected, by_kernel=sbdf in plan.driver_of_choice)
+    ]
+
+
+def verify_functions(desired: Sequence[DesiredFunctions], seen: Host) -> list[str]:
+    """Compare physical functions and their virtual ones with the declaration; what is still to do, a sentence each."""
+    left = plan_functions(seen, desired)
+    return [*(f"it is still necessary to {step}" for step in left.steps), *(one.reason for one in left.refusals)]
+
+
+def _differences(sbdf: Sbdf, now: AssignmentState, expected: AssignmentState, by_kernel: bool) -> Iterator[str]:
+    """`by_kernel`: any driver of the host is as good as another."""
+    driver, wanted = now.drivers[sbdf], expected.drivers[sbdf]
+    if driver != wanted and not (by_kernel and driver != PCIBACK):
+        yield f"{sbdf} has {_driver(driver)}, not {_driver(wanted)}"
+    elif driver == PCIBACK and sbdf in expected.quarantined and sbdf not in now.quarantined:
+        yield f"{sbdf} is not known to be in Xen's quarantine"
+    if (sbdf in now.after_reboot) != (sbdf in expected.after_reboot):
+        will = "will" if sbdf in now.after_reboot else "will not"
+        yield f"pciback {will} hold {sbdf} after a reboot"
+
+
+def _verify_domain(step: DomainPlan, seen: Host, level: ConvergeLevel) -> DomainVerdict:
+    name, domain = step.domain.name, seen.domains.get(step.domain.domid)
+    connection = domain.connection if domain is not None else None
+    entries = connection.entries if connection is not None else ()
+    evidence = tuple(_evidence(seen, domain, entry) for entry in entries if domain is not None and entry.device)
+    shortfall = _shortfall(step, domain, connection, evidence, level)
+    failure = _pci_failure(name, connection.aer_state) if connection is not None else ""
+    return DomainVerdict(connection, evidence, shortfall, failure)
+
+
+def _evidence(seen: Host, domain: Domain, entry: Entry) -> Evidence:
+    device = entry.device
+    if device is None:
+        raise ValueError(f"entry {entry.index} names no device")
+    facts, model = seen.devices.get(device), domain.device_model
+    plugged = model.has(device) if model is not None else None
+    if model is None:
+        address, active = entry.guest_address, facts is not None and facts.config.driver_is_active
+    else:  # QEMU keeps the host's registers to itself
+        address = plugged.address if plugged is not None else None
+        active = plugged is not None and plugged.enabled
+    return Evidence(
+        device=device,
+        guest_address=address,
+        sub_state=entry.state,
+        owned_by_guest=seen.xen_owners.get(device) is not XenOwner.HOST,
+        active=active,
+        by_device_model=model is not None,
+        in_pciback=facts is not None and facts.in_pciback,
+    )
+
+
+def _shortfall(
+    step: DomainPlan,
+    domain: Domain | None,
+    connection: PciConnection | None,
+    evidence: Sequence[Evidence],
+    level: ConvergeLevel,
+) -> str:
+    name, after = step.domain.name, connection.devices if connection is not None else ()
+    if step.after and domain is None:
+        return f"{name}: the guest is gone, and Xen has {listed(step.after)} back; run again if it comes back"
+    if step.domain.device_model is None and connection is not None and not connection.connected:
+        return (
+            f"{name}: its connection with {listed(after, _NONE)} did not stay at rest (backend {connection.state},"
+            f" frontend {connection.frontend_state}): the guest closes it, as one does that shuts down, or another"
+            " toolstack changes it; see which, and run again"
+        )
+    if set(after) != set(step.after):
+        return (
+            f"{name}: after the run it has {listed(after, _NONE)}, not {listed(step.after, _NONE)}; another toolstack"
+            " interfered"
+        )
+    return _not_given(name, evidence, level)
+
+
+def _not_given(name: str, evidence: Sequence[Evidence], level: ConvergeLevel) -> str:
+    """A sentence if the domain does not really have a device that its connection lists."""
+    lost = [one.device for one in evidence if not one.in_pciback]
+    if lost:
+        return (
+            f"{name}: {listed(lost)} is listed in its PCI connection but is no longer bound to pciback (removed from"
+            " the host, or unbound). Run xen.pci.repair, then run this task again"
+        )
+    weak = [one.device for one in evidence if not one.connected]
+    if weak:
+        cause = "its device model does not have it" if evidence[0].by_device_model else "pciback has not exported it"
+        return (
+            f"{name}: {listed(weak)} is listed in its PCI connection but is not attached: {cause}, or Xen says that no"
+            " guest owns it. Run xen.pci.repair, then run this task again"
+        )
+    inactive = [one.device for one in evidence if level is ConvergeLevel.ACTIVE and not one.active]
+    if inactive:
+        return f"{name}: the guest's driver has let go of {listed(inactive)} again"
+    return ""
+
+
+def _pci_failure(name: str, aer_state: str) -> str:
+    """pciback says so once and never takes it back, and not of which device: its log does."""
+    if not aer_state:
+        return ""
+    return (
+        f"pciback reports a PCI error (AER) that {name} could not handle (aerState={aer_state[:32]}), so one of its"
+        " devices may be dead: see dom0's kernel log for which, then detach that one or restart the guest"
+    )
+
+
+def _driver(name: str | None) -> str:
+    return f"driver {name}" if name else "no driver"
