@@ -2,7 +2,7 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a Xen host is like: its PCI functions and its domains, seen from every side."""
+"""Gather what a Xen host shows of its PCI functions and its domains: arguments, observe, result."""
 
 from __future__ import annotations
 
@@ -16,37 +16,34 @@ description:
   - Reports every PCI function of the host and every domain with the devices it has, as sysfs, xenstore, Xen
     and libxl see them.
   - Names the known faults of the host, such as contradictions between these views, as M(xen.pci.repair) does. This
-    module looks once, so a change that is under way can look like a fault; M(xen.pci.repair) in check mode looks until
-    nothing moves any more.
+    module looks once, so a change that is under way can look like a fault. M(xen.pci.repair) in check mode looks again
+    until a fault stays the same.
 extends_documentation_fragment:
   - xen.pci.attributes
   - xen.pci.attributes.info_module
   - xen.pci.attributes.actiongroup_pci
+  - xen.pci.host
 options:
   gather:
     description:
       - What to return. RV(host), RV(findings) and RV(boot_problems) are always returned.
-      - V(snapshot) reads more than the others, such as Xen's answer for each device which other ones it can only assign
-        together with it.
+      - V(snapshot) reads more than the others, such as the IOMMU group of each device, which Xen is asked for.
     type: list
     elements: str
     choices: [devices, domains, snapshot]
     default: [devices, domains]
   config_files:
     description:
-      - Configuration files of domains (C(xl.cfg)) whose text RV(snapshot) is to have. A plan made from it needs those
-        that C(config) names in O(xen.pci.domain_devices#module:domains).
-      - Without effect unless O(gather) contains V(snapshot).
-      - A text is returned as it is, with a password that it has. Use C(no_log) then.
+      - Configuration files of domains (C(xl.cfg)) whose text becomes a part of RV(snapshot). A plan made from it needs
+        those that C(config) names in O(xen.pci.domain_devices#module:domains).
+      - Only if O(gather) contains V(snapshot).
+      - The text is returned as it is, including any password in it. Use C(no_log) then.
     type: list
     elements: path
     default: []
-requirements:
-  - pyxs on the target
-notes:
-  - Needs root in dom0.
 seealso:
   - module: xen.pci.assignable_devices
+  - module: xen.pci.repair
   - plugin: xen.pci.select
     plugin_type: filter
 """
@@ -60,12 +57,12 @@ EXAMPLES = r"""
   ansible.builtin.debug:
     msg: "{{ xen.devices | selectattr('assignable') | selectattr('domain', 'none') | map(attribute='address') }}"
 
-- name: Insist that nothing is wrong
+- name: Require that nothing is wrong
   ansible.builtin.assert:
     that: xen.findings == [] and xen.boot_problems == []
     fail_msg: "{{ xen.findings | map(attribute='meaning') | join(' ') }} {{ xen.boot_problems | join(' ') }}"
 
-- name: Insist that all guests can take devices
+- name: Require that all guests can take devices
   ansible.builtin.assert:
     that: "'no' not in xen.domains | map(attribute='hotplug_ready')"
     fail_msg: "{{ xen.domains | map(attribute='hotplug_reasons') | flatten | map(attribute='reason') | join(' ') }}"
@@ -102,7 +99,7 @@ devices:
     path:
       description:
         - Way from the root bus by slots and functions; virtual functions by their number.
-        - It stays the same when buses are numbered anew.
+        - It stays the same when buses get other numbers.
       type: str
       sample: 0000:00/1c.2/00.0
     slot:
@@ -228,12 +225,12 @@ devices:
       sample: 0
     answers:
       description:
-        - Whether it answers at all. One that does not is given to nobody, and a pool does not choose it.
+        - Whether it answers at all. One that does not is given to no domain, and no pool chooses it.
       type: bool
       sample: true
     acs:
       description:
-        - Whether access control services (ACS) of PCI Express keep it from reaching its neighbours past the IOMMU.
+        - Whether access control services (ACS) of PCI Express keep it from reaching its neighbors past the IOMMU.
         - V(off) if it has them and not all that isolates is switched on; V(unknown) if its configuration space cannot
           be read that far. Xen switches on what is there.
       type: str
@@ -284,18 +281,18 @@ devices:
       type: bool
       sample: true
     free:
-      description: Whether nobody has it and nothing speaks against giving it away.
+      description: Whether neither the host nor a domain uses it and no check refuses it.
       type: bool
       sample: true
     refusals:
       description:
         - What speaks against giving it away; empty once pciback holds it.
-        - The check V(group) is made for devices that are to be given away only, as each costs a call to Xen.
+        - The check V(group) is made only when a device is given away, because it costs a call to Xen for each device.
       type: list
       elements: dict
       contains:
         check:
-          description: Name under which a declaration may overrule it.
+          description: Name under which a declaration can waive it.
           type: str
           sample: disk
         reason:
@@ -307,11 +304,11 @@ devices:
           type: str
           sample: stop that use first
         waivable:
-          description: Whether it may be overruled at all.
+          description: Whether it can be waived.
           type: bool
           sample: true
     permissive:
-      description: Whether pciback lets its user write all of its configuration space; that stays until pciback lets go.
+      description: Whether pciback lets its user write all of its configuration space, until it leaves pciback.
       type: bool
       sample: false
     lost_hold:
@@ -327,11 +324,11 @@ devices:
     in_slots:
       description:
         - Whether pciback's list names it, which makes pciback seize it whenever it has no driver.
-        - V(null) if that cannot be told, as the kernel shows 315 entries of a longer list only.
+        - V(null) if that is not known, because the kernel shows no more than 315 entries of the list.
       type: bool
       sample: true
     quarantined:
-      description: Whether it is known to go to Xen's quarantine when no domain has it; Xen itself does not tell.
+      description: Whether it is known to go to Xen's quarantine when no domain has it. Xen itself does not say.
       type: bool
       sample: true
     held:
@@ -346,7 +343,7 @@ devices:
       type: str
       sample: e1000e
     xen_owner:
-      description: Who owns it in Xen's eyes; V(unknown) unless pciback holds it.
+      description: Who owns it according to Xen; V(unknown) unless pciback holds it.
       type: str
       choices: [host, guest, unknown]
       sample: host
@@ -367,7 +364,7 @@ devices:
       type: str
       sample: web01
     marked_domid:
-      description: Number of the domain that libxl has it down for.
+      description: Number of the domain that libxl's marker gives it to.
       type: int
       sample: 3
 domains:
@@ -389,7 +386,7 @@ domains:
       type: str
       sample: 7b6e1c52-58d8-4dd4-9e0c-0b7aa0a5c0cd
     kind:
-      description: How it is virtualised.
+      description: How it is virtualized.
       type: str
       choices: [pv, hvm, pvh, unknown]
       sample: pv
@@ -433,12 +430,12 @@ domains:
           sample: web01 was created without IOMMU use, so Xen will give it no device.
         verdict:
           description: What it makes of RV(domains[].hotplug_ready); V(yes) if it matters only once the domain is built
-            anew.
+            again.
           type: str
           choices: ["yes", "no", "unknown"]
           sample: "no"
         config:
-          description: Lines that its configuration (C(xl.cfg)) needs before it is created anew.
+          description: Lines that its configuration (C(xl.cfg)) needs before it is created again.
           type: list
           elements: str
           sample: ['passthrough="enabled"']
@@ -497,7 +494,7 @@ domains:
     aer_state:
       description:
         - What pciback says of a PCI error (AER) that the guest could not handle, V(aerfail), empty if there was none.
-        - One of its devices is dead then. Which one it is stands in the log of dom0's kernel.
+        - One of its devices is dead then. The log of dom0's kernel says which one.
       type: str
       sample: ""
     devices:
@@ -569,7 +566,7 @@ host:
       elements: int
       sample: [3]
     kernel_errors:
-      description: What dom0's kernel last said of a PCI connection, by the number of its domain.
+      description: What dom0's kernel last reported of a PCI connection, by the number of its domain.
       type: list
       elements: dict
       sample: [{domid: 3, error: "22 Error reading number of devices"}]

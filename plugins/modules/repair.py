@@ -24,12 +24,10 @@ description:
     started the run.
   - The task fails if a fault is left that needs attention, or if a repair has cost a guest its devices.
     V(leaked_hold) is only a suspicion and is only reported.
-requirements:
-  - pyxs on the Xen host (Debian's package is C(python3-pyxs))
-  - Xen's Python binding C(xen.lowlevel.xc), or the C(libxenctrl) of the running Xen
 extends_documentation_fragment:
   - xen.pci.attributes
   - xen.pci.attributes.actiongroup_pci
+  - xen.pci.host
 attributes:
   check_mode:
     support: full
@@ -111,7 +109,9 @@ options:
     default: 2.0
   timeout:
     description:
-      - Seconds for everything. It is also how long the run waits for another run on this host to finish.
+      - Seconds to wait for another run of this collection on the host. If it has not finished by then, the task fails
+        and nothing is changed.
+      - Then also the seconds for all repairs, with O(settle) as a part of them.
     type: int
     default: 60
 seealso:
@@ -295,7 +295,7 @@ from ansible_collections.xen.pci.plugins.module_utils.results.finding_results im
 from ansible_collections.xen.pci.plugins.module_utils.values.address import AddressError, Sbdf
 from ansible_collections.xen.pci.plugins.module_utils.values.errors import HostError
 from ansible_collections.xen.pci.plugins.module_utils.values.refusal import Refusal, Refused, shown
-from ansible_collections.xen.pci.plugins.module_utils.values.words import listed
+from ansible_collections.xen.pci.plugins.module_utils.values.words import did_you_mean, listed
 
 
 def main() -> None:
@@ -351,11 +351,12 @@ def _unknown(access: HostAccess, scope: Scope) -> Iterable[Refusal]:
         running = set(access.toolstack.names().values())
         for name in sorted(scope.domains - running):
             reason = f"No domain named {name} runs on this host (running: {listed(sorted(running), 'none')})"
-            yield Refusal("unknown-domain", name, reason, "Correct the name, or leave it out")
+            advice = did_you_mean(name, running, "correct the name, or leave it out")
+            yield Refusal("unknown-domain", name, reason, advice)
     if scope.devices:
         for device in sorted(scope.devices - observe(access).named_devices):
             reason = f"This host has no device {device}, and nothing on it names one"
-            yield Refusal("unknown-device", str(device), reason, "Correct the address, or leave it out")
+            yield Refusal("unknown-device", str(device), reason, "correct the address, or leave it out")
 
 
 def _exit_expected(module: AnsibleModule, access: HostAccess, scope: Scope) -> None:

@@ -238,6 +238,7 @@ def test_a_name_that_no_domain_has_does_not_pass_for_healthy(host: Host, check: 
     refused = host.repair(check=check, domains=["g1", "gl"])
     assert refused["failed"] and reasons(refused) == [("unknown-domain", "gl")]
     assert "(running: g1, g2, g3)" in refused["msg"]
+    assert "Did you mean 'g1'?" in host.repair(check=check, domains=["g11"])["msg"]
     assert host.nodes().get(marker(A)) is None
     assert not host.repair(domains=["g1"]).get("failed")
 
