@@ -208,7 +208,7 @@ def test_what_could_not_be_repaired_but_changed_the_host_is_reported_with_the_re
     half_repaired(host)
     first, second = host.devices(g1=[B]), host.devices(g1=[B])
     for one in (first, second):
-        assert one["failed"] and f"Tried in vain to mend g1: left_rights ({A}): {A} could not be reset" in one["msg"]
+        assert one["failed"] and f"Could not repair: g1: left_rights ({A}): {A} could not be reset" in one["msg"]
     assert (first["changed"], second["changed"]) == (True, False)
     host.inject("reset-fails", device=A, fails=False)
     assert host.devices(g1=[B])["changed"]
