@@ -56,7 +56,7 @@ _value:
 def assignable_names(catalog: Any, domains: Any = None) -> list[str]:
     """The filter. A variable whose entries are all commented out is null, and counts as empty."""
     declared = catalog if isinstance(catalog, Mapping) else {}
-    physical = [one.get("pf") for one in declared.values() if isinstance(one, Mapping)]
+    physical = [entry.get("pf") for entry in declared.values() if isinstance(entry, Mapping)]
     listed = _listed(domains if isinstance(domains, Mapping) else {})
     return list(dict.fromkeys([*(name for name in declared if name not in physical), *listed]))
 
@@ -66,7 +66,7 @@ def _listed(domains: Mapping[str, Any]) -> Iterator[str]:
     for domain in domains.values():
         if isinstance(domain, Mapping) and domain.get("state", "present") != "absent":
             devices = domain.get("devices")
-            yield from (one for one in (devices if isinstance(devices, list) else []) if isinstance(one, str))
+            yield from (device for device in (devices if isinstance(devices, list) else []) if isinstance(device, str))
 
 
 class FilterModule:

@@ -104,7 +104,7 @@ def select_devices(data: Any, expression: str | None = None, **options: Any) -> 
     criteria = Criteria(None if expression is None else str(expression), given.get("numa_node"), free=False)
     try:
         physical = str(Sbdf.parse(given["pf"])) if given.get("pf") is not None else None
-        fitting = [one for one in select(devices, criteria) if _fits(one, given, physical)]
+        fitting = [device for device in select(devices, criteria) if _fits(device, given, physical)]
     except NeedsJmespath:
         raise AnsibleFilterError(
             "xen.pci.select evaluates expressions with jmespath, which Python on the control node lacks; install it."
@@ -136,7 +136,7 @@ def _devices(data: Any) -> list[Mapping[str, Any]]:
     plain = _plain(data, "devices")
     if isinstance(plain, dict):
         plain = plain.get("devices")
-    if not isinstance(plain, list) or not all(isinstance(one, dict) and "address" in one for one in plain):
+    if not isinstance(plain, list) or not all(isinstance(device, dict) and "address" in device for device in plain):
         raise AnsibleFilterError("xen.pci.select takes the result of xen.pci.host_info, or the devices in it.")
     return plain
 
@@ -162,7 +162,7 @@ def _counted(devices: list[Mapping[str, Any]], count: Any) -> list[Mapping[str, 
     if isinstance(count, bool) or not isinstance(count, int) or count < 0:
         raise AnsibleFilterError(f"xen.pci.select: count must be a whole number, not {count!r}.")
     if len(devices) < count:
-        found = ", ".join(one["address"] for one in devices) or "none"
+        found = ", ".join(device["address"] for device in devices) or "none"
         raise AnsibleFilterError(f"xen.pci.select: {count} devices are wanted, but only {len(devices)} fit ({found}).")
     return in_use_first(devices)[:count]
 

@@ -63,7 +63,10 @@ def verify_assignable(plan: AssignablePlan, seen: Host, expected: AssignmentStat
 def verify_functions(desired: Sequence[DesiredFunctions], seen: Host) -> list[str]:
     """Compare physical functions and their virtual ones with the declaration; what is still to do, a sentence each."""
     left = plan_functions(seen, desired)
-    return [*(f"it is still necessary to {step}" for step in left.steps), *(one.reason for one in left.refusals)]
+    return [
+        *(f"it is still necessary to {step}" for step in left.steps),
+        *(refusal.reason for refusal in left.refusals),
+    ]
 
 
 def _differences(sbdf: Sbdf, now: AssignmentState, expected: AssignmentState, by_kernel: bool) -> Iterator[str]:
@@ -136,20 +139,20 @@ def _shortfall(
 
 def _not_given(name: str, evidence: Sequence[Evidence], level: ConvergeLevel) -> str:
     """A sentence if the domain does not really have a device that its connection lists."""
-    lost = [one.device for one in evidence if not one.in_pciback]
+    lost = [seen.device for seen in evidence if not seen.in_pciback]
     if lost:
         return (
             f"{name}: {listed(lost)} is listed in its PCI connection but is no longer bound to pciback (removed from"
             " the host, or unbound). Run xen.pci.repair, then run this task again"
         )
-    weak = [one.device for one in evidence if not one.connected]
+    weak = [seen.device for seen in evidence if not seen.connected]
     if weak:
         cause = "its device model does not have it" if evidence[0].by_device_model else "pciback has not exported it"
         return (
             f"{name}: {listed(weak)} is listed in its PCI connection but is not attached: {cause}, or Xen says that no"
             " guest owns it. Run xen.pci.repair, then run this task again"
         )
-    inactive = [one.device for one in evidence if level is ConvergeLevel.ACTIVE and not one.active]
+    inactive = [seen.device for seen in evidence if level is ConvergeLevel.ACTIVE and not seen.active]
     if inactive:
         return f"{name}: the guest's driver has let go of {listed(inactive)} again"
     return ""

@@ -354,7 +354,7 @@ def _run(module: AnsibleModule, access: HostAccess) -> None:
     plan = complete_plan(host, wanted, names)
     if plan.refusals:
         module.fail_json(**refusal_result(plan.refusals))
-    for warning in (*(f"{one}." for one in (*names.moved, *names.recalled)), *plan.devices.warnings):
+    for warning in (*(f"{message}." for message in (*names.moved, *names.recalled)), *plan.devices.warnings):
         module.warn(warning)
     if module.check_mode:
         _exit(module, host, plan, names, plan.expected)

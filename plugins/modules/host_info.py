@@ -681,7 +681,7 @@ def main() -> None:
     result: dict[str, Any] = {
         "changed": False,
         "host": host_facts(host),
-        "findings": [finding_result(one) for one in diagnose(host)],
+        "findings": [finding_result(finding) for finding in diagnose(host)],
         "boot_problems": list(host.boot.complaints) if host.boot else [],
     }
     if "devices" in module.params["gather"]:

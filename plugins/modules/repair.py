@@ -330,7 +330,7 @@ def main() -> None:
                 raise Refused(refusals)
             (_exit_expected if module.check_mode else _repair)(module, access, scope)
     except Refused as error:
-        results = [one.as_result() for one in error.refusals]
+        results = [refusal.as_result() for refusal in error.refusals]
         module.fail_json(msg=f"Nothing was changed: {shown(error.refusals)}", refusals=results, changed=False)
     except (HostError, AddressError) as error:
         module.fail_json(msg=str(error))
@@ -362,14 +362,14 @@ def _unknown(access: HostAccess, scope: Scope) -> Iterable[Refusal]:
 def _exit_expected(module: AnsibleModule, access: HostAccess, scope: Scope) -> None:
     timeout, settle = module.params["timeout"], module.params["settle"]
     _host, findings = observe_until_settled(access, scope.covers, settle, timeout)
-    repaired = [one for one in findings if scope.repairs(one)]
+    repaired = [finding for finding in findings if scope.repairs(finding)]
     module.exit_json(
         changed=bool(repaired),
-        actions=[in_words(one) for one in repaired],
+        actions=[in_words(finding) for finding in repaired],
         changes=finding_changes(repaired),
-        findings=[finding_result(one) for one in findings],
-        left=[finding_result(one) for one in findings],
-        diff={"before": _lines(findings), "after": _lines(one for one in findings if one not in repaired)},
+        findings=[finding_result(finding) for finding in findings],
+        left=[finding_result(finding) for finding in findings],
+        diff={"before": _lines(findings), "after": _lines(finding for finding in findings if finding not in repaired)},
     )
 
 
@@ -383,40 +383,40 @@ def _repair(module: AnsibleModule, access: HostAccess, scope: Scope) -> None:
     tried = [attempt.finding for attempt in repaired.attempts]
     result = {
         "changed": repaired.changed,
-        "actions": [in_words(one) for one in tried],
+        "actions": [in_words(finding) for finding in tried],
         "changes": finding_changes(tried),
-        "findings": [finding_result(one) for one in repaired.findings],
-        "attempts": [attempt_result(one) for one in repaired.attempts],
-        "left": [finding_result(one) for one in repaired.left],
+        "findings": [finding_result(finding) for finding in repaired.findings],
+        "attempts": [attempt_result(attempt) for attempt in repaired.attempts],
+        "left": [finding_result(finding) for finding in repaired.left],
         "diff": {"before": _lines(repaired.findings), "after": _lines(repaired.left)},
     }
     sentences = [*_left_in_words(repaired, scope), *_lost_devices_in_words(repaired)]
     if sentences:
-        lines = "".join(f"\n- {one}" for one in sentences) if len(sentences) > 1 else f" {sentences[0]}"
+        lines = "".join(f"\n- {sentence}" for sentence in sentences) if len(sentences) > 1 else f" {sentences[0]}"
         module.fail_json(msg=f"Some faults remain:{lines}", **result)
     module.exit_json(**result)
 
 
 def _left_in_words(repaired: Repaired, scope: Scope) -> Iterable[str]:
     """Say of each fault that is left and needs attention what shows it, what was tried, and what to do."""
-    tried = {one.finding.key: one.problem for one in repaired.attempts}
-    for one in repaired.left:
-        problem = f" (tried: {tried[one.key]})" if tried.get(one.key) else ""
-        if scope.repairs(one) and one.key not in tried:
+    tried = {attempt.finding.key: attempt.problem for attempt in repaired.attempts}
+    for finding in repaired.left:
+        problem = f" (tried: {tried[finding.key]})" if tried.get(finding.key) else ""
+        if scope.repairs(finding) and finding.key not in tried:
             problem = " (time was over before a repair was tried)"
-        if scope.repairs(one) or one.fault.repaired_by is RepairedBy.PERSON:
-            yield f"{title(one)}: {one.evidence}{problem}. {one.fault.meaning}. {one.fault.advice}."
+        if scope.repairs(finding) or finding.fault.repaired_by is RepairedBy.PERSON:
+            yield f"{title(finding)}: {finding.evidence}{problem}. {finding.fault.meaning}. {finding.fault.advice}."
 
 
 def _lost_devices_in_words(repaired: Repaired) -> Iterable[str]:
-    for one in repaired.attempts:
-        if one.cost_devices:
+    for attempt in repaired.attempts:
+        if attempt.cost_devices:
             advice = "The devices are free. Attach them again once the guest answers"
-            yield f"{title(one.finding)}: {one.problem}. {advice}."
+            yield f"{title(attempt.finding)}: {attempt.problem}. {advice}."
 
 
 def _lines(findings: Iterable[Finding]) -> str:
-    return "".join(f"{title(one)}: {one.evidence}\n" for one in findings)
+    return "".join(f"{title(finding)}: {finding.evidence}\n" for finding in findings)
 
 
 if __name__ == "__main__":

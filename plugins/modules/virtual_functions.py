@@ -289,14 +289,15 @@ def _wanted(module: AnsibleModule) -> WantedFunctions:
     """The options of the task, with their types."""
     functions = tuple(
         WantedFunction(
-            name=one["pf"],
-            count=one["count"],
-            drivers_autoprobe=one["drivers_autoprobe"],
+            name=function["pf"],
+            count=function["count"],
+            drivers_autoprobe=function["drivers_autoprobe"],
             settings=tuple(
-                (vf["index"], VfSettings(normal_mac(vf["mac"]), vf["vlan"], vf["spoof_check"])) for vf in one["vfs"]
+                (vf["index"], VfSettings(normal_mac(vf["mac"]), vf["vlan"], vf["spoof_check"]))
+                for vf in function["vfs"]
             ),
         )
-        for one in module.params["physical_functions"]
+        for function in module.params["physical_functions"]
     )
     return WantedFunctions(functions, checked_catalog(module.params["catalog"]))
 

@@ -113,7 +113,7 @@ class BootFacts:
         # pciback hears the last setting only, and of that what it understands.
         entries = hidden_by(self.hide[-1].text) if self.hide else ()
         return frozenset(
-            sbdf for sbdf in devices if sbdf in self.unit_devices or any(one.covers(sbdf) for one in entries)
+            sbdf for sbdf in devices if sbdf in self.unit_devices or any(entry.covers(sbdf) for entry in entries)
         )
 
     @property
@@ -123,9 +123,9 @@ class BootFacts:
         for setting in self.hide:
             if setting.ours:
                 found |= {
-                    Sbdf(one.segment, one.bus, one.slot, one.function)
-                    for one in hidden_by(setting.text)
-                    if one.slot is not None and one.function is not None
+                    Sbdf(entry.segment, entry.bus, entry.slot, entry.function)
+                    for entry in hidden_by(setting.text)
+                    if entry.slot is not None and entry.function is not None
                 }
         return frozenset(found)
 

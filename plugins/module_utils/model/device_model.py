@@ -61,11 +61,11 @@ class DeviceModel:
 
     def lacks(self, devices: Iterable[Sbdf]) -> tuple[Sbdf, ...]:
         """Those of the devices that are certainly not on the bus."""
-        return () if self.plugged is None else tuple(one for one in devices if self.has(one) is None)
+        return () if self.plugged is None else tuple(device for device in devices if self.has(device) is None)
 
     def unexpected(self, devices: Collection[Sbdf]) -> tuple[str, ...]:
         """Names of what is on the bus besides these devices."""
-        known = {qemu_name(one) for one in devices}
+        known = {qemu_name(device) for device in devices}
         return tuple(sorted(name for name in self.plugged or () if name not in known))
 
 

@@ -111,9 +111,9 @@ class Host:
     @property
     def named_devices(self) -> frozenset[Sbdf]:
         """Devices that the host has, and those that a connection or a record of it still names."""
-        own = [one.own_connection for one in self.domains.values() if one.own_connection is not None]
-        listed = {device for one in (*own, *self.orphaned_connections.values()) for device in one.devices}
-        configured = {device for one in self.domains.values() for device in one.configured or ()}
+        own = [domain.own_connection for domain in self.domains.values() if domain.own_connection is not None]
+        listed = {device for connection in (*own, *self.orphaned_connections.values()) for device in connection.devices}
+        configured = {device for domain in self.domains.values() for device in domain.configured or ()}
         return frozenset({*self.devices, *self.markers, *listed, *configured})
 
     def domain_named(self, name: str) -> Domain | None:
@@ -126,8 +126,8 @@ class Host:
 
     def assuming_bound(self, devices: Collection[Sbdf]) -> Host:
         """This host as it would be if pciback held these devices, in quarantine."""
-        bound = {one: replace(self.devices[one], driver=PCIBACK) for one in devices if one in self.devices}
-        bound = {one: device for one, device in bound.items() if not self.devices[one].in_pciback}
+        bound = {sbdf: replace(self.devices[sbdf], driver=PCIBACK) for sbdf in devices if sbdf in self.devices}
+        bound = {sbdf: device for sbdf, device in bound.items() if not self.devices[sbdf].in_pciback}
         owners = {**self.xen_owners, **dict.fromkeys(bound, XenOwner.HOST)}
         return replace(self, devices={**self.devices, **bound}, xen_owners=owners)
 
@@ -136,8 +136,8 @@ class Host:
         return replace(
             self,
             domains={domid: _without(domain, devices) for domid, domain in self.domains.items()},
-            markers={one: domid for one, domid in self.markers.items() if one not in devices},
-            xen_owners={**self.xen_owners, **{one: XenOwner.HOST for one in devices if one in self.xen_owners}},
+            markers={sbdf: domid for sbdf, domid in self.markers.items() if sbdf not in devices},
+            xen_owners={**self.xen_owners, **{sbdf: XenOwner.HOST for sbdf in devices if sbdf in self.xen_owners}},
         )
 
 

@@ -59,16 +59,16 @@ def recall(known: Iterable[KnownDevice], devices: Mapping[Sbdf, PciDevice]) -> d
     """What is known of functions that pciback holds, from earlier boots."""
     known = list(known)
     here = {sbdf: KnownDevice.of(device, telling(device)) for sbdf, device in devices.items() if device.physfn is None}
-    told = {text for one in here.values() for text in _texts(one)}
-    by_path = {one.path: one for one in known}
-    by_serial = {one.product: one for one in known if one.serial}
-    unique = {product for product, count in Counter(one.product for one in here.values()).items() if count == 1}
-    unique -= {product for product, count in Counter(one.product for one in known).items() if count > 1}
+    told = {text for seen in here.values() for text in _texts(seen)}
+    by_path = {earlier.path: earlier for earlier in known}
+    by_serial = {earlier.product: earlier for earlier in known if earlier.serial}
+    unique = {product for product, count in Counter(seen.product for seen in here.values()).items() if count == 1}
+    unique -= {product for product, count in Counter(earlier.product for earlier in known).items() if count > 1}
     found = {}
-    for sbdf, one in here.items():
-        note = by_serial.get(one.product) if one.product in unique else None
-        note = note or by_path.get(one.path)
-        if note is not None and devices[sbdf].in_pciback and note.product == one.product and not told & _texts(note):
+    for sbdf, seen in here.items():
+        note = by_serial.get(seen.product) if seen.product in unique else None
+        note = note or by_path.get(seen.path)
+        if note is not None and devices[sbdf].in_pciback and note.product == seen.product and not told & _texts(note):
             found[sbdf] = Remembered(note.nvme_serial, note.macs, earlier_boot=True)
     return found
 
@@ -80,10 +80,10 @@ def worth_knowing(devices: Mapping[Sbdf, PciDevice], noted: Mapping[Sbdf, Rememb
     """
     told = {sbdf: telling(device) for sbdf, device in devices.items() if device.physfn is None}
     told = {
-        sbdf: noted.get(sbdf, one) if devices[sbdf].in_pciback and not one.says_anything else one
-        for sbdf, one in told.items()
+        sbdf: noted.get(sbdf, readable) if devices[sbdf].in_pciback and not readable.says_anything else readable
+        for sbdf, readable in told.items()
     }
-    return [KnownDevice.of(devices[sbdf], one) for sbdf, one in told.items() if one.says_anything]
+    return [KnownDevice.of(devices[sbdf], readable) for sbdf, readable in told.items() if readable.says_anything]
 
 
 def telling(device: PciDevice) -> Remembered:
@@ -91,5 +91,5 @@ def telling(device: PciDevice) -> Remembered:
     return Remembered(device.nvme_serial, tuple(interface.mac for interface in device.net if interface.mac))
 
 
-def _texts(one: KnownDevice) -> frozenset[str]:
-    return frozenset([*one.macs, *([one.nvme_serial] if one.nvme_serial else [])])
+def _texts(device: KnownDevice) -> frozenset[str]:
+    return frozenset([*device.macs, *([device.nvme_serial] if device.nvme_serial else [])])

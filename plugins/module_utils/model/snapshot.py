@@ -128,13 +128,13 @@ def _optional(reader: _Reader) -> _Reader:
 
 def _items(reader: _Reader, value: Any) -> list[Any]:
     _expect(isinstance(value, list), "a list", value)
-    return [_inside(reader, one, "[", at) for at, one in enumerate(value)]
+    return [_inside(reader, item, "[", at) for at, item in enumerate(value)]
 
 
 def _tuple(readers: list[_Reader]) -> _Reader:
     def read(value: Any) -> tuple[Any, ...]:
         _expect(isinstance(value, list) and len(value) == len(readers), "a list of the right length", value)
-        return tuple(_inside(reader, one, "[", at) for at, (reader, one) in enumerate(zip(readers, value)))
+        return tuple(_inside(reader, item, "[", at) for at, (reader, item) in enumerate(zip(readers, value)))
 
     return read
 
@@ -153,7 +153,10 @@ def _mapping(key: _Reader, reader: _Reader) -> _Reader:
 
     def read(value: Any) -> dict[Any, Any]:
         _expect(isinstance(value, dict), "an object", value)
-        found = [(_inside(key, one, "[", one), _inside(reader, part, "[", one)) for one, part in value.items()]
+        found = [
+            (_inside(key, written, "[", written), _inside(reader, part, "[", written))
+            for written, part in value.items()
+        ]
         return dict(sorted(found, key=itemgetter(0)))
 
     return read
@@ -192,7 +195,7 @@ def _of_hint(hint: ast.expr, names: Mapping[str, Any]) -> _Reader:
         return _optional(_of_hint(hint.left, names))
     if isinstance(hint, ast.Subscript):
         inner = hint.slice.elts if isinstance(hint.slice, ast.Tuple) else [hint.slice]
-        parts = [_of_hint(one, names) for one in inner if not isinstance(one, ast.Constant)]
+        parts = [_of_hint(part, names) for part in inner if not isinstance(part, ast.Constant)]
         kind = names[ast.unparse(hint.value)]
         if kind is Mapping:
             return _mapping(_number_key if parts[0] is _integer else parts[0], parts[1])

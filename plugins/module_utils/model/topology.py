@@ -61,8 +61,8 @@ class Topology:
         device = self.devices[sbdf]
         if device.physfn is not None or device.is_bridge or device.port_type is None:
             return frozenset()
-        others = {one: self.devices[one] for one in self._slots[sbdf.host_slot] - {sbdf}}
-        return frozenset(one for one, other in others.items() if device.acs.missing or other.acs.missing)
+        others = {function: self.devices[function] for function in self._slots[sbdf.host_slot] - {sbdf}}
+        return frozenset(function for function, other in others.items() if device.acs.missing or other.acs.missing)
 
     def _switch_ports_above(self, device: PciDevice) -> Iterator[Sbdf]:
         above = self.devices.get(device.parent) if device.parent is not None else None

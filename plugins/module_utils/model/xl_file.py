@@ -61,7 +61,9 @@ def updated(
     for device in dict.fromkeys(add):
         if device not in present:
             text = _with_device(text, f"{quote}{device}{quote}")
-    unwanted = {one for one in present if (only and one not in add) or (one in remove and one not in add)}
+    unwanted = {
+        device for device in present if (only and device not in add) or (device in remove and device not in add)
+    }
     for device in unwanted:
         text = _without_device(text, device)
     listed = devices_of(text)
@@ -129,7 +131,7 @@ def _type_of(text: str) -> _Type:
         setting = _setting(text, key)
         if setting is not None:
             word = _atom(setting)
-            match = next((one for one in _Type if word in one.value), None)
+            match = next((kind for kind in _Type if word in kind.value), None)
             if match is None:
                 raise XlConfigError(f"line {setting.line}: {key} is {word!r}, which is no type of domain")
             found = match

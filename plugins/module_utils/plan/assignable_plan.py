@@ -208,7 +208,7 @@ def plan_absent(
         verdict = _may_return(host, device, (policies or {}).get(sbdf, DevicePolicy()))
         refusals += verdict.refusals
         waived += verdict.waived
-        overruled = any(one.refusal.code == Check.UNTRUSTED.value for one in verdict.waived)
+        overruled = any(waiver.refusal.code == Check.UNTRUSTED.value for waiver in verdict.waived)
         steps.append(Release(sbdf, driver, record, "" if overruled else host.guests.get(sbdf, "")))
     return _plan(steps, refusals, waived)
 
@@ -272,11 +272,11 @@ def _upkeep(host: Host, device: PciDevice, policy: DevicePolicy, held: str | Non
 
 def _summed_up(warnings: Sequence[Refusal]) -> list[str]:
     """One sentence for each check: on many machines nearly all devices share interrupt lines."""
-    first = {one.code: one for one in reversed(warnings)}
-    count = Counter(one.code for one in warnings)
+    first = {warning.code: warning for warning in reversed(warnings)}
+    count = Counter(warning.code for warning in warnings)
     return [
-        f"{one.reason}{f' (and so do {count[code] - 1} more)' if count[code] > 1 else ''}."
-        for code, one in reversed(first.items())
+        f"{warning.reason}{f' (and so do {count[code] - 1} more)' if count[code] > 1 else ''}."
+        for code, warning in reversed(first.items())
     ]
 
 

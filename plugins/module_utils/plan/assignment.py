@@ -63,7 +63,7 @@ def read_wanted(
             request = parse_request(written, catalog.entries)
         except Refused as error:
             # Of a pool whose entry was refused, that is said already.
-            refusals += [one for one in error.refusals if one.subject not in catalog.unreadable]
+            refusals += [refusal for refusal in error.refusals if refusal.subject not in catalog.unreadable]
         else:
             names.append(request if isinstance(request, str) else request.pool)
     pools = {name for name in names if name in catalog.entries and catalog.entries[name].pool is not None}

@@ -117,8 +117,8 @@ def plan_boot(boot: BootFacts, wanted: Collection[Sbdf], unwanted: Collection[Sb
     """
     theirs = [setting for setting in boot.hide if not setting.ours]
     foreign = hidden_by(theirs[-1].text) if theirs else ()
-    kept_by_them = [sbdf for sbdf in sorted(unwanted) if any(one.covers(sbdf) for one in foreign)]
-    missing = sorted(sbdf for sbdf in set(wanted) if not any(one.covers(sbdf) for one in foreign))
+    kept_by_them = [sbdf for sbdf in sorted(unwanted) if any(entry.covers(sbdf) for entry in foreign)]
+    missing = sorted(sbdf for sbdf in set(wanted) if not any(entry.covers(sbdf) for entry in foreign))
     by_hide, by_unit, refusals = _split(boot, missing)
     if kept_by_them:
         reason = f"{listed(kept_by_them)} would be with pciback again after a reboot, by hide= in {theirs[-1].source}"
@@ -164,7 +164,7 @@ def _split(boot: BootFacts, wanted: list[Sbdf]) -> tuple[list[Sbdf], list[Sbdf],
     elif boot.has_initramfs and boot.initramfs_tool is None:
         hideable = []
     else:
-        hideable = [sbdf for sbdf in wanted if not any(one.built_in for one in boot.modules.get(sbdf, ()))]
+        hideable = [sbdf for sbdf in wanted if not any(module.built_in for module in boot.modules.get(sbdf, ()))]
     rest = [sbdf for sbdf in wanted if sbdf not in hideable]
     if rest and not boot.has_systemd:
         reason = (

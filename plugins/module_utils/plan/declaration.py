@@ -89,17 +89,23 @@ def resolve_declaration(host: Host, declaration: Declaration) -> ResolvedDeclara
     wanted = dict.fromkeys(name for domain in declaration.domains for name in domain.names if name not in doubtful)
     resolution = resolve_names(declaration.catalog.entries, host, wanted)
     doubtful = doubtful.union(refusal.subject for refusal in resolution.refusals)
-    unclear = {one.name for one in declaration.domains if one.refusals or not doubtful.isdisjoint(one.names)}
+    unclear = {
+        domain.name for domain in declaration.domains if domain.refusals or not doubtful.isdisjoint(domain.names)
+    }
     given, shortages = _given(host, declaration, resolution)
     refusals += resolution.refusals
-    refusals += [one for one in shortages if not resolution.refusals and one.subject not in unclear]
-    refusals += [unknown_domain(host, one.name) for one in declaration.domains if host.domain_named(one.name) is None]
+    refusals += [refusal for refusal in shortages if not resolution.refusals and refusal.subject not in unclear]
+    refusals += [
+        unknown_domain(host, domain.name) for domain in declaration.domains if host.domain_named(domain.name) is None
+    ]
     names = {sbdf: name for devices in given.values() for sbdf, name in devices.items()}
     return ResolvedDeclaration(
         desired=tuple(
-            _desired(one, given[one.name])
-            for one in declaration.domains
-            if given[one.name] or (one.exclusive and one.present) or not (one.devices or one.name in unclear)
+            _desired(domain, given[domain.name])
+            for domain in declaration.domains
+            if given[domain.name]
+            or (domain.exclusive and domain.present)
+            or not (domain.devices or domain.name in unclear)
         ),
         resolution=resolution,
         policies=device_policies(declaration.catalog.entries, names),
@@ -142,11 +148,11 @@ def _given(
 ) -> tuple[dict[str, dict[Sbdf, str]], list[Refusal]]:
     """The devices of each domain with the names they come from, and refusals of pools that are too small."""
     has = {domain.name: domain.devices for domain in host.domains.values()}
-    present = {one.name: one.devices for one in declaration.domains if one.present}
+    present = {domain.name: domain.devices for domain in declaration.domains if domain.present}
     given, shortages = share_out(present, resolution, has)
-    for one in declaration.domains:
-        if not one.present:
-            given[one.name] = taken_away(one.devices, resolution, has.get(one.name, ()))
+    for domain in declaration.domains:
+        if not domain.present:
+            given[domain.name] = taken_away(domain.devices, resolution, has.get(domain.name, ()))
     return given, shortages
 
 

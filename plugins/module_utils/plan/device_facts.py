@@ -115,8 +115,13 @@ def _assignment(host: Host, device: PciDevice) -> Facts:
         "assignable": device.in_pciback,
         "free": sbdf not in host.holders and not refusals and device.answers,
         "refusals": [
-            {"check": one.code, "reason": f"{one.reason}.", "advice": one.advice, "waivable": one.waivable}
-            for one in refusals
+            {
+                "check": refusal.code,
+                "reason": f"{refusal.reason}.",
+                "advice": refusal.advice,
+                "waivable": refusal.waivable,
+            }
+            for refusal in refusals
         ],
         "quarantined": device.in_pciback and sbdf in host.quarantined,
         "permissive": device.permissive,

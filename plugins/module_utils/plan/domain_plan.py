@@ -307,7 +307,9 @@ def _unfit(domain: Domain, address: Sbdf, device: PciDevice | None) -> Refusal |
 
 def _unexplained_owner(host: Host, domain: Domain, address: Sbdf) -> list[Refusal]:
     who = f"{address} (for {domain.name})"
-    orphan = next((domid for domid, one in host.orphaned_connections.items() if address in one.devices), None)
+    orphan = next(
+        (domid for domid, connection in host.orphaned_connections.items() if address in connection.devices), None
+    )
     if orphan is not None:
         reason = f"{who} is still listed in the connection of domain {orphan}, which does not exist"
         return [Refusal("orphaned-connection", str(address), reason, "run xen.pci.repair, which removes it")]

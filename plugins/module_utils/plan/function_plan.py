@@ -88,14 +88,14 @@ def plan_functions(host: Host, desired: Sequence[DesiredFunctions]) -> FunctionP
     """All steps for all physical functions; one refusal keeps all of them back."""
     refusals = [
         Refusal("pf-twice", str(pf), f"{pf} is declared {times} times", "declare it once")
-        for pf in {one.pf: None for one in desired}
-        if (times := sum(one.pf == pf for one in desired)) > 1
+        for pf in {wanted.pf: None for wanted in desired}
+        if (times := sum(wanted.pf == pf for wanted in desired)) > 1
     ]
     steps: list[Step] = []
-    for one in desired:
-        now = host.functions[one.pf]
-        refusals += _refusals(host, now, one)
-        steps += _steps(now, one)
+    for wanted in desired:
+        now = host.functions[wanted.pf]
+        refusals += _refusals(host, now, wanted)
+        steps += _steps(now, wanted)
     return FunctionPlan(refusals=tuple(refusals)) if refusals else FunctionPlan(tuple(steps))
 
 
@@ -197,7 +197,7 @@ def _use_by_host(device: PciDevice) -> tuple[str, str] | None:
     if device.in_pciback:
         return "is bound to pciback", "release it first"
     uses = [use for disk in device.block for use in disk.used_by]
-    uses += [f"its interface {one.name} is up" for one in device.net if one.is_up]
+    uses += [f"its interface {interface.name} is up" for interface in device.net if interface.is_up]
     return (f"is used by the host ({'; '.join(uses)})", "end that use first") if uses else None
 
 

@@ -50,17 +50,17 @@ class DeclaredFunctions:
     @property
     def physical(self) -> list[Sbdf]:
         """The physical functions."""
-        return [one.pf for one in self.by_name.values()]
+        return [desired.pf for desired in self.by_name.values()]
 
     @property
     def with_settings(self) -> frozenset[Sbdf]:
         """Those of them with settings for virtual functions."""
-        return frozenset(one.pf for one in self.by_name.values() if one.settings)
+        return frozenset(desired.pf for desired in self.by_name.values() if desired.settings)
 
 
 def resolve_functions(host: Host, wanted: WantedFunctions) -> DeclaredFunctions:
     """Look up the names of all physical functions."""
-    names = [one.name for one in wanted.functions]
+    names = [function.name for function in wanted.functions]
     known = [name for name in dict.fromkeys(names) if name not in wanted.catalog.unreadable]
     resolution = resolve(wanted.catalog.entries, Lookup(host.devices, host.remembered), known)
     refusals = [*wanted.catalog.refusals, *resolution.refusals]
@@ -70,17 +70,24 @@ def resolve_functions(host: Host, wanted: WantedFunctions) -> DeclaredFunctions:
         for name in dict.fromkeys(names)
         if names.count(name) > 1
     ]
-    for one in wanted.functions:
-        indices = [index for index, _settings in one.settings]
+    for function in wanted.functions:
+        indices = [index for index, _settings in function.settings]
         refusals += [
-            Refusal("listed-twice", one.name, f"{one.name!r}: virtual function {index} is listed twice", "list it once")
+            Refusal(
+                "listed-twice",
+                function.name,
+                f"{function.name!r}: virtual function {index} is listed twice",
+                "list it once",
+            )
             for index in dict.fromkeys(indices)
             if indices.count(index) > 1
         ]
     desired = {
-        one.name: DesiredFunctions(resolution.found[one.name], one.count, one.drivers_autoprobe, dict(one.settings))
-        for one in wanted.functions
-        if one.name in resolution.found
+        function.name: DesiredFunctions(
+            resolution.found[function.name], function.count, function.drivers_autoprobe, dict(function.settings)
+        )
+        for function in wanted.functions
+        if function.name in resolution.found
     }
     return DeclaredFunctions(desired, tuple(refusals))
 

@@ -34,7 +34,8 @@ def domain_facts(domain: Domain) -> Facts:
         "uses_iommu": domain.uses_iommu,
         "hotplug_ready": readiness(against).value,
         "hotplug_reasons": [
-            {"reason": f"{one.text}.", "verdict": one.verdict.value, "config": list(one.lines)} for one in against
+            {"reason": f"{reason.text}.", "verdict": reason.verdict.value, "config": list(reason.lines)}
+            for reason in against
         ],
         "configured": None if domain.configured is None else [str(sbdf) for sbdf in domain.configured],
         "device_model": None if model is None else _device_model(model),
@@ -94,8 +95,8 @@ def _device_model(model: DeviceModel) -> Facts:
         "problem": model.problem,
         "free_slots": model.free_slots,
         "devices": [
-            {"name": name, "guest_address": str(one.address), "enabled": one.enabled}
-            for name, one in sorted((model.plugged or {}).items())
+            {"name": name, "guest_address": str(plugged.address), "enabled": plugged.enabled}
+            for name, plugged in sorted((model.plugged or {}).items())
         ],
     }
 

@@ -110,7 +110,7 @@ def moves(names: Iterable[str], catalog: Mapping[str, CatalogEntry], where: Look
     entries = {name: catalog[name] for name in names if name in catalog}
     physical = [entry.pf for entry in entries.values()]
     moved = []
-    for name in dict.fromkeys([*entries, *(one for one in physical if one is not None and one in catalog)]):
+    for name in dict.fromkeys([*entries, *(pf for pf in physical if pf is not None and pf in catalog)]):
         identity = catalog[name].identity
         before = identity.address or last_places.get(name)
         if catalog[name].pool is None and before is not None:
@@ -152,8 +152,8 @@ def with_physical_function(
     except Refused as error:
         kind = _Absent if isinstance(error, _Absent) else Refused
         raise kind(
-            replace(one, subject=name, reason=f"The physical function of {name!r} is not clear: {one.reason}")
-            for one in error.refusals
+            replace(refusal, subject=name, reason=f"The physical function of {name!r} is not clear: {refusal.reason}")
+            for refusal in error.refusals
         ) from error
 
 

@@ -75,7 +75,11 @@ def guest_identity(domain: Domain) -> Document:
 def _identity(host: Host, sbdf: Sbdf) -> Document:
     device, remembered = host.devices[sbdf], host.remembered.get(sbdf, Remembered())
     # A virtual function may get another MAC address whenever a driver takes it.
-    macs = [one.mac for one in device.net if one.mac] or list(remembered.macs) if device.physfn is None else []
+    macs = (
+        [interface.mac for interface in device.net if interface.mac] or list(remembered.macs)
+        if device.physfn is None
+        else []
+    )
     return {
         "vendor": device.vendor,
         "device": device.device,

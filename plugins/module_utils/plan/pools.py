@@ -50,16 +50,16 @@ def select(facts: Sequence[Facts], criteria: Criteria) -> list[Facts]:
     """
     chosen = list(facts) if criteria.select is None else _search(criteria.select, facts)
     return [
-        one
-        for one in chosen
-        if (criteria.numa_node is None or one.get("numa_node") == criteria.numa_node)
-        and (not criteria.free or one.get("assignable") or one.get("free"))
+        device
+        for device in chosen
+        if (criteria.numa_node is None or device.get("numa_node") == criteria.numa_node)
+        and (not criteria.free or device.get("assignable") or device.get("free"))
     ]
 
 
 def in_use_first(facts: Sequence[Facts]) -> list[Facts]:
     """The same devices: first those that domains have, then those that pciback holds, then the rest."""
-    return sorted(facts, key=lambda one: (not one.get("domain"), not one.get("assignable")))
+    return sorted(facts, key=lambda device: (not device.get("domain"), not device.get("assignable")))
 
 
 def resolve_all(
@@ -110,8 +110,13 @@ def share_out(
     """
     given: dict[str, dict[Sbdf, str]] = {}
     for domain, wanted in requests.items():
-        given[domain] = resolution.expand(one for one in wanted if isinstance(one, str))
-    shares = [(domain, one) for domain, wanted in requests.items() for one in wanted if isinstance(one, PoolRequest)]
+        given[domain] = resolution.expand(request for request in wanted if isinstance(request, str))
+    shares = [
+        (domain, request)
+        for domain, wanted in requests.items()
+        for request in wanted
+        if isinstance(request, PoolRequest)
+    ]
     for domain, share in shares:  # first round: everybody keeps what they have
         kept = [sbdf for sbdf in resolution.pools.get(share.pool, ()) if sbdf in has.get(domain, ())]
         for sbdf in _available(kept, given)[: share.count]:
@@ -135,7 +140,7 @@ def share_out(
 
 def taken_away(wanted: Sequence[str | PoolRequest], resolution: Resolution, has: Collection[Sbdf]) -> dict[Sbdf, str]:
     """The devices that a domain is not to have: those named, and of pools those it has, up to the share's count."""
-    found = resolution.expand(one for one in wanted if isinstance(one, str))
+    found = resolution.expand(request for request in wanted if isinstance(request, str))
     for share in wanted:
         if isinstance(share, PoolRequest):
             held = [sbdf for sbdf in resolution.pools.get(share.pool, ()) if sbdf in has and sbdf not in found]
@@ -168,9 +173,9 @@ def _search(expression: str, facts: Sequence[Facts]) -> list[Facts]:
     except jmespath.exceptions.JMESPathError as error:
         message = " ".join(str(error).split())
         raise SelectionError(f"{expression!r} is not an expression that can be evaluated ({message})") from error
-    by_address = {one.get("address"): one for one in facts}
-    addresses = [one.get("address") if isinstance(one, Mapping) else one for one in _as_list(result)]
-    strange = [one for one in addresses if not isinstance(one, str) or one not in by_address]
+    by_address = {device.get("address"): device for device in facts}
+    addresses = [item.get("address") if isinstance(item, Mapping) else item for item in _as_list(result)]
+    strange = [address for address in addresses if not isinstance(address, str) or address not in by_address]
     if result is None or strange:
         got = "nothing that is a list" if result is None else f"{strange[0]!r}"
         raise SelectionError(
@@ -205,7 +210,7 @@ def _fill(
     taken: Collection[Sbdf],
 ) -> tuple[Sbdf, ...]:
     try:
-        fitting = [Sbdf.parse(str(one["address"])) for one in select(facts, pool.criteria)]
+        fitting = [Sbdf.parse(str(device["address"])) for device in select(facts, pool.criteria)]
     except (SelectionError, AddressError) as error:
         raise refused("pool-select", name, f"Pool {name!r}: {error}") from error
     kind = with_physical_function(name, pool.kind, catalog, where)

@@ -72,11 +72,11 @@ class Verdict:
 
 def judge(refusals: Sequence[Refusal], waive: Mapping[str, str], warnings: Sequence[Refusal] = ()) -> Verdict:
     """Set aside what the user overrules, warnings included; `waive` has the reason for each check."""
-    overruled = [one for one in refusals if one.waivable and one.code in waive]
+    overruled = [refusal for refusal in refusals if refusal.waivable and refusal.code in waive]
     return Verdict(
-        refusals=tuple(one for one in refusals if one not in overruled),
-        waived=tuple(Waived(one, waive[one.code]) for one in overruled),
-        warnings=tuple(one for one in warnings if one.code not in waive),
+        refusals=tuple(refusal for refusal in refusals if refusal not in overruled),
+        waived=tuple(Waived(refusal, waive[refusal.code]) for refusal in overruled),
+        warnings=tuple(warning for warning in warnings if warning.code not in waive),
     )
 
 
@@ -116,7 +116,7 @@ def needs_of_host(device: PciDevice, network: NetworkUse, assigned: Collection[S
         reason = f"{sbdf} carries the host's console ({listed(device.consoles)})"
         reasons.append(against(Check.CONSOLE, sbdf, reason, "move the console first"))
     if device.virtfns:
-        reasons.append(_virtual_functions(device, [one for one in device.virtfns if one in assigned]))
+        reasons.append(_virtual_functions(device, [function for function in device.virtfns if function in assigned]))
     uses = [f"disk {disk.name}: {use}" for disk in device.block for use in disk.used_by]
     if uses:
         reason = f"{sbdf} carries {'; '.join(uses)}"

@@ -33,13 +33,13 @@ def record(log: Callable[[str], None], lines: Iterable[str]) -> None:
 
 def audit(host: Host, reports: Sequence[DomainReport]) -> Iterator[str]:
     """Which device went from where to where, and what shows it; `host` as it was before the run."""
-    gave = {one: report.name for report in reports for one in set(report.before) - set(report.after)}
-    gained = {one for report in reports for one in set(report.after) - set(report.before)}
+    gave = {device: report.name for report in reports for device in set(report.before) - set(report.after)}
+    gained = {device for report in reports for device in set(report.after) - set(report.before)}
     for report in reports:
-        for one in sorted(set(report.after) - set(report.before)):
-            yield f"{_who(host, one)} from {gave.get(one, _POOL)} to {report.name}: {_shown(report, one)}"
-        for one in sorted(set(report.before) - set(report.after) - gained):
-            yield f"{_who(host, one)} from {report.name} to {_POOL}: its connection does not list it any more"
+        for device in sorted(set(report.after) - set(report.before)):
+            yield f"{_who(host, device)} from {gave.get(device, _POOL)} to {report.name}: {_shown(report, device)}"
+        for device in sorted(set(report.before) - set(report.after) - gained):
+            yield f"{_who(host, device)} from {report.name} to {_POOL}: its connection does not list it any more"
         if report.error:
             yield f"{report.name} (domain {report.domid}) failed: {report.error}"
 
@@ -47,11 +47,11 @@ def audit(host: Host, reports: Sequence[DomainReport]) -> Iterator[str]:
 def audit_repair(repaired: Repaired) -> Iterator[str]:
     """What was done about each fault and what showed it, and which device changed hands by it."""
     before, after = repaired.before, repaired.after
-    for one in repaired.attempts:
-        found, devices = one.finding, ", ".join(_who(before, device) for device in one.finding.devices)
+    for attempt in repaired.attempts:
+        found, devices = attempt.finding, ", ".join(_who(before, device) for device in attempt.finding.devices)
         what = f"{found.fault.code} of {devices}" if devices else found.fault.code
-        yield f"{where(found)}: {what}: {_outcome(one)}; it showed by: {found.evidence}"
-    concerned = {device for one in repaired.attempts for device in one.finding.devices}
+        yield f"{where(found)}: {what}: {_outcome(attempt)}; it showed by: {found.evidence}"
+    concerned = {device for attempt in repaired.attempts for device in attempt.finding.devices}
     for sbdf in sorted(concerned):
         holders = [domain.name if (domain := host.holder_of(sbdf)) else _POOL for host in (before, after)]
         if holders[0] != holders[1]:
@@ -75,7 +75,7 @@ def _who(host: Host, sbdf: Sbdf) -> str:
 
 
 def _shown(report: DomainReport, sbdf: Sbdf) -> str:
-    evidence = next((one for one in report.evidence if one.device == sbdf), None)
+    evidence = next((seen for seen in report.evidence if seen.device == sbdf), None)
     if evidence is None:
         return "no evidence"
     owner = "a guest owns it" if evidence.owned_by_guest else "no guest owns it"

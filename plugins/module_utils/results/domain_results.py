@@ -19,7 +19,9 @@ from .domain_report import DomainReport
 
 def planned_actions(plan: DomainsPlan, files: Sequence[FileChange]) -> list[str]:
     """What a run does, a line for each change."""
-    return [f"{one['subject']}: {one['action']} {one['device']}" for one in planned_changes(plan, files)]
+    return [
+        f"{planned['subject']}: {planned['action']} {planned['device']}" for planned in planned_changes(plan, files)
+    ]
 
 
 def planned_changes(plan: DomainsPlan, files: Sequence[FileChange]) -> list[dict[str, str]]:
@@ -60,7 +62,9 @@ def domain_result(report: DomainReport) -> dict[str, Any]:
             {"added": _texts(cycle.added), "removed": _texts(cycle.removed), "seconds": cycle.seconds}
             for cycle in report.cycles
         ],
-        "timeline": [{"seconds": one.seconds, "node": one.node, "value": one.value} for one in report.timeline],
+        "timeline": [
+            {"seconds": moment.seconds, "node": moment.node, "value": moment.value} for moment in report.timeline
+        ],
         "warnings": list(report.warnings),
         "error": report.error,
     }

@@ -32,7 +32,7 @@ def finding_changes(findings: Iterable[Finding]) -> list[dict[str, str]]:
     return [
         {"subject": where(finding), "device": device, "action": f"repair {finding.fault.code}"}
         for finding in findings
-        for device in [str(one) for one in finding.devices] or [""]
+        for device in [str(sbdf) for sbdf in finding.devices] or [""]
     ]
 
 

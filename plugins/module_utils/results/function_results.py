@@ -49,8 +49,8 @@ def _functions(host: Host, pf: Sbdf) -> list[dict[str, Any]]:
 def function_diff(plan: FunctionPlan, before: Host, desired: Sequence[DesiredFunctions]) -> list[dict[str, Any]]:
     """Ansible's diff: numbers always, the rest where it changes."""
     functions = before.functions
-    old: dict[str, Any] = {str(one.pf): {"count": len(functions[one.pf].device.virtfns)} for one in desired}
-    new: dict[str, Any] = {str(one.pf): {"count": one.count} for one in desired}
+    old: dict[str, Any] = {str(wanted.pf): {"count": len(functions[wanted.pf].device.virtfns)} for wanted in desired}
+    new: dict[str, Any] = {str(wanted.pf): {"count": wanted.count} for wanted in desired}
     for step in plan.steps:
         if isinstance(step, SetAutoprobe):
             old[str(step.pf)]["drivers_autoprobe"] = not step.offer

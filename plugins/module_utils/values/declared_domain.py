@@ -42,7 +42,7 @@ class DeclaredDomain:
     @property
     def names(self) -> tuple[str, ...]:
         """Names of devices and pools, and addresses, in their order."""
-        return tuple(one.pool if isinstance(one, PoolRequest) else one for one in self.devices)
+        return tuple(request.pool if isinstance(request, PoolRequest) else request for request in self.devices)
 
 
 def read_domain(name: str, declared: Any, exclusive: bool = False) -> DeclaredDomain:
@@ -91,9 +91,9 @@ def read_request(written: Any) -> str | PoolRequest:
 def _requests(written: Iterable[Any]) -> tuple[tuple[str | PoolRequest, ...], list[Refusal]]:
     requests: list[str | PoolRequest] = []
     refusals: list[Refusal] = []
-    for one in written:
+    for element in written:
         try:
-            requests.append(read_request(one))
+            requests.append(read_request(element))
         except Refused as error:
             refusals += error.refusals
     return tuple(requests), refusals

@@ -65,7 +65,7 @@ def parse_hide(text: str) -> tuple[Hidden, ...]:
     found, position = [], 0
     while position < len(text):
         attempts = ((form.match(text, position), with_segment) for form, with_segment in _FORMS)
-        match, with_segment = next((one for one in attempts if one[0]), (None, False))
+        match, with_segment = next((attempt for attempt in attempts if attempt[0]), (None, False))
         if match is None:
             raise HideError(f"pciback does not understand it from {text[position:]!r} on")
         numbers = [0] * (not with_segment) + [int(number, 16) for number in match.groups()]
@@ -85,6 +85,6 @@ def format_hide(devices: Iterable[Sbdf]) -> str:
     wanted = sorted(set(devices))
     text = "".join(f"({sbdf})" for sbdf in wanted)
     entries = parse_hide(text)
-    if [Sbdf(one.segment, one.bus, one.slot or 0, one.function or 0) for one in entries] != wanted:
+    if [Sbdf(entry.segment, entry.bus, entry.slot or 0, entry.function or 0) for entry in entries] != wanted:
         raise HideError(f"{text!r} would not hide what it was made for")
     return text

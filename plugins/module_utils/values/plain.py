@@ -71,11 +71,11 @@ def _as_it_is(value: Any) -> Any:
 
 
 def _object(value: Mapping[Any, Any]) -> dict[str, Any]:
-    return {text(str(key)): plain(one) for key, one in sorted(value.items(), key=itemgetter(0))}
+    return {text(str(key)): plain(part) for key, part in sorted(value.items(), key=itemgetter(0))}
 
 
 def _list(value: Iterable[Any]) -> list[Any]:
-    return [plain(one) for one in value]
+    return [plain(part) for part in value]
 
 
 def _sorted(value: Iterable[Any]) -> list[Any]:

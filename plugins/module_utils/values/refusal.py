@@ -55,4 +55,4 @@ def shown(refusals: Sequence[Refusal], lead: str = "Nothing was changed") -> str
     """All refusals for a person: one as a sentence, several as a list; `lead` is what became of the host."""
     if len(refusals) == 1:
         return f"{lead}: {refusals[0]}"
-    return f"{lead}, for {len(refusals)} reasons:" + "".join(f"\n- {one}" for one in refusals)
+    return f"{lead}, for {len(refusals)} reasons:" + "".join(f"\n- {refusal}" for refusal in refusals)

@@ -15,7 +15,7 @@ def listed(things: Iterable[object], none: str = "") -> str:
 
 def shortened(things: Collection[object], most: int = 8) -> str:
     """The texts of all things; of a long list the first ones and how many more there are."""
-    texts = [str(one) for one in things]
+    texts = [str(thing) for thing in things]
     return ", ".join(texts[:most]) + (f" and {len(texts) - most} more" if len(texts) > most else "")
 
 
@@ -32,7 +32,7 @@ def nearest(word: object, known: Iterable[object]) -> str | None:
     # Imported here: only a refusal needs it, and every run would pay for it.
     from difflib import get_close_matches  # noqa: PLC0415
 
-    spelled = {str(one).lower().replace("-", "_"): str(one) for one in known}
+    spelled = {str(candidate).lower().replace("-", "_"): str(candidate) for candidate in known}
     found = get_close_matches(str(word).lower().replace("-", "_"), spelled, n=1)
     return spelled[found[0]] if found else None
 
