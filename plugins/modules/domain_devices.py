@@ -454,7 +454,7 @@ def _declaration(module: AnsibleModule) -> Declaration:
 
 def _observe(module: AnsibleModule, access: HostAccess, declaration: Declaration) -> tuple[Host, ResolvedDeclaration]:
     """The host with all that the declaration needs to be judged, and the declaration with its names looked up."""
-    host = with_config_files(observe(access), declaration.config_files)
+    host = with_config_files(access, observe(access), declaration.config_files)
     if module.check_mode:
         host = host.assuming_bound(declaration.assumed_bound)
     declared = resolve_declaration(host, declaration)
@@ -528,7 +528,7 @@ def _exit_applied(
     outcomes = converge(access, host, plan.plan, level, module.params["timeout"])
     reports = look_again(access, plan.plan, outcomes, level)
     failed = [report.name for report in reports if report.error]
-    files = write_files(plan.files, plan.resolution.moved, failed, module.params["backup"])
+    files = write_files(access.config_files, plan.files, plan.resolution.moved, failed, module.params["backup"])
     seconds = round(time.monotonic() - began, 3)
     record(module.log, audit(host, reports))
     for warning in (warning for report in reports for warning in report.warnings):

@@ -7,30 +7,31 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from pathlib import Path
 
-from ..host.xl_cfg_file import DomainFileError, read_domain_file, replace_domain_file
+from ..host.xl_cfg_file import DomainFileError, XlCfgFiles
 from ..plan.file_plan import FileChange, text_for
 from ..plan.names import Moved
 from ..values.xl_config import XlConfigError
 
 
 def write_files(
-    changes: Sequence[FileChange], moved: Sequence[Moved], failed: Collection[str], backup: bool
+    files: XlCfgFiles, changes: Sequence[FileChange], moved: Sequence[Moved], failed: Collection[str], backup: bool
 ) -> list[FileChange]:
     """Write the files of all domains but those that failed; they are read again, since time has passed."""
     return [
-        replace(planned, after=planned.before) if planned.want.name in failed else _written(planned, moved, backup)
+        replace(planned, after=planned.before)
+        if planned.want.name in failed
+        else _written(files, planned, moved, backup)
         for planned in changes
     ]
 
 
-def _written(planned: FileChange, moved: Sequence[Moved], backup: bool) -> FileChange:
-    name, path = planned.want.name, Path(planned.path)
+def _written(files: XlCfgFiles, planned: FileChange, moved: Sequence[Moved], backup: bool) -> FileChange:
+    name, path = planned.want.name, planned.path
     try:
-        before = read_domain_file(path)
+        before = files.read(path)
         change = replace(planned, before=before, after=text_for(planned.want, before, moved))
-        copy = replace_domain_file(path, change.after, backup) if change.changed else None
+        copy = files.replace(path, change.after, backup) if change.changed else None
     except XlConfigError as error:
         reason = f"its configuration {path} cannot be changed: {error}"
     except DomainFileError as error:

@@ -6,26 +6,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..host.access import HostAccess
-from ..host.sysfs import SysfsError
-from ..model.device_model import DeviceModel
 from ..model.evidence import ConvergeLevel
 from ..model.host import Host
 from ..plan.domain_plan import DomainPlan, DomainsPlan
-from ..values.address import Sbdf
 from ..values.errors import HostError
-from ..values.words import listed
 from .device_model_change import DeviceModelChange
-from .domain_change import DomainChange, Handover
+from .domain_change import Handover
 from .handshake import Handshake
-from .loop import Again, Clock, DeadlinePassed, Flow, Work, run
+from .loop import Clock, DeadlinePassed, Flow, run
 from .report import DomainFailed, Interrupted, Recorder
-
-#: Configuration space raises no event; a driver's first write to it comes within its probe.
-_LOOK_AGAIN = 0.05
 
 
 @dataclass(frozen=True)
@@ -53,7 +45,7 @@ def converge(
         clock, recorder = Clock(time.monotonic() + timeout), Recorder()
         way = Handshake if step.domain.device_model is None else DeviceModelChange
         change = way(access, step, host.devices, handover, clock, recorder)
-        flows[change.token] = (_to_level(access, change, level), clock)
+        flows[change.token] = (change.flow_to(level), clock)
         recorders[change.token] = recorder
     outcomes = run(access.store, flows)
     return tuple(
@@ -75,42 +67,3 @@ def _sentence(name: str, error: Exception) -> str:
     if isinstance(error, HostError):
         return f"{name}: {error}"
     raise error
-
-
-def _to_level(access: HostAccess, change: DomainChange, level: ConvergeLevel) -> Flow:
-    yield from change.flow()
-    if level is ConvergeLevel.ACTIVE:
-        yield from _await_drivers(access, change.plan)
-
-
-def _await_drivers(access: HostAccess, step: DomainPlan) -> Flow:
-    waiting: Sequence[Sbdf] = step.after
-    try:
-        while True:
-            model = yield Work(lambda: _model(access, step))
-            waiting = [device for device in waiting if not _is_active(access, device, model)]
-            if not waiting:
-                return
-            yield Again(_LOOK_AGAIN)
-    except DeadlinePassed:
-        raise DomainFailed(
-            f"{step.domain.name} has {listed(waiting)}, but no driver in the guest has enabled "
-            f"{'it' if len(waiting) == 1 else 'them'} in time; load one there, or ask for converge: connected"
-        ) from None
-
-
-def _model(access: HostAccess, step: DomainPlan) -> DeviceModel | None:
-    """What the guest's device model says now, for a guest that has one."""
-    domain = step.domain
-    return None if domain.device_model is None else access.toolstack.device_model(domain)
-
-
-def _is_active(access: HostAccess, device: Sbdf, model: DeviceModel | None) -> bool:
-    """Whether a driver in the guest has enabled the device; QEMU keeps the host's registers to itself."""
-    if model is None:
-        try:
-            return access.sysfs.config_flags(device).driver_is_active
-        except SysfsError:  # it has gone from the host, which the look after the run shows
-            return False
-    plugged = model.has(device)
-    return plugged is not None and plugged.enabled

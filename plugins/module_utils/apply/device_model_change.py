@@ -21,6 +21,7 @@ from ..host.xenstore_nodes import domain_exists, read_connection
 from ..model.connection import backend_path, frontend_path
 from ..model.device_model import DeviceModel, DeviceModelError, qemu_name
 from ..values.address import Sbdf
+from ..values.errors import XenPciError
 from ..values.states import SubState
 from . import rights, rollback
 from .commit import forget
@@ -37,7 +38,7 @@ _FORGET_ATTEMPTS = 2
 _FAILURES = (SysfsError, HypervisorError, DomainFailed)
 
 
-class NotDone(Exception):
+class NotDone(XenPciError):
     """A device is not where it was to be; the text says which side did not do what."""
 
 
@@ -53,6 +54,12 @@ class DeviceModelChange(DomainChange):
         """The states of its stub domain, which alone makes a handshake."""
         stub = self.plan.domain.stub
         return () if stub is None else (f"{backend_path(stub.domid)}/state", f"{frontend_path(stub.domid)}/state")
+
+    def _inactive(self, devices: Sequence[Sbdf]) -> list[Sbdf]:
+        """By what the device model says: QEMU keeps the host's registers to itself."""
+        model = self.access.toolstack.device_model(self.plan.domain)
+        plugged = {device: model.has(device) for device in devices}
+        return [device for device, place in plugged.items() if place is None or not place.enabled]
 
     def _first(self) -> tuple[Sbdf, ...]:
         """All of them: pciback may hold what another domain waits for until the last one has gone."""

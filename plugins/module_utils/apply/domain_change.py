@@ -9,19 +9,23 @@ from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from ..host.access import HostAccess
 from ..host.sysfs import SysfsError
 from ..host.xenstore import XenStoreGone
 from ..model.device import PCIBACK, PciDevice
+from ..model.evidence import ConvergeLevel
 from ..plan.domain_plan import DomainPlan
 from ..values.address import Sbdf
 from ..values.errors import HostError
 from ..values.words import listed
 from . import rights, rollback
-from .loop import Clock, DeadlinePassed, Flow, Until, Work
+from .loop import Again, Clock, DeadlinePassed, Flow, Until, Work
 from .report import DomainFailed, Interrupted, Recorder
 
+#: Configuration space raises no event; a driver's first write to it comes within its probe.
+_LOOK_AGAIN = 0.05
 #: For those who were to get a device to end, and for one more change.
 _BRING_BACK_SECONDS = 20.0
 
@@ -65,6 +69,12 @@ class DomainChange:
         self._handover = handover
         self._held = set(plan.domain.devices)
 
+    def flow_to(self, level: ConvergeLevel) -> Flow:
+        """Carry the plan out, and see that the guest has come as far as asked; raises DomainFailed."""
+        yield from self.flow()
+        if level is ConvergeLevel.ACTIVE:
+            yield from self._await_drivers()
+
     def flow(self) -> Flow:
         """All steps of the plan; raises DomainFailed."""
         store, paths = self.access.store, self._watched
@@ -103,6 +113,25 @@ class DomainChange:
             if first:
                 yield from self._bring_back(first)
             raise
+
+    def _await_drivers(self) -> Flow:
+        """Wait until drivers in the guest have enabled all devices that it is to have."""
+        waiting: Sequence[Sbdf] = self.plan.after
+        try:
+            while True:
+                waiting = yield Work(partial(self._inactive, waiting))
+                if not waiting:
+                    return
+                yield Again(_LOOK_AGAIN)
+        except DeadlinePassed:
+            raise DomainFailed(
+                f"{self.name} has {listed(waiting)}, but no driver in the guest has enabled "
+                f"{'it' if len(waiting) == 1 else 'them'} in time; load one there, or ask for converge: connected"
+            ) from None
+
+    def _inactive(self, devices: Sequence[Sbdf]) -> list[Sbdf]:
+        """Those of the devices that no driver in the guest has enabled; from any thread."""
+        raise NotImplementedError
 
     def _first(self) -> tuple[Sbdf, ...]:
         """What is removed before anything else."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Mapping, Sequence
 
+from ..host.sysfs import SysfsError
 from ..host.xenstore import Transaction, XenStoreGone
 from ..host.xenstore_nodes import domain_exists, read_connection, read_states, states_of
 from ..model import connection_writes as changes
@@ -41,6 +42,16 @@ class Handshake(DomainChange):
     @property
     def _watched(self) -> tuple[str, str]:
         return f"{backend_path(self.domid)}/state", f"{frontend_path(self.domid)}/state"
+
+    def _inactive(self, devices: Sequence[Sbdf]) -> list[Sbdf]:
+        """By the devices' own registers, which dom0 reads."""
+        return [device for device in devices if not self._is_active(device)]
+
+    def _is_active(self, device: Sbdf) -> bool:
+        try:
+            return self.access.sysfs.config_flags(device).driver_is_active
+        except SysfsError:  # it has gone from the host, which the look after the run shows
+            return False
 
     def _steps(self) -> Flow:
         yield from self._rest()

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .boot_config import BootConfig
     from .kernel_modules import KernelModules
     from .sriov import Sriov
+    from .xl_cfg_file import XlCfgFiles
 
 
 class HostAccess:
@@ -78,6 +79,13 @@ class HostAccess:
         from .boot_config import BootConfig  # noqa: PLC0415 - for xen.pci.assignable_devices only
 
         return BootConfig(self._root)
+
+    @cached_property
+    def config_files(self) -> XlCfgFiles:
+        """The xl.cfg of domains."""
+        from .xl_cfg_file import XlCfgFiles  # noqa: PLC0415 - for tasks that name such a file only
+
+        return XlCfgFiles()
 
     def run_lock(self, timeout: float) -> AbstractContextManager[None]:
         """Keep other changing runs off the host; raises RunLockError after `timeout` seconds."""

@@ -9,7 +9,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from operator import itemgetter
-from pathlib import Path
 from typing import TypeVar
 
 from ..model.connection import PciConnection, frontend_path
@@ -19,12 +18,12 @@ from ..model.host import Host
 from ..model.notes import Note
 from ..model.physical_function import PhysicalFunction
 from ..values.address import Sbdf
+from ..values.errors import HostError
 from .access import HostAccess
 from .hypervisor import Hypervisor, HypervisorError
 from .note_store import NoteStore
 from .sysfs import Sysfs, SysfsError
 from .xenstore_nodes import domain_exists, read_connection, read_connections, read_guest_disks, read_kernel_errors
-from .xl_cfg_file import DomainFileError, read_domain_file
 
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
@@ -70,7 +69,7 @@ def observe_everything(access: HostAccess, config_files: Iterable[str] = ()) -> 
     physical = {sbdf: device for sbdf, device in host.devices.items() if device.sriov_totalvfs}
     # Where there are no virtual functions, nothing is set for one.
     host = with_functions(access, host, physical, [sbdf for sbdf, device in physical.items() if device.virtfns])
-    return with_config_files(host, config_files)
+    return with_config_files(access, host, config_files)
 
 
 def with_groups(access: HostAccess, host: Host, devices: Iterable[Sbdf]) -> Host:
@@ -112,13 +111,13 @@ def with_functions(
     return replace(host, functions={**host.functions, **found})
 
 
-def with_config_files(host: Host, paths: Iterable[str]) -> Host:
+def with_config_files(access: HostAccess, host: Host, paths: Iterable[str]) -> Host:
     """The host with the text of these xl.cfg files, or why one cannot be read."""
     texts, problems = {}, {}
     for path in dict.fromkeys(paths):
         try:
-            texts[path] = read_domain_file(Path(path))
-        except DomainFileError as error:
+            texts[path] = access.config_files.read(path)
+        except HostError as error:
             problems[path] = str(error)
     return replace(host, config_files=texts, unreadable_files=problems)
 

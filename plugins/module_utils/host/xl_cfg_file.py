@@ -1,7 +1,7 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A domain's xl.cfg as a file: read as it is, replaced as a whole."""
+"""The xl.cfg of domains as files: read as they are, replaced as a whole."""
 
 from __future__ import annotations
 
@@ -23,37 +23,41 @@ class DomainFileError(HostError):
     """The file cannot be read or written; it is as it was before."""
 
 
-def read_domain_file(path: Path) -> str:
-    """Its text, line ends as they are; raises DomainFileError."""
-    try:
-        # A pipe would be waited for, and a device may have no end.
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise DomainFileError(f"{path} cannot be read (it is no regular file)")
-        return path.read_bytes().decode(_ENCODING, _ERRORS)
-    except OSError as error:
-        raise DomainFileError(f"{path} cannot be read ({error.strerror})") from error
-    except ValueError as error:  # a NUL in its name
-        raise DomainFileError(f"{str(path)!r} is no path of a file ({error})") from error
+class XlCfgFiles:
+    """The xl.cfg files of a host, by the paths that a task names."""
 
+    def read(self, name: str) -> str:
+        """The text of a file, line ends as they are; raises DomainFileError."""
+        path = Path(name)
+        try:
+            # A pipe would be waited for, and a device may have no end.
+            if not stat.S_ISREG(path.stat().st_mode):
+                raise DomainFileError(f"{path} cannot be read (it is no regular file)")
+            return path.read_bytes().decode(_ENCODING, _ERRORS)
+        except OSError as error:
+            raise DomainFileError(f"{path} cannot be read ({error.strerror})") from error
+        except ValueError as error:  # a NUL in its name
+            raise DomainFileError(f"{str(path)!r} is no path of a file ({error})") from error
 
-def replace_domain_file(path: Path, text: str, backup: bool) -> str | None:
-    """Put a new text in its place at once, with mode, owner and labels of the old; raises DomainFileError.
+    def replace(self, name: str, text: str, backup: bool) -> str | None:
+        """Replace the text of a file at once; mode, owner and labels stay. Raises DomainFileError.
 
-    Returns the name of the copy of the old one if `backup`, named as Ansible's own modules name theirs. A link, such
-    as those in /etc/xen/auto, stays one, and the copy lies beside what it leads to: a domain is started of each file
-    in there when the host boots.
-    """
-    target = Path(os.path.realpath(path))
-    copy = None
-    try:
-        if backup:
-            stamp = time.strftime("%Y-%m-%d@%H:%M:%S~", time.localtime())
-            copy = f"{target}.{os.getpid()}.{stamp}"
-            shutil.copy2(target, copy)
-        rewrite_whole(target, text.encode(_ENCODING, _ERRORS))
-    except OSError as error:
-        if copy is not None:  # its name is not returned, and it is a copy of what is still there, or of a part
-            with contextlib.suppress(OSError):
-                os.unlink(copy)
-        raise DomainFileError(f"{path} cannot be written ({error.strerror})") from error
-    return copy
+        Returns the name of the copy of the old one if `backup`, named as Ansible's own modules name theirs. A link,
+        such as those in /etc/xen/auto, stays one, and the copy lies beside what it leads to: a domain is started of
+        each file in there when the host boots.
+        """
+        path = Path(name)
+        target = Path(os.path.realpath(path))
+        copy = None
+        try:
+            if backup:
+                stamp = time.strftime("%Y-%m-%d@%H:%M:%S~", time.localtime())
+                copy = f"{target}.{os.getpid()}.{stamp}"
+                shutil.copy2(target, copy)
+            rewrite_whole(target, text.encode(_ENCODING, _ERRORS))
+        except OSError as error:
+            if copy is not None:  # its name is not returned, and it is a copy of what is still there, or of a part
+                with contextlib.suppress(OSError):
+                    os.unlink(copy)
+            raise DomainFileError(f"{path} cannot be written ({error.strerror})") from error
+        return copy

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.xen.pci.plugins.module_utils.apply.config_files import write_files
+from ansible_collections.xen.pci.plugins.module_utils.host.xl_cfg_file import XlCfgFiles
 from ansible_collections.xen.pci.plugins.module_utils.model.host import Host
 from ansible_collections.xen.pci.plugins.module_utils.model.xl_file import devices_of
 from ansible_collections.xen.pci.plugins.module_utils.plan.domain_plan import DesiredDomain
@@ -37,7 +38,7 @@ def planned(file: Path, *devices: Sbdf) -> tuple[FileChange, ...]:
 def test_the_file_of_a_domain_that_failed_is_not_written(file: Path) -> None:
     before = file.read_bytes()
     changes = planned(file, C)
-    (written,) = write_files(changes, [], ["web01"], backup=True)
+    (written,) = write_files(XlCfgFiles(), changes, [], ["web01"], backup=True)
     assert (written.changed, written.backup_file, written.error) == (False, None, "")
     assert file.read_bytes() == before
 
@@ -45,16 +46,16 @@ def test_the_file_of_a_domain_that_failed_is_not_written(file: Path) -> None:
 def test_what_another_program_wrote_meanwhile_is_kept(file: Path) -> None:
     changes = planned(file, C)
     file.write_text(file.read_text() + "vcpus = 2\n")
-    (written,) = write_files(changes, [], [], backup=False)
+    (written,) = write_files(XlCfgFiles(), changes, [], [], backup=False)
     assert written.changed
     assert "vcpus = 2\n" in file.read_text()
     assert devices_of(file.read_text()) == (A, B, C)
 
 
 def test_a_second_run_writes_nothing(file: Path) -> None:
-    (first,) = write_files(planned(file, C), [], [], backup=True)
+    (first,) = write_files(XlCfgFiles(), planned(file, C), [], [], backup=True)
     stamp = file.stat().st_ino
-    (second,) = write_files(planned(file, C), [], [], backup=True)
+    (second,) = write_files(XlCfgFiles(), planned(file, C), [], [], backup=True)
     assert first.backup_file is not None
     assert (second.changed, second.backup_file, file.stat().st_ino) == (False, None, stamp)
 
@@ -62,7 +63,7 @@ def test_a_second_run_writes_nothing(file: Path) -> None:
 def test_a_file_that_cannot_be_written_any_more_is_an_error_of_its_domain(file: Path) -> None:
     changes = planned(file, C)
     file.unlink()
-    (written,) = write_files(changes, [], [], backup=False)
+    (written,) = write_files(XlCfgFiles(), changes, [], [], backup=False)
     assert not written.changed
     assert written.error.startswith("web01: ")
     assert f"{file} cannot be read (No such file or directory)" in written.error

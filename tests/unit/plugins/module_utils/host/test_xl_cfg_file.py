@@ -13,9 +13,10 @@ import pytest
 
 from ansible_collections.xen.pci.plugins.module_utils.host.xl_cfg_file import (
     DomainFileError,
-    read_domain_file,
-    replace_domain_file,
+    XlCfgFiles,
 )
+
+FILES = XlCfgFiles()
 
 
 @pytest.fixture
@@ -28,13 +29,13 @@ def file(tmp_path: Path) -> Path:
 
 def test_every_byte_comes_out_as_it_went_in(file: Path) -> None:
     before = file.read_bytes()
-    replace_domain_file(file, read_domain_file(file), backup=False)
+    FILES.replace(str(file), FILES.read(str(file)), backup=False)
     assert file.read_bytes() == before
 
 
 def test_mode_stays_and_the_time_is_new(file: Path) -> None:
     os.utime(file, (1, 1))
-    assert replace_domain_file(file, "x = 1\n", backup=False) is None
+    assert FILES.replace(str(file), "x = 1\n", backup=False) is None
     assert file.stat().st_mode & 0o7777 == 0o640
     assert file.stat().st_mtime > 1
     assert [one.name for one in file.parent.iterdir()] == ["web01.cfg"]
@@ -42,7 +43,7 @@ def test_mode_stays_and_the_time_is_new(file: Path) -> None:
 
 def test_a_backup_is_what_was_there_before(file: Path) -> None:
     before = file.read_bytes()
-    copy = replace_domain_file(file, "x = 1\n", backup=True)
+    copy = FILES.replace(str(file), "x = 1\n", backup=True)
     assert copy is not None
     assert re.fullmatch(rf"{re.escape(str(file))}\.\d+\.\d{{4}}-\d\d-\d\d@\d\d:\d\d:\d\d~", copy)
     assert Path(copy).read_bytes() == before
@@ -53,7 +54,7 @@ def test_a_link_stays_a_link(file: Path, tmp_path: Path) -> None:
     (tmp_path / "auto").mkdir()
     link = tmp_path / "auto" / "web01.cfg"
     link.symlink_to("../web01.cfg")
-    copy = replace_domain_file(link, "x = 1\n", backup=True)
+    copy = FILES.replace(str(link), "x = 1\n", backup=True)
     assert link.is_symlink()
     assert file.read_text() == "x = 1\n"
     assert copy is not None and Path(copy).parent == file.parent, "what lies in auto is started"
@@ -62,20 +63,20 @@ def test_a_link_stays_a_link(file: Path, tmp_path: Path) -> None:
 
 def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(DomainFileError, match=r"web02\.cfg cannot be read \(No such file or directory\)"):
-        read_domain_file(tmp_path / "web02.cfg")
+        FILES.read(str(tmp_path / "web02.cfg"))
     with pytest.raises(DomainFileError, match="cannot be read"):
-        read_domain_file(tmp_path)
+        FILES.read(str(tmp_path))
 
 
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(DomainFileError, match="pipe cannot be read \\(it is no regular file\\)"):
-        read_domain_file(tmp_path / "pipe")
+        FILES.read(str(tmp_path / "pipe"))
 
 
 def test_a_name_that_no_file_can_have_is_told() -> None:
     with pytest.raises(DomainFileError, match="no path of a file"):
-        read_domain_file(Path("/etc/xen/web\0.cfg"))
+        FILES.read("/etc/xen/web\0.cfg")
 
 
 @pytest.mark.parametrize("backup", [False, True])
@@ -89,6 +90,6 @@ def test_a_write_that_fails_leaves_the_old_one_and_nothing_else(
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(DomainFileError, match=r"web01\.cfg cannot be written \(No space left on device\)"):
-        replace_domain_file(file, "x = 1\n", backup)
+        FILES.replace(str(file), "x = 1\n", backup)
     assert file.read_bytes() == before
     assert [one.name for one in file.parent.iterdir()] == ["web01.cfg"]
