@@ -379,7 +379,7 @@ from ansible_collections.xen.pci.plugins.module_utils.repair.first import (
     expect_repairs,
     repair_first,
 )
-from ansible_collections.xen.pci.plugins.module_utils.repair.run import RepairInterrupted
+from ansible_collections.xen.pci.plugins.module_utils.repair.outcome import RepairInterrupted
 from ansible_collections.xen.pci.plugins.module_utils.results.audit import audit, audit_repair, record
 from ansible_collections.xen.pci.plugins.module_utils.results.common import failure, refusal_result
 from ansible_collections.xen.pci.plugins.module_utils.results.domain_report import look_again

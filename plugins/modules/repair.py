@@ -279,12 +279,8 @@ from ansible_collections.xen.pci.plugins.module_utils.host.access import HostAcc
 from ansible_collections.xen.pci.plugins.module_utils.host.observe import observe
 from ansible_collections.xen.pci.plugins.module_utils.host.run_lock import check_timeout
 from ansible_collections.xen.pci.plugins.module_utils.host.xenstore_connection import PYXS_IMPORT_ERROR
-from ansible_collections.xen.pci.plugins.module_utils.repair.run import (
-    Repaired,
-    RepairInterrupted,
-    Scope,
-    repair,
-)
+from ansible_collections.xen.pci.plugins.module_utils.repair.outcome import Repaired, RepairInterrupted, Scope
+from ansible_collections.xen.pci.plugins.module_utils.repair.run import repair
 from ansible_collections.xen.pci.plugins.module_utils.repair.settle import SETTLE_SECONDS, observe_until_settled
 from ansible_collections.xen.pci.plugins.module_utils.results.audit import audit_repair, record
 from ansible_collections.xen.pci.plugins.module_utils.results.finding_results import (

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Callable
 
+from ..faults.diagnose import diagnose
 from ..faults.finding import Finding, in_words
 from ..host.access import HostAccess
 from ..model.host import Host
 from ..plan.declaration import ResolvedDeclaration
-from .run import Repaired, Scope, expected_repair, finish_unfinished, repair
+from .outcome import Repaired, Scope
 
 
 @dataclass(frozen=True)
@@ -45,14 +47,15 @@ def scope_of(declared: ResolvedDeclaration) -> Scope:
 def repair_first(
     access: HostAccess, host: Host, declared: ResolvedDeclaration, everything: bool, timeout: float
 ) -> FirstRepairs:
-    """Repair what is in the way: `everything` that has a recipe, or only what a killed run of ours has left.
-
-    Raises RepairInterrupted.
+    """Repair what is in the way: `everything` that has a recipe, or only what a killed run of ours has left; `host` is
+    what was seen just now. Raises RepairInterrupted.
     """
-    if not declared.desired:
-        return NO_REPAIRS
     scope = scope_of(declared)
-    outcome = repair(access, scope, timeout) if everything else finish_unfinished(access, host, scope, timeout)
+    if _is_in_order(host, declared, scope.covers if everything else scope.matters):
+        return NO_REPAIRS
+    from .run import finish_unfinished, repair  # noqa: PLC0415 - most hosts are in order, and each import costs every run
+
+    outcome = repair(access, scope, timeout) if everything else finish_unfinished(access, scope, timeout)
     return FirstRepairs(
         repaired=tuple(in_words(attempt.finding) for attempt in outcome.attempts if attempt.repaired),
         not_repaired=tuple(outcome.not_repaired),
@@ -64,11 +67,19 @@ def repair_first(
 
 def expect_repairs(host: Host, declared: ResolvedDeclaration, everything: bool) -> FirstRepairs:
     """What `repair_first` would do, by one look at the host."""
-    if not declared.desired:
+    scope = scope_of(declared)
+    if _is_in_order(host, declared, scope.covers):
         return NO_REPAIRS
-    expected = expected_repair(host, scope_of(declared), everything)
+    from .run import expected_repair  # noqa: PLC0415 - as in repair_first
+
+    expected = expected_repair(host, scope, everything)
     return FirstRepairs(
         repaired=tuple(in_words(finding) for finding in expected.repaired),
         left=expected.left,
         host=expected.host,
     )
+
+
+def _is_in_order(host: Host, declared: ResolvedDeclaration, matters: Callable[[Finding], bool]) -> bool:
+    """Whether nothing is declared, or no fault of the host matters."""
+    return not declared.desired or not any(map(matters, diagnose(host)))

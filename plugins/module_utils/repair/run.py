@@ -13,111 +13,24 @@ from typing import Callable
 from ..apply.loop import Clock, DeadlinePassed, Flow, Outcome, run
 from ..apply.report import DomainFailed
 from ..faults.diagnose import diagnose
-from ..faults.finding import Finding, in_words, title
+from ..faults.finding import Finding
 from ..faults.recipes import Recipe, RecipeKind
 from ..faults.simulate import simulate_repair
-from ..faults.table import Blocks, Fault, Looks, RepairedBy, Turn
+from ..faults.table import Turn
 from ..host.access import HostAccess
 from ..host.observe import observe
 from ..model.host import Host
-from ..values.address import Sbdf
-from ..values.errors import HostError, XenPciError
+from ..values.errors import HostError
 from .connection_recipes import repair_connection
 from .device_model_recipes import is_for_device_model, removal_by_device_model
 from .device_recipes import DEVICE_RECIPES
 from .job import RepairJob
+from .outcome import RepairAttempt, Repaired, RepairInterrupted, Scope
 from .settle import SETTLE_SECONDS, observe_until_settled
 
 #: Each pass repairs one thing of each connection; a bound against two toolstacks that undo each other's work.
 _MOST_PASSES = 40
 _FAILURES = (HostError, DomainFailed, DeadlinePassed)
-
-
-@dataclass(frozen=True)
-class Scope:
-    """What is to be repaired: the faults of these domains (and of their stub domains), and of these devices in whatever
-    domain they are; all faults if both are empty.
-    """
-
-    domains: frozenset[str] = frozenset()
-    devices: frozenset[Sbdf] = frozenset()
-    #: These faults only, and then also those that are repaired only if they are named.
-    named: frozenset[Fault] = frozenset()
-
-    def covers(self, finding: Finding) -> bool:
-        """Whether the finding is within the domains, devices and faults asked for."""
-        if self.named and finding.fault not in self.named:
-            return False
-        everything = not self.domains and not self.devices
-        named = finding.domain in self.domains or finding.serves in self.domains
-        return everything or named or not self.devices.isdisjoint(finding.devices)
-
-    def repairs(self, finding: Finding) -> bool:
-        """Whether it is covered and has a recipe that may be carried out."""
-        allowed = finding.fault.repaired_by is not RepairedBy.NAMED_REPAIR or finding.fault in self.named
-        return self.covers(finding) and finding.recipe is not None and allowed
-
-    def finishes(self, finding: Finding) -> bool:
-        """Whether it is covered and a killed run of ours leaves it."""
-        return self.covers(finding) and finding.fault.repaired_by is RepairedBy.ANY_RUN
-
-
-@dataclass(frozen=True)
-class RepairAttempt:
-    """What was done about one finding."""
-
-    finding: Finding
-    #: What was refused on the way, empty if nothing was.
-    problem: str = ""
-    repaired: bool = False
-    #: The fault is gone, and so are the devices that its guest was to have again.
-    cost_devices: bool = False
-
-
-@dataclass(frozen=True)
-class Repaired:
-    """What a repair found, did and left."""
-
-    #: The faults that were found first.
-    findings: tuple[Finding, ...]
-    attempts: tuple[RepairAttempt, ...]
-    #: The faults that are there afterwards.
-    left: tuple[Finding, ...]
-    before: Host
-    after: Host
-
-    @property
-    def changed(self) -> bool:
-        """Whether anything was repaired, or what could not be repaired is not as it was."""
-        touched = (_of_findings(host, [one.finding for one in self.attempts]) for host in (self.before, self.after))
-        return any(one.repaired for one in self.attempts) or len(set(touched)) > 1
-
-    @property
-    def not_repaired(self) -> list[str]:
-        """What was tried and did not help, with what refused it."""
-        return [f"{title(one.finding)}: {one.problem}" for one in self.attempts if not one.repaired and one.problem]
-
-
-def _of_findings(host: Host, findings: Iterable[Finding]) -> frozenset[object]:
-    """What a host says of the devices and domains that findings are about, as far as a repair changes it."""
-    devices = {device for one in findings for device in one.devices}
-    domains = [domain for one in findings if (domain := host.domains.get(one.domid or 0)) is not None]
-    return frozenset(
-        [
-            *((device, host.xen_owners.get(device), host.markers.get(device)) for device in devices),
-            *((domain.domid, domain.devices, domain.configured, domain.own_connection is None) for domain in domains),
-        ]
-    )
-
-
-class RepairInterrupted(XenPciError):
-    """Something was tried, and then the host could not be observed any more; the text says what, and why."""
-
-    def __init__(self, attempts: Sequence[RepairAttempt], why: Exception) -> None:
-        tried = "; ".join(in_words(one.finding) for one in attempts)
-        super().__init__(
-            f"Tried to repair {tried}. The result cannot be seen ({why}). Repair again once the host can be observed"
-        )
 
 
 def repair(access: HostAccess, scope: Scope, timeout: float, settle: float = SETTLE_SECONDS) -> Repaired:
@@ -127,22 +40,15 @@ def repair(access: HostAccess, scope: Scope, timeout: float, settle: float = SET
     return _RepairRun(access, scope.covers, scope.repairs, deadline).repair(host, findings)
 
 
-def finish_unfinished(access: HostAccess, host: Host, scope: Scope, timeout: float) -> Repaired:
-    """Finish what a killed run of ours left within `scope`, and nothing else; `host` is what was seen just now.
+def finish_unfinished(access: HostAccess, scope: Scope, timeout: float) -> Repaired:
+    """Finish what a killed run of ours left within `scope`, and nothing else.
 
     A cycle under way is waited for until it is over or has not moved for a while. What is `left` means that the
     domains' devices are not as declared, or is a cycle that goes on. Raises RepairInterrupted.
     """
-
-    def matters(finding: Finding) -> bool:
-        fault = finding.fault
-        return scope.covers(finding) and (fault.looks is Looks.UNDER_WAY or fault.blocks is not Blocks.NOTHING)
-
-    if not any(map(matters, diagnose(host))):
-        return Repaired((), (), (), host, host)
     deadline = time.monotonic() + timeout
-    host, findings = observe_until_settled(access, matters, SETTLE_SECONDS, timeout)
-    return _RepairRun(access, matters, scope.finishes, deadline).repair(host, findings)
+    host, findings = observe_until_settled(access, scope.matters, SETTLE_SECONDS, timeout)
+    return _RepairRun(access, scope.matters, scope.finishes, deadline).repair(host, findings)
 
 
 @dataclass(frozen=True)

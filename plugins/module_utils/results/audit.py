@@ -12,7 +12,7 @@ from typing import Callable
 from ..faults.finding import where
 from ..host.actor import actor
 from ..model.host import Host
-from ..repair.run import RepairAttempt, Repaired
+from ..repair.outcome import RepairAttempt, Repaired
 from ..values.address import Sbdf
 from .domain_report import DomainReport
 

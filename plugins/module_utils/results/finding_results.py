@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..faults.finding import Finding, where
-from ..repair.run import RepairAttempt
+from ..repair.outcome import RepairAttempt
 
 
 def finding_result(finding: Finding) -> dict[str, Any]:

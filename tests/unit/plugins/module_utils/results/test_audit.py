@@ -12,7 +12,7 @@ from ansible_collections.xen.pci.plugins.module_utils.model.device import PciDev
 from ansible_collections.xen.pci.plugins.module_utils.model.domain import Domain
 from ansible_collections.xen.pci.plugins.module_utils.model.evidence import Evidence
 from ansible_collections.xen.pci.plugins.module_utils.model.host import Host
-from ansible_collections.xen.pci.plugins.module_utils.repair.run import RepairAttempt, Repaired
+from ansible_collections.xen.pci.plugins.module_utils.repair.outcome import RepairAttempt, Repaired
 from ansible_collections.xen.pci.plugins.module_utils.results.audit import audit, audit_repair, record
 from ansible_collections.xen.pci.plugins.module_utils.results.domain_report import DomainReport
 from ansible_collections.xen.pci.plugins.module_utils.values.address import GuestAddress, Sbdf
