@@ -189,7 +189,8 @@ class XenStore(_Requests):
         except (PyXSError, OSError) as error:
             self._silent = f"the connection to xenstored broke: {error}"  # perhaps within a packet: nothing may follow
             raise XenStoreGone(self._silent) from error
-        return [self._reply(slot, deadline) for slot in slots]
+        # The last reply comes last, so with the first wait they are all there: this thread is woken once.
+        return [self._reply(slot, deadline) for slot in reversed(slots)][::-1]
 
     def transaction(self, body: Callable[[Transaction], T]) -> T:
         """Run `body` in a transaction, again from the start as often as others write in between.

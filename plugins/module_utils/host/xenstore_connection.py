@@ -4,18 +4,19 @@
 """The connection to xenstored: pyxs' socket and its thread that sorts replies from watch events, fenced in.
 
 pyxs 0.4.1 has no time-outs, waits for ever once its thread has died, prints why, cannot end it within a
-packet, and takes no reply over 4096 bytes though oxenstored sends such listings.
+packet, takes no reply over 4096 bytes though oxenstored sends such listings, and reads each packet by itself.
 """
 
 from __future__ import annotations
 
 import errno
+import os
 import queue
 import socket
 import struct
 import traceback
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -25,7 +26,7 @@ try:
     from pyxs._internal import Op, Packet, next_rq_id
     from pyxs.client import RVar
     from pyxs.connection import UnixSocketConnection
-    from pyxs.exceptions import PyXSError
+    from pyxs.exceptions import PyXSError, UnexpectedPacket
 except ImportError:
     PYXS_IMPORT_ERROR = traceback.format_exc()
     PyxsRouter = UnixSocketConnection = Op = object
@@ -35,6 +36,8 @@ else:
 
 __all__ = ["PYXS_IMPORT_ERROR", "Connection", "Events", "Op", "PyXSError", "Router"]
 
+#: Bytes read at once: a few replies of the largest size.
+_MOST_AT_ONCE = 65536
 #: Events of one watch that wait to be looked at.
 _MOST_WAITING = 1000
 
@@ -54,13 +57,25 @@ class Connection(UnixSocketConnection):  # type: ignore[misc]
         transport.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
         return transport
 
-    def recv(self) -> Any:
-        """Read one packet; unlike pyxs', any payload size, and a closed socket is an error."""
-        if not self.is_connected:
-            raise OSError(errno.ENOTCONN, "not connected")
-        header = self.transport.recv(Packet._struct.size)
-        op, rq_id, tx_id, size = Packet._struct.unpack(header)
-        return _packet(op, self.transport.recv(size) if size else b"", rq_id, tx_id)
+    def packets(self) -> Iterator[Any]:
+        """Yield the packets that come, of any payload size, with one system call for all that are there.
+
+        Raises OSError when the socket is closed.
+        """
+        sock, header = self.transport.sock, Packet._struct
+        received, begin = b"", 0
+        while True:
+            while len(received) - begin >= header.size:
+                op, rq_id, tx_id, size = header.unpack_from(received, begin)
+                end = begin + header.size + size
+                if len(received) < end:
+                    break
+                yield _packet(op, received[begin + header.size : end], rq_id, tx_id)
+                begin = end
+            more = sock.recv(_MOST_AT_ONCE)
+            if not more:
+                raise OSError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
+            received, begin = received[begin:] + more, 0
 
 
 class Router(PyxsRouter):  # type: ignore[misc]
@@ -69,11 +84,31 @@ class Router(PyxsRouter):  # type: ignore[misc]
     failure: BaseException | None = None
 
     def __call__(self) -> None:
-        """Run pyxs' loop; an error that ends it is kept for those that wait, not printed."""
+        """Hand out what comes; an error that ends that is kept for those that wait, not printed.
+
+        pyxs' own loop makes four system calls for each packet. Its second socket, which wakes it, is not needed:
+        `terminate` shuts down the one that is read.
+        """
         try:
-            super().__call__()
+            for packet in self.connection.packets():
+                self._hand_out(packet)
         except Exception as error:  # noqa: BLE001 - whatever it was, no answer comes any more
             self.failure = error
+        finally:
+            self.connection.close()
+            self.r_terminator.close()
+            self.w_terminator.close()
+
+    def _hand_out(self, packet: Any) -> None:
+        if packet.op == Op.WATCH_EVENT:
+            path, token = packet.payload.split(b"\0")[:2]
+            for monitor in list(self.monitors[token]):
+                monitor.events.put((path, token))
+            return
+        slot = self.rvars.pop(packet.rq_id, None)
+        if slot is None:
+            raise UnexpectedPacket(packet)
+        slot.set(packet)
 
     def terminate(self) -> None:
         """End the thread, wherever it is.
