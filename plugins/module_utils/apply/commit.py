@@ -40,7 +40,7 @@ def commit(access: HostAccess, domain: Domain, body: Callable[[Transaction], Lis
     ConfigError; the configuration then is as before.
     """
     with ExitStack() as locks:
-        yield _lock(access, domain, locks)
+        yield from _lock(access, domain, locks)
         restore: list[Callable[[], None]] = []
 
         def whole(transaction: Transaction) -> Any:
@@ -68,10 +68,13 @@ def commit(access: HostAccess, domain: Domain, body: Callable[[Transaction], Lis
 def forget(access: HostAccess, domain: Domain, devices: Collection[Sbdf]) -> Flow:
     """Have the configuration no longer list devices whose attachment was taken back."""
     with suppress(ConfigError, LockError), ExitStack() as locks:
-        yield _lock(access, domain, locks)
+        yield from _lock(access, domain, locks)
         access.toolstack.amend(domain, (), devices)
 
 
-def _lock(access: HostAccess, domain: Domain, locks: ExitStack) -> Work:
+def _lock(access: HostAccess, domain: Domain, locks: ExitStack) -> Flow:
     """Take the domain's locks; another toolstack may hold them for long, which is not to hold up the other domains."""
-    return Work(lambda: locks.enter_context(access.toolstack.locked(domain, _LOCK_SECONDS)))
+    try:
+        locks.enter_context(access.toolstack.locked(domain, 0))
+    except LockError:
+        yield Work(lambda: locks.enter_context(access.toolstack.locked(domain, _LOCK_SECONDS)))

@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Callable
 
 from ..host.access import HostAccess
 from ..host.sysfs import SysfsError
@@ -79,8 +80,7 @@ class DomainChange:
         """All steps of the plan; raises DomainFailed."""
         store, paths = self.access.store, self._watched
         try:
-            for path in paths:
-                store.watch(path, self.token)
+            yield from self._begin(store.watch(paths, self.token) if paths else [])
             yield from self._steps()
         except Exception as error:
             self._handover.withheld.update(self.plan.departing - self._handover.released)
@@ -91,13 +91,16 @@ class DomainChange:
         finally:
             self._handover.decided.update(self.plan.arriving)
             with suppress(XenStoreGone):  # which took the watches along
-                for path in paths:
-                    store.unwatch(path, self.token)
+                store.unwatch(paths, self.token)
 
     @property
     def _watched(self) -> tuple[str, ...]:
         """Nodes of xenstore whose changes wake the flow."""
         raise NotImplementedError
+
+    def _begin(self, watched: Sequence[str | None]) -> Flow:
+        """What comes before the first step; `watched` is what the watched nodes said."""
+        yield from ()
 
     def _steps(self) -> Flow:
         """Remove first what other domains wait for, since we may wait for theirs; then the rest, or take all back."""
@@ -179,19 +182,17 @@ class DomainChange:
     def _reset(self, devices: Sequence[Sbdf]) -> None:
         """Reset what pciback holds; what a driver of the host has by now must not be, and what is gone cannot be."""
         held = [device for device in devices if self.access.sysfs.driver_of(device) == PCIBACK]
-        if not held:
-            return
-        with ThreadPoolExecutor(max_workers=len(held)) as pool:
-            for device, done in zip(held, pool.map(self.access.sysfs.reset, held)):
-                if not done:
-                    self.recorder.warnings.append(
-                        f"{device} has no way to be reset; it keeps what its last user left in it"
-                    )
+        for device, done in zip(held, _all_at_once(self.access.sysfs.reset, held)):
+            if not done:
+                self.recorder.warnings.append(
+                    f"{device} has no way to be reset; it keeps what its last user left in it"
+                )
 
     def _reset_dirty(self, devices: Sequence[Sbdf]) -> Flow:
         """Reset what has not been since its last user, all at once: a reset may take seconds."""
         dirty = [device for device in devices if device not in self._handover.clean]
-        yield Work(lambda: self._reset(dirty))
+        if dirty:
+            yield Work(lambda: self._reset(dirty))
 
     def _release(self, removed: Sequence[Sbdf]) -> Flow:
         """Reset what the guest has let go, take all rights over it, and hand it over as free."""
@@ -249,3 +250,11 @@ class DomainChange:
     def _others(self) -> list[PciDevice]:
         """The devices that the domain holds now."""
         return [self._devices[device] for device in self._held if device in self._devices]
+
+
+def _all_at_once(call: Callable[[Sbdf], bool], devices: Sequence[Sbdf]) -> Iterable[bool]:
+    """What the call returns for each device; each may take seconds. One needs no thread more."""
+    if len(devices) <= 1:
+        return [call(device) for device in devices]
+    with ThreadPoolExecutor(max_workers=len(devices)) as pool:
+        return list(pool.map(call, devices))

@@ -15,9 +15,17 @@ from collections.abc import Collection, Mapping, Sequence
 
 from ..host.sysfs import SysfsError
 from ..host.xenstore import Transaction, XenStoreGone
-from ..host.xenstore_nodes import domain_exists, read_connection, read_states, states_of
+from ..host.xenstore_nodes import (
+    domain_exists,
+    read_connection,
+    read_for_compaction,
+    read_outline,
+    read_states,
+    states_of,
+)
 from ..model import connection_writes as changes
 from ..model.connection import Entry, PciConnection, backend_path, error_path, frontend_path
+from ..model.connection_writes import Change, Remove
 from ..values.address import Sbdf
 from ..values.errors import HostError
 from ..values.states import XenbusState
@@ -53,17 +61,15 @@ class Handshake(DomainChange):
         except SysfsError:  # it has gone from the host, which the look after the run shows
             return False
 
-    def _steps(self) -> Flow:
-        yield from self._rest()
-        yield from super()._steps()
+    def _begin(self, watched: Sequence[str | None]) -> Flow:
+        """Wait until a cycle is over that another program has begun."""
+        if states_of(watched) != rollback.BOTH_CONNECTED:  # else looked at in the transaction that begins the cycle
+            yield from self._rest()
 
     def _first(self) -> tuple[Sbdf, ...]:
         return tuple(device for device in self.plan.remove if device in self.plan.departing)
 
     def _rest(self) -> Flow:
-        """Wait until a cycle is over that another program has begun."""
-        if states_of(read_states(self.access.store, self.domid)) == rollback.BOTH_CONNECTED:
-            return  # the rest is looked at in the transaction that begins the cycle
         backend = read_connection(self.access.store, self.domid)
         while backend is not None and not backend.connected:
             if backend.state.is_ending or backend.frontend_state.is_ending:
@@ -105,13 +111,14 @@ class Handshake(DomainChange):
         yield from self._release(remove)
 
     def _prepare(self, add: Sequence[Sbdf]) -> Flow:
-        """Mark all as taken, reset them (at once, a reset may take seconds), give all rights."""
-        self._claim(add)
+        """Mark all as taken and note whose they become, reset them, give all rights."""
+        if not add:
+            return
         facts = [self._devices[device] for device in add]
+        self._claim(add, self.access.notes.guest_changes(facts, self.name))
         granted: list[Sbdf] = []
         try:
             yield from self._reset_dirty(add)
-            self.access.notes.write_guest(facts, self.name)
             for device in facts:
                 rights.grant(self.access.hypervisor, self.domid, device, self._others())
                 granted.append(device.sbdf)  # one that was refused has nothing, grant() saw to that
@@ -121,16 +128,15 @@ class Handshake(DomainChange):
             self._withdraw_rights(granted, str(error))
             raise
 
-    def _claim(self, devices: Sequence[Sbdf]) -> None:
+    def _claim(self, devices: Sequence[Sbdf], along: Sequence[Change] = ()) -> None:
         """Mark them as taken before anything else, as xl does: it may have given one to another guest since we looked.
 
         Where a run is killed behind it, the marker is what shows it later.
         """
-        taken = [
-            f"{device} to domain {domid}" for device, domid in self.access.toolstack.claim(self.domid, devices).items()
-        ]
+        taken = self.access.toolstack.claim(self.domid, devices, along)
         if taken:
-            raise DomainFailed(f"{self.name}: another toolstack gave {', '.join(taken)}, nothing was changed")
+            whose = ", ".join(f"{device} to domain {domid}" for device, domid in taken.items())
+            raise DomainFailed(f"{self.name}: another toolstack gave {whose}, nothing was changed")
 
     def _commit(self, add: Sequence[Sbdf], remove: Sequence[Sbdf]) -> Flow:
         """Write the whole cycle in one transaction, which also checks that the connection is as it was planned for.
@@ -139,20 +145,19 @@ class Handshake(DomainChange):
         """
 
         def body(transaction: Transaction) -> Listed:
-            backend = read_connection(transaction, self.domid)
+            backend = read_outline(transaction, self.domid)
             if (backend is None or not backend.connected) and not domain_exists(transaction, self.domid):
                 raise DomainFailed(f"{self.name}: the guest died before anything was changed; Xen has its devices back")
             self._check_unchanged(backend, add, remove)
             places = changes.indexes(backend, add, remove)
-            transaction.remove(error_path(self.domid))  # the kernel never clears it
             if backend is None:
-                transaction.apply(changes.create(self.domid, self.name, add))
-                return Listed(add, value=(CycleKind.CREATE, places))
-            if not add and set(backend.devices) <= set(remove):
-                transaction.apply(changes.close(self.domid))
-                return Listed(add, value=(CycleKind.CLOSE, places))
-            transaction.apply(changes.reconfigure(backend, add, remove))
-            return Listed(add, value=(CycleKind.RECONFIGURE, places))
+                kind, writes = CycleKind.CREATE, changes.create(self.domid, self.name, add)
+            elif not add and set(backend.devices) <= set(remove):
+                kind, writes = CycleKind.CLOSE, changes.close(self.domid)
+            else:
+                kind, writes = CycleKind.RECONFIGURE, changes.reconfigure(backend, add, remove)
+            transaction.apply([Remove(error_path(self.domid)), *writes])  # the kernel never clears its error
+            return Listed(add, value=(kind, places))
 
         return (yield from commit(self.access, self.plan.domain, body))
 
@@ -235,7 +240,7 @@ class Handshake(DomainChange):
 
     def _compact(self, gone: Collection[Sbdf]) -> Flow:
         def body(transaction: Transaction) -> Listed:
-            backend = read_connection(transaction, self.domid)
+            backend = read_for_compaction(transaction, self.domid, gone)
             if backend is not None:
                 transaction.apply(changes.compact(backend, gone))
             return Listed(removed=gone)

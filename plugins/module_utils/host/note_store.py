@@ -65,24 +65,24 @@ class NoteStore:
         self._store.remove(_of(sbdf))
 
     def write_guest(self, devices: Sequence[PciDevice], guest: str) -> None:
-        """Note which domain gets these devices, and their windows and interrupt lines.
+        """Note which domain gets these devices, as `guest_changes` has it."""
+        changes = self.guest_changes(devices, guest)
+        self._store.transaction(lambda transaction: transaction.apply(changes))
+
+    def guest_changes(self, devices: Sequence[PciDevice], guest: str) -> list[Change]:
+        """The writes that note which domain gets these devices, and their windows and interrupt lines.
 
         What else is noted of the same device stays.
         """
-        directories = {_of(device.sbdf): device for device in devices}
-
-        def remember(transaction: Transaction) -> None:
-            noted = transaction.read_all([f"{directory}/product" for directory in directories])
-            changes: list[Change] = []
-            for (directory, device), old in zip(directories.items(), noted):
-                product = f"{device.vendor}:{device.device}"
-                changes += [Remove(directory)] if old != product else []
-                changes += [Write(f"{directory}/product", product), Write(f"{directory}/guest", guest)]
-                changes += [Write(f"{directory}/irq", str(device.irq)), Write(f"{directory}/windows", _written(device))]
-            transaction.apply(changes)
-
-        if directories:
-            self._store.transaction(remember)
+        noted = self._store.read_all([f"{_of(device.sbdf)}/product" for device in devices])
+        changes: list[Change] = []
+        for device, old in zip(devices, noted):
+            directory, product = _of(device.sbdf), f"{device.vendor}:{device.device}"
+            if old != product:
+                changes += [Remove(directory), Write(f"{directory}/product", product)]
+            changes += [Write(f"{directory}/guest", guest), Write(f"{directory}/irq", str(device.irq))]
+            changes.append(Write(f"{directory}/windows", _written(device)))
+        return changes
 
     def rights(self, sbdf: Sbdf) -> tuple[int, tuple[Resource, ...]]:
         """Interrupt line and windows that a device had when it was last given to a guest.

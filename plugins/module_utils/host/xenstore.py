@@ -64,21 +64,24 @@ class _Requests:
     def read_all(self, paths: Sequence[str]) -> list[str | None]:
         """Values of many nodes at the cost of one round trip."""
         replies = self._store.ask([(Op.READ, _path(path)) for path in paths], self._tx_id)
-        return [None if _is(reply, errno.ENOENT) else _text(_value(reply)) for reply in replies]
+        return [_text_or_none(reply) for reply in replies]
 
     def list(self, path: str) -> list[str]:
         """Names of a node's children; none if the node is missing."""
-        reply = self._store.ask([(Op.DIRECTORY, _path(path))], self._tx_id)[0]
-        if _is(reply, errno.ENOENT):
-            return []
-        payload = self._long_list(path) if _is(reply, errno.E2BIG) else _value(reply)
-        return [_text(name) for name in payload.split(NUL) if name]
+        return [*self.list_and_read(path, ())[0]]
 
-    def children(self, path: str) -> dict[str, str]:
-        """Names and values of a node's children; those that vanish meanwhile are left out."""
-        names = self.list(path)
-        values = self.read_all([f"{path}/{name}" for name in names]) if names else []
-        return {name: value for name, value in zip(names, values) if value is not None}
+    def list_and_read(self, path: str, others: Sequence[str]) -> tuple[Sequence[str], Sequence[str | None]]:
+        """Names of a node's children, and the values of other nodes, at the cost of one round trip."""
+        listing, *replies = self._store.ask(
+            [(Op.DIRECTORY, _path(path)), *((Op.READ, _path(other)) for other in others)], self._tx_id
+        )
+        return self._names(path, listing), [_text_or_none(reply) for reply in replies]
+
+    def children(self, path: str, names: Iterable[str] | None = None) -> dict[str, str]:
+        """Names and values of a node's children, of all or of these; those that are not there are left out."""
+        chosen = self.list(path) if names is None else list(names)
+        values = self.read_all([f"{path}/{name}" for name in chosen]) if chosen else []
+        return {name: value for name, value in zip(chosen, values) if value is not None}
 
     def write(self, path: str, value: str) -> None:
         """Set a node, creating it and its parents."""
@@ -119,6 +122,12 @@ class _Requests:
         while parent.count("/") > 4 and not self.list(parent):
             _value_or_missing(self._store.ask([(Op.RM, _path(parent))], self._tx_id)[0])
             parent = parent.rpartition("/")[0]
+
+    def _names(self, path: str, reply: bytes | XenStoreError) -> Sequence[str]:
+        if _is(reply, errno.ENOENT):
+            return []
+        payload = self._long_list(path) if _is(reply, errno.E2BIG) else _value(reply)
+        return [_text(name) for name in payload.split(NUL) if name]
 
     def _long_list(self, path: str) -> bytes:
         """Directory in parts: C xenstored answers E2BIG to a listing of over 4096 bytes."""
@@ -212,28 +221,37 @@ class XenStore(_Requests):
                 return result
         raise XenStoreError("xenstored refused a transaction 200 times because others kept writing", errno.EAGAIN)
 
-    def watch(self, path: str, token: str) -> None:
-        """Have changes at or below `path` put into `events`; fires once at once.
+    def watch(self, paths: Sequence[str], token: str) -> Sequence[str | None]:
+        """Have changes at or below these paths put into `events`; fires once at once for each.
 
-        Several paths may share a token; pyxs would deliver an event once per subscription.
+        Returns the values of the nodes: every change after them makes an event. Several paths may share a token; pyxs
+        would deliver an event once per subscription.
         """
-        known = (path, token) in self._watches
+        new = [path for path in paths if (path, token) not in self._watches]
         if token not in {one for _path, one in self._watches}:
             self._router.subscribe(token.encode(), self)
-        self._watches.add((path, token))
+        self._watches.update((path, token) for path in paths)
+        requests = [(Op.WATCH, _path(path) + token.encode() + NUL) for path in paths]
         try:
-            _value(self.ask([(Op.WATCH, _path(path) + token.encode() + NUL)])[0])
-        except XenStoreError:
-            if not known:
+            replies = self.ask([*requests, *((Op.READ, _path(path)) for path in paths)])
+        except XenStoreGone:
+            for path in new:
                 self._forget(path, token)
             raise
+        refused = {path: reply for path, reply in zip(paths, replies) if isinstance(reply, XenStoreError)}
+        for path in refused.keys() & set(new):
+            self._forget(path, token)
+        for reply in refused.values():
+            raise reply
+        return [_text_or_none(reply) for reply in replies[len(paths) :]]
 
-    def unwatch(self, path: str, token: str) -> None:
-        """End a watch. Events that are under way already may still arrive."""
-        if (path, token) not in self._watches:
-            return
-        self._forget(path, token)
-        _value_or_missing(self.ask([(Op.UNWATCH, _path(path) + token.encode() + NUL)])[0])
+    def unwatch(self, paths: Sequence[str], token: str) -> None:
+        """End these watches. Events that are under way already may still arrive."""
+        known = [path for path in paths if (path, token) in self._watches]
+        for path in known:
+            self._forget(path, token)
+        for reply in self.ask([(Op.UNWATCH, _path(path) + token.encode() + NUL) for path in known]):
+            _value_or_missing(reply)
 
     def next_event(self, timeout: float) -> Any | None:
         """Next thing in `events`, or None after `timeout` seconds; XenStoreGone if none can come."""
@@ -281,7 +299,7 @@ class XenStore(_Requests):
     def _close(self) -> None:
         try:
             for path, token in list(self._watches):
-                self.unwatch(path, token)
+                self.unwatch([path], token)
         except XenStoreError:
             pass  # the daemon drops a connection's watches by itself
         self._router.terminate()
@@ -297,6 +315,10 @@ def _text(raw: bytes) -> str:
         return raw.decode()
     except UnicodeDecodeError:
         return raw.decode("latin-1")
+
+
+def _text_or_none(reply: bytes | XenStoreError) -> str | None:
+    return None if _is(reply, errno.ENOENT) else _text(_value(reply))
 
 
 def _is(reply: bytes | XenStoreError, code: int) -> bool:

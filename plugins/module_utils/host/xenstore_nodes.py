@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 
-from ..model.connection import PciConnection, backend_path, error_path, frontend_path
+from ..model.connection import PciConnection, backend_path, error_path, frontend_path, index_of
 from ..model.usage import GuestDisk
 from ..values.address import AddressError, Sbdf
 from ..values.states import XenbusState, parse_state
@@ -16,6 +16,8 @@ from .xenstore import Transaction, XenStore
 
 _BACKENDS = "/local/domain/0/backend"
 _ERRORS = "/local/domain/0/error/backend/pci"
+#: How the names of nodes begin that a cycle depends on, and of those that say which entry is which device's.
+_OUTLINE, _ADDRESSES = ("state", "dev-", "num_devs"), ("dev-", "num_devs")
 #: Of disks that dom0 serves, by kind of backend, the words for who serves it; vbd3 is XAPI's tapdisk.
 _DISK_SERVERS = {"vbd": "the kernel", "qdisk": "QEMU", "vbd3": "tapdisk"}
 
@@ -27,11 +29,38 @@ def domain_exists(requests: XenStore | Transaction, domid: int) -> bool:
 
 def read_connection(requests: XenStore | Transaction, domid: int) -> PciConnection | None:
     """A domain's connection as it is now, or None if there is none."""
-    nodes = requests.children(backend_path(domid))
-    if not nodes:
-        return None
-    frontend_state, error = requests.read_all([f"{frontend_path(domid)}/state", error_path(domid)])
-    return PciConnection.from_nodes(domid, nodes, frontend_state, error or "")
+    names, frontend_state, error = _list_connection(requests, domid)
+    nodes = requests.children(backend_path(domid), names)
+    return PciConnection.from_nodes(domid, nodes, frontend_state, error) if nodes else None
+
+
+def read_outline(requests: XenStore | Transaction, domid: int) -> PciConnection | None:
+    """As `read_connection`, but of the entries only what decides over a cycle: their devices and their sub-states.
+
+    Each node takes as long as the others, so a large connection is read twice as fast.
+    """
+    names, frontend_state, error = _list_connection(requests, domid)
+    nodes = requests.children(backend_path(domid), [name for name in names if name.startswith(_OUTLINE)])
+    return PciConnection.from_nodes(domid, nodes, frontend_state, error, names) if nodes else None
+
+
+def read_for_compaction(requests: XenStore | Transaction, domid: int, gone: Collection[Sbdf]) -> PciConnection | None:
+    """As `read_connection`, but with the nodes of those entries only that the departure of these devices changes."""
+    names, frontend_state, error = _list_connection(requests, domid)
+    path = backend_path(domid)
+    nodes = requests.children(path, [name for name in names if name.startswith(_ADDRESSES)])
+    connection = PciConnection.from_nodes(domid, nodes, frontend_state, error, names)
+    first = min((entry.index for entry in connection.entries if entry.device in gone), default=len(connection.entries))
+    moving = [name for name in names if index_of(name) >= first and name not in nodes]
+    nodes = {**nodes, **requests.children(path, moving)}
+    return PciConnection.from_nodes(domid, nodes, frontend_state, error, names) if nodes else None
+
+
+def _list_connection(requests: XenStore | Transaction, domid: int) -> tuple[Sequence[str], str | None, str]:
+    """Names of the backend's nodes, state of the frontend, last error of the kernel."""
+    others = [f"{frontend_path(domid)}/state", error_path(domid)]
+    names, (frontend_state, error) = requests.list_and_read(backend_path(domid), others)
+    return names, frontend_state, error or ""
 
 
 def read_connections(store: XenStore) -> dict[int, PciConnection]:

@@ -10,7 +10,7 @@ What a change writes is in `connection_writes.py`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -96,13 +96,21 @@ class PciConnection:
 
     @classmethod
     def from_nodes(
-        cls, domid: int, nodes: Mapping[str, str], frontend_state: str | None, error: str = ""
+        cls,
+        domid: int,
+        nodes: Mapping[str, str],
+        frontend_state: str | None,
+        error: str = "",
+        names: Collection[str] | None = None,
     ) -> PciConnection:
-        """Build from the children of the backend directory and the text of the frontend's state."""
+        """Build from the children of the backend directory and the text of the frontend's state.
+
+        `names` are those of all children, if `nodes` are some of them only.
+        """
         count_text = nodes.get("num_devs", "")
         count = int(count_text) if count_text.isdecimal() and len(count_text) <= 4 else 0
         entries = tuple(Entry.from_nodes(index, nodes) for index in range(count))
-        stray = sorted(name for name in nodes if _index_of(name) >= count)
+        stray = sorted(name for name in (nodes if names is None else names) if index_of(name) >= count)
         return cls(
             domid=domid,
             state=parse_state(nodes.get("state")),
@@ -176,7 +184,7 @@ class PciConnection:
         return found
 
 
-def _index_of(name: str) -> int:
-    """Index of an entry's node, or -1 for any other node."""
+def index_of(name: str) -> int:
+    """The index in the name of an entry's node, or -1 for any other node."""
     kind, separator, number = name.rpartition("-")
     return int(number) if separator and kind in ENTRY_NODES and number.isdecimal() else -1

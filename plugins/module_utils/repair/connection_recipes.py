@@ -105,12 +105,10 @@ def repair_connection(repair: RepairJob) -> Repairing:
     job = ConnectionJob(repair.access, repair.host, repair.finding, repair.clock)
     paths = (backend_path(job.domid), f"{frontend_path(job.domid)}/state")
     try:
-        for path in paths:
-            job.access.store.watch(path, job.token)
+        job.access.store.watch(paths, job.token)
         return (yield from CONNECTION_RECIPES[job.recipe](job))
     finally:
-        for path in paths:
-            job.access.store.unwatch(path, job.token)
+        job.access.store.unwatch(paths, job.token)
 
 
 @implements(CONNECTION_RECIPES, Recipe.WITHDRAW, Recipe.RESTART)

@@ -9,10 +9,11 @@ changes a domain's devices, and how that one knows of ours. `libxl.Libxl` is the
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Callable, NamedTuple, Protocol
 
+from ...model.connection_writes import Change
 from ...model.device_model import DeviceModel
 from ...model.domain import Domain
 from ...values.address import Sbdf
@@ -79,9 +80,10 @@ class Toolstack(Protocol):
         """The domains that have these devices by their markers; a device without a marker is left out."""
         ...
 
-    def claim(self, domid: int, devices: Collection[Sbdf]) -> dict[Sbdf, str]:
+    def claim(self, domid: int, devices: Collection[Sbdf], along: Sequence[Change] = ()) -> dict[Sbdf, str]:
         """Mark the devices as this domain's: all at once, or none if another domain has one of them.
 
+        `along` are writes of ours to xenstore that take effect with the markers, or not at all.
         Returns those that others have, with the number of that domain; empty on success. From then on the toolstack
         gives the devices to no other domain, and a run that is killed has left a trace before it gave any right.
         """

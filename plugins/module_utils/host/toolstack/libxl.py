@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable
 
-from ...model.connection_writes import Remove, Write
+from ...model.connection_writes import Change, Remove, Write
 from ...model.device_model import DeviceModel, DeviceModelError, qemu_name
 from ...model.domain import Domain, DomainKind
 from ...model.stored_config import Creation, amended, configured
@@ -119,14 +119,14 @@ class Libxl:
         """As `markers`, of these devices only."""
         return _holders(self._store, devices)
 
-    def claim(self, domid: int, devices: Collection[Sbdf]) -> dict[Sbdf, str]:
+    def claim(self, domid: int, devices: Collection[Sbdf], along: Sequence[Change] = ()) -> dict[Sbdf, str]:
         """As xl does before anything else (libxl__device_pci_add): it may have given one to another guest since."""
 
         def body(transaction: Transaction) -> dict[Sbdf, str]:
             texts = zip(devices, transaction.read_all([_holder_node(device) for device in devices]))
             others = {device: text for device, text in texts if text is not None and text != str(domid)}
             if not others:
-                transaction.apply([Write(_holder_node(device), str(domid)) for device in devices])
+                transaction.apply([*(Write(_holder_node(device), str(domid)) for device in devices), *along])
             return others
 
         return self._store.transaction(body) if devices else {}

@@ -165,11 +165,11 @@ def eventually(check: Callable[[], bool]) -> None:
 
 def drained(store: XenStore) -> list[Any]:
     """All events that are due: one of our own comes last."""
-    store.watch("/marker", "marker")
+    store.watch(["/marker"], "marker")
     events: list[Any] = []
     while (event := store.next_event(AMPLE)).token != "marker":
         events.append(event)
-    store.unwatch("/marker", "marker")
+    store.unwatch(["/marker"], "marker")
     return events
 
 
@@ -229,6 +229,14 @@ def test_a_refusal_names_the_error_and_the_connection_lives_on(store: XenStore) 
         store.write("/0000:03:00.0", "x")
     assert caught.value.code == errno.EINVAL
     assert store.read("/missing") is None
+
+
+def test_a_listing_and_values_come_together(store: XenStore) -> None:
+    store.apply([Write("/d/b", "1"), Write("/d/a", "2"), Write("/e", "3")])
+    names, values = store.list_and_read("/d", ["/e", "/f"])
+    assert (sorted(names), values) == (["a", "b"], ["3", None])
+    assert store.list_and_read("/f", []) == ([], [])
+    assert store.children("/d", ["a", "c"]) == {"a": "2"}
 
 
 def test_a_refusal_within_a_batch_is_not_lost(store: XenStore) -> None:
@@ -381,46 +389,60 @@ def test_conflicts_are_met_patiently_but_not_for_ever(daemon: Daemon, store: Xen
 
 
 def test_a_watch_fires_at_once_and_at_each_change_below(store: XenStore) -> None:
-    store.watch("/a", "token")
+    store.watch(["/a"], "token")
     store.write("/a/b", "1")
     store.write("/elsewhere", "1")
     assert drained(store) == [WatchEvent("/a", "token"), WatchEvent("/a/b", "token")]
 
 
 def test_paths_that_share_a_token_deliver_each_event_once(store: XenStore) -> None:
-    store.watch("/a", "shared")
-    store.watch("/b", "shared")
+    store.watch(["/a", "/b"], "shared")
     drained(store)
     store.write("/a", "1")
     store.write("/b", "1")
     assert drained(store) == [WatchEvent("/a", "shared"), WatchEvent("/b", "shared")]
-    store.unwatch("/a", "shared")
+    store.unwatch(["/a"], "shared")
     store.write("/a", "2")
     store.write("/b", "2")
     assert drained(store) == [WatchEvent("/b", "shared")]
 
 
+def test_what_watched_nodes_say_comes_along(store: XenStore) -> None:
+    store.write("/b", "1")
+    assert store.watch(["/a", "/b"], "token") == [None, "1"]
+
+
+def test_of_several_watches_the_one_that_was_refused_is_not_kept(daemon: Daemon, store: XenStore) -> None:
+    with pytest.raises(XenStoreError, match="EINVAL"):
+        store.watch(["/a", "no path of xenstore's//"], "token")
+    drained(store)
+    store.write("/a", "1")
+    assert drained(store) == [WatchEvent("/a", "token")]
+    store.unwatch(["/a", "no path of xenstore's//"], "token")
+    assert daemon.watches == 0
+
+
 def test_a_watch_that_was_refused_changes_nothing(store: XenStore) -> None:
-    store.watch("/a", "token")
+    store.watch(["/a"], "token")
     with pytest.raises(XenStoreError, match="EEXIST"):
-        store.watch("/a", "token")
+        store.watch(["/a"], "token")
     drained(store)
     store.write("/a", "1")
     assert drained(store) == [WatchEvent("/a", "token")]
 
 
 def test_after_unwatch_nothing_comes_and_watching_again_works(daemon: Daemon, store: XenStore) -> None:
-    store.watch("/a", "token")
-    store.unwatch("/a", "token")
+    store.watch(["/a"], "token")
+    store.unwatch(["/a"], "token")
     drained(store)
     store.write("/a", "1")
     assert drained(store) == []
-    store.watch("/a", "token")
+    store.watch(["/a"], "token")
     assert drained(store) == [WatchEvent("/a", "token")]
 
 
 def test_ending_a_watch_that_never_began_is_no_error(store: XenStore) -> None:
-    store.unwatch("/never", "watched")
+    store.unwatch(["/never"], "watched")
 
 
 def test_waiting_for_an_event_ends_when_the_time_is_over(store: XenStore) -> None:
@@ -436,8 +458,8 @@ def test_what_others_put_into_the_queue_comes_out_as_it_is(store: XenStore) -> N
 
 def test_one_who_writes_faster_than_we_look_fills_no_memory(store: XenStore) -> None:
     """Of one path, one event waits; of one watch, a bounded number, however many names somebody invents."""
-    store.watch("/a", "token")
-    store.watch("/b", "other")
+    store.watch(["/a"], "token")
+    store.watch(["/b"], "other")
     drained(store)
     for _round in range(5):
         store.apply([Write("/a", str(number)) for number in range(100)])
@@ -455,7 +477,7 @@ def test_one_who_writes_faster_than_we_look_fills_no_memory(store: XenStore) -> 
 def test_closing_leaves_no_watch_no_thread_and_no_file(daemon: Daemon) -> None:
     def session() -> None:
         with XenStore.open(AMPLE) as store:
-            store.watch("/a", "token")
+            store.watch(["/a"], "token")
             store.read("/a")
 
     session()
@@ -540,7 +562,7 @@ def test_a_daemon_that_dies_with_a_request_in_flight_is_noticed(socket_path: Pat
 
 def test_a_daemon_that_dies_while_we_wait_for_events_is_noticed(daemon: Daemon) -> None:
     with XenStore.open(10 * AMPLE) as store:
-        store.watch("/a", "token")
+        store.watch(["/a"], "token")
         drained(store)
         daemon.stop()
         with pytest.raises(XenStoreGone, match="broke"):
