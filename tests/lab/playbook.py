@@ -54,6 +54,11 @@ def task(
     return run(host, str(playbook), {}, options).tasks["task"]
 
 
+def codes(result: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Code and subject of each refusal of a module; none if it did not refuse."""
+    return [(refusal["code"], refusal["subject"]) for refusal in result.get("refusals", [])]
+
+
 def run(host: Host, playbook: str, declared: Mapping[str, Any], options: Sequence[str] = ()) -> Run:
     """Run a playbook; the declaration is an inventory file of its own, beside that of the host."""
     declaration = host.directory / "declaration.json"

@@ -78,7 +78,8 @@ def test_no_number_changes_while_it_is_out(host: Host) -> None:
     for count in (0, 2):
         refused = functions(host, count)
         assert refused["failed"]
-        assert "is with domain g1" in refused["msg"]
+        [(code, _function)] = playbook.codes(refused)
+        assert code == "vf-in-use" and "is with domain g1" in refused["msg"]
         assert number(host) == str(VFS)
     assert not functions(host, VFS)["changed"]
 
@@ -87,13 +88,14 @@ def test_nor_while_pciback_has_it(host: Host) -> None:
     assert give(host)["changed"]
     assert attached_by_xl(host, "g1") == set()
     refused = functions(host, 0)
-    assert "is with pciback; release it first" in refused["msg"]
+    [(code, _function)] = playbook.codes(refused)
+    assert code == "vf-in-use" and "is bound to pciback" in refused["msg"]
     assert number(host) == str(VFS)
 
 
 def test_a_driver_without_network_has_no_settings(host: Host) -> None:
     refused = functions(host, VFS, vfs=[{"index": 0, "vlan": 20}])
-    assert "(nvme) has no network interface" in refused["msg"]
+    assert playbook.codes(refused) == [("no-interface", PF.bdf)]
 
 
 def test_all_are_gone_when_nobody_has_one(host: Host) -> None:
