@@ -100,7 +100,8 @@ def closed_by_guest(host: Host) -> None:
 
 def repair_killed(host: Host) -> None:
     """Behind the removal of the connection, before it is made anew."""
-    assert host.run("repair", {"settle": 0.5, "timeout": 15}, kill_at="after commit T #1") == {"killed": 9}
+    removed = "after rm /local/domain/0/backend, then after commit"
+    assert host.run("repair", {"settle": 0.5, "timeout": 15}, kill_at=removed) == {"killed": 9}
 
 
 def close_unanswered(host: Host) -> None:

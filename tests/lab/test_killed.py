@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """domain_devices is killed at places of its work on real Xen, and run again: all is as declared then.
 
-The fault suite does it at every place there is, on the simulator. What a place is called is told by its process
-(tests/support/module_process.py): `commit T #2` is the end of a run's second transaction.
+The fault suite does it at every place there is, on the simulator. The places have the names that the process of the
+modules gives them (tests/support/module_process.py), by what is written there: the numbers of transactions may change.
 """
 
 from __future__ import annotations
@@ -20,19 +20,22 @@ PARTS = (topology.NICS[0], topology.EDUS[0])
 A, E = (part.bdf for part in PARTS)
 PLAYS = {"first": ([], [A]), "more": ([A], [A, E]), "remove": ([A, E], [A]), "last": ([A], [])}
 
+#: In a transaction that changes the connection, whose commit makes it so.
+WRITTEN, REMOVED = "after write /local/domain/0/backend", "after rm /local/domain/0/backend"
+
 #: In an order in which most begin with what the one before has left.
 PLACES = [
     ("first", "after xen iomem", "after the first right"),
-    ("last", "after commit T #1", "the guest is asked to close"),
+    ("last", f"{WRITTEN}, then after commit", "the guest is asked to close"),
     ("first", "before rm /local/domain/0/error", "all rights given, nothing said to the guest"),
-    ("last", "before commit T #2", "both ends closed, not removed"),
-    ("first", "after commit T #2", "the connection begun"),
-    ("last", "after commit T #2", "the connection removed, all rights there"),
-    ("first", "before commit T #2", "in the midst of the transaction"),
+    ("last", REMOVED, "both ends closed, not removed"),
+    ("first", f"{WRITTEN}, then after commit", "the connection begun"),
+    ("last", f"{REMOVED}, then after commit", "the connection removed, all rights there"),
+    ("first", WRITTEN, "in the midst of the transaction"),
     ("more", "after xen assign", "rights without an entry"),
-    ("remove", "after commit T #1", "the guest is asked to let go"),
-    ("more", "after commit T #2", "the guest is asked to look"),
-    ("remove", "before commit T #2", "let go, not compacted"),
+    ("remove", f"{WRITTEN}, then after commit", "the guest is asked to let go"),
+    ("more", f"{WRITTEN}, then after commit", "the guest is asked to look"),
+    ("remove", REMOVED, "let go, not compacted"),
     ("remove", "after xen deassign", "half of the rights taken"),
     ("last", "before rm /libxl/pci", "all rights taken, still marked"),
 ]

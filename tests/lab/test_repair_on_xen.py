@@ -133,7 +133,8 @@ def repair_killed(lab: Ward) -> None:
     """Behind the removal of the connection that the guest has closed, before it is made anew."""
     closed_by_guest(lab)
     words = {"settle": 0.5, "timeout": 120}
-    assert lab.modules.run("repair", words, kill_at="after commit T #1") == {"killed": 9}
+    removed = "after rm /local/domain/0/backend, then after commit"
+    assert lab.modules.run("repair", words, kill_at=removed) == {"killed": 9}
 
 
 def close_unanswered(lab: Ward) -> None:

@@ -57,13 +57,15 @@ HYPERCALLS = ("assign", "deassign", "ioports", "iomem", "irq", "map_pirq", "unma
 class Points:
     """Names every change, before and after it; kills this process at one of them: a number, or how a name begins.
 
-    What comes again under the same name is numbered: `after commit T #2`. `refuse_at`: the point before which the call
+    What comes again under the same name is numbered: `after commit T #2`. `after write /local, then after commit` is
+    the first commit behind the first of those writes. `refuse_at`: the point before which the call
     is refused; `lose_at`: the one before which xenstored falls silent, so that the call is made and nobody knows. Where
     that is another call than the one that was counted, since this run met fewer conflicts, it is the next request.
     """
 
     def __init__(self, kill_at: int | str | None, refuse_at: int | None = None, lose_at: int | None = None) -> None:
         self._kill_at = kill_at
+        self._names_ahead = kill_at.split(", then ") if isinstance(kill_at, str) else []
         self._refuse_at = refuse_at
         self._lose_at = lose_at
         self._lock = threading.Lock()
@@ -89,8 +91,10 @@ class Points:
         with self._lock:
             self._times[name] += 1
             numbered = f"{name} #{self._times[name]}"
-            by_name = isinstance(self._kill_at, str) and numbered.startswith(self._kill_at)
-            if by_name or len(self.names) == self._kill_at:
+            reached = bool(self._names_ahead) and numbered.startswith(self._names_ahead[0])
+            if reached and len(self._names_ahead) > 1:
+                del self._names_ahead[0]
+            elif reached or len(self.names) == self._kill_at:
                 os.kill(os.getpid(), signal.SIGKILL)
             self.names.append(numbered)
 
