@@ -352,8 +352,10 @@ seconds:
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.common.validation import check_type_path
 
 from ansible_collections.xen.pci.plugins.module_utils.apply.config_files import write_files
 from ansible_collections.xen.pci.plugins.module_utils.apply.converge import converge
@@ -394,7 +396,7 @@ from ansible_collections.xen.pci.plugins.module_utils.results.domain_results imp
     planned_domain_result,
 )
 from ansible_collections.xen.pci.plugins.module_utils.values.catalog import read_addresses
-from ansible_collections.xen.pci.plugins.module_utils.values.declared_domain import read_domain
+from ansible_collections.xen.pci.plugins.module_utils.values.declared_domain import DeclaredDomain, read_domain
 from ansible_collections.xen.pci.plugins.module_utils.values.errors import HostError, XenPciError
 from ansible_collections.xen.pci.plugins.module_utils.values.refusal import Refusal
 from ansible_collections.xen.pci.plugins.module_utils.values.words import listed
@@ -449,7 +451,12 @@ def _declaration(module: AnsibleModule) -> Declaration:
     params = module.params
     assumed, wrong = read_addresses("assume_assignable", params["assume_assignable"])
     domains = [read_domain(str(name), options, params["exclusive"]) for name, options in params["domains"].items()]
-    return Declaration(tuple(domains), checked_catalog(params["catalog"]), wrong, assumed)
+    return Declaration(tuple(map(_with_path, domains)), checked_catalog(params["catalog"]), wrong, assumed)
+
+
+def _with_path(domain: DeclaredDomain) -> DeclaredDomain:
+    """The domain with ~ and variables in the path of its file replaced, as in every option that is a path."""
+    return domain if domain.config is None else replace(domain, config=check_type_path(domain.config))
 
 
 def _observe(module: AnsibleModule, access: HostAccess, declaration: Declaration) -> tuple[Host, ResolvedDeclaration]:

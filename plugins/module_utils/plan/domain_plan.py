@@ -15,7 +15,7 @@ from ..model.domain import Domain
 from ..model.host import Host
 from ..values.address import Sbdf
 from ..values.refusal import Refusal
-from ..values.words import listed
+from ..values.words import did_you_mean, listed
 from .readiness import Ready, reasons_against, wrong_kind
 
 #: pciback's virtual bus (drivers/xen/xen-pciback/vpci.c, PCI_SLOT_MAX).
@@ -187,9 +187,10 @@ def _against_domain(host: Host, want: DesiredDomain, domain: Domain | None) -> l
 
 def unknown_domain(host: Host, name: str) -> Refusal:
     """The refusal of a name that no running domain has."""
-    running = listed(sorted(domain.name for domain in host.domains.values()), "none")
-    reason = f"No domain named {name} runs on this host (running: {running})"
-    return Refusal("unknown-domain", name, reason, "correct the name, or start the domain")
+    running = sorted(domain.name for domain in host.domains.values())
+    reason = f"No domain named {name} runs on this host (running: {listed(running, 'none')})"
+    advice = did_you_mean(name, running, "correct the name, or start the domain")
+    return Refusal("unknown-domain", name, reason, advice)
 
 
 def _against_connection(host: Host, step: DomainPlan) -> list[Refusal]:

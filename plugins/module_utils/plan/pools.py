@@ -28,7 +28,7 @@ from ..values.declared_domain import PoolRequest, read_request
 from ..values.errors import XenPciError
 from ..values.identity import Match
 from ..values.refusal import Refusal, Refused, refused
-from ..values.words import counted, did_you_mean, shortened
+from ..values.words import counted, did_you_mean, listed, shortened
 from .names import Lookup, Resolution, find, moves, resolve, with_physical_function
 
 Facts = Mapping[str, Any]
@@ -161,8 +161,10 @@ def against_request(request: str | PoolRequest, catalog: Mapping[str, CatalogEnt
     """The refusal of a part of a pool that the catalog does not have; None for anything else."""
     if isinstance(request, str) or (request.pool in catalog and catalog[request.pool].pool is not None):
         return None
+    pools = [name for name, entry in catalog.items() if entry.pool is not None]
     reason = f"{request.pool!r}, from which devices are to come, is not a pool of the catalog"
-    return Refusal("unknown-pool", request.pool, reason, did_you_mean(request.pool, catalog, "correct it, or add it"))
+    advice = did_you_mean(request.pool, pools, f"the pools are {listed(pools)}" if pools else "declare a pool")
+    return Refusal("unknown-pool", request.pool, reason, advice)
 
 
 def _search(expression: str, facts: Sequence[Facts]) -> list[Facts]:

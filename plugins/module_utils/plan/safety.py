@@ -17,7 +17,7 @@ from ..model.usage import NetworkUse
 from ..values.address import Sbdf
 from ..values.catalog import CatalogEntry
 from ..values.refusal import Refusal
-from ..values.words import counted, listed, shortened
+from ..values.words import counted, did_you_mean, listed, shortened
 
 #: Parts of the mainboard by class: SMBus (it reaches the memory modules), interrupt controllers, timers, IOMMU.
 _MAINBOARD_CLASSES = ("0c05", "0800", "0801", "0802", "0803", "0806")
@@ -89,7 +89,7 @@ def wrong_waivers(catalog: Mapping[str, CatalogEntry]) -> list[Refusal]:
             "waiver",
             name,
             f"Device {name!r}: waive names {check!r}, which {'cannot be waived' if check in never else 'is no check'}",
-            f"the checks that can be waived are {listed(known)}",
+            did_you_mean("" if check in never else check, known, f"the checks that can be waived are {listed(known)}"),
         )
         for name, entry in catalog.items()
         for check in entry.waive

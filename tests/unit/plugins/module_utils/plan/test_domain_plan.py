@@ -260,6 +260,7 @@ REFUSALS: Mapping[str, tuple[Host, list[DesiredDomain], tuple[str, str], Sequenc
         ("unknown-domain", "blue"),
         ["blue", "green, red"],
     ),
+    "a misspelled domain": (host(RED), [wants("rde", A)], ("unknown-domain", "rde"), ["Did you mean 'red'?"]),
     "no such domain, none at all": (host(), [wants("blue", A)], ("unknown-domain", "blue"), ["blue", "none"]),
     "PVH": (
         host(guest("red", 1, kind=DomainKind.PVH)),

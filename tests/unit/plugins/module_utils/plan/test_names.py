@@ -110,7 +110,9 @@ def test_an_empty_place_and_a_vanished_device_are_told_apart() -> None:
 
 
 def test_words_that_are_neither_name_nor_address_are_refused() -> None:
-    assert refused({}, NICS, "uplnk") == [("unknown-device", "uplnk")]
+    (refusal,) = refusals({"uplink": {"serial": SERIAL}}, NICS, "uplnk")
+    assert codes([refusal]) == [("unknown-device", "uplnk")]
+    assert "Did you mean 'uplink'?" in str(refusal)
 
 
 def test_two_names_for_one_device_are_refused() -> None:

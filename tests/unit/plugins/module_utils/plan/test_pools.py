@@ -236,6 +236,11 @@ def test_a_wrong_request_is_refused(request_: Any, code: str, subject: str) -> N
     assert set(codes(caught.value.refusals)) == {(code, subject)}
 
 
+def test_a_misspelled_pool_is_named_with_the_nearest_one() -> None:
+    with pytest.raises(Refused, match=r"'vsf', from which .*\. Did you mean 'vfs'\?"):
+        parse_request({"from": "vsf"}, parse_catalog(POOL))
+
+
 def test_a_request_is_a_name_or_a_share() -> None:
     catalog = parse_catalog(POOL)
     assert parse_request("uplink", catalog) == "uplink"

@@ -143,3 +143,4 @@ def test_waivers_of_what_cannot_be_waived_are_refused() -> None:
     assert codes([first, second]) == [("waiver", "a"), ("waiver", "a")]
     assert "'bridge'" in first.reason and "'dsik'" in second.reason
     assert "disk" in second.advice and "bridge" not in second.advice
+    assert "did you mean 'disk'?" in second.advice and "did you mean" not in first.advice
