@@ -62,8 +62,10 @@ def verify_assignable(plan: AssignablePlan, seen: Host, expected: AssignmentStat
 
 def verify_functions(desired: Sequence[DesiredFunctions], seen: Host) -> list[str]:
     """Compare physical functions and their virtual ones with the declaration; what is still to do, a sentence each."""
-    left = plan_functions(seen, desired)
+    gone = [one.pf for one in desired if one.pf not in seen.functions]
+    left = plan_functions(seen, [one for one in desired if one.pf not in gone])
     return [
+        *(f"{pf} is no longer on this host" for pf in gone),
         *(f"it is still necessary to {step}" for step in left.steps),
         *(refusal.reason for refusal in left.refusals),
     ]
@@ -76,6 +78,11 @@ def _differences(sbdf: Sbdf, now: AssignmentState, expected: AssignmentState, by
         yield f"{sbdf} has {_driver(driver)}, not {_driver(wanted)}"
     elif driver == PCIBACK and sbdf in expected.quarantined and sbdf not in now.quarantined:
         yield f"{sbdf} is not known to be in Xen's quarantine"
+    elif (sbdf in now.permissive) != (sbdf in expected.permissive):
+        yield f"{sbdf} is {'' if sbdf in now.permissive else 'not '}permissive"
+    elif now.recorded_driver(sbdf) != expected.recorded_driver(sbdf):
+        recorded, wanted = now.recorded_driver(sbdf), expected.recorded_driver(sbdf)
+        yield f"the record of the driver from before says {_driver(recorded)} for {sbdf}, not {_driver(wanted)}"
     if (sbdf in now.after_reboot) != (sbdf in expected.after_reboot):
         will = "will" if sbdf in now.after_reboot else "will not"
         yield f"pciback {will} hold {sbdf} after a reboot"

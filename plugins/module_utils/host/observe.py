@@ -103,7 +103,7 @@ def with_functions(
 ) -> Host:
     """The host with these physical functions as they are now; settings are read only of `settings_of`."""
     found = {}
-    for sbdf in physical:
+    for sbdf in host.devices.keys() & set(physical):
         function = PhysicalFunction(host.devices[sbdf], access.sriov.drivers_autoprobe(sbdf))
         if sbdf in settings_of and function.interface is not None:
             function = replace(function, settings=access.sriov.vf_settings(function.interface))

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..model.host import Host
+from ..plan.isolation import OF_OTHERS
 from ..values.address import Sbdf
 from ..values.catalog import Catalog, read_addresses
 from ..values.refusal import Refusal, Refused
@@ -78,10 +79,13 @@ def complete_plan(host: Host, wanted: WantedDevices, found: Resolution) -> Assig
     """The plan for these devices and for the next boot, with all that stands against it."""
     names = found.expand(wanted.names)
     policies = device_policies(wanted.catalog.entries, names)
+    unclear = bool(wanted.refusals or found.refusals)
     if wanted.present:
-        plan = plan_present(host, list(names), wanted.exclusive, policies, wanted.require_reset)
+        # While a device is not known, what else pciback holds may be that one.
+        plan = plan_present(host, list(names), wanted.exclusive and not unclear, policies, wanted.require_reset)
     else:
         plan = plan_absent(host, list(names), policies)
+    against = [refusal for refusal in plan.refusals if not (unclear and refusal.code in OF_OTHERS)]
     boot, persistence = host.boot_facts, _persistence(wanted, frozenset(names), plan)
     boot_plan = persistence.plan(boot)
     affected = list(dict.fromkeys([*names, *(step.sbdf for step in plan.steps)]))
@@ -90,7 +94,7 @@ def complete_plan(host: Host, wanted: WantedDevices, found: Resolution) -> Assig
         boot=boot_plan,
         expected=AssignmentState.expected(host, plan, affected, persistence.expected(boot, affected)),
         names=names,
-        refusals=tuple(dict.fromkeys([*wanted.refusals, *found.refusals, *plan.refusals, *boot_plan.refusals])),
+        refusals=tuple(dict.fromkeys([*wanted.refusals, *found.refusals, *against, *boot_plan.refusals])),
     )
 
 

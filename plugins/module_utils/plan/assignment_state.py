@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ..model.device import PCIBACK
 from ..model.host import Host
 from ..values.address import Sbdf
-from .assignable_plan import AssignablePlan, FinishRelease, Release, Take
+from .assignable_plan import AssignablePlan, FinishRelease, MakePermissive, Rebind, Release, Take
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,12 @@ class AssignmentState:
     recorded: Mapping[Sbdf, str]
     quarantined: frozenset[Sbdf]
     after_reboot: frozenset[Sbdf]
+    #: Devices whose guest may write all of their configuration space.
+    permissive: frozenset[Sbdf] = frozenset()
+
+    def recorded_driver(self, sbdf: Sbdf) -> str | None:
+        """Name of the driver that a release would give the device to, None if none is recorded."""
+        return self.recorded[sbdf].rpartition("/")[2] if self.recorded.get(sbdf) else None
 
     @classmethod
     def expected(
@@ -33,13 +39,17 @@ class AssignmentState:
         recorded.update({step.sbdf: step.driver for step in plan.steps if isinstance(step, Take) and step.driver})
         quarantined = (host.quarantined | {step.sbdf for step in plan.steps}) - released
         drivers = {sbdf: _expected_driver(host, plan, sbdf) for sbdf in devices}
-        return cls(drivers, recorded, quarantined, after_reboot)
+        permissive = {sbdf for sbdf in devices if host.devices[sbdf].permissive and sbdf not in released}
+        permissive -= {step.sbdf for step in plan.steps if isinstance(step, Rebind)}
+        permissive |= {step.sbdf for step in plan.steps if isinstance(step, MakePermissive)}
+        return cls(drivers, recorded, quarantined, after_reboot, frozenset(permissive))
 
     @classmethod
     def seen(cls, host: Host, devices: Collection[Sbdf]) -> AssignmentState:
         """As it is observed; a device that has left the host has no driver."""
         drivers = {sbdf: host.devices[sbdf].driver if sbdf in host.devices else None for sbdf in devices}
-        return cls(drivers, host.driver_paths, host.quarantined, host.boot_facts.held(devices))
+        permissive = frozenset(sbdf for sbdf in devices if sbdf in host.devices and host.devices[sbdf].permissive)
+        return cls(drivers, host.driver_paths, host.quarantined, host.boot_facts.held(devices), permissive)
 
 
 def _expected_driver(host: Host, plan: AssignablePlan, sbdf: Sbdf) -> str | None:

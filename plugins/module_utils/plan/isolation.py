@@ -23,6 +23,12 @@ from .safety import Check, against, judge
 _EXAMPLES = 3
 
 
+#: Checks that depend on which other devices go along, so they say nothing while some of those are not known.
+OF_OTHERS = frozenset(
+    check.value for check in (Check.SHARED_PAGE, Check.SHARED_INTERRUPT, Check.GROUP, Check.ACS, Check.RESERVED_MEMORY)
+)
+
+
 @dataclass(frozen=True)
 class Ties:
     """What a device shares with others: refusals, and warnings where it can do without what is shared."""

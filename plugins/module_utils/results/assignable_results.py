@@ -29,7 +29,7 @@ def device_results(
             "driver_after": driver,
             "quarantined": driver == PCIBACK and sbdf in after.quarantined,
             "held": Holding.of(driver == PCIBACK, sbdf in after.after_reboot).value,
-            "recorded_driver": after.recorded[sbdf].rpartition("/")[2] if after.recorded.get(sbdf) else None,
+            "recorded_driver": after.recorded_driver(sbdf),
         }
         for sbdf, driver in after.drivers.items()
     ]

@@ -36,6 +36,7 @@ from ansible_collections.xen.pci.plugins.module_utils.plan.assignment_state impo
 from ansible_collections.xen.pci.plugins.module_utils.plan.domain_plan import DesiredDomain, DomainsPlan, make_plan
 from ansible_collections.xen.pci.plugins.module_utils.plan.function_plan import DesiredFunctions
 from ansible_collections.xen.pci.plugins.module_utils.values.address import GuestAddress, Sbdf
+from ansible_collections.xen.pci.plugins.module_utils.values.catalog import DevicePolicy
 from ansible_collections.xen.pci.plugins.module_utils.verify import (
     DomainVerdict,
     verify_assignable,
@@ -257,9 +258,9 @@ RELEASE_TO_ANY = plan_absent(replace(HELD, driver_paths={}), [A])
 
 
 def test_devices_that_are_where_they_were_to_be_differ_in_nothing() -> None:
-    assert differences(FREE, TAKE, situation(device(A), quarantined=frozenset({A}))) == []
+    assert differences(FREE, TAKE, situation(device(A), driver_paths={A: NIC}, quarantined=frozenset({A}))) == []
     assert differences(HELD, RELEASE, situation(device(A, "e1000e"))) == []
-    kept = situation(device(A), quarantined=frozenset({A}), held=(A,))
+    kept = situation(device(A), driver_paths={A: NIC}, quarantined=frozenset({A}), held=(A,))
     assert differences(FREE, TAKE, kept, after_reboot=(A,)) == []
 
 
@@ -291,9 +292,26 @@ def test_where_the_kernel_chooses_any_driver_of_the_host_will_do(driver: str | N
 
 
 def test_where_the_kernel_chooses_pciback_will_not_do() -> None:
-    seen = situation(device(A), quarantined=frozenset({A}))
+    seen = situation(device(A), driver_paths={A: NIC}, quarantined=frozenset({A}))
     (difference,) = differences(HELD, RELEASE_TO_ANY, seen)
     assert str(A) in difference and "pciback" in difference
+
+
+def test_a_device_that_is_permissive_and_should_not_be_or_the_reverse_is_found() -> None:
+    taken = situation(device(A, permissive=True), driver_paths={A: NIC}, quarantined=frozenset({A}))
+    (difference,) = differences(FREE, TAKE, taken)
+    assert str(A) in difference and "permissive" in difference
+    asked = plan_present(FREE, [A], policies={A: DevicePolicy("nic", permissive="its driver needs it")})
+    assert differences(FREE, asked, taken) == []
+    (missing,) = differences(FREE, asked, replace(taken, devices={A: device(A)}))
+    assert str(A) in missing and "not permissive" in missing
+
+
+@pytest.mark.parametrize("record", ["/sys/bus/pci/drivers/igb", None])
+def test_another_record_of_the_former_driver_than_was_made_is_found(record: str | None) -> None:
+    taken = situation(device(A), driver_paths={A: record} if record else {}, quarantined=frozenset({A}))
+    (difference,) = differences(FREE, TAKE, taken)
+    assert str(A) in difference and "e1000e" in difference
 
 
 def test_a_released_device_is_not_expected_in_quarantine() -> None:
@@ -302,7 +320,7 @@ def test_a_released_device_is_not_expected_in_quarantine() -> None:
 
 
 def test_the_next_boot_is_compared_in_both_directions() -> None:
-    taken = situation(device(A), quarantined=frozenset({A}))
+    taken = situation(device(A), driver_paths={A: NIC}, quarantined=frozenset({A}))
     (lost,) = differences(FREE, TAKE, taken, after_reboot=(A,))
     assert f"will not hold {A}" in lost
     (kept,) = differences(FREE, TAKE, replace(taken, boot=situation(device(A), held=(A,)).boot))
@@ -315,7 +333,7 @@ def test_a_device_can_differ_now_and_after_a_reboot() -> None:
 
 def test_devices_that_the_plan_leaves_alone_are_compared_too() -> None:
     before = situation(device(A, "e1000e"), device(B, "igb"))
-    seen = situation(device(A), device(B, None), quarantined=frozenset({A}))
+    seen = situation(device(A), device(B, None), driver_paths={A: NIC}, quarantined=frozenset({A}))
     (difference,) = differences(before, plan_present(before, [A]), seen)
     assert str(B) in difference
 
@@ -377,6 +395,11 @@ def test_a_number_that_cannot_be_made_any_more_is_found_with_the_reason() -> Non
     seen = replace(seen, devices={**seen.devices, VFS[2]: replace(seen.devices[VFS[2]], driver="pciback")})
     (reason,) = verify_functions([DesiredFunctions(PF, 2)], seen)
     assert "from 3 to 2" in reason and str(VFS[2]) in reason
+
+
+def test_a_physical_function_that_has_left_the_host_is_found() -> None:
+    (difference,) = verify_functions(WANTED, Host({}, {}))
+    assert str(PF) in difference
 
 
 def test_each_physical_function_is_compared() -> None:
