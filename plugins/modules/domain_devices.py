@@ -249,7 +249,7 @@ refusals:
       type: bool
       sample: true
 repaired:
-  description: Faults that were mended before anything else was done, in words; in check mode those that would be.
+  description: Faults that were repaired before anything else was done, in words; in check mode those that would be.
   returned: unless the host could not be looked at
   type: list
   elements: str

@@ -269,7 +269,7 @@ refusals:
 """
 
 from collections.abc import Iterable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
@@ -283,14 +283,15 @@ from ansible_collections.xen.pci.plugins.module_utils.repair.outcome import Repa
 from ansible_collections.xen.pci.plugins.module_utils.repair.run import repair
 from ansible_collections.xen.pci.plugins.module_utils.repair.settle import SETTLE_SECONDS, observe_until_settled
 from ansible_collections.xen.pci.plugins.module_utils.results.audit import audit_repair, record
+from ansible_collections.xen.pci.plugins.module_utils.results.common import diff_of, failure
 from ansible_collections.xen.pci.plugins.module_utils.results.finding_results import (
     attempt_result,
     finding_changes,
     finding_result,
 )
 from ansible_collections.xen.pci.plugins.module_utils.values.address import AddressError, Sbdf
-from ansible_collections.xen.pci.plugins.module_utils.values.errors import HostError
-from ansible_collections.xen.pci.plugins.module_utils.values.refusal import Refusal, Refused, shown
+from ansible_collections.xen.pci.plugins.module_utils.values.errors import XenPciError
+from ansible_collections.xen.pci.plugins.module_utils.values.refusal import Refusal, Refused
 from ansible_collections.xen.pci.plugins.module_utils.values.words import did_you_mean, listed
 
 
@@ -314,22 +315,31 @@ def main() -> None:
     if PYXS_IMPORT_ERROR is not None:
         module.fail_json(msg=missing_required_lib("pyxs"), exception=PYXS_IMPORT_ERROR)
     try:
-        scope = Scope(
-            domains=frozenset(module.params["domains"]),
-            devices=frozenset(Sbdf.parse(address) for address in module.params["devices"]),
-            named=frozenset(fault for fault in Fault if fault.code in module.params["faults"]),
-        )
         check_timeout(module.params["timeout"])
         with open_host() as access, nullcontext() if module.check_mode else access.run_lock(module.params["timeout"]):
-            refusals = [*_impossible_times(module), *_unknown(access, scope)]
+            refusals = [*_impossible_times(module), *_malformed(module), *_unknown(module, access)]
             if refusals:
                 raise Refused(refusals)
-            (_exit_expected if module.check_mode else _repair)(module, access, scope)
-    except Refused as error:
-        results = [refusal.as_result() for refusal in error.refusals]
-        module.fail_json(msg=f"Nothing was changed: {shown(error.refusals)}", refusals=results, changed=False)
-    except (HostError, AddressError) as error:
-        module.fail_json(msg=str(error))
+            (_exit_expected if module.check_mode else _repair)(module, access, _scope(module))
+    except XenPciError as error:
+        module.fail_json(**failure(error))
+
+
+def _scope(module: AnsibleModule) -> Scope:
+    return Scope(
+        domains=frozenset(module.params["domains"]),
+        devices=_addresses(module),
+        named=frozenset(fault for fault in Fault if fault.code in module.params["faults"]),
+    )
+
+
+def _addresses(module: AnsibleModule) -> frozenset[Sbdf]:
+    """All devices that are asked about and are an address at all."""
+    found = set()
+    for text in module.params["devices"]:
+        with suppress(AddressError):
+            found.add(Sbdf.parse(text))
+    return frozenset(found)
 
 
 def _impossible_times(module: AnsibleModule) -> Iterable[Refusal]:
@@ -338,21 +348,27 @@ def _impossible_times(module: AnsibleModule) -> Iterable[Refusal]:
         reason = (
             f"settle ({settle:g}) must be at least 0 and less than timeout ({timeout}), or no time is left to repair"
         )
-        yield Refusal("settle", "settle", reason, "Correct settle or timeout")
+        yield Refusal("settle", "settle", reason, "correct settle or timeout")
 
 
-def _unknown(access: HostAccess, scope: Scope) -> Iterable[Refusal]:
-    """What is misspelled has no faults, and must not pass as healthy."""
-    if scope.domains:
-        running = set(access.toolstack.names().values())
-        for name in sorted(scope.domains - running):
-            reason = f"No domain named {name} runs on this host (running: {listed(sorted(running), 'none')})"
-            advice = did_you_mean(name, running, "correct the name, or leave it out")
-            yield Refusal("unknown-domain", name, reason, advice)
-    if scope.devices:
-        for device in sorted(scope.devices - observe(access).named_devices):
-            reason = f"This host has no device {device}, and nothing on it names one"
-            yield Refusal("unknown-device", str(device), reason, "correct the address, or leave it out")
+def _malformed(module: AnsibleModule) -> Iterable[Refusal]:
+    for text in module.params["devices"]:
+        try:
+            Sbdf.parse(text)
+        except AddressError as error:
+            yield Refusal("malformed-address", text, str(error), "correct it, or leave it out")
+
+
+def _unknown(module: AnsibleModule, access: HostAccess) -> Iterable[Refusal]:
+    """Refuse what is misspelled: it has no faults, and must not pass as healthy."""
+    running = set(access.toolstack.names().values())
+    for name in sorted(set(module.params["domains"]) - running):
+        reason = f"No domain named {name} runs on this host (running: {listed(sorted(running), 'none')})"
+        yield Refusal("unknown-domain", name, reason, did_you_mean(name, running, "correct the name, or leave it out"))
+    addresses = _addresses(module)
+    for device in sorted(addresses - observe(access).named_devices) if addresses else ():
+        reason = f"This host has no device {device}, and nothing on it names one"
+        yield Refusal("unknown-device", str(device), reason, "correct the address, or leave it out")
 
 
 def _exit_expected(module: AnsibleModule, access: HostAccess, scope: Scope) -> None:
@@ -365,7 +381,7 @@ def _exit_expected(module: AnsibleModule, access: HostAccess, scope: Scope) -> N
         changes=finding_changes(repaired),
         findings=[finding_result(finding) for finding in findings],
         left=[finding_result(finding) for finding in findings],
-        diff={"before": _lines(findings), "after": _lines(finding for finding in findings if finding not in repaired)},
+        diff=[diff_of(_lines(findings), _lines(finding for finding in findings if finding not in repaired))],
     )
 
 
@@ -384,7 +400,7 @@ def _repair(module: AnsibleModule, access: HostAccess, scope: Scope) -> None:
         "findings": [finding_result(finding) for finding in repaired.findings],
         "attempts": [attempt_result(attempt) for attempt in repaired.attempts],
         "left": [finding_result(finding) for finding in repaired.left],
-        "diff": {"before": _lines(repaired.findings), "after": _lines(repaired.left)},
+        "diff": [diff_of(_lines(repaired.findings), _lines(repaired.left))],
     }
     sentences = [*_left_in_words(repaired, scope), *_lost_devices_in_words(repaired)]
     if sentences:

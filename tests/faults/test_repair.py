@@ -34,7 +34,7 @@ def reasons(refused: dict[str, Any]) -> list[tuple[str, str]]:
 def test_a_fault_is_named_and_repaired(
     host: Host, faulty: FaultyHost, record_property: Callable[[str, object], None]
 ) -> None:
-    record_property("scenario", f"doctor: {faulty.name}")
+    record_property("scenario", f"repair: {faulty.name}")
     result = (
         host.devices(**{name: list(devices) for name, devices in faulty.before.items() if devices})
         if any(faulty.before.values())
@@ -268,7 +268,12 @@ def test_a_time_in_which_nothing_could_be_repaired_is_refused(host: Host, settle
 
 
 def test_all_that_is_wrong_with_a_task_is_said_at_once(host: Host) -> None:
-    refused = host.repair(domains=["gl"], devices=["0000:77:00.0"], settle=20)
-    expected = [("settle", "settle"), ("unknown-domain", "gl"), ("unknown-device", "0000:77:00.0")]
-    assert refused["failed"] and not refused["changed"] and reasons(refused) == expected
+    refused = host.repair(domains=["gl"], devices=["0000:77:00.0", "77:00"], settle=20)
+    expected = {
+        ("settle", "settle"),
+        ("malformed-address", "77:00"),
+        ("unknown-domain", "gl"),
+        ("unknown-device", "0000:77:00.0"),
+    }
+    assert refused["failed"] and not refused["changed"] and set(reasons(refused)) == expected
     assert all(one["reason"] in refused["msg"] for one in refused["refusals"])

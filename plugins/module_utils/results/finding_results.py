@@ -10,6 +10,7 @@ from typing import Any
 
 from ..faults.finding import Finding, where
 from ..repair.outcome import RepairAttempt
+from .common import change
 
 
 def finding_result(finding: Finding) -> dict[str, Any]:
@@ -30,9 +31,9 @@ def finding_result(finding: Finding) -> dict[str, Any]:
 def finding_changes(findings: Iterable[Finding]) -> list[dict[str, str]]:
     """What a repair of these findings changes, for each of their devices."""
     return [
-        {"subject": where(finding), "device": device, "action": f"repair {finding.fault.code}"}
+        change(where(finding), device, f"repair {finding.fault.code}")
         for finding in findings
-        for device in [str(sbdf) for sbdf in finding.devices] or [""]
+        for device in finding.devices or ("",)
     ]
 
 
