@@ -23,7 +23,7 @@ KEEP = {".git", ".ansible"}
 
 def wanted_files() -> set[Path]:
     """The files that git knows or would add, relative to the clone; those deleted but not yet committed left out."""
-    # The owner of the clone may be somebody else (CI often checks out as another user): reading names is harmless.
+    # The owner of the clone may be another user (CI often checks out as another user): reading names is harmless.
     listing = subprocess.run(
         ["git", "-c", "safe.directory=*", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=CLONE,

@@ -63,7 +63,7 @@ def test_the_demo_shows_the_main_job(directory: Path) -> None:
     assert process.returncode == 0, output
     scenes = re.split(r"(?m)^\d\. .*─$", output)[1:]
     assert len(scenes) == 9
-    intro, plan, run, again, move, mistakes, describe_timeout, fault, end = scenes
+    intro, plan, run, again, move, mistakes, silent_guest, fault, end = scenes
     assert "scratch: {class" in intro
     assert "--check --diff" in plan and "web01     + uplink-a  + scratch\n" in plan
     assert "changed=6 failed=0" in plan and "changed=6 failed=0" in run
@@ -72,8 +72,8 @@ def test_the_demo_shows_the_main_job(directory: Path) -> None:
     assert "- scratch  " in move and "+ scratch  " in move and "changed=1 failed=0" in move
     assert "declared for web01 and for web02" in mistakes and "sda is mounted on /" in mistakes
     assert "changed=0 failed=2" in mistakes
-    assert "guest fw01 did not answer in time" in " ".join(describe_timeout.split())
-    assert describe_timeout.index("changed=0 failed=1") < describe_timeout.index("xl unpause")
+    assert "guest fw01 did not answer in time" in " ".join(silent_guest.split())
+    assert silent_guest.index("changed=0 failed=1") < silent_guest.index("xl unpause")
     assert fault.index("fw01: refused_cycle") < fault.index("changed=0 failed=1") < fault.index("repaired: fw01")
     assert (
         fault.index("repaired: fw01") < fault.index("+ uplink-b   (one handshake") < fault.index("changed=1 failed=0")

@@ -19,7 +19,7 @@ from .story import Story, StoryFailed
 
 
 def make_directory() -> Path:
-    """A directory of our own, in memory where nobody wants it elsewhere; sockets have little room for its path."""
+    """A directory of our own, in memory unless TMPDIR says otherwise; sockets have little room for its path."""
     memory = Path("/dev/shm")
     place = memory if "TMPDIR" not in os.environ and os.access(memory, os.W_OK | os.X_OK) else None
     return Path(tempfile.mkdtemp(prefix="xen-pci-", dir=place))

@@ -14,7 +14,7 @@ ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupted(BaseException):
-    """Somebody wants the demo to end."""
+    """The demo was asked to end."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)

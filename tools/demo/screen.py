@@ -16,7 +16,7 @@ _COLOURS = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33",
 
 
 class Screen:
-    """Prints to standard output; colours and pauses only where somebody watches."""
+    """Prints to standard output; colours and pauses only on a terminal."""
 
     def __init__(self) -> None:
         self._watched = sys.stdout.isatty()
@@ -62,6 +62,6 @@ class Screen:
         self.pause(2)
 
     def pause(self, seconds: float) -> None:
-        """Time to read, if somebody does."""
+        """Wait so that it can be read, on a terminal."""
         if self._watched:
             time.sleep(seconds)

@@ -38,7 +38,7 @@ class Story:
         self.second_run()
         self.move()
         self.mistakes()
-        self.describe_timeout()
+        self.silent_guest()
         self.fault()
         self.end()
 
@@ -106,7 +106,7 @@ class Story:
         self._inventory.restore("alder", double[0])
         self._inventory.restore("birch", disk[0])
 
-    def describe_timeout(self) -> None:
+    def silent_guest(self) -> None:
         """A guest that does not answer: an error in time, the state before."""
         screen = self._screen
         screen.heading("A guest that does not answer: an error in time, and the state from before")
@@ -128,7 +128,7 @@ class Story:
         """What xl leaves when pciback refuses a device: named by the next run, repaired when asked."""
         screen = self._screen
         screen.heading("A fault that xl calls success: named, and repaired")
-        screen.say("Somebody attaches the device by hand, dom0's kernel refuses it just then, and xl does not look:")
+        screen.say("An administrator attaches the device by hand. dom0's kernel refuses it, and xl does not check:")
         screen.command(f"xl pci-attach fw01 {_UPLINK_B}; echo $?          # on cedar")
         self._hosts.control("cedar", "inject", "refuse-export", f"device={_UPLINK_B}")
         self._hosts.xl("cedar", "pci-attach", "fw01", _UPLINK_B)
@@ -136,7 +136,7 @@ class Story:
         self._list("cedar", "fw01")
         self._hosts.control("cedar", "inject", "refuse-export", f"device={_UPLINK_B}", "refuse=false")
         before = self._attached("cedar")
-        screen.say("The guest has nothing of it, and waits for dom0 for ever. No tool can give it a device any more:")
+        screen.say("The guest does not get it, and waits for dom0. No tool can give it another device in this state:")
         named = self._run()
         self._expect("refused_cycle" in named.errors.get("cedar", "") and named.changed == 0, named)
         self._show(named, only_changes=True)

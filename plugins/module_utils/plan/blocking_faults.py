@@ -12,7 +12,7 @@ from ..faults.table import Blocks, Removal
 from ..values.refusal import Refusal
 from .domain_plan import DomainsPlan
 
-_HOW_TO_REPAIR = "run xen.pci.repair, or this task with repair: first"
+_HOW_TO_REPAIR = "Run xen.pci.repair, or this task with repair: first"
 
 
 def blocking_faults(findings: Iterable[Finding], plan: DomainsPlan) -> list[Refusal]:
@@ -22,7 +22,7 @@ def blocking_faults(findings: Iterable[Finding], plan: DomainsPlan) -> list[Refu
             finding.fault.code,
             where(finding),
             f"{title(finding)}: {finding.fault.meaning}",
-            f"{finding.fault.advice} ({_HOW_TO_REPAIR})" if finding.recipe else finding.fault.advice,
+            f"{finding.fault.advice}. {_HOW_TO_REPAIR}" if finding.recipe else finding.fault.advice,
         )
         for finding in findings
         if finding.fault.blocks is Blocks.PLANS and not _ends(finding, plan)
