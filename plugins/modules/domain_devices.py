@@ -399,7 +399,6 @@ from ansible_collections.xen.pci.plugins.module_utils.values.catalog import read
 from ansible_collections.xen.pci.plugins.module_utils.values.declared_domain import DeclaredDomain, read_domain
 from ansible_collections.xen.pci.plugins.module_utils.values.errors import HostError, XenPciError
 from ansible_collections.xen.pci.plugins.module_utils.values.refusal import Refusal
-from ansible_collections.xen.pci.plugins.module_utils.values.words import listed
 
 
 def main() -> None:
@@ -500,7 +499,7 @@ def _see_repaired(
 
 
 def _refuse(module: AnsibleModule, refusals: Sequence[Refusal], first: FirstRepairs) -> None:
-    repaired, not_repaired = listed(first.repaired), "; ".join(first.not_repaired)
+    repaired, not_repaired = "; ".join(first.repaired), "; ".join(first.not_repaired)
     lead = "Nothing was changed"
     if repaired and module.check_mode:
         lead = f"Nothing was changed (a run would first repair this: {repaired})"
