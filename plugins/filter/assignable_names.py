@@ -1,7 +1,7 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Say which devices of an inventory pciback is to hold, in a template."""
+"""A filter: list the devices of an inventory that pciback is to hold."""
 
 from __future__ import annotations
 
@@ -54,7 +54,10 @@ _value:
 
 
 def assignable_names(catalog: Any, domains: Any = None) -> list[str]:
-    """The filter. A variable whose entries are all commented out is null, and counts as empty."""
+    """List the names and addresses of all declared devices, except physical functions that others name as their pf.
+
+    A variable whose entries are all commented out is null, and counts as empty.
+    """
     declared = catalog if isinstance(catalog, Mapping) else {}
     physical = [entry.get("pf") for entry in declared.values() if isinstance(entry, Mapping)]
     listed = _listed(domains if isinstance(domains, Mapping) else {})
@@ -62,7 +65,7 @@ def assignable_names(catalog: Any, domains: Any = None) -> list[str]:
 
 
 def _listed(domains: Mapping[str, Any]) -> Iterator[str]:
-    """Names and addresses that domains are to have. Parts of a pool are in the catalog already."""
+    """Yield the names and addresses that domains are to have; parts of a pool are in the catalog already."""
     for domain in domains.values():
         if isinstance(domain, Mapping) and domain.get("state", "present") != "absent":
             devices = domain.get("devices")
@@ -70,7 +73,7 @@ def _listed(domains: Mapping[str, Any]) -> Iterator[str]:
 
 
 class FilterModule:
-    """What Ansible looks for."""
+    """The class that Ansible looks for in a filter plugin."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {"assignable_names": assignable_names}

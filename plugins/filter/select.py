@@ -1,7 +1,7 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Choose devices from what host_info returned, in a template."""
+"""A filter: choose devices from what host_info returned."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ _CLASS = re.compile(r"(?:0x)?([0-9a-f]{0,6})", re.ASCII)
 
 
 def select_devices(data: Any, expression: str | None = None, **options: Any) -> list[Mapping[str, Any]]:
-    """The filter. Raises AnsibleFilterError with one sentence."""
+    """Choose the devices that fit everything given. Raises AnsibleFilterError."""
     unknown = sorted(set(options) - set(OPTIONS))
     if unknown:
         raise AnsibleFilterError(f"xen.pci.select has no option {', '.join(unknown)}; it has {', '.join(OPTIONS)}.")
@@ -107,7 +107,7 @@ def select_devices(data: Any, expression: str | None = None, **options: Any) -> 
         fitting = [device for device in select(devices, criteria) if _fits(device, given, physical)]
     except NeedsJmespath:
         raise AnsibleFilterError(
-            "xen.pci.select evaluates expressions with jmespath, which Python on the control node lacks; install it."
+            "xen.pci.select needs jmespath to evaluate an expression. Install it for Python on the control node."
         ) from None
     except (SelectionError, AddressError) as error:
         raise AnsibleFilterError(f"xen.pci.select: {error}.") from None
@@ -115,7 +115,7 @@ def select_devices(data: Any, expression: str | None = None, **options: Any) -> 
 
 
 def _read(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that are given, as a pool in the catalog reads them: a mistake must not pass for no device."""
+    """Read the options that are given, as a pool in the catalog does, so that a mistake is not taken for no device."""
     given = {key: value for key, value in options.items() if value is not None}
     try:
         for key in {"numa_node", "free"} & set(given):
@@ -132,12 +132,17 @@ def _read(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _devices(data: Any) -> list[Mapping[str, Any]]:
-    """Plain data: JMESPath tests types by identity and does not know those in which Ansible wraps its own."""
+    """Find the devices in the input, as plain data.
+
+    JMESPath tests types by identity and does not know the types in which Ansible wraps its own data.
+    """
     plain = _plain(data, "devices")
     if isinstance(plain, dict):
         plain = plain.get("devices")
     if not isinstance(plain, list) or not all(isinstance(device, dict) and "address" in device for device in plain):
-        raise AnsibleFilterError("xen.pci.select takes the result of xen.pci.host_info, or the devices in it.")
+        raise AnsibleFilterError(
+            "xen.pci.select: the input is not the result of xen.pci.host_info, nor the list of devices in it."
+        )
     return plain
 
 
@@ -163,12 +168,14 @@ def _counted(devices: list[Mapping[str, Any]], count: Any) -> list[Mapping[str, 
         raise AnsibleFilterError(f"xen.pci.select: count must be a whole number, not {count!r}.")
     if len(devices) < count:
         found = ", ".join(device["address"] for device in devices) or "none"
-        raise AnsibleFilterError(f"xen.pci.select: {count} devices are wanted, but only {len(devices)} fit ({found}).")
+        raise AnsibleFilterError(
+            f"xen.pci.select: count is {count}, but only {len(devices)} of the devices fit ({found})."
+        )
     return in_use_first(devices)[:count]
 
 
 class FilterModule:
-    """What Ansible looks for."""
+    """The class that Ansible looks for in a filter plugin."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {"select": select_devices}

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Find misspelled variables of an inventory, in a template."""
+"""A filter: find misspelled variables of an inventory."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ _value:
 
 
 def sentences(names: Any) -> list[str]:
-    """The filter. Raises AnsibleFilterError if the names are no list of texts."""
+    """Write a sentence for each unknown variable. Raises AnsibleFilterError if the names are not a list of texts."""
     if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
         raise AnsibleFilterError(f"xen.pci.unknown_variables takes a list of names of variables, not {names!r}.")
     return [str(refusal) for refusal in unknown_variables(names)]
 
 
 class FilterModule:
-    """What Ansible looks for."""
+    """The class that Ansible looks for in a filter plugin."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {"unknown_variables": sentences}

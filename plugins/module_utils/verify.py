@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Compare what a second look shows with what was planned: success is observed, never assumed.
 
-One function for each kind of plan. What it returns says what was seen, and in words what is not as planned.
+There is one function for each kind of plan. It returns what was seen, and sentences on what is not as planned.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ _NONE = "no device"
 class DomainVerdict:
     """What was seen of one domain: the connection that lists its devices, and the evidence for each of them.
 
-    `shortfall`: a sentence if that is not what was planned, empty if it is. `pci_failure`: what pciback says of a PCI
-    error.
+    `shortfall` is a sentence if that is not what was planned, and empty if it is. `pci_failure` is a sentence if
+    pciback reports a PCI error.
     """
 
     connection: PciConnection | None
@@ -41,7 +41,7 @@ class DomainVerdict:
 
     @property
     def devices(self) -> tuple[Sbdf, ...]:
-        """Devices that the connection lists."""
+        """The devices that the connection lists."""
         return self.connection.devices if self.connection is not None else ()
 
 
@@ -51,7 +51,10 @@ def verify_domains(plan: DomainsPlan, seen: Host, level: ConvergeLevel) -> tuple
 
 
 def verify_assignable(plan: AssignablePlan, seen: Host, expected: AssignmentState) -> list[str]:
-    """Compare where devices are, now and after a reboot, with what was expected; a sentence for each difference."""
+    """Compare where devices are, now and after a reboot, with what was expected.
+
+    Returns a sentence for each difference.
+    """
     now = AssignmentState.seen(seen, expected.drivers)
     return [
         difference
@@ -61,9 +64,12 @@ def verify_assignable(plan: AssignablePlan, seen: Host, expected: AssignmentStat
 
 
 def verify_functions(desired: Sequence[DesiredFunctions], seen: Host) -> list[str]:
-    """Compare physical functions and their virtual ones with the declaration; what is still to do, a sentence each."""
-    gone = [one.pf for one in desired if one.pf not in seen.functions]
-    left = plan_functions(seen, [one for one in desired if one.pf not in gone])
+    """Compare physical functions and their virtual ones with the declaration.
+
+    Returns a sentence for each step that is still to be done.
+    """
+    gone = [wanted.pf for wanted in desired if wanted.pf not in seen.functions]
+    left = plan_functions(seen, [wanted for wanted in desired if wanted.pf not in gone])
     return [
         *(f"{pf} is no longer on this host" for pf in gone),
         *(f"it is still necessary to {step}" for step in left.steps),
@@ -72,7 +78,7 @@ def verify_functions(desired: Sequence[DesiredFunctions], seen: Host) -> list[st
 
 
 def _differences(sbdf: Sbdf, now: AssignmentState, expected: AssignmentState, by_kernel: bool) -> Iterator[str]:
-    """`by_kernel`: any driver of the host is as good as another."""
+    """Yield a sentence for each difference of one device; with `by_kernel`, any driver of the host is right."""
     driver, wanted = now.drivers[sbdf], expected.drivers[sbdf]
     if driver != wanted and not (by_kernel and driver != PCIBACK):
         yield f"{sbdf} has {_driver(driver)}, not {_driver(wanted)}"
@@ -129,23 +135,26 @@ def _shortfall(
 ) -> str:
     name, after = step.domain.name, connection.devices if connection is not None else ()
     if step.after and domain is None:
-        return f"{name}: the guest is gone, and Xen has {listed(step.after)} back; run again if it comes back"
+        return (
+            f"{name}: the domain does not run any more, and {listed(step.after)} went back to the host's side; start"
+            " the domain, then run this task again"
+        )
     if step.domain.device_model is None and connection is not None and not connection.connected:
         return (
-            f"{name}: its connection with {listed(after, _NONE)} did not stay at rest (backend {connection.state},"
-            f" frontend {connection.frontend_state}): the guest closes it, as one does that shuts down, or another"
-            " toolstack changes it; see which, and run again"
+            f"{name}: its PCI connection with {listed(after, _NONE)} did not stay connected (backend"
+            f" {connection.state}, frontend {connection.frontend_state}). Either the guest closes it, as a guest does"
+            " that shuts down, or another toolstack changes it. Find out which, then run this task again"
         )
     if set(after) != set(step.after):
         return (
-            f"{name}: after the run it has {listed(after, _NONE)}, not {listed(step.after, _NONE)}; another toolstack"
-            " interfered"
+            f"{name}: after the run it has {listed(after, _NONE)}, not {listed(step.after, _NONE)}. Another toolstack"
+            " has changed its devices at the same time. End that, then run this task again"
         )
     return _not_given(name, evidence, level)
 
 
 def _not_given(name: str, evidence: Sequence[Evidence], level: ConvergeLevel) -> str:
-    """A sentence if the domain does not really have a device that its connection lists."""
+    """Say which devices the domain does not really have although its connection lists them; empty if none."""
     lost = [seen.device for seen in evidence if not seen.in_pciback]
     if lost:
         return (
@@ -161,17 +170,23 @@ def _not_given(name: str, evidence: Sequence[Evidence], level: ConvergeLevel) ->
         )
     inactive = [seen.device for seen in evidence if level is ConvergeLevel.ACTIVE and not seen.active]
     if inactive:
-        return f"{name}: the guest's driver has let go of {listed(inactive)} again"
+        return (
+            f"{name}: no driver in the guest uses {listed(inactive)} any more. See the guest's kernel log, or set"
+            " converge: connected if no driver is needed"
+        )
     return ""
 
 
 def _pci_failure(name: str, aer_state: str) -> str:
-    """pciback says so once and never takes it back, and not of which device: its log does."""
+    """Say that pciback reports a PCI error; empty if it does not.
+
+    pciback never takes the report back, and it does not say in xenstore which device failed: its log does.
+    """
     if not aer_state:
         return ""
     return (
-        f"pciback reports a PCI error (AER) that {name} could not handle (aerState={aer_state[:32]}), so one of its"
-        " devices may be dead: see dom0's kernel log for which, then detach that one or restart the guest"
+        f"pciback reports a PCI error (AER) that {name} could not handle (aerState={aer_state[:32]}). One of its"
+        " devices may be dead. See dom0's kernel log for which, then detach that device or restart the guest"
     )
 
 

@@ -322,7 +322,7 @@ from ansible_collections.xen.pci.plugins.module_utils.verify import verify_assig
 
 
 def main() -> None:
-    """Entry point."""
+    """Run as an Ansible module."""
     module = AnsibleModule(
         argument_spec={
             "devices": {"type": "list", "elements": "raw", "required": True},
@@ -364,7 +364,7 @@ def _run(module: AnsibleModule, access: HostAccess) -> None:
 
 
 def _wanted(module: AnsibleModule) -> WantedDevices:
-    """The options of the task, with their types; what is wrong with them is refused with all the rest."""
+    """Read the options of the task; what is wrong with them is refused later, with all other refusals."""
     params = module.params
     return read_wanted(
         devices=params["devices"],
@@ -378,7 +378,7 @@ def _wanted(module: AnsibleModule) -> WantedDevices:
 
 
 def _observe(module: AnsibleModule, access: HostAccess, wanted: WantedDevices) -> tuple[Host, Resolution]:
-    """The host with all that the plan depends on, and what the names mean on it."""
+    """Observe everything on the host that the plan depends on, and find the devices that the names mean."""
     host = observe(access)
     if module.check_mode:
         host = host.assuming_free(wanted.assumed_free)
@@ -389,7 +389,7 @@ def _observe(module: AnsibleModule, access: HostAccess, wanted: WantedDevices) -
 
 
 def _finish(module: AnsibleModule, access: HostAccess, plan: AssignmentPlan) -> AssignmentState:
-    """Set up the next boot, and verify by a second look; a failure must not hide that the devices have moved."""
+    """Set up the next boot, and verify by a second look; a failure says that the devices have moved already."""
     changed = bool(plan.devices.steps)
     try:
         if plan.boot.changes:
@@ -406,7 +406,8 @@ def _finish(module: AnsibleModule, access: HostAccess, plan: AssignmentPlan) -> 
     shortfalls = verify_assignable(plan.devices, seen, plan.expected)
     if shortfalls:
         module.fail_json(
-            msg=f"After the run, a second look shows that {'; '.join(shortfalls)}. Run again, and see xen.pci.repair.",
+            msg=f"The devices are not as planned: {'; '.join(shortfalls)}. Run xen.pci.repair, then run this task"
+            " again.",
             changed=changed,
         )
     return AssignmentState.seen(seen, plan.expected.drivers)

@@ -446,7 +446,7 @@ def _run(module: AnsibleModule, access: HostAccess) -> None:
 
 
 def _declaration(module: AnsibleModule) -> Declaration:
-    """The options of the task, with their types; what is wrong with them is refused with all the rest."""
+    """Read the options of the task; what is wrong with them is refused later, with all other refusals."""
     params = module.params
     assumed, wrong = read_addresses("assume_assignable", params["assume_assignable"])
     domains = [read_domain(str(name), options, params["exclusive"]) for name, options in params["domains"].items()]
@@ -459,7 +459,7 @@ def _with_path(domain: DeclaredDomain) -> DeclaredDomain:
 
 
 def _observe(module: AnsibleModule, access: HostAccess, declaration: Declaration) -> tuple[Host, ResolvedDeclaration]:
-    """The host with all that the declaration needs to be judged, and the declaration with its names looked up."""
+    """Observe everything on the host that the declaration is about, and look up the names of the declaration."""
     host = with_config_files(access, observe(access), declaration.config_files)
     if module.check_mode:
         host = host.assuming_bound(declaration.assumed_bound)
@@ -468,7 +468,7 @@ def _observe(module: AnsibleModule, access: HostAccess, declaration: Declaration
 
 
 def _repair_first(module: AnsibleModule, access: HostAccess, host: Host, declared: ResolvedDeclaration) -> FirstRepairs:
-    """What is repaired before anything else; nothing for a declaration that is refused in any case."""
+    """Repair faults before anything else is done; nothing if the declaration is refused in any case."""
     if cannot_be_repaired(host, declared):
         return NO_REPAIRS
     everything = module.params["repair"] == "first"
@@ -488,13 +488,13 @@ def _repair_first(module: AnsibleModule, access: HostAccess, host: Host, declare
 def _see_repaired(
     module: AnsibleModule, access: HostAccess, declaration: Declaration, first: FirstRepairs
 ) -> tuple[Host, ResolvedDeclaration]:
-    """The host after repairs: as it is expected to be, or as a new look shows it."""
+    """Observe the host after repairs; in check mode, return the host as it is expected to be then."""
     if first.host is not None:
         return first.host, resolve_declaration(first.host, declaration)
     try:
         return _observe(module, access, declaration)
     except HostError as error:
-        _refuse(module, [Refusal("host", "host", str(error), "repair that, and run again")], first)
+        _refuse(module, [Refusal("host", "host", str(error), "correct that, and run again")], first)
         raise
 
 

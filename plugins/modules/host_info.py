@@ -659,7 +659,7 @@ from ansible_collections.xen.pci.plugins.module_utils.values.errors import HostE
 
 
 def main() -> None:
-    """Entry point."""
+    """Run as an Ansible module."""
     usual = ["devices", "domains"]
     module = AnsibleModule(
         argument_spec={
@@ -698,7 +698,7 @@ def main() -> None:
 
 
 def snapshot(host: Host) -> dict[str, Any]:
-    """The host as a document; what makes it is loaded only for those who ask for one."""
+    """Write the host as a document; the code for it is loaded only if a snapshot is wanted."""
     from ansible_collections.xen.pci.plugins.module_utils.model.snapshot import to_json  # noqa: PLC0415 - see above
 
     return to_json(host)

@@ -334,7 +334,7 @@ def _scope(module: AnsibleModule) -> Scope:
 
 
 def _addresses(module: AnsibleModule) -> frozenset[Sbdf]:
-    """All devices that are asked about and are an address at all."""
+    """Read the addresses in the option devices; other texts are refused in `_malformed`."""
     found = set()
     for text in module.params["devices"]:
         with suppress(AddressError):
@@ -360,7 +360,7 @@ def _malformed(module: AnsibleModule) -> Iterable[Refusal]:
 
 
 def _unknown(module: AnsibleModule, access: HostAccess) -> Iterable[Refusal]:
-    """Refuse what is misspelled: it has no faults, and must not pass as healthy."""
+    """Refuse names that the host does not have: a misspelled name has no faults, and would seem to be in order."""
     running = set(access.toolstack.names().values())
     for name in sorted(set(module.params["domains"]) - running):
         reason = f"No domain named {name} runs on this host (running: {listed(sorted(running), 'none')})"
@@ -410,12 +410,12 @@ def _repair(module: AnsibleModule, access: HostAccess, scope: Scope) -> None:
 
 
 def _left_in_words(repaired: Repaired, scope: Scope) -> Iterable[str]:
-    """Say of each fault that is left and needs attention what shows it, what was tried, and what to do."""
+    """Say of each fault that is left and needs attention: its evidence, what was tried, and what to do."""
     tried = {attempt.finding.key: attempt.problem for attempt in repaired.attempts}
     for finding in repaired.left:
         problem = f" (tried: {tried[finding.key]})" if tried.get(finding.key) else ""
         if scope.repairs(finding) and finding.key not in tried:
-            problem = " (time was over before a repair was tried)"
+            problem = " (the timeout passed before a repair was tried)"
         if scope.repairs(finding) or finding.fault.repaired_by is RepairedBy.PERSON:
             yield f"{title(finding)}: {finding.evidence}{problem}. {finding.fault.meaning}. {finding.fault.advice}."
 

@@ -239,7 +239,7 @@ from ansible_collections.xen.pci.plugins.module_utils.verify import verify_funct
 
 
 def main() -> None:
-    """Entry point."""
+    """Run as an Ansible module."""
     settings = {
         "index": {"type": "int", "required": True},
         "mac": {"type": "str"},
@@ -286,7 +286,7 @@ def _run(module: AnsibleModule, access: HostAccess) -> None:
 
 
 def _wanted(module: AnsibleModule) -> WantedFunctions:
-    """The options of the task, with their types."""
+    """Read the options of the task."""
     functions = tuple(
         WantedFunction(
             name=function["pf"],
@@ -305,13 +305,17 @@ def _wanted(module: AnsibleModule) -> WantedFunctions:
 def _verified(
     module: AnsibleModule, access: HostAccess, host: Host, declared: DeclaredFunctions, plan: FunctionPlan
 ) -> Host:
-    """What a second look shows, which must be what was declared."""
+    """Take a second look, which must show what was declared, and return it."""
     if not plan.steps:
         return host
     seen = with_functions(access, observe(access), declared.physical, declared.with_settings)
     shortfalls = verify_functions(declared.desired, seen)
     if shortfalls:
-        module.fail_json(msg=f"After the run, a second look shows that {'; '.join(shortfalls)}.", changed=True)
+        module.fail_json(
+            msg=f"The virtual functions are not as declared: {'; '.join(shortfalls)}. See dom0's kernel log for what"
+            " the driver said, then run this task again.",
+            changed=True,
+        )
     return seen
 
 

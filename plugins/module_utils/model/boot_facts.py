@@ -1,7 +1,7 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a host will do with its devices when it boots next, as far as files and tools on it tell; as data."""
+"""What a host will do with its devices at its next boot, as its files and tools show it; as data."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..values.hide_list import Hidden, HideError, parse_hide
 
 
 class PcibackKind(Enum):
-    """How the kernel has pciback, which decides how it can be told what to take at boot."""
+    """How the kernel has pciback, which decides how pciback learns at boot which devices to take."""
 
     BUILT_IN = "built in"
     MODULE = "module"
@@ -22,14 +22,14 @@ class PcibackKind(Enum):
 
 
 class InitramfsTool(Enum):
-    """What rebuilds the initramfs on this host."""
+    """The tool that rebuilds the initramfs on this host."""
 
     INITRAMFS_TOOLS = "update-initramfs"
     DRACUT = "dracut"
 
 
 class Stage(Enum):
-    """What is made from configuration files and must be made anew after they changed."""
+    """What is made from configuration files and must be rebuilt after they have changed."""
 
     INITRAMFS = "initramfs"
     GRUB = "grub"
@@ -55,13 +55,13 @@ OWN_FILES: Mapping[str, Stage | None] = {
     UNIT: None,
     UNIT_WANTED: None,
 }
-#: What stands before each device in our unit.
+#: The command in our unit, before each device.
 UNIT_COMMAND = "/usr/sbin/xl pci-assignable-add"
 
 
 @dataclass(frozen=True)
 class HideSetting:
-    """One place that sets pciback's `hide=`; `ours` if it is a file of this collection."""
+    """One place that sets pciback's `hide=`; `ours` says whether it is a file of this collection."""
 
     source: str
     text: str
@@ -84,20 +84,20 @@ class BootFacts:
 
     #: How the kernel has pciback.
     pciback: PcibackKind
-    #: All settings of `hide=`, in the order in which pciback reads them: the last one counts alone.
+    #: All settings of `hide=`, in the order in which pciback reads them: only the last one counts.
     hide: tuple[HideSetting, ...] = ()
     #: Devices that our systemd unit gives to pciback.
     unit_devices: frozenset[Sbdf] = frozenset()
     #: Text of each of our files by its path from the root, None if it is not there.
     files: Mapping[str, str | None] = field(default_factory=dict)
-    #: Those of our paths at which somebody else's file is.
+    #: Those of our paths at which there is a file that is not ours.
     taken: frozenset[str] = frozenset()
-    #: What is older than the files that it is made from, since a run ended in between.
+    #: What is older than the files that it is made from, because a run ended in between.
     stale: frozenset[Stage] = frozenset()
 
     # ---- what the host boots with
 
-    #: Kernel modules that would drive each device at boot, empty if none is known to.
+    #: Kernel modules that would drive each device at boot, empty if none is known.
     modules: Mapping[Sbdf, tuple[DriverModule, ...]] = field(default_factory=dict)
     #: The host boots with an initramfs.
     has_initramfs: bool = False
@@ -109,8 +109,8 @@ class BootFacts:
     has_systemd: bool = False
 
     def held(self, devices: Iterable[Sbdf]) -> frozenset[Sbdf]:
-        """Those of the devices that pciback will hold after a reboot."""
-        # pciback hears the last setting only, and of that what it understands.
+        """Find those of the devices that pciback will hold after a reboot."""
+        # pciback uses only the last setting, and of that what it understands.
         entries = hidden_by(self.hide[-1].text) if self.hide else ()
         return frozenset(
             sbdf for sbdf in devices if sbdf in self.unit_devices or any(entry.covers(sbdf) for entry in entries)
@@ -131,24 +131,24 @@ class BootFacts:
 
     @property
     def complaints(self) -> list[str]:
-        """What is wrong with the settings that the next boot will read, a sentence each."""
+        """A sentence for each thing that is wrong with the settings that the next boot will read."""
         found = []
         for setting in self.hide[-1:]:
             try:
                 parse_hide(setting.text)
             except HideError as error:
                 found.append(
-                    f"pciback will not load at the next boot: hide= in {setting.source} is invalid ({error});"
-                    " correct it there."
+                    f"pciback will not load at the next boot: hide= in {setting.source} is invalid ({error})."
+                    " Correct it there."
                 )
         if len(self.hide) > 1:
             lost = ", ".join(setting.source for setting in self.hide[:-1])
-            found.append(f"hide= in {lost} has no effect: {self.hide[-1].source} overrides it; keep one of them.")
+            found.append(f"hide= in {lost} has no effect: {self.hide[-1].source} overrides it. Remove all but one.")
         return found
 
 
 def hidden_by(text: str) -> tuple[Hidden, ...]:
-    """What pciback takes by a setting of `hide=`; nothing if it does not understand the text."""
+    """Find what pciback takes by a setting of `hide=`; nothing if it does not understand the text."""
     try:
         return parse_hide(text)
     except HideError:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One domain's PCI connection in xenstore as data: what its nodes say, and whether they are sound.
+"""One domain's PCI connection in xenstore, as data: what its nodes say, and whether they are sound.
 
 The layout is libxl's (tools/libs/light/libxl_pci.c) and pciback's (drivers/xen/xen-pciback/xenbus.c):
 one connection per domain, and inside it numbered entries `dev-N`, `state-N`, `vdev-N`, ...
@@ -23,23 +23,23 @@ _BUS_COMPLAINT = " virtual PCI bus"
 
 
 def backend_path(domid: int) -> str:
-    """Directory of dom0's end; devid is always 0 and the backend always dom0 (libxl_pci.c)."""
+    """Return the directory of dom0's end; devid is always 0 and the backend is always dom0 (libxl_pci.c)."""
     return f"/local/domain/0/backend/pci/{domid}/0"
 
 
 def frontend_path(domid: int) -> str:
-    """Directory of the guest's end; the guest owns it and may write anything there."""
+    """Return the directory of the guest's end; the guest owns it and may write anything there."""
     return f"/local/domain/{domid}/device/pci/0"
 
 
 def error_path(domid: int) -> str:
-    """Where dom0's kernel leaves the reason of its last error for this connection."""
+    """Return the node in which dom0's kernel leaves its last error with this connection."""
     return f"/local/domain/0/error/backend/pci/{domid}/0/error"
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One device inside the connection."""
+    """One device in a connection."""
 
     #: The N in the names of its nodes; it moves when an entry before it goes.
     index: int
@@ -47,14 +47,14 @@ class Entry:
     device: Sbdf | None
     #: State of the device (`state-N`), None if it is none of the three that pciback knows.
     state: SubState | None
-    #: Address in the guest (`vdev-N`), None as long as pciback has not said it.
+    #: Address in the guest (`vdev-N`), None until pciback has written it.
     guest_address: GuestAddress | None
     #: All nodes of the entry by their kinds, in the order of ENTRY_NODES.
     nodes: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def from_nodes(cls, index: int, nodes: Mapping[str, str]) -> Entry:
-        """Pick the nodes of this index out of those of the directory."""
+        """Read the entry with this index from the nodes of the directory."""
         own = {kind: nodes[f"{kind}-{index}"] for kind in ENTRY_NODES if f"{kind}-{index}" in nodes}
         device, guest_address = None, None
         with suppress(AddressError):
@@ -65,7 +65,7 @@ class Entry:
 
     @property
     def exported(self) -> bool:
-        """pciback has given the device to the guest and said where."""
+        """Whether pciback has given the device an address on the guest's bus."""
         return self.state is SubState.EXPORTED and self.guest_address is not None
 
 
@@ -87,7 +87,7 @@ class PciConnection:
     stray_nodes: tuple[str, ...] = ()
     #: Last error of dom0's kernel with this connection, empty if there is none.
     error: str = ""
-    #: False: a toolstack has asked for the end of the connection.
+    #: False if a toolstack has asked for the end of the connection.
     online: bool = True
     #: What pciback says of a PCI error that the guest could not handle, empty if there was none.
     aer_state: str = ""
@@ -103,7 +103,7 @@ class PciConnection:
         error: str = "",
         names: Collection[str] | None = None,
     ) -> PciConnection:
-        """Build from the children of the backend directory and the text of the frontend's state.
+        """Read the connection from the children of the backend's directory and the text of the frontend's state.
 
         `names` are those of all children, if `nodes` are some of them only.
         """
@@ -126,20 +126,20 @@ class PciConnection:
 
     @property
     def connected(self) -> bool:
-        """Both ends are at rest in Connected; only then may a cycle begin."""
+        """Whether both ends are connected; only then may a cycle begin."""
         return self.state is self.frontend_state is XenbusState.CONNECTED
 
     @property
     def unanswered(self) -> bool:
-        """A change was begun, and the guest has not moved."""
+        """Whether a cycle was begun and the guest has not answered."""
         waiting = (XenbusState.CONNECTED, XenbusState.INITIALISED)
         return self.state is XenbusState.RECONFIGURING and self.frontend_state in waiting
 
     @property
     def lost_hold(self) -> Sbdf | None:
-        """A device that pciback has taken and could not put on its virtual bus: it holds that one for nobody then.
+        """The device of a lost hold: pciback took it, could not put it on its virtual bus, and keeps it for no guest.
 
-        The first entry that it has not exported, when its last word was a complaint of that bus
+        It is the first entry that pciback has not exported, if its last error was one of that bus
         (xen_pcibk_export_device forgets to put the device back; __xen_pcibk_add_pci_dev in vpci.c has the words).
         """
         if not self.state.is_ending or not self.error.endswith(_BUS_COMPLAINT):
@@ -148,43 +148,43 @@ class PciConnection:
 
     @property
     def devices(self) -> tuple[Sbdf, ...]:
-        """Host addresses of all entries, in the order of the entries."""
+        """Addresses on the host of all entries, in the order of the entries."""
         return tuple(entry.device for entry in self.entries if entry.device is not None)
 
     def entry_of(self, device: Sbdf) -> Entry | None:
-        """The entry of a device; indexes move at every removal, so ask anew each time."""
+        """Find the entry of a device, None if there is none; indexes change at every removal, so ask each time."""
         return next((entry for entry in self.entries if entry.device == device), None)
 
     def problems(self) -> list[str]:
-        """Why no cycle may be started, one sentence each; empty if the directory is sound.
+        """List why no cycle may be started, one sentence each; empty if the directory is sound.
 
-        Each of these makes pciback fail: for the whole guest (a missing `dev-N`), or
-        without a word (an old `state-N`=5), see xen_pcibk_reconfigure.
+        Each of these makes pciback fail: for the whole guest (a missing `dev-N`), or without an error (an old
+        `state-N`=5), see xen_pcibk_reconfigure.
         """
         found = []
         if not self.count_is_sound:
             found.append("num_devs is missing or not a number")
         if self.count_is_sound and not self.entries:
-            found.append("the connection is empty (num_devs=0), which xl mistakes for a starting one")
+            found.append("the connection has no entries (num_devs=0), so xl takes it for one that starts")
         if self.stray_nodes:
-            found.append(f"nodes lie outside num_devs={len(self.entries)}: {', '.join(self.stray_nodes)}")
+            found.append(f"there are nodes beyond num_devs={len(self.entries)}: {', '.join(self.stray_nodes)}")
         seen = set()
         for entry in self.entries:
             if entry.device is None:
                 found.append(f"entry {entry.index} has no readable dev-{entry.index}")
             elif entry.device in seen:
-                found.append(f"{entry.device} stands in two entries")
+                found.append(f"{entry.device} has two entries")
             seen.add(entry.device)
             if entry.state is None:
-                found.append(f"entry {entry.index} ({entry.device}) has a state that pciback ignores, or none")
+                found.append(f"entry {entry.index} ({entry.device}) has no sub-state, or one that pciback ignores")
             if entry.state is SubState.TO_REMOVE:
-                found.append(f"entry {entry.index} ({entry.device}) is left from an unfinished removal (state 5)")
+                found.append(f"entry {entry.index} ({entry.device}) is left from an unfinished removal (sub-state 5)")
             elif entry.state is SubState.TO_ADD and self.connected:
-                found.append(f"entry {entry.index} ({entry.device}) was never taken over by pciback (state 1)")
+                found.append(f"entry {entry.index} ({entry.device}) was never exported by pciback (sub-state 1)")
         return found
 
 
 def index_of(name: str) -> int:
-    """The index in the name of an entry's node, or -1 for any other node."""
+    """Read the index in the name of an entry's node; -1 for any other node."""
     kind, separator, number = name.rpartition("-")
     return int(number) if separator and kind in ENTRY_NODES and number.isdecimal() else -1

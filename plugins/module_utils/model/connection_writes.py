@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What each step of a handshake, and each repair of a connection, writes to xenstore, as data.
 
-Every function returns the changes of ONE transaction. Nothing here talks to xenstore.
+Every function returns the changes of ONE transaction. Nothing here accesses xenstore.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ..values.address import AddressError, GuestAddress, Sbdf
 from ..values.states import SubState, XenbusState, parse_sub_state
 from .connection import ENTRY_NODES, Entry, PciConnection, backend_path, frontend_path
 
-#: libxl's defaults; pciback ignores the node, libxl parses it when it lists.
+#: libxl's defaults; pciback ignores the node, and libxl parses it when it lists devices.
 DEFAULT_OPTIONS = "msitranslate=0,power_mgmt=0,permissive=0,rdm_policy=strict"
 
 
@@ -30,7 +30,7 @@ class Write:
 
 @dataclass(frozen=True)
 class Directory:
-    """Create an empty directory afresh, with its permissions (children inherit them)."""
+    """Create an empty directory in place of any old one, with its permissions, which children inherit."""
 
     path: str
     permissions: tuple[str, ...]
@@ -38,7 +38,7 @@ class Directory:
 
 @dataclass(frozen=True)
 class Remove:
-    """Delete a node and all below it; with `prune`, its parents too as far as they are empty then."""
+    """Delete a node and all below it; with `prune`, also its parents that are empty then."""
 
     path: str
     prune: bool = False
@@ -48,7 +48,7 @@ Change = Union[Write, Directory, Remove]
 
 
 def create(domid: int, name: str, devices: Sequence[Sbdf]) -> list[Change]:
-    """The first devices of a domain: both directories, complete, both ends at Initialising."""
+    """Create the connection of a domain with its first devices: both directories, both ends at Initialising."""
     back, front = backend_path(domid), frontend_path(domid)
     changes = _new_backend(domid, name) + _new_entries(domid, 0, devices)
     changes += [
@@ -62,7 +62,7 @@ def create(domid: int, name: str, devices: Sequence[Sbdf]) -> list[Change]:
 
 
 def reconfigure(backend: PciConnection, add: Sequence[Sbdf], remove: Collection[Sbdf]) -> list[Change]:
-    """Any number of adds and removes in one cycle: mark them all, then ask for reconfiguration.
+    """Begin a cycle that adds and removes devices: mark their entries, then ask for reconfiguration.
 
     pciback walks every entry of a cycle (xen_pcibk_reconfigure), so one cycle serves all.
     """
@@ -77,7 +77,10 @@ def reconfigure(backend: PciConnection, add: Sequence[Sbdf], remove: Collection[
 
 
 def indexes(backend: PciConnection | None, add: Sequence[Sbdf], remove: Collection[Sbdf]) -> dict[Sbdf, int]:
-    """Where the devices of a cycle stand, from its begin to its compaction; `backend` is that of before."""
+    """Return the indexes of the entries of a cycle's devices, from its begin to its compaction.
+
+    `backend` is the connection before the cycle.
+    """
     entries = backend.entries if backend is not None else ()
     leaving = {entry.device: entry.index for entry in entries if entry.device is not None and entry.device in remove}
     return {**leaving, **{device: index for index, device in enumerate(add, len(entries))}}
@@ -96,17 +99,17 @@ def reopen(domid: int) -> list[Change]:
 
 
 def restore_empty(domid: int, name: str) -> list[Change]:
-    """The backend's directory of a connection that xenstore has lost, at rest and without entries: it can be closed."""
+    """Create the backend's directory again, connected and without entries, so that the connection can be closed."""
     return [*_new_backend(domid, name), *_new_entries(domid, 0, ()), _state(backend_path(domid), XenbusState.CONNECTED)]
 
 
 def dissolve(domid: int) -> list[Change]:
-    """Both directories vanish, and parents that are empty then, as libxl leaves it."""
+    """Remove both directories, and parents that are empty then, as libxl does."""
     return [Remove(frontend_path(domid), prune=True), Remove(backend_path(domid), prune=True)]
 
 
 def compact(backend: PciConnection, gone: Collection[Sbdf]) -> list[Change]:
-    """Drop the entries of devices that are gone and close the gaps; pciback never does it itself.
+    """Remove the entries of devices that are gone and close the gaps, which pciback never does itself.
 
     pciback keeps no index after the export, so later entries may move down with all their nodes.
     """
@@ -115,7 +118,7 @@ def compact(backend: PciConnection, gone: Collection[Sbdf]) -> list[Change]:
 
 
 def withdraw(backend: PciConnection) -> list[Change]:
-    """Take back a cycle that the guest has not answered: adds vanish, removals return to exported."""
+    """Take back a cycle that the guest has not answered: remove entries to add, set entries to remove to exported."""
     back = backend_path(backend.domid)
     stay = [entry for entry in backend.entries if entry.state is not SubState.TO_ADD]
     changes = _renumber(backend, stay)
@@ -133,7 +136,7 @@ def restart_failed(backend: PciConnection, add: Collection[Sbdf]) -> list[Change
 
     pciback works in the order of the entries and stops at the first bad one. So entries to remove
     are out of it already and only their nodes are left; of the adds, those exported before the bad
-    one are now marked for removal, the others vanish. Then both ends are told again to reconfigure:
+    one are now marked for removal, the others vanish. Then both ends are set to reconfigure again:
     pciback acts on the frontend's write even of the same value (xenbus_otherend_changed compares
     nothing), answers Reconfigured, the guest rescans and both connect.
     """
@@ -148,16 +151,16 @@ def restart_failed(backend: PciConnection, add: Collection[Sbdf]) -> list[Change
 
 
 def ask_again(domid: int, frontend_state: XenbusState) -> list[Change]:
-    """Write the guest's own state once more: pciback acts on every write (xenbus_otherend_changed)."""
+    """Write the guest's own state again, because pciback acts on every write of it (xenbus_otherend_changed)."""
     return [Write(f"{frontend_path(domid)}/state", str(frontend_state.value))]
 
 
 def skip_stale(backend: PciConnection) -> list[Change]:
-    """Drop the first entry to remove, and all to add; then have pciback walk the entries again.
+    """Remove the first entry to remove, and all to add; then have pciback walk the entries again.
 
-    pciback stopped without a word at an entry to remove that it does not have (xen_pcibk_reconfigure).
-    Which one it was does not show, but those before it are done: so the first goes, and the rest is tried.
-    An entry to add may lack rights by now; it is dropped rather than exported.
+    pciback stopped without an error at an entry to remove whose device it does not have (xen_pcibk_reconfigure).
+    Which entry it was cannot be seen, but those before it are done: so the first goes, and the rest is tried.
+    An entry to add may lack rights by now, so it is removed rather than exported.
     """
     stale = next((entry.device for entry in backend.entries if entry.state is SubState.TO_REMOVE), None)
     gone = [entry.device for entry in backend.entries if entry.state is SubState.TO_ADD and entry.device is not None]
@@ -167,7 +170,7 @@ def skip_stale(backend: PciConnection) -> list[Change]:
 
 
 def put_in_order(domid: int, nodes: Mapping[str, str]) -> list[Change]:
-    """Number the entries that the guest has (those with `vdev-N`) anew, without gaps, each with all its nodes."""
+    """Renumber the entries that the guest has (those with `vdev-N`) without gaps, each with all its nodes."""
     found: dict[int, dict[str, str]] = {}
     for name, value in nodes.items():
         kind, separator, number = name.rpartition("-")
@@ -241,7 +244,7 @@ def _sub_state(back: str, index: int, state: SubState) -> Write:
 
 
 def _device_of(own: Mapping[str, str]) -> Sbdf | None:
-    """The host address by `dev-N`, or by `key-N`, which libxl and we write with the same text."""
+    """Read the address on the host from `dev-N`, or from `key-N`, in which libxl and we write the same text."""
     for kind in ("dev", "key"):
         try:
             return Sbdf.parse(own.get(kind, ""))

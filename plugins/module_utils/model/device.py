@@ -11,7 +11,7 @@ from enum import Enum
 from ..values.address import Sbdf
 from ..values.reserved_memory import ReservedMemory
 
-#: Name of the driver in dom0 from which guests get devices.
+#: Name of the driver in dom0 that holds devices for guests.
 PCIBACK = "pciback"
 _BRIDGE_CLASS = "06"
 _IO_SPACE = 0x1
@@ -19,7 +19,7 @@ _DOWNSTREAM_PORT = 6
 
 
 class XenOwner(Enum):
-    """What Xen says of a device's owner; which guest it is, Xen does not tell."""
+    """What Xen says of a device's owner; Xen does not say which guest it is."""
 
     HOST = "host"
     GUEST = "guest"
@@ -36,7 +36,7 @@ class Resource:
 
     @property
     def is_io_ports(self) -> bool:
-        """Port space; otherwise memory."""
+        """Whether the window is in port space; otherwise it is in memory."""
         return bool(self.flags & _IO_SPACE)
 
     @property
@@ -47,7 +47,7 @@ class Resource:
 
 @dataclass(frozen=True)
 class ConfigFlags:
-    """What a driver switches on in configuration space when it takes a device; from dom0's view."""
+    """What a driver switches on in configuration space when it takes a device, as dom0 reads it."""
 
     memory: bool = False
     bus_master: bool = False
@@ -56,13 +56,13 @@ class ConfigFlags:
 
     @property
     def driver_is_active(self) -> bool:
-        """A driver has enabled the device: it decodes and may do DMA or raise message interrupts."""
+        """Whether a driver has enabled the device, so that it may do DMA or raise message interrupts."""
         return self.bus_master or self.msi or self.msix
 
 
 @dataclass(frozen=True)
 class NetInterface:
-    """A network interface of the host that stands on a device."""
+    """A network interface of the host that a device provides."""
 
     name: str
     mac: str
@@ -72,14 +72,14 @@ class NetInterface:
 
 @dataclass(frozen=True)
 class BlockUse:
-    """A block device of the host that stands on a device, and what holds it (empty if nothing)."""
+    """A block device of the host that a device provides, and what uses it (empty if nothing)."""
 
     name: str
     used_by: tuple[str, ...] = ()
 
 
 class Acs(Enum):
-    """Whether access control services (ACS) send a function's accesses to its neighbours by way of the IOMMU."""
+    """Whether access control services (ACS) send a function's accesses to its neighbors through the IOMMU."""
 
     ON = "on"
     OFF = "off"
@@ -88,13 +88,13 @@ class Acs(Enum):
 
     @property
     def missing(self) -> bool:
-        """For certain: nothing is said where configuration space cannot be read that far."""
+        """Whether ACS is certainly off or absent; False where configuration space cannot be read that far."""
         return self in (Acs.OFF, Acs.ABSENT)
 
 
 @dataclass(frozen=True)
 class PciDevice:
-    """One PCI function of the host. Identifiers are lower-case hexadecimal without prefix."""
+    """One PCI function of the host; identifiers are lower-case hexadecimal without prefix."""
 
     # ---- which one it is
 
@@ -112,7 +112,7 @@ class PciDevice:
     class_code: str
     #: Revision of the chip.
     revision: str
-    #: The line by which the kernel finds drivers for it.
+    #: The text by which the kernel finds drivers for it.
     modalias: str = ""
     #: PCI Express' device serial number; the functions of one card share it. None: it has none.
     serial: str | None = None
@@ -137,14 +137,14 @@ class PciDevice:
     port_type: int | None = None
     #: Whether it keeps its accesses to its neighbors on the way through the IOMMU.
     acs: Acs = Acs.UNKNOWN
-    #: Memory that firmware keeps it at (RMRR).
+    #: Memory that the firmware reserves for it (RMRR).
     reserved_memory: tuple[ReservedMemory, ...] = ()
 
     # ---- its configuration space
 
     #: Type of the header without the multi-function bit; 1: a bridge.
     header_type: int = 0
-    #: False for a device that is broken or without power: all that is read of it is ones.
+    #: False for a dead device, one that is broken or without power: its configuration space reads as all ones.
     answers: bool = True
     #: What a driver has switched on.
     config: ConfigFlags = ConfigFlags()
@@ -188,28 +188,28 @@ class PciDevice:
 
     #: How often pciback's list names it, None where the kernel shows only the beginning of the list.
     pciback_slots: int | None = 0
-    #: pciback lets its user write all of its configuration space.
+    #: Whether pciback lets its guest write all of its configuration space.
     permissive: bool = False
-    #: What pciback said when it kept the device for nobody, which only a restart of dom0 ends; empty if it has not.
+    #: pciback's error, if its hold on the device is lost, which only a restart of dom0 ends; empty if it is not.
     lost_hold: str = ""
 
     @property
     def is_bridge(self) -> bool:
-        """A bridge by class or header; pciback's own test for it never matches, so we must refuse."""
+        """Whether it is a bridge by class or header; pciback's own test for it never matches, so we must refuse."""
         return self.class_code.startswith(_BRIDGE_CLASS) or self.header_type == 1 or bool(self.children)
 
     @property
     def is_switch_port(self) -> bool:
-        """A port of a PCI Express switch that devices are plugged into (Downstream Port)."""
+        """Whether it is a port of a PCI Express switch that devices are plugged into (Downstream Port)."""
         return self.port_type == _DOWNSTREAM_PORT
 
     @property
     def in_pciback(self) -> bool:
-        """Bound to pciback: can be given to a domain."""
+        """Whether it is bound to pciback, so that it can be given to a domain."""
         return self.driver == PCIBACK
 
     @property
     def lost_hold_in_words(self) -> str:
-        """What is the matter with a device that pciback keeps for nobody; empty for all others."""
-        said = f"pciback holds it for nobody since a change that it refused ({self.lost_hold[:200]!r})"
+        """Why no guest can get a device whose hold is lost; empty for all other devices."""
+        said = f"since a change that failed, pciback keeps it and gives it to no guest ({self.lost_hold[:200]!r})"
         return said if self.lost_hold else ""

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the device model (QEMU) of an HVM guest says is on the guest's PCI bus, as data.
 
-For such a guest this is the truth: pciback and pcifront take no part, so the states in xenstore say nothing.
-The answer comes from a process that the guest may have taken over: only what is as it must be is believed.
+For such a guest this is what counts: pciback and pcifront take no part, so the states in xenstore say nothing.
+The answer comes from a process that the guest may have taken over, so it is read strictly.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ _NOT_MAPPED = (2**64 - 1, 2**32 - 1)
 
 
 class DeviceModelError(HostError):
-    """The device model is not there, does not answer, or answers nonsense; the text is one sentence's beginning."""
+    """The device model is not there, does not answer, or answers nonsense; the text is a sentence without full stop."""
 
 
 def qemu_name(device: Sbdf) -> str:
-    """What libxl has QEMU call a device (PCI_PT_QDEV_ID): without the segment."""
+    """Return the name that libxl has QEMU give a device (PCI_PT_QDEV_ID), which leaves out the segment."""
     return f"{_PASSED_THROUGH}{device.bus:02x}_{device.slot:02x}.{device.function}"
 
 
 @dataclass(frozen=True)
 class Plugged:
-    """A host's device on a guest's bus. `enabled`: the guest has mapped a window of it, as a driver does."""
+    """A host's device on a guest's bus; `enabled` if the guest has mapped a window of it, as a driver does."""
 
     address: GuestAddress
     enabled: bool
@@ -47,8 +47,8 @@ class Plugged:
 class DeviceModel:
     """The device model of one guest.
 
-    `plugged`: the host's devices on the guest's bus by QEMU's names; None if it did not answer, and `problem` says
-    why. `free_slots` is how many more devices the bus takes.
+    `plugged` has the host's devices on the guest's bus by QEMU's names. It is None if the device model did not answer,
+    and `problem` says why. `free_slots` is how many more devices the bus takes.
     """
 
     plugged: Mapping[str, Plugged] | None = field(default_factory=dict)
@@ -56,21 +56,21 @@ class DeviceModel:
     problem: str = ""
 
     def has(self, device: Sbdf) -> Plugged | None:
-        """The device as the guest has it, None if it has not (or nothing is known)."""
+        """Find a device on the guest's bus; None if it is not there (or nothing is known)."""
         return (self.plugged or {}).get(qemu_name(device))
 
     def lacks(self, devices: Iterable[Sbdf]) -> tuple[Sbdf, ...]:
-        """Those of the devices that are certainly not on the bus."""
+        """Find those of the devices that are certainly not on the bus."""
         return () if self.plugged is None else tuple(device for device in devices if self.has(device) is None)
 
     def unexpected(self, devices: Collection[Sbdf]) -> tuple[str, ...]:
-        """Names of what is on the bus besides these devices."""
+        """Return the names of what is on the bus besides these devices."""
         known = {qemu_name(device) for device in devices}
         return tuple(sorted(name for name in self.plugged or () if name not in known))
 
 
 def read_bus(answer: Any) -> DeviceModel:
-    """The device model's state from what `query-pci` returned. Raises DeviceModelError for what is no such answer."""
+    """Read what `query-pci` returned. Raises DeviceModelError if it is not an answer that QEMU would give."""
     plugged: dict[str, Plugged] = {}
     used: set[int] = set()
     places: set[tuple[int, int]] = set()  # libxl plugs into the first bus only
@@ -88,5 +88,7 @@ def read_bus(answer: Any) -> DeviceModel:
                 mapped = any(region["address"] not in _NOT_MAPPED for region in device["regions"])
                 plugged[name] = Plugged(GuestAddress(0, device["bus"], slot, function), mapped)
     except (TypeError, KeyError, ValueError, AttributeError) as error:
-        raise DeviceModelError("its device model (QEMU) describes its PCI bus in a way that makes no sense") from error
+        raise DeviceModelError(
+            "its device model (QEMU) returned a description of its PCI bus that is not valid"
+        ) from error
     return DeviceModel(plugged, SLOTS - len(used))

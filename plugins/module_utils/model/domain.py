@@ -1,7 +1,10 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One running domain of a host as observed, as data. What the guest can write is only in `PciConnection`."""
+"""One running domain of a host as observed, as data.
+
+What the guest itself can write is only in `PciConnection`.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ DOMID_IO = 0x7FF1
 
 
 class DomainKind(Enum):
-    """How a domain is virtualised, which decides how a device reaches it."""
+    """How a domain is virtualized, which decides how a device reaches it."""
 
     PV = "pv"
     HVM = "hvm"
@@ -47,7 +50,7 @@ class Domain:
     own_connection: PciConnection | None = None
     #: The guest's end of a connection is there, and dom0's is not.
     frontend_alone: bool = False
-    #: Devices of a connection that a repair has removed in order to make it again.
+    #: Devices that a repair has to attach again: it removed their connection in order to create a new one.
     to_come_back: tuple[Sbdf, ...] = ()
 
     # ---- what its creation decided, and what its next one will
@@ -61,7 +64,7 @@ class Domain:
 
     # ---- the device model of an HVM guest
 
-    #: What its device model says; None of a guest without one that we know.
+    #: What its device model says; None if it has none, or one that we do not know.
     device_model: DeviceModel | None = None
     #: The domain that its device model runs in, if it runs in one of its own.
     stub: Domain | None = None
@@ -75,5 +78,5 @@ class Domain:
 
     @property
     def devices(self) -> tuple[Sbdf, ...]:
-        """Devices that its connection lists. What a stub domain has is its guest's."""
+        """Devices that its connection lists; none of a stub domain, whose devices are its guest's."""
         return self.connection.devices if self.connection and self.serves is None else ()

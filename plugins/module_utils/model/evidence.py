@@ -1,7 +1,7 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What was observed of an attached device after a run, as data, and how far it must have come."""
+"""What was observed of an attached device after a run, as data, and how much must be observed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..values.states import SubState
 
 
 class ConvergeLevel(Enum):
-    """How far a device must have come before a run calls it done."""
+    """How much must be observed of a device before a run succeeds."""
 
     CONNECTED = "connected"
     ACTIVE = "active"
@@ -24,8 +24,8 @@ class Evidence:
     """What was observed of one attached device, after the run.
 
     `active`: a driver in the guest has enabled the device (seen in its configuration space; of an HVM guest, in what
-    its device model says). `by_device_model`: that one gives it to the guest, and pciback's sub-state means nothing.
-    `in_pciback` false: it has left the host, or was unbound.
+    its device model says). `by_device_model`: the device model gives it to the guest, and pciback's sub-state means
+    nothing. `in_pciback` is false if it has left the host or was unbound.
     """
 
     device: Sbdf
@@ -38,8 +38,10 @@ class Evidence:
 
     @property
     def connected(self) -> bool:
-        """pciback has it, and has exported it, or the device model has plugged it in; at a known address; and a guest
-        owns it in Xen, which says so of a device that is gone, too.
+        """Whether the guest has the device, as far as the host can see.
+
+        pciback holds it and has exported it, or the device model has plugged it in. Its address in the guest is known.
+        Xen says that a guest owns it, which Xen also says of a device that is gone.
         """
         exported = self.in_pciback and (self.by_device_model or self.sub_state is SubState.EXPORTED)
         return exported and self.guest_address is not None and self.owned_by_guest

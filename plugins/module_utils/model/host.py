@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A Xen host as observed at one moment: everything that a decision may depend on, as data.
 
-Built by `host.observe`, read by everything that decides or verifies. It holds no connection to the host, so it can
-travel (see `snapshot.py`).
+`host.observe` makes it, and everything that decides or verifies reads it. It holds no connection to the host, so it
+can be sent elsewhere (see `snapshot.py`).
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from .usage import NetworkUse
 
 @dataclass(frozen=True)
 class Host:
-    """Everything that a decision may know of a host.
+    """Everything that a decision may depend on.
 
-    The last five fields cost a look of their own, so they are read only for what a declaration is about.
+    Reading each of the last five fields takes extra time, so they are read only for what a declaration is about.
     """
 
     #: All PCI functions, in the order of their addresses (sysfs).
     devices: Mapping[Sbdf, PciDevice]
     #: All running domains but dom0, by domid (xenstore, libxl, Xen, the guests' device models).
     domains: Mapping[int, Domain]
-    #: libxl's markers in xenstore: which domid it has given a device to.
+    #: libxl's markers in xenstore: the domid that it has given a device to.
     markers: Mapping[Sbdf, int] = field(default_factory=dict)
-    #: Directory of the driver that a device had before pciback, as libxl and we record it.
+    #: Directory of the driver that each device had before pciback, as libxl and we record it.
     driver_paths: Mapping[Sbdf, str] = field(default_factory=dict)
-    #: Connections that xenstore keeps of domains that do not exist, by domid.
+    #: Connections in xenstore whose domains do not exist, by domid.
     orphaned_connections: Mapping[int, PciConnection] = field(default_factory=dict)
     #: What Xen says of the owner of each device that pciback holds.
     xen_owners: Mapping[Sbdf, XenOwner] = field(default_factory=dict)
@@ -50,19 +50,19 @@ class Host:
     network: NetworkUse = field(default_factory=NetworkUse)
     #: Names of the PCI drivers that dom0's kernel has now.
     drivers: frozenset[str] = frozenset()
-    #: pciback was loaded with permissive=1.
+    #: Whether pciback was loaded with permissive=1.
     permissive_for_all: bool = False
-    #: What we noted about devices that pciback still holds, completed by what is known from earlier boots.
+    #: Notes about devices that pciback still holds, completed by what is known from earlier boots.
     notes: Mapping[Sbdf, Note] = field(default_factory=dict)
     #: Devices known to be in Xen's quarantine when no guest has them: noted by us, or recorded by xl on the way there.
     quarantined: frozenset[Sbdf] = frozenset()
     #: Domids of the PCI connections that dom0's kernel has.
     kernel_connections: frozenset[int] = frozenset()
-    #: What dom0's kernel last said of each connection, by domid.
+    #: The last error of dom0's kernel with each connection, by domid.
     kernel_errors: Mapping[int, str] = field(default_factory=dict)
     #: Functions that Xen can only assign together, for the devices that it was asked about.
     groups: Mapping[Sbdf, frozenset[Sbdf]] = field(default_factory=dict)
-    #: What the next boot will do, None if it was not looked at.
+    #: What the next boot will do, None if it was not read.
     boot: BootFacts | None = None
     #: Physical functions that were asked about, with what is set for their virtual functions.
     functions: Mapping[Sbdf, PhysicalFunction] = field(default_factory=dict)
@@ -73,12 +73,12 @@ class Host:
 
     @cached_property
     def topology(self) -> Topology:
-        """What the functions share."""
+        """What the functions of the host share with each other."""
         return Topology(self.devices)
 
     @cached_property
     def holders(self) -> Mapping[Sbdf, str]:
-        """Who besides the host has which device, in words."""
+        """Devices that a domain has or may have, each with words that say which one and who says so."""
         return _holders(self)
 
     @cached_property
@@ -88,24 +88,24 @@ class Host:
 
     @cached_property
     def with_host(self) -> frozenset[Sbdf]:
-        """All others."""
+        """Functions that pciback does not hold."""
         return frozenset(self.devices) - self.in_pciback
 
     @cached_property
     def remembered(self) -> Mapping[Sbdf, Remembered]:
-        """What devices said of themselves before pciback took them."""
+        """What was read of each device before pciback took it."""
         return {sbdf: note.identity for sbdf, note in self.notes.items()}
 
     @cached_property
     def guests(self) -> Mapping[Sbdf, str]:
-        """Names of the last domains that had a device, as far as they were noted."""
+        """Name of the last domain that had each device, as far as it was noted."""
         return {sbdf: note.guest for sbdf, note in self.notes.items() if note.guest}
 
     @property
     def boot_facts(self) -> BootFacts:
-        """What the next boot will do. Raises ValueError if that was not looked at."""
+        """What the next boot will do. Raises ValueError if that was not read."""
         if self.boot is None:
-            raise ValueError("the next boot was not looked at")
+            raise ValueError("what the next boot will do was not read")
         return self.boot
 
     @property
@@ -117,22 +117,22 @@ class Host:
         return frozenset({*self.devices, *self.markers, *listed, *configured})
 
     def domain_named(self, name: str) -> Domain | None:
-        """The domain of this name, dom0 excluded (it is the host, not a receiver)."""
+        """Find the domain of this name, None if there is none; dom0 is never found, because it gets no devices."""
         return next((domain for domain in self.domains.values() if domain.name == name), None)
 
     def holder_of(self, device: Sbdf) -> Domain | None:
-        """The domain whose connection lists the device."""
+        """Find the domain whose connection lists the device, None if there is none."""
         return next((domain for domain in self.domains.values() if device in domain.devices), None)
 
     def assuming_bound(self, devices: Collection[Sbdf]) -> Host:
-        """This host as it would be if pciback held these devices, in quarantine."""
+        """Return this host as it would be if pciback held these devices, in quarantine."""
         bound = {sbdf: replace(self.devices[sbdf], driver=PCIBACK) for sbdf in devices if sbdf in self.devices}
         bound = {sbdf: device for sbdf, device in bound.items() if not self.devices[sbdf].in_pciback}
         owners = {**self.xen_owners, **dict.fromkeys(bound, XenOwner.HOST)}
         return replace(self, devices={**self.devices, **bound}, xen_owners=owners)
 
     def assuming_free(self, devices: Collection[Sbdf]) -> Host:
-        """This host as it would be if no domain had these devices."""
+        """Return this host as it would be if no domain had these devices."""
         return replace(
             self,
             domains={domid: _without(domain, devices) for domid, domain in self.domains.items()},
@@ -142,7 +142,10 @@ class Host:
 
 
 def _holders(host: Host) -> dict[Sbdf, str]:
-    """Three views are asked, as each can be wrong: the connections in xenstore, libxl's marker, Xen itself."""
+    """Find who has which device, in words.
+
+    Three sources are read, because each can be wrong: the connections in xenstore, libxl's markers, Xen itself.
+    """
     found = {
         sbdf: f"domain {domain.name} ({domain.domid}) has it"
         for domain in host.domains.values()

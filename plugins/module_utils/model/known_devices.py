@@ -1,7 +1,11 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a function told of itself while its own driver held it, beside all that can be read of it whoever holds it."""
+"""Functions as they were seen in earlier boots, to recognize them while pciback holds them.
+
+Some identities, such as an NVMe serial number, can be read only while the function's own driver holds it. They are kept
+with everything that can be read at any time.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,7 @@ from .device import PciDevice
 
 @dataclass(frozen=True)
 class KnownDevice:
-    """One function as it was seen once; `path` is the way to it from the root bus, `serial` PCI Express' own."""
+    """One function as it was seen once; `path` is the way to it from the root bus, `serial` that of PCI Express."""
 
     path: str
     vendor: str
@@ -30,8 +34,8 @@ class KnownDevice:
     macs: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, device: PciDevice, told: Remembered) -> KnownDevice:
-        """The function as it is now, and what it told."""
+    def of(cls, device: PciDevice, read: Remembered) -> KnownDevice:
+        """Combine the function as it is now with what only its own driver could read."""
         return cls(
             path=device.path,
             vendor=device.vendor,
@@ -41,25 +45,25 @@ class KnownDevice:
             class_code=device.class_code,
             function=device.sbdf.function,
             serial=device.serial,
-            nvme_serial=told.nvme_serial,
-            macs=told.macs,
+            nvme_serial=read.nvme_serial,
+            macs=read.macs,
         )
 
     @property
     def product(self) -> tuple[str, ...]:
-        """What any other card of the same make has as well; with the serial number, what another card has not.
+        """What all cards of the same make have in common, with the serial number if there is one.
 
-        The ports of one card share its serial number, so the function belongs to it.
+        The ports of one card share its serial number, so the number of the function is a part of it.
         """
         ids = (self.vendor, self.device, self.subsystem_vendor, self.subsystem_device, self.class_code)
         return (*ids, str(self.function), self.serial or "")
 
 
 def recall(known: Iterable[KnownDevice], devices: Mapping[Sbdf, PciDevice]) -> dict[Sbdf, Remembered]:
-    """What is known of functions that pciback holds, from earlier boots."""
+    """Find what earlier boots have read of the functions that pciback holds now."""
     known = list(known)
-    here = {sbdf: KnownDevice.of(device, telling(device)) for sbdf, device in devices.items() if device.physfn is None}
-    told = {text for seen in here.values() for text in _texts(seen)}
+    here = {sbdf: KnownDevice.of(device, read_now(device)) for sbdf, device in devices.items() if device.physfn is None}
+    readable = {text for seen in here.values() for text in _texts(seen)}
     by_path = {earlier.path: earlier for earlier in known}
     by_serial = {earlier.product: earlier for earlier in known if earlier.serial}
     unique = {product for product, count in Counter(seen.product for seen in here.values()).items() if count == 1}
@@ -68,26 +72,31 @@ def recall(known: Iterable[KnownDevice], devices: Mapping[Sbdf, PciDevice]) -> d
     for sbdf, seen in here.items():
         note = by_serial.get(seen.product) if seen.product in unique else None
         note = note or by_path.get(seen.path)
-        if note is not None and devices[sbdf].in_pciback and note.product == seen.product and not told & _texts(note):
+        if (
+            note is not None
+            and devices[sbdf].in_pciback
+            and note.product == seen.product
+            and not readable & _texts(note)
+        ):
             found[sbdf] = Remembered(note.nvme_serial, note.macs, earlier_boot=True)
     return found
 
 
 def worth_knowing(devices: Mapping[Sbdf, PciDevice], noted: Mapping[Sbdf, Remembered]) -> list[KnownDevice]:
-    """What to remember for the next boot: what functions tell now, and of those in pciback what is `noted`.
+    """Choose what to remember for the next boot: what can be read now, and of functions in pciback what is `noted`.
 
-    Virtual functions are not there when the host has booted, and may get other addresses.
+    Virtual functions do not exist yet when the host has booted, and may get other addresses, so they are left out.
     """
-    told = {sbdf: telling(device) for sbdf, device in devices.items() if device.physfn is None}
-    told = {
-        sbdf: noted.get(sbdf, readable) if devices[sbdf].in_pciback and not readable.says_anything else readable
-        for sbdf, readable in told.items()
+    known = {sbdf: read_now(device) for sbdf, device in devices.items() if device.physfn is None}
+    known = {
+        sbdf: noted.get(sbdf, read) if devices[sbdf].in_pciback and not read.says_anything else read
+        for sbdf, read in known.items()
     }
-    return [KnownDevice.of(devices[sbdf], readable) for sbdf, readable in told.items() if readable.says_anything]
+    return [KnownDevice.of(devices[sbdf], read) for sbdf, read in known.items() if read.says_anything]
 
 
-def telling(device: PciDevice) -> Remembered:
-    """What a function tells now by its own driver."""
+def read_now(device: PciDevice) -> Remembered:
+    """Return what can be read of a function now through its own driver."""
     return Remembered(device.nvme_serial, tuple(interface.mac for interface in device.net if interface.mac))
 
 

@@ -14,10 +14,10 @@ from .device import PciDevice
 
 @dataclass(frozen=True)
 class Note:
-    """What is noted about one device; `product` (vendor:device) tells whether it is still the same one.
+    """What is noted about one device; `product` (vendor:device) shows whether it is still the same device.
 
-    `guest` is the last domain that had it, empty if none is known; `name` the one it was declared under;
-    `reasons` are those for each check that was overruled.
+    `guest` is the last domain that had it, empty if none is known. `name` is the name that it was declared under.
+    `reasons` has the reason for each check that was overruled.
     """
 
     quarantined: bool = False
@@ -29,6 +29,6 @@ class Note:
 
     @classmethod
     def of(cls, device: PciDevice) -> Note:
-        """All that a device tells now."""
+        """Note all that can be read of a device now."""
         macs = tuple(interface.mac for interface in device.net if interface.mac)
         return cls(False, f"{device.vendor}:{device.device}", Remembered(device.nvme_serial, macs))

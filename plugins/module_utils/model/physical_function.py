@@ -13,9 +13,9 @@ from .device import PciDevice
 
 @dataclass(frozen=True)
 class VfSettings:
-    """What the physical function's driver enforces on a virtual one; None: not declared, or not told by the driver.
+    """What the physical function's driver enforces on a virtual one; None if not declared, or not known.
 
-    `vlan` 0: none.
+    A `vlan` of 0 means none.
     """
 
     mac: str | None = None
@@ -23,7 +23,7 @@ class VfSettings:
     spoof_check: bool | None = None
 
     def missing_in(self, now: VfSettings) -> VfSettings:
-        """The declared part of this that is not so now."""
+        """Return the declared settings that differ from those of now."""
         pairs = {name: (getattr(self, name), getattr(now, name)) for name in self.__dataclass_fields__}
         return VfSettings(**{name: wanted for name, (wanted, seen) in pairs.items() if wanted not in (None, seen)})
 
@@ -36,9 +36,9 @@ class VfSettings:
 
 @dataclass(frozen=True)
 class PhysicalFunction:
-    """A physical function as it is: its device, whether drivers are offered new virtual functions, and settings.
+    """A physical function as observed: its device, and whether drivers are offered new virtual functions.
 
-    `settings` is by the index of the virtual function.
+    `settings` has what is set for each virtual function, by its index.
     """
 
     device: PciDevice
@@ -47,5 +47,5 @@ class PhysicalFunction:
 
     @property
     def interface(self) -> str | None:
-        """The network interface through which settings are made; a driver without one has none."""
+        """The network interface through which settings are made; None if the driver provides none."""
         return self.device.net[0].name if self.device.net else None

@@ -1,10 +1,10 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An observed host as a document that can travel: what is planned from it elsewhere is what is planned on the host.
+"""Write an observed host as a JSON document, and read it: a plan made from it equals the plan made on the host.
 
-The document follows the types of the model field by field, so it needs no code of its own for any of them. It is
-read strictly: a field more or less, or a value of another type, is an error that says where.
+The document follows the types of the model field by field, so no type needs code of its own. It is read strictly: a
+missing or unknown field, or a value of another type, is an error that says where.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from ..values.errors import XenPciError
 from ..values.plain import plain, untext, word
 from .host import Host
 
-#: Grows when a document of before could be misread: with every field that comes, goes or changes its meaning.
+#: To be raised when an old document could be misread: when a field is added, removed or changes its meaning.
 SCHEMA = 1
 
 _Reader = Callable[[Any], Any]
 
 
 class SnapshotError(XenPciError):
-    """The document is no snapshot of a host that can be read; the text says what is wrong with it, and where."""
+    """The document is not a snapshot of a host; the text says what is wrong with it, and where."""
 
     def __init__(self, problem: str, where: str = "") -> None:
         super().__init__(f"the snapshot cannot be read: {f'{where}: ' if where else ''}{problem}")
@@ -40,12 +40,12 @@ class SnapshotError(XenPciError):
 
 
 def to_json(host: Host) -> dict[str, Any]:
-    """The host as a document for `json.dumps`."""
+    """Write the host as a document for `json.dumps`."""
     return {"schema": SCHEMA, "host": plain(host)}
 
 
 def from_json(document: Any) -> Host:
-    """The host of a document that `json.loads` has read. Raises SnapshotError."""
+    """Read the host from a document that `json.loads` has read. Raises SnapshotError."""
     schema = document.get("schema") if isinstance(document, dict) else None
     if schema != SCHEMA or isinstance(schema, bool):
         raise SnapshotError(
@@ -61,7 +61,7 @@ def from_json(document: Any) -> Host:
 
 
 def _inside(reader: _Reader, value: Any, mark: str, step: object) -> Any:
-    """Read a part; an error in it says by which step it is reached: `.name` or `[key]`."""
+    """Read a part; an error in it says where the part is: `.name` or `[key]`."""
     try:
         return reader(value)
     except SnapshotError as error:
@@ -98,7 +98,7 @@ def _number_key(value: str) -> int:
 
 
 def _address(kind: type[Sbdf] | type[GuestAddress]) -> _Reader:
-    """Addresses are taken in the form in which they are written only: each has one key then."""
+    """Make the function that reads addresses, only in the form in which they are written, so that each has one key."""
 
     def read(value: Any) -> Sbdf | GuestAddress:
         try:
@@ -149,7 +149,10 @@ def _set(reader: _Reader) -> _Reader:
 
 
 def _mapping(key: _Reader, reader: _Reader) -> _Reader:
-    """In the order of the keys, as the model has it: whatever carried the document may have sorted them as text."""
+    """Make the function that reads a mapping, in the order of its keys as the model has it.
+
+    The document may have been sorted as text on its way.
+    """
 
     def read(value: Any) -> dict[Any, Any]:
         _expect(isinstance(value, dict), "an object", value)
@@ -164,7 +167,7 @@ def _mapping(key: _Reader, reader: _Reader) -> _Reader:
 
 @cache
 def _of_class(kind: type) -> _Reader:
-    """How values of a class of the model are read."""
+    """Make the function that reads values of a class of the model."""
     direct: dict[type, _Reader] = {str: _text, int: _integer, bool: _boolean}
     if kind in direct:
         return direct[kind]
@@ -190,7 +193,7 @@ def _fields(kind: type) -> Mapping[str, _Reader]:
 
 
 def _of_hint(hint: ast.expr, names: Mapping[str, Any]) -> _Reader:
-    """How values of an annotated type are read. The text is read here as Python 3.9 cannot evaluate `X | None`."""
+    """Make the function that reads values of an annotated type; Python 3.9 itself cannot evaluate `X | None`."""
     if isinstance(hint, ast.BinOp):
         return _optional(_of_hint(hint.left, names))
     if isinstance(hint, ast.Subscript):

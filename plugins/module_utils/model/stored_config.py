@@ -1,7 +1,7 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""libxl's stored configuration of a domain, from which it builds the domain anew at a reboot: what concerns PCI.
+"""The PCI part of libxl's stored configuration of a domain, from which libxl rebuilds the domain at a reboot.
 
 Form and order of an entry are those of libxl's generator (libxl_types.idl, `libxl_device_pci`): fields that have
 their default value are left out, and so is a list without entries.
@@ -26,9 +26,9 @@ _BOOLEANS = {"True": True, "False": False, "<default>": False}
 
 @dataclass(frozen=True)
 class Creation:
-    """What a domain was created with, as far as hot-plug depends on it; None: not recorded.
+    """What a domain was created with, as far as hot-plug depends on it; None if not recorded.
 
-    `passthrough` is what was asked for: "default" leaves it to whether there were devices then.
+    `passthrough` is what was asked for; "default" means that it depended on whether the domain had devices then.
     `memory` and `maximum` are what it began with and what it may have, in MiB.
     """
 
@@ -39,7 +39,7 @@ class Creation:
 
     @classmethod
     def of(cls, config: Config) -> Creation:
-        """Read what is there; what is not as libxl writes it says nothing."""
+        """Read a stored configuration; what is not as libxl writes it is ignored."""
         info, build = config.get("c_info"), _mapping(config.get("b_info"))
         paravirtual = build.get("type.pv")
         passthrough = info.get("passthrough", "default") if isinstance(info, dict) else None
@@ -54,19 +54,19 @@ class Creation:
 
     @property
     def on_demand(self) -> bool:
-        """It began with less memory than it may have: populate-on-demand, unless it is a PV guest."""
+        """Whether it began with less memory than it may have: populate-on-demand, unless it is a PV guest."""
         return self.memory is not None and self.maximum is not None and self.memory < self.maximum
 
 
 def configured(config: Config) -> tuple[Sbdf, ...]:
-    """Devices that the domain is to have after a reboot, as far as its entries can be read."""
+    """Read which devices the domain is to have after a reboot, as far as its entries can be read."""
     return tuple(device for entry in _entries(config) if (device := _device_of(entry)) is not None)
 
 
 def amended(config: Config, add: Collection[Sbdf] = (), remove: Collection[Sbdf] = ()) -> dict[str, Any]:
-    """The configuration with these devices in it, and without those; all else stays as it is.
+    """Return the configuration with the devices `add` and without `remove`; all else stays as it is.
 
-    A device that is listed already keeps its entry: its options may be somebody's choice.
+    A device that is listed already keeps its entry, whose options may have been chosen on purpose.
     """
     entries = [entry for entry in _entries(config) if _device_of(entry) not in set(remove) - set(add)]
     present = {_device_of(entry) for entry in entries}
@@ -82,13 +82,13 @@ def _entries(config: Config) -> list[Any]:
 
 
 def _entry(device: Sbdf) -> dict[str, Any]:
-    """What `xl pci-attach` leaves of a device without options: vfunc_mask is 1 whatever its function."""
+    """Make the entry that `xl pci-attach` writes for a device without options: vfunc_mask is 1 for any function."""
     address = {"func": device.function, "dev": device.slot, "bus": device.bus, "domain": device.segment}
     return {**{name: number for name, number in address.items() if number}, "vfunc_mask": 1, "rdm_policy": "strict"}
 
 
 def _device_of(entry: Any) -> Sbdf | None:
-    """libxl tells devices apart by these four alone (COMPARE_PCI)."""
+    """Read the device of an entry; libxl distinguishes devices by these four numbers alone (COMPARE_PCI)."""
     if not isinstance(entry, dict):
         return None
     numbers = [entry.get(name, 0) for name in ("domain", "bus", "dev", "func")]

@@ -1,9 +1,9 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What functions of a host have in common besides a bus: pages of memory, interrupt lines, a reset, a way past Xen.
+"""What functions of a host share besides a bus: pages of memory, interrupt lines, a reset, a path past the IOMMU.
 
-Who gets one of them gets a piece of the others (XSA-461; SUPPORT.md says it of pages and lines).
+The owner of one function can affect the others through it (XSA-461; SUPPORT.md says it of pages and lines).
 """
 
 from __future__ import annotations
@@ -23,32 +23,32 @@ _Key = TypeVar("_Key")
 
 @dataclass(frozen=True)
 class Topology:
-    """The functions of one host, and what each shares with which others. Each view is made in one pass."""
+    """The functions of one host, and what each shares with which others; each view is made in one pass."""
 
     devices: Mapping[Sbdf, PciDevice]
 
     def sharing_page(self, sbdf: Sbdf) -> dict[int, frozenset[Sbdf]]:
-        """Pages (by their first address) that hold a part of this function and of others, with those others."""
+        """Find pages (by their first address) that hold a part of this function and of others, with those others."""
         pages = ((page, self._pages.get(page, frozenset())) for page in _partly_used(self.devices[sbdf]))
         return {page: users - {sbdf} for page, users in pages if users - {sbdf}}
 
     def on_line(self, sbdf: Sbdf) -> tuple[Sbdf, ...]:
-        """All functions wired to the same interrupt line as this one, itself included, in order; empty if it has none.
+        """Find all functions wired to this one's interrupt line, itself included, in order; empty if it has none.
 
-        As far as Linux tells, and without bridges.
+        Bridges are left out. What Linux does not show is not found.
         """
         return self._lines.get(_line(self.devices[sbdf]), ())
 
     def beside_on_bus(self, sbdf: Sbdf) -> frozenset[Sbdf]:
-        """Other functions below the same bridge, which a reset of that bus would reset, too."""
+        """Find other functions below the same bridge, which a reset of that bus would reset, too."""
         parent = self.devices[sbdf].parent
         return self._below[parent] - {sbdf} if parent is not None else frozenset()
 
     def past_iommu(self, sbdf: Sbdf) -> dict[Sbdf, tuple[Sbdf, ...]]:
-        """Ports of switches without ACS, with the functions that they let this one reach, or that reach it, in order.
+        """Find ports of switches without ACS, with the functions that they let this one reach, or that reach it.
 
         A switch sends an access from one of its ports to another by itself, unless ACS redirects it to the root port,
-        where the IOMMU is. Xen switches ACS on wherever it is (pci_enable_acs); its groups do not tell where it is not.
+        where the IOMMU is. Xen switches ACS on wherever it is (pci_enable_acs); its groups do not show where it is not.
         """
         found: dict[Sbdf, tuple[Sbdf, ...]] = {}
         for port in self._switch_ports_above(self.devices[sbdf]):
@@ -56,8 +56,11 @@ class Topology:
         return found
 
     def of_one_card(self, sbdf: Sbdf) -> frozenset[Sbdf]:
-        """Other functions of its slot, if it and they are PCI Express and not all have ACS; without virtual functions,
-        which must not reach each other by themselves (PCI Express base specification, SR-IOV)."""
+        """Find other functions of its slot that the card itself could connect with it, since one of the two lacks ACS.
+
+        Only functions of PCI Express count, without virtual functions, which must not reach each other by themselves
+        (PCI Express base specification, SR-IOV).
+        """
         device = self.devices[sbdf]
         if device.physfn is not None or device.is_bridge or device.port_type is None:
             return frozenset()
@@ -73,7 +76,7 @@ class Topology:
 
     @cached_property
     def _ports_of_switch(self) -> dict[Sbdf | None, list[Sbdf]]:
-        """Ports by the switch's upstream port."""
+        """The ports of each switch, by the switch's upstream port."""
         found: dict[Sbdf | None, list[Sbdf]] = defaultdict(list)
         for sbdf, device in self.devices.items():
             if device.is_switch_port:
@@ -82,7 +85,7 @@ class Topology:
 
     @cached_property
     def _past_port(self) -> dict[Sbdf, dict[Sbdf, tuple[Sbdf, ...]]]:
-        """For each port of a switch, by which port without ACS it leads to what is behind the switch's other ports."""
+        """For each port of a switch: ports without ACS, and the functions behind other ports that they let it reach."""
         found: dict[Sbdf, dict[Sbdf, tuple[Sbdf, ...]]] = {}
         for ports in self._ports_of_switch.values():
             for port in ports:
@@ -96,7 +99,7 @@ class Topology:
 
     @cached_property
     def _behind(self) -> dict[Sbdf, frozenset[Sbdf]]:
-        """Functions, without bridges, by all ports of switches above them."""
+        """The functions, without bridges, below each port of a switch."""
         return _by_key(
             (port, sbdf)
             for sbdf, device in self.devices.items()
@@ -123,7 +126,7 @@ class Topology:
 
 
 def _partly_used(device: PciDevice) -> Iterator[int]:
-    """Pages at the ends of a function's windows that a window does not fill."""
+    """Yield pages at the ends of a function's windows that a window does not fill."""
     for window in device.resources:
         if window.is_io_ports:
             continue
@@ -134,7 +137,7 @@ def _partly_used(device: PciDevice) -> Iterator[int]:
 
 
 def _line(device: PciDevice) -> int:
-    """The function's interrupt line, 0 if it has none or Linux shows that of its message interrupt instead."""
+    """Return the function's interrupt line; 0 if it has none or Linux shows its message interrupt instead."""
     wired = device.interrupt_pin and not device.is_bridge and not device.config.msi
     return device.irq if wired and 0 < device.irq < 255 else 0
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which parts of the host's network the host cannot do without, as data."""
+"""Which network interfaces the host needs, and which disks it serves to guests, as data."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class NetworkUse:
-    """Names of interfaces that carry the default route, and those that carry the connection we came by.
+    """Names of the interfaces that carry the default route, and of those that carry Ansible's connection.
 
-    `networks` are those that an interface has an address in, by its name.
+    `networks` are the networks in which each interface has an address, by its name.
     """
 
     default_route: frozenset[str] = frozenset()
@@ -23,10 +23,10 @@ class NetworkUse:
 
 @dataclass(frozen=True)
 class GuestDisk:
-    """A disk that dom0 serves to a guest, as the toolstack has it.
+    """A disk that dom0 serves to a guest, as the toolstack records it.
 
-    `words` say which one of which domain. `source` is libxl's text for what stands behind, a path after a format and a
-    colon; `number` the block device as hexadecimal MAJOR:MINOR. None where not known.
+    `words` say which disk of which domain it is. `source` is libxl's text for what is behind it: a format, a colon and
+    a path. `number` is the block device as hexadecimal MAJOR:MINOR. None if not known.
     """
 
     domid: int

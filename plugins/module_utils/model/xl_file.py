@@ -1,7 +1,7 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a domain's xl.cfg says of PCI devices, and the same file with other devices in it.
+"""Read which PCI devices a domain's xl.cfg has, and change them.
 
 Sources: Xen's tools/xl/xl_parse.c and tools/libs/util/libxlu_pci.c; xl.cfg(5), xl-pci-configuration(5).
 """
@@ -34,7 +34,7 @@ _NUMBER = re.compile(r"0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*", re.ASCII)
 
 
 class _Type(Enum):
-    """Words for the type of a domain, in `type` and, before Xen 4.10, in `builder`."""
+    """The words for the type of a domain in `type` and, before Xen 4.10, in `builder`."""
 
     PV = ("pv", "generic")
     PVH = ("pvh",)
@@ -42,7 +42,7 @@ class _Type(Enum):
 
 
 def devices_of(text: str) -> tuple[Sbdf, ...]:
-    """Devices that the configuration gives a domain at its creation; raises XlConfigError."""
+    """Read which devices the configuration gives a domain at its creation. Raises XlConfigError."""
     listed = _list_of(text)
     return () if listed is None else tuple(map(_device_of, listed.items))
 
@@ -50,11 +50,11 @@ def devices_of(text: str) -> tuple[Sbdf, ...]:
 def updated(
     text: str, name: str, add: Collection[Sbdf] = (), remove: Collection[Sbdf] = (), *, only: bool = False
 ) -> str:
-    """The configuration of domain `name` with the devices `add`, and without `remove`, or with `only` these.
+    """Return the configuration of domain `name` with the devices `add` and without `remove`; with `only`, no others.
 
-    An entry that stays keeps its options. A domain that is given devices also gets what it needs to take more of
-    them when it runs: use of the IOMMU and, if it is a PV guest, the host's memory map. Raises XlConfigError if the
-    text is not understood or is of another domain.
+    An entry that stays keeps its options. A domain with devices also gets the settings that it needs to take more of
+    them while it runs: use of the IOMMU and, if it is a PV guest, the host's memory map. Raises XlConfigError if the
+    text is not understood or is that of another domain.
     """
     quote = _check_name(text, name)
     present = devices_of(text)
@@ -68,8 +68,8 @@ def updated(
         text = _without_device(text, device)
     listed = devices_of(text)
     for device in listed:
-        if listed.count(device) > 1:  # libxl has given it away when it comes to the second
-            raise XlConfigError(f"pci lists {device} more than once, so xl creates no domain of it; leave one of them")
+        if listed.count(device) > 1:  # libxl has given it away already when it comes to the second entry
+            raise XlConfigError(f"pci lists {device} more than once, so xl cannot create the domain; keep one of them")
     if listed:
         text = _with_iommu(text, quote)
         if _type_of(text) is _Type.PV:
@@ -99,7 +99,7 @@ def _with_iommu(text: str, quote: str) -> str:
         return with_setting(text, _PASSTHROUGH, enabled)
     mode = _atom(setting)
     if mode not in _MODES:
-        raise XlConfigError(f"line {setting.line}: passthrough is {mode!r}, but xl knows only {', '.join(_MODES)}")
+        raise XlConfigError(f"line {setting.line}: passthrough is {mode!r}, which is not one of {', '.join(_MODES)}")
     return with_value(text, setting, enabled) if mode == _MODES[0] else text
 
 
@@ -109,15 +109,18 @@ def _with_memory_map(text: str) -> str:
         return with_setting(text, _E820, "1")
     number = _atom(setting)
     if not _NUMBER.fullmatch(number):
-        raise XlConfigError(f"line {setting.line}: e820_host is {number!r}, but xl wants 0 or 1")
+        raise XlConfigError(f"line {setting.line}: e820_host is {number!r}, but it must be 0 or 1")
     return with_value(text, setting, "1") if not number.strip("0xX") else text
 
 
 def _check_name(text: str, name: str) -> str:
-    """Raises XlConfigError if it is another domain's; returns the quotation mark that the file uses."""
+    """Check whose configuration it is, and return the quotation mark that it uses.
+
+    Raises XlConfigError if it is another domain's.
+    """
     setting = _setting(text, "name")
     if setting is None:
-        raise XlConfigError(f"it names no domain, so whether it is {name}'s is not known; set name in it")
+        raise XlConfigError(f'it has no name, so it may be the configuration of another domain; add name = "{name}"')
     if _atom(setting) != name:
         raise XlConfigError(f"line {setting.line}: it is the configuration of {_atom(setting)!r}, not of {name}")
     written = setting.value.atom or ""
@@ -125,7 +128,7 @@ def _check_name(text: str, name: str) -> str:
 
 
 def _type_of(text: str) -> _Type:
-    """`builder` counts after `type`, as in xl; a domain of x86 without either is a PV guest."""
+    """Read the type of the domain; `builder` overrides `type`, as in xl, and the default is a PV guest."""
     found = _Type.PV
     for key in ("type", "builder"):
         setting = _setting(text, key)
@@ -133,7 +136,7 @@ def _type_of(text: str) -> _Type:
             word = _atom(setting)
             match = next((kind for kind in _Type if word in kind.value), None)
             if match is None:
-                raise XlConfigError(f"line {setting.line}: {key} is {word!r}, which is no type of domain")
+                raise XlConfigError(f"line {setting.line}: {key} is {word!r}, which is not a type of domain")
             found = match
     return found
 
@@ -141,29 +144,32 @@ def _type_of(text: str) -> _Type:
 def _list_of(text: str) -> Value | None:
     setting = _setting(text, _DEVICES)
     if setting is not None and not setting.value.is_list:
-        raise XlConfigError(f"line {setting.line}: pci is no list, so xl ignores it; write it as pci = [...]")
+        raise XlConfigError(f"line {setting.line}: pci is not a list, so xl ignores it; write it as pci = [...]")
     return None if setting is None else setting.value
 
 
 def _setting(text: str, name: str) -> Setting | None:
-    """The one setting of a name. Of several, the last counts or they add up: too easily misread to be changed."""
+    """Find the setting of a name. Raises XlConfigError if there are several.
+
+    Of several, the last one counts or they are combined, which is too easily misread to be changed.
+    """
     found = [setting for setting in parse(text) if setting.name == name]
     if len(found) > 1:
         lines = " and ".join(str(setting.line) for setting in found)
-        raise XlConfigError(f"{name} is set more than once (lines {lines}); leave one of them")
+        raise XlConfigError(f"{name} is set more than once (lines {lines}); keep one of them")
     return found[0] if found else None
 
 
 def _atom(setting: Setting) -> str:
     if setting.value.atom is None:
-        raise XlConfigError(f"line {setting.line}: {setting.name} is a list, but xl wants a single value")
+        raise XlConfigError(f"line {setting.line}: {setting.name} is a list, but it must be a single value")
     return string_of(setting.value.atom)
 
 
 def _device_of(item: Value) -> Sbdf:
-    """The device of a PCI_SPEC_STRING: `[DDDD:]BB:SS.F[@vslot][,key=value]...`, or `bdf=` among the keys."""
+    """Read the device of a PCI_SPEC_STRING: `[DDDD:]BB:SS.F[@vslot][,key=value]...`, or `bdf=` among the keys."""
     if item.atom is None:
-        raise XlConfigError("pci has a list in it, but xl wants strings")
+        raise XlConfigError("pci contains a list, but its entries must be strings")
     spec = string_of(item.atom)
     first, *others = spec.split(",")
     words = [first.partition("@")[0]] if "=" not in first else []
@@ -174,5 +180,5 @@ def _device_of(item: Value) -> Sbdf:
         return Sbdf.parse(words[-1])
     except (AddressError, IndexError):
         raise XlConfigError(
-            f"the entry {spec!r} of pci does not say which single function it is; write it as DDDD:BB:SS.F"
+            f"the entry {spec!r} of pci does not name a single function; write it as DDDD:BB:SS.F"
         ) from None

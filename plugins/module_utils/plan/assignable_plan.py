@@ -1,11 +1,11 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which devices pciback is to take or give back, decided before anything is touched.
+"""Plan which devices pciback is to take or give back, before anything is changed.
 
-The steps are those of `xl pci-assignable-add` and `-remove -r` (libxl_pci.c), so that xl agrees afterwards.
-What an interrupted run, ours or xl's, left half-done is finished: taken devices are bound, listed and quarantined in
-the end, released ones neither.
+The steps are those of `xl pci-assignable-add` and `-remove -r` (libxl_pci.c), so that xl agrees with the result. What
+an interrupted run of ours or of xl left half-done is finished: in the end, taken devices are bound, listed and
+quarantined, and released devices are none of these.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from .safety import Check, Verdict, Waived, against, judge, needs_of_host
 class Take:
     """Move a device from its driver, if it has one, to pciback, and put it into Xen's quarantine.
 
-    `record` is what xenstore remembers as its driver's directory from earlier; a driver of now replaces it.
+    `record` is the driver's directory that xenstore has from earlier. The driver that the device has now replaces it.
     """
 
     action: ClassVar[str] = "take"
@@ -50,7 +50,7 @@ class Take:
 class Quarantine:
     """Put a device that pciback already holds into Xen's quarantine.
 
-    Xen does not tell whether it is in there; asking for it again does no harm.
+    Xen does not say whether a device is in quarantine; asking for it again does no harm.
     """
 
     action: ClassVar[str] = "quarantine"
@@ -59,12 +59,12 @@ class Quarantine:
     policy: DevicePolicy = field(default_factory=DevicePolicy)
 
     def __str__(self) -> str:
-        return f"quarantine {self.sbdf}, which pciback holds and nothing shows to be quarantined"
+        return f"quarantine {self.sbdf}, which pciback holds and which is not known to be in quarantine"
 
 
 @dataclass(frozen=True)
 class Rebind:
-    """Take a device from pciback and give it back: the one way to clear its permissive flag."""
+    """Take a device from pciback and give it back, which is the only way to clear its permissive flag."""
 
     action: ClassVar[str] = "rebind"
 
@@ -76,7 +76,7 @@ class Rebind:
 
 @dataclass(frozen=True)
 class MakePermissive:
-    """Have pciback let its user write all of a device's configuration space."""
+    """Have pciback let the guest write all of a device's configuration space."""
 
     action: ClassVar[str] = "make-permissive"
 
@@ -91,8 +91,8 @@ class MakePermissive:
 class Release:
     """Take a device from quarantine and pciback and give it back to the host.
 
-    `driver` is the one that `record` names; None lets the kernel find one that fits. `reset_after` is the guest
-    that had it, whose traces a reset must have removed before; empty if no reset is needed.
+    `driver` is the one that `record` names; None lets the kernel find one that fits. `reset_after` is the guest that
+    had the device, if the device must be reset first to remove what the guest left in it; empty if it need not be.
     """
 
     action: ClassVar[str] = "release"
@@ -110,7 +110,7 @@ class Release:
 
 @dataclass(frozen=True)
 class FinishRelease:
-    """What is left of a release that was not finished: pciback's list, the record, a device without driver.
+    """Finish a release: take the device off pciback's list, remove the record, and give the device to its driver.
 
     `driver` is the one to give it to, None if it has one or none is recorded.
     """
@@ -131,7 +131,7 @@ Step = Union[Take, Quarantine, Rebind, MakePermissive, Release, FinishRelease]
 
 @dataclass(frozen=True)
 class AssignablePlan:
-    """The steps to make, or else the refusals why none may be made; what the user overruled, and warnings."""
+    """The steps to take, or the refusals that forbid all of them; what the user overruled, and warnings."""
 
     steps: tuple[Step, ...] = ()
     refusals: tuple[Refusal, ...] = ()
@@ -145,7 +145,7 @@ class AssignablePlan:
 
     @property
     def driver_of_choice(self) -> frozenset[Sbdf]:
-        """Of these, those whose driver the kernel chooses."""
+        """Those of the released devices whose driver the kernel chooses."""
         return frozenset(step.sbdf for step in self.steps if isinstance(step, Release) and step.driver is None)
 
 
@@ -156,7 +156,7 @@ def plan_present(
     policies: Mapping[Sbdf, DevicePolicy] | None = None,
     require_reset: bool = False,
 ) -> AssignablePlan:
-    """Have pciback hold the wanted devices; with `exclusive`, no others."""
+    """Plan that pciback holds the wanted devices; with `exclusive`, no others."""
     policies = policies or {}
     refusals = [_NO_PCIBACK] if wanted and PCIBACK not in host.drivers else []
     warnings = [_PERMISSIVE_FOR_ALL] if wanted and host.permissive_for_all else []
@@ -169,7 +169,10 @@ def plan_present(
         if device.in_pciback:
             steps += _upkeep(host, device, policy, held)
             if held is not None and device.permissive and not policy.permissive:
-                warnings.append(f"{sbdf} is permissive without a declared reason; detach it to clear that ({held}).")
+                warnings.append(
+                    f"{sbdf} is permissive, but no reason for that is declared. It can be cleared only while no domain"
+                    f" has the device ({held}): detach it and run again, or declare permissive with a reason."
+                )
             continue
         verdict = _may_leave(host, device, policy, staying, require_reset)
         refusals += verdict.refusals
@@ -191,7 +194,7 @@ def plan_present(
 def plan_absent(
     host: Host, unwanted: Collection[Sbdf], policies: Mapping[Sbdf, DevicePolicy] | None = None
 ) -> AssignablePlan:
-    """Give the devices back to the host; those that pciback neither holds nor lists are left alone."""
+    """Plan to give the devices back to the host; those that pciback neither holds nor lists are left alone."""
     refusals: list[Refusal] = []
     steps: list[Step] = []
     waived: list[Waived] = []
@@ -214,7 +217,7 @@ def plan_absent(
 
 
 def free(host: Host, sbdf: Sbdf) -> bool:
-    """Whether no domain has the device, and no check keeps it from being given away."""
+    """Whether no domain has the device and no check forbids to give it away."""
     if sbdf in host.holders:
         return False
     device = host.devices[sbdf]
@@ -224,7 +227,7 @@ def free(host: Host, sbdf: Sbdf) -> bool:
 
 
 def verdict_on(host: Host, sbdf: Sbdf) -> Verdict:
-    """What the checks say of giving away a device that the host has, while all others stay with it."""
+    """Check whether a device that the host has can be given away while all others stay with the host."""
     return _may_leave(host, host.devices[sbdf], DevicePolicy(), host.with_host, False)
 
 
@@ -246,22 +249,27 @@ def _cannot_be_released(host: Host, device: PciDevice, driver: str | None) -> It
         reason = f"{sbdf} cannot be released: {device.lost_hold_in_words}, and unbinding it may crash dom0"
         yield Refusal("lost-hold", str(sbdf), reason, "restart dom0 first")
     if driver is not None and driver not in host.drivers:
-        reason = f"{sbdf} had driver {driver} before pciback, which is not loaded now"
+        reason = f"{sbdf} cannot be released: its driver {driver} is not loaded now"
         yield Refusal("driver-not-loaded", str(sbdf), reason, f"load it (modprobe {driver})")
 
 
 def _may_return(host: Host, device: PciDevice, policy: DevicePolicy) -> Verdict:
-    """What a guest left in a device must not reach the host; only a reset removes it for certain."""
+    """Check whether a device can go back to the host: what a guest left in it must not reach the host.
+
+    Only a reset removes that for certain.
+    """
     guest = host.guests.get(device.sbdf)
     if guest is None or device.reset_methods:
         return Verdict()
-    reason = f"{device.sbdf} was with domain {guest}, which may have left anything in it, and it has no way to be reset"
+    reason = (
+        f"{device.sbdf} cannot be reset, so what domain {guest}, which had it last, left in it would reach the host"
+    )
     advice = "leave it with pciback, or switch the host off and on first"
     return judge([against(Check.UNTRUSTED, device.sbdf, reason, advice)], policy.waive)
 
 
 def _upkeep(host: Host, device: PciDevice, policy: DevicePolicy, held: str | None) -> Iterable[Step]:
-    """What a device that pciback holds still lacks."""
+    """Yield the steps that a device still needs that pciback holds already."""
     if held is None and device.sbdf not in host.quarantined:
         yield Quarantine(device.sbdf, policy)
     if held is None and device.permissive and not policy.permissive and not device.lost_hold:
@@ -271,7 +279,7 @@ def _upkeep(host: Host, device: PciDevice, policy: DevicePolicy, held: str | Non
 
 
 def _summed_up(warnings: Sequence[Refusal]) -> list[str]:
-    """One sentence for each check: on many machines nearly all devices share interrupt lines."""
+    """Write one sentence for each check, because on many machines nearly all devices share interrupt lines."""
     first = {warning.code: warning for warning in reversed(warnings)}
     count = Counter(warning.code for warning in warnings)
     return [
@@ -290,6 +298,6 @@ _NO_PCIBACK = Refusal(
     "no-pciback", "pciback", "The kernel has no driver pciback", "load the module xen-pciback (modprobe xen-pciback)"
 )
 _PERMISSIVE_FOR_ALL = (
-    "pciback was loaded with permissive=1, so every guest may write all of its devices' configuration space;"
-    " load it without that parameter."
+    "pciback was loaded with permissive=1, so every guest may write all of its devices' configuration space. Load"
+    " pciback without that parameter."
 )

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From the declaration of a host's assignable devices to one plan for them and the next boot, or to every refusal."""
+"""Make one plan for a host's assignable devices and its next boot from their declaration, or every refusal."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .pools import parse_request
 
 @dataclass(frozen=True)
 class WantedDevices:
-    """What a task declares of the devices that pciback holds; `refusals` are those of what could not be read."""
+    """What a task declares of the devices that pciback is to hold; `refusals` say what could not be read."""
 
     names: tuple[str, ...]
     catalog: Catalog
@@ -38,13 +38,13 @@ class WantedDevices:
 
     @property
     def known_names(self) -> list[str]:
-        """Names whose declaration could be read."""
+        """Names whose entries in the catalog could be read."""
         return [name for name in self.names if name not in self.catalog.unreadable]
 
 
 @dataclass(frozen=True)
 class AssignmentPlan:
-    """All that one run is to do, and where the devices are to be then; or every reason why it may not: `refusals`."""
+    """All that one run is to do, and where the devices are to be then; with any refusal, nothing may be done."""
 
     devices: AssignablePlan
     boot: BootPlan
@@ -56,14 +56,14 @@ class AssignmentPlan:
 def read_wanted(
     devices: Sequence[Any], catalog: Catalog, assume_free: Sequence[str] = (), **options: Any
 ) -> WantedDevices:
-    """The devices of a task by name or address; a part of a pool counts as the whole pool."""
+    """Read which devices a task names; a part of a pool counts as the whole pool."""
     assumed, wrong = read_addresses("assume_free", assume_free)
     names, refusals = [], [*catalog.refusals, *wrong]
     for written in devices:
         try:
             request = parse_request(written, catalog.entries)
         except Refused as error:
-            # Of a pool whose entry was refused, that is said already.
+            # A pool whose entry was refused has a refusal already.
             refusals += [refusal for refusal in error.refusals if refusal.subject not in catalog.unreadable]
         else:
             names.append(request if isinstance(request, str) else request.pool)
@@ -76,7 +76,7 @@ def read_wanted(
 
 
 def complete_plan(host: Host, wanted: WantedDevices, found: Resolution) -> AssignmentPlan:
-    """The plan for these devices and for the next boot, with all that stands against it."""
+    """Plan these devices and the next boot, and collect all refusals."""
     names = found.expand(wanted.names)
     policies = device_policies(wanted.catalog.entries, names)
     unclear = bool(wanted.refusals or found.refusals)
@@ -110,7 +110,7 @@ def _meaningless(wanted: WantedDevices) -> list[Refusal]:
 
 
 def _persistence(wanted: WantedDevices, asked: frozenset[Sbdf], plan: AssignablePlan) -> Persistence:
-    """What the run wants of the next boot."""
+    """Derive what the run wants of the next boot."""
     if not wanted.present:
         return Persistence(asked, released=asked)
     return Persistence(asked, plan.released, wanted.persistent, wanted.exclusive)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where devices are: with which driver, in quarantine or not, now and after a reboot; as planned, and as seen."""
+"""Where devices are, as planned or as seen: their driver, whether they are in quarantine, and where after a reboot."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .assignable_plan import AssignablePlan, FinishRelease, MakePermissive, Rebi
 
 @dataclass(frozen=True)
 class AssignmentState:
-    """With which driver devices are, which one a release would give them to, and what holds after a reboot."""
+    """The driver of each device, the one that a release would give it to, and what pciback holds after a reboot."""
 
     drivers: Mapping[Sbdf, str | None]
     recorded: Mapping[Sbdf, str]
@@ -33,7 +33,7 @@ class AssignmentState:
     def expected(
         cls, host: Host, plan: AssignablePlan, devices: Collection[Sbdf], after_reboot: frozenset[Sbdf]
     ) -> AssignmentState:
-        """As the plan will leave it."""
+        """Derive the state that the plan leads to."""
         released = {step.sbdf for step in plan.steps if isinstance(step, (Release, FinishRelease))}
         recorded = {sbdf: path for sbdf, path in host.driver_paths.items() if sbdf not in released}
         recorded.update({step.sbdf: step.driver for step in plan.steps if isinstance(step, Take) and step.driver})
@@ -46,7 +46,7 @@ class AssignmentState:
 
     @classmethod
     def seen(cls, host: Host, devices: Collection[Sbdf]) -> AssignmentState:
-        """As it is observed; a device that has left the host has no driver."""
+        """Read the state from an observed host; a device that has left the host has no driver."""
         drivers = {sbdf: host.devices[sbdf].driver if sbdf in host.devices else None for sbdf in devices}
         permissive = frozenset(sbdf for sbdf in devices if sbdf in host.devices and host.devices[sbdf].permissive)
         return cls(drivers, host.driver_paths, host.quarantined, host.boot_facts.held(devices), permissive)

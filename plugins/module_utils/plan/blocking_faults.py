@@ -1,7 +1,7 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which faults stand against a plan: with them, what the plan calls done would not be so. Pure."""
+"""Refuse a plan because of faults with which its result could not be trusted."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _HOW_TO_REPAIR = "Run xen.pci.repair, or this task with repair: first"
 
 
 def blocking_faults(findings: Iterable[Finding], plan: DomainsPlan) -> list[Refusal]:
-    """Faults with which the plan cannot be called good."""
+    """Refuse the plan for each fault that blocks it, unless the plan itself ends the fault."""
     return [
         Refusal(
             finding.fault.code,

@@ -1,13 +1,13 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How devices stay with pciback over a reboot: the way is chosen from facts, and our files say it.
+"""Plan the files by which devices stay with pciback over a reboot.
 
-* pciback is built into the kernel: its `hide=` on the kernel's command line; it starts before all drivers.
-* pciback is a module: `hide=` in modprobe.d, and each driver's module waits for pciback; the initramfs
-  gets both, for drivers are loaded there already.
-* neither can win, since the driver is built in or the tools are unknown: a systemd unit takes the device
-  from its driver before guests start.
+* pciback is built into the kernel: its `hide=` is put on the kernel's command line; it starts before all drivers.
+* pciback is a module: `hide=` is put in modprobe.d, and each driver's module waits for pciback; the initramfs gets
+  both, because drivers are loaded there already.
+* Neither works, because the driver is built in or the tools are unknown: a systemd unit takes the device from its
+  driver before guests start.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from ..values.words import listed
 
 @dataclass(frozen=True)
 class BootPlan:
-    """Files to write (None: to delete) and stages to rebuild, or the refusals why nothing may be done."""
+    """Files to write (None to delete them) and stages to rebuild, or the refusals that forbid all of it."""
 
     files: Mapping[str, str | None]
     stages: tuple[Stage, ...] = ()
@@ -54,7 +54,7 @@ class BootPlan:
 
     @property
     def actions(self) -> list[str]:
-        """What will be done, a sentence for each step."""
+        """The steps of the plan, in words."""
         written = [f"{'write' if text is not None else 'delete'} /{path}" for path, text in sorted(self.files.items())]
         return written + [f"rebuild the {stage.value} configuration" for stage in self.stages]
 
@@ -69,7 +69,7 @@ class Holding(Enum):
 
     @classmethod
     def of(cls, now: bool, after_reboot: bool) -> Holding:
-        """By both questions."""
+        """Return the member for a device that pciback holds now or not, and after a reboot or not."""
         if now:
             return cls.BOTH if after_reboot else cls.NOW
         return cls.AFTER_REBOOT if after_reboot else cls.NEITHER
@@ -79,8 +79,8 @@ class Holding(Enum):
 class Persistence:
     """What a run wants of the next boot.
 
-    `devices` are those asked for, `released` those that go back to the host. `persistent` None: what is set for
-    a device that stays with pciback is left as it is. `exclusive`: no other device may stay.
+    `devices` are those asked for, `released` those that go back to the host. With `persistent` None, what is set for a
+    device that stays with pciback is left as it is. With `exclusive`, no other device may stay.
     """
 
     devices: frozenset[Sbdf]
@@ -89,7 +89,7 @@ class Persistence:
     exclusive: bool = False
 
     def wanted(self, declared: frozenset[Sbdf]) -> frozenset[Sbdf]:
-        """What our files are to keep, given what they keep now."""
+        """Derive which devices our files are to keep, given those that they keep now."""
         kept = declared & self.devices if self.exclusive else declared
         if self.persistent is True:
             kept |= self.devices
@@ -98,22 +98,22 @@ class Persistence:
         return kept - self.released
 
     def expected(self, boot: BootFacts, devices: Iterable[Sbdf]) -> frozenset[Sbdf]:
-        """Those of the devices that pciback will hold after a reboot once the plan is carried out."""
+        """Derive which of the devices pciback will hold after a reboot once the plan is carried out."""
         declared = boot.declared_by_us
         wanted = self.wanted(declared)
         asked = frozenset(devices)
         return boot.held(asked) - (declared - wanted) | wanted & asked
 
     def plan(self, boot: BootFacts) -> BootPlan:
-        """The files for it."""
+        """Plan the files for it."""
         unwanted = self.released | (self.devices if self.persistent is False else frozenset())
         return plan_boot(boot, self.wanted(boot.declared_by_us), unwanted)
 
 
 def plan_boot(boot: BootFacts, wanted: Collection[Sbdf], unwanted: Collection[Sbdf] = ()) -> BootPlan:
-    """Have our files keep the wanted devices with pciback over a reboot, and nothing else.
+    """Plan that our files keep the wanted devices with pciback over a reboot, and nothing else.
 
-    `unwanted` are devices that must not stay: refused if somebody else's setting keeps them.
+    `unwanted` are devices that must not stay. The plan is refused if a setting that is not ours keeps them.
     """
     theirs = [setting for setting in boot.hide if not setting.ours]
     foreign = hidden_by(theirs[-1].text) if theirs else ()
@@ -121,14 +121,17 @@ def plan_boot(boot: BootFacts, wanted: Collection[Sbdf], unwanted: Collection[Sb
     missing = sorted(sbdf for sbdf in set(wanted) if not any(entry.covers(sbdf) for entry in foreign))
     by_hide, by_unit, refusals = _split(boot, missing)
     if kept_by_them:
-        reason = f"{listed(kept_by_them)} would be with pciback again after a reboot, by hide= in {theirs[-1].source}"
-        refusals.append(Refusal("foreign-hide", listed(kept_by_them), reason, "remove it there first; it is not ours"))
+        reason = (
+            f"{listed(kept_by_them)} would be with pciback again after a reboot: hide= in {theirs[-1].source}, which"
+            " xen.pci does not manage, names it"
+        )
+        refusals.append(Refusal("foreign-hide", listed(kept_by_them), reason, "remove it there first"))
     if theirs and by_hide:
         reason = (
-            f"{listed(by_hide)} cannot be kept over a reboot: {theirs[-1].source} sets hide= itself, and pciback hears"
-            " one setting only"
+            f"{listed(by_hide)} cannot be kept over a reboot: {theirs[-1].source} sets hide= already, and pciback uses"
+            " only one setting"
         )
-        advice = "add the devices there, or remove that setting and declare its devices here"
+        advice = "add the devices there, or remove that setting and declare its devices in this task"
         refusals.append(Refusal("foreign-hide", listed(by_hide), reason, advice))
     try:
         files = _files(boot, by_hide, by_unit)
@@ -142,7 +145,7 @@ def plan_boot(boot: BootFacts, wanted: Collection[Sbdf], unwanted: Collection[Sb
         if text != boot.files.get(path) and (text is not None or path not in boot.taken)
     }
     refusals += [
-        Refusal("foreign-file", f"/{path}", f"/{path} exists and is not of this collection", "move it away first")
+        Refusal("foreign-file", f"/{path}", f"/{path} exists and xen.pci does not manage it", "move it away first")
         for path in sorted(boot.taken & set(files))
     ]
     if refusals:
@@ -153,7 +156,7 @@ def plan_boot(boot: BootFacts, wanted: Collection[Sbdf], unwanted: Collection[Sb
 
 
 def _split(boot: BootFacts, wanted: list[Sbdf]) -> tuple[list[Sbdf], list[Sbdf], list[Refusal]]:
-    """Who is kept by `hide=`, who by the unit, and why some can be kept by neither."""
+    """Divide the devices: kept by `hide=`, kept by the unit, and refusals of those that can be kept by neither."""
     if not wanted:
         return [], [], []
     if boot.pciback is PcibackKind.ABSENT:
@@ -168,10 +171,10 @@ def _split(boot: BootFacts, wanted: list[Sbdf]) -> tuple[list[Sbdf], list[Sbdf],
     rest = [sbdf for sbdf in wanted if sbdf not in hideable]
     if rest and not boot.has_systemd:
         reason = (
-            f"{listed(rest)} cannot be kept over a reboot: drivers come before pciback on this host, it has none of the"
-            " tools known to change that (grub.d, initramfs-tools, dracut), and no systemd"
+            f"{listed(rest)} cannot be kept over a reboot: this host loads other drivers before pciback, and it has no"
+            " tool to change that (grub.d, initramfs-tools or dracut) and no systemd"
         )
-        return [], [], [Refusal("not-persistent", listed(rest), reason, "leave persistent out")]
+        return [], [], [Refusal("not-persistent", listed(rest), reason, "remove persistent")]
     return hideable, rest, []
 
 
@@ -198,14 +201,14 @@ def _files(boot: BootFacts, by_hide: list[Sbdf], by_unit: list[Sbdf]) -> dict[st
 def _modprobe(boot: BootFacts, devices: list[Sbdf], hide: str) -> str:
     waiting = {module.name for sbdf in devices for module in boot.modules.get(sbdf, ())}
     if any(sbdf not in boot.modules for sbdf in devices):
-        # Not plugged in, or a virtual function that is not there yet: what we knew of it still holds.
+        # Not plugged in, or a virtual function that does not exist yet: what our file says of it stays.
         before = (boot.files.get(MODPROBE) or "").splitlines()
         waiting |= {line.split()[1] for line in before if line.startswith("softdep ")}
     return _text(f"options xen-pciback hide={hide}", *(f"softdep {name} pre: xen-pciback" for name in sorted(waiting)))
 
 
 def _grub(hide: str) -> str:
-    """Entries for Xen take the second variable instead of the first where somebody sets it (GRUB's 20_linux_xen)."""
+    """Write our file for GRUB; entries for Xen use the second variable if it is set (GRUB's 20_linux_xen)."""
     first, second, option = "GRUB_CMDLINE_LINUX", "GRUB_CMDLINE_LINUX_XEN_REPLACE", f"xen-pciback.hide={hide}"
     return _text(f'{first}="${first} {option}"', f'{second}="${{{second}:+${second} {option}}}"')
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From the declaration of a host's domains to one plan of all that is to be done, or to every reason against it."""
+"""Make one plan for the domains of a host from their declaration, or every refusal."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .pools import against_request, share_out, taken_away
 
 @dataclass(frozen=True)
 class Declaration:
-    """What a task declares of the domains of a host; `refusals` are those of options that could not be read."""
+    """What a task declares of the domains of a host; `refusals` say which options could not be read."""
 
     domains: tuple[DeclaredDomain, ...]
     catalog: Catalog = field(default_factory=Catalog)
@@ -35,7 +35,7 @@ class Declaration:
 
     @property
     def config_files(self) -> tuple[str, ...]:
-        """Paths of the xl.cfg files that are to be kept in step."""
+        """Paths of the xl.cfg files that are to get the same devices."""
         return tuple(domain.config for domain in self.domains if domain.config is not None)
 
 
@@ -43,7 +43,7 @@ class Declaration:
 class ResolvedDeclaration:
     """A declaration with all names looked up on one host.
 
-    `unclear` are domains some of whose devices are not known: what they would have is not judged any further.
+    `unclear` are domains for which some device could not be found, so that their isolation is not checked.
     """
 
     desired: tuple[DesiredDomain, ...]
@@ -53,7 +53,7 @@ class ResolvedDeclaration:
     unclear: frozenset[str] = frozenset()
 
     def newcomers(self, host: Host) -> list[Sbdf]:
-        """Devices that domains would gain."""
+        """Find the devices that domains would gain."""
         present = {domain.name: domain.devices for domain in host.domains.values()}
         return [
             device
@@ -66,7 +66,7 @@ class ResolvedDeclaration:
 
 @dataclass(frozen=True)
 class CompletePlan:
-    """All that one run is to do, or every reason why it may not: `refusals`."""
+    """All that one run is to do; with any refusal, nothing may be done."""
 
     plan: DomainsPlan
     files: tuple[FileChange, ...] = ()
@@ -77,12 +77,12 @@ class CompletePlan:
 def resolve_declaration(host: Host, declaration: Declaration) -> ResolvedDeclaration:
     """Look up all names of the declaration. Raises NeedsJmespath.
 
-    A domain all of whose devices are absent and need not be there is left alone.
+    A domain is left alone if all of its devices are missing and none of them is required.
     """
     refusals = [*declaration.refusals, *declaration.catalog.refusals]
     refusals += [refusal for domain in declaration.domains for refusal in domain.refusals]
     if not declaration.domains and not refusals:
-        refusals.append(Refusal("no-domain", "domains", "No domain is named", "name at least one in domains"))
+        refusals.append(Refusal("no-domain", "domains", "domains is empty", "name at least one domain in it"))
     no_pools = [*_against_requests(declaration)]
     refusals += [refusal for refusal in no_pools if refusal.subject not in declaration.catalog.unreadable]
     doubtful = declaration.catalog.unreadable.union(refusal.subject for refusal in no_pools)
@@ -115,7 +115,7 @@ def resolve_declaration(host: Host, declaration: Declaration) -> ResolvedDeclara
 
 
 def complete_plan(host: Host, declared: ResolvedDeclaration, findings: Iterable[Finding]) -> CompletePlan:
-    """The plan of all domains and their files, with all that stands against it; `findings` are faults that are left."""
+    """Plan all domains and their files, and collect all refusals; `findings` are the faults that are left."""
     plan = make_plan(host, declared.desired)
     clear = DomainsPlan(tuple(step for step in plan.domains if step.domain.name not in declared.unclear))
     files, unreadable = plan_files(host, declared.desired, declared.resolution.moved)
@@ -130,12 +130,12 @@ def complete_plan(host: Host, declared: ResolvedDeclaration, findings: Iterable[
 
 
 def cannot_be_repaired(host: Host, declared: ResolvedDeclaration) -> bool:
-    """Whether the declaration is refused whatever a repair of the host may change."""
+    """Whether the declaration is refused even if all faults of the host are repaired."""
     return bool(declared.refusals or plan_files(host, declared.desired, declared.resolution.moved)[1])
 
 
 def _against_requests(declaration: Declaration) -> Iterator[Refusal]:
-    """Refusals of parts of pools that the catalog does not have."""
+    """Yield refusals of parts of pools that the catalog does not have."""
     for domain in declaration.domains:
         for request in domain.devices:
             wrong = against_request(request, declaration.catalog.entries)
@@ -146,7 +146,7 @@ def _against_requests(declaration: Declaration) -> Iterator[Refusal]:
 def _given(
     host: Host, declaration: Declaration, resolution: Resolution
 ) -> tuple[dict[str, dict[Sbdf, str]], list[Refusal]]:
-    """The devices of each domain with the names they come from, and refusals of pools that are too small."""
+    """Find the devices of each domain with the names they come from, and refuse pools that are too small."""
     has = {domain.name: domain.devices for domain in host.domains.values()}
     present = {domain.name: domain.devices for domain in declaration.domains if domain.present}
     given, shortages = share_out(present, resolution, has)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is known of each function of a host, as plain data: what users read, and what their expressions select by."""
+"""The facts of each function of a host, as plain data that users read and that their expressions select by."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Facts = dict[str, Any]
 
 
 def all_facts(host: Host) -> list[Facts]:
-    """Facts of all functions in the order of their addresses; time is linear in their number."""
+    """List the facts of all functions in the order of their addresses, in time linear in their number."""
     holders = {sbdf: domain.name for domain in host.domains.values() for sbdf in domain.devices}
     return [
         {
@@ -33,7 +33,7 @@ def all_facts(host: Host) -> list[Facts]:
 
 
 def _identity(device: PciDevice, remembered: Remembered) -> Facts:
-    """Which function it is, and where it sits."""
+    """Return the facts that say which function it is, and where it sits."""
     return {
         "address": str(device.sbdf),
         "path": device.path,
@@ -55,7 +55,7 @@ def _identity(device: PciDevice, remembered: Remembered) -> Facts:
 
 
 def _hardware(device: PciDevice) -> Facts:
-    """What the function can do, and what it hangs together with."""
+    """Return the facts that say what the function can do, and what it is connected to."""
     sharers = {user for region in device.reserved_memory for user in region.others_than(device.path)}
     return {
         "is_bridge": device.is_bridge,
@@ -89,7 +89,7 @@ def _hardware(device: PciDevice) -> Facts:
 
 
 def _uses(device: PciDevice) -> Facts:
-    """What the host does with the function."""
+    """Return the facts that say what the host does with the function."""
     return {
         "driver": device.driver,
         "disks": [{"name": disk.name, "used_by": list(disk.used_by)} for disk in device.block],
@@ -102,12 +102,12 @@ def _uses(device: PciDevice) -> Facts:
 
 
 def _notes(note: Note) -> Facts:
-    """What earlier runs have noted of the function while pciback holds it."""
+    """Return what earlier runs have noted of the function while pciback holds it."""
     return {"noted_name": note.name, "noted_domain": note.guest, "noted_waivers": dict(note.reasons)}
 
 
 def _assignment(host: Host, device: PciDevice) -> Facts:
-    """Where the function stands between the host and its domains."""
+    """Return the facts that say who has the function, and whether it can be given away."""
     sbdf = device.sbdf
     verdict = None if device.in_pciback else verdict_on(host, sbdf)
     refusals = verdict.refusals if verdict is not None else ()

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Desired against observed: what each domain gains and loses, or why nothing may be touched at all."""
+"""Compare what is desired with what is observed: plan what each domain gains and loses, or refuse."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _VFS_SHARE_SLOTS = (5, 14)
 
 @dataclass(frozen=True)
 class DesiredDomain:
-    """What is wanted of one domain.
+    """What is desired of one domain.
 
-    `exclusive`: it has these devices and no others. `present` false: it has none of these. `config`: the file from
-    which it is created, to be kept in step.
+    With `exclusive`, it has these devices and no others. With `present` false, it has none of these. `config` is the
+    file from which it is created, which gets the same devices.
     """
 
     name: str
@@ -42,12 +42,12 @@ class DesiredDomain:
 
 @dataclass(frozen=True)
 class DomainPlan:
-    """One domain's way from observed to desired.
+    """What one domain gains, loses and keeps.
 
-    `arriving` are those of `add` which another domain of the same plan gives up first;
-    `departing` are those of `remove` that another domain of the same plan waits for.
-    `awaited` are `arriving`, and what those who give them wait for themselves, and so on: unless all of it is given up,
-    a device would be given away for nothing.
+    `arriving` are those of `add` that another domain of the same plan gives up first. `departing` are those of `remove`
+    that another domain of the same plan waits for. `awaited` are `arriving`, and the devices that the domains which
+    give them up wait for themselves, and so on: unless all of these are given up, a domain would lose a device and get
+    nothing for it.
     """
 
     domain: Domain
@@ -71,9 +71,9 @@ class DomainPlan:
 
 @dataclass(frozen=True)
 class DomainsPlan:
-    """Plans of all domains named, in the order of the declaration, or the refusals that forbid any.
+    """The plans of all declared domains in their order; with any refusal, nothing may be done.
 
-    `doubts`: how a domain was created, where its new devices may therefore not work.
+    `doubts` say which domains were created in such a way that their new devices may not work.
     """
 
     domains: tuple[DomainPlan, ...] = ()
@@ -92,7 +92,7 @@ class DomainsPlan:
 
 
 def make_plan(host: Host, desired: Sequence[DesiredDomain]) -> DomainsPlan:
-    """Compare and order; with any refusal nothing may be done."""
+    """Plan what each domain gains and loses, and collect all refusals."""
     refusals = _wrong_requests(desired)
     found: list[tuple[DesiredDomain, Domain]] = []
     for want in desired:
@@ -170,7 +170,7 @@ def _wrong_requests(desired: Sequence[DesiredDomain]) -> list[Refusal]:
 
 
 def _declared_twice(desired: Sequence[DesiredDomain]) -> dict[Sbdf, list[str]]:
-    """Devices that are to be in more than one place, with the names of the domains."""
+    """Find devices that are declared more than once, with the names of the domains."""
     claims: dict[Sbdf, list[str]] = defaultdict(list)
     for want in desired:
         for device in want.devices if want.present else ():
@@ -186,7 +186,7 @@ def _against_domain(host: Host, want: DesiredDomain, domain: Domain | None) -> l
 
 
 def unknown_domain(host: Host, name: str) -> Refusal:
-    """The refusal of a name that no running domain has."""
+    """Refuse a name that no running domain has."""
     running = sorted(domain.name for domain in host.domains.values())
     reason = f"No domain named {name} runs on this host (running: {listed(running, 'none')})"
     advice = did_you_mean(name, running, "correct the name, or start the domain")
@@ -198,7 +198,7 @@ def _against_connection(host: Host, step: DomainPlan) -> list[Refusal]:
     # The connection that an HVM guest has itself is no more than libxl's list of its devices.
     handshaking = step.domain.stub.own_connection if step.domain.stub else step.domain.own_connection
     if handshaking is not None and (step.domain.stub or step.domain.device_model is None):
-        # Also where nothing is to be changed: what stands in such a connection is not what the guest has.
+        # Also where nothing is to be changed: what such a connection lists is not what the guest has.
         found = [
             Refusal("unsound-connection", name, f"{name}: its PCI connection is not sound: {problem}", _REPAIR_FIRST)
             for problem in handshaking.problems()
@@ -221,10 +221,10 @@ def _against_connection(host: Host, step: DomainPlan) -> list[Refusal]:
 
 
 def _against_device_model(step: DomainPlan, model: DeviceModel) -> list[Refusal]:
-    """What would make QEMU or libxl give up in the middle, or do the wrong thing."""
+    """Refuse what would make QEMU or libxl fail half-way, or do the wrong thing."""
     name = step.domain.name
     if model.plugged is None:
-        return [Refusal("silent-device-model", name, f"{name}: {model.problem}", "see whether its QEMU runs")]
+        return [Refusal("silent-device-model", name, f"{name}: {model.problem}", "check that its QEMU runs")]
     found = [
         Refusal(
             "stale-record",
@@ -246,8 +246,8 @@ def _against_device_model(step: DomainPlan, model: DeviceModel) -> list[Refusal]
     for same in called.values():
         if len(same) > 1:
             reason = (
-                f"{name} would have {' and '.join(map(str, same))}, which libxl cannot tell apart in an HVM guest: it"
-                " leaves the segment out"
+                f"{name} would have {' and '.join(map(str, same))}, which have the same name in QEMU: libxl leaves the"
+                " segment out of it"
             )
             found.append(Refusal("same-name-in-qemu", name, reason, "declare one of them"))
     if len(step.add) > model.free_slots + len(step.remove):
@@ -257,8 +257,10 @@ def _against_device_model(step: DomainPlan, model: DeviceModel) -> list[Refusal]
 
 
 def _kept_by_pciback(step: DomainPlan, wanted: Collection[Sbdf]) -> list[Refusal]:
-    """pciback exports the first device of an HVM guest when libxl makes the connection, and is not told that the
-    device has gone: it holds it, and refuses it to a PV guest, until the connection is removed with the last device.
+    """Refuse to move the first device of an HVM guest to a PV guest while the HVM guest keeps other devices.
+
+    pciback exports that device when libxl makes the connection, and does not learn that the device has gone: it holds
+    the device, and refuses it to a PV guest, until the connection is removed with the last device.
     """
     domain = step.domain
     if domain.device_model is None or domain.own_connection is None or set(domain.devices) <= set(step.remove):
@@ -268,8 +270,8 @@ def _kept_by_pciback(step: DomainPlan, wanted: Collection[Sbdf]) -> list[Refusal
         Refusal(
             "kept-by-pciback",
             str(device),
-            f"{device} cannot go from {domain.name} to a PV guest while {domain.name} has other devices: pciback holds"
-            " its first device until it has none",
+            f"{device} cannot move from {domain.name} to a PV guest while {domain.name} has other devices: pciback"
+            " keeps the first device of an HVM guest until the guest has none",
             f"detach all devices from {domain.name} in the same task, and attach the others again in the next",
         )
         for device in sorted(step.departing & exported & set(wanted))
@@ -284,14 +286,15 @@ def _against_device(host: Host, domain: Domain, address: Sbdf, leaving: Collecti
     holder = host.holder_of(address)
     if holder is not None:
         advice = (
-            f"to move it, declare {holder.name} without it (exclusive: true), or with state: absent, in the same task"
+            f"to move it, declare in the same task that {holder.name} does not have it (state: absent, or a list"
+            " without it and exclusive: true)"
         )
         return [Refusal("held", str(address), f"{address} (for {domain.name}) is attached to {holder.name}", advice)]
     return _unexplained_owner(host, domain, address)
 
 
 def _unfit(domain: Domain, address: Sbdf, device: PciDevice | None) -> Refusal | None:
-    """Why a device cannot be attached to any guest; None if it can."""
+    """Refuse a device that cannot be attached to any guest; None if it can."""
     who = f"{address} (for {domain.name})"
     if device is None:
         return Refusal("no-such-device", str(address), f"{who} does not exist on this host", "check it with `lspci -D`")
@@ -302,7 +305,8 @@ def _unfit(domain: Domain, address: Sbdf, device: PciDevice | None) -> Refusal |
         reason = f"{who} is not assignable: on the host it is {bound}, not to pciback"
         return Refusal("not-assignable", str(address), reason, "give it to xen.pci.assignable_devices first")
     if device.lost_hold:
-        return Refusal("lost-hold", str(address), f"{who} is lost: {device.lost_hold_in_words}", "restart dom0")
+        reason = f"{who} cannot be attached: {device.lost_hold_in_words}"
+        return Refusal("lost-hold", str(address), reason, "restart dom0")
     return None
 
 
@@ -325,10 +329,10 @@ def _unexplained_owner(host: Host, domain: Domain, address: Sbdf) -> list[Refusa
 
 
 def virtual_slots(devices: Iterable[PciDevice], kernel: tuple[int, int]) -> int:
-    """Slots that pciback's virtual bus needs for these devices.
+    """Count the slots that pciback's virtual bus needs for these devices.
 
-    Functions of one host slot share a virtual one; a VF stands alone on old kernels, and
-    with function 0 on all (vpci.c, __xen_pcibk_add_pci_dev).
+    Functions of one host slot share a virtual slot. A VF has a virtual slot of its own on old kernels, and on all
+    kernels if its function is 0 (vpci.c, __xen_pcibk_add_pci_dev).
     """
     groups = set()
     for device in devices:

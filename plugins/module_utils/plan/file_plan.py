@@ -1,7 +1,7 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Keeping the xl.cfg of domains in step with their declaration: what each file is to say.
+"""Plan what the xl.cfg of each domain is to say, so that it lists the same devices as the declaration.
 
 The declaration is applied to the file as it is to the domain, so what is not declared stays in both.
 """
@@ -21,7 +21,7 @@ from .names import Moved
 
 @dataclass(frozen=True)
 class FileChange:
-    """One domain's file, as it is and as it is to be; `backup_file` is a copy of what was, `error` why it failed."""
+    """One domain's file, as it is and as it is to be; `backup_file` is the path of a copy, `error` why it failed."""
 
     want: DesiredDomain
     path: str
@@ -32,14 +32,14 @@ class FileChange:
 
     @property
     def changed(self) -> bool:
-        """Whether the file is not yet as it is to be, or was not."""
+        """Whether the file has to change, or had to."""
         return self.before != self.after
 
 
 def plan_files(
     host: Host, desired: Iterable[DesiredDomain], moved: Sequence[Moved]
 ) -> tuple[tuple[FileChange, ...], tuple[Refusal, ...]]:
-    """What the files of these domains are to say, and a refusal for each that cannot be read or understood."""
+    """Plan what the files of these domains are to say, and refuse each that cannot be read or understood."""
     changes, refusals = [], []
     for want in desired:
         path = want.config
@@ -58,7 +58,7 @@ def plan_files(
 
 
 def text_for(want: DesiredDomain, before: str, moved: Sequence[Moved]) -> str:
-    """The text of a domain's file with its declaration in it. Raises XlConfigError where it is not understood."""
+    """Return the text of a domain's file with the declared devices. Raises XlConfigError if it is not understood."""
     if not want.present:
         return updated(before, want.name, remove=want.devices)
     listed = devices_of(before)

@@ -1,10 +1,10 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How many virtual functions physical ones have and what is set for them: ordered steps, or refusals.
+"""Plan how many virtual functions each physical one has, and what is set for them: ordered steps, or refusals.
 
 Linux goes from one number to another only through 0 (sriov_numvfs_store in drivers/pci/iov.c): all virtual functions
-go, also those that should stay. So nothing is done while a single one is out.
+are removed, also those that should stay. So nothing is done while any of them is in use.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _LAST_VLAN = 4094
 
 @dataclass(frozen=True)
 class DesiredFunctions:
-    """What is declared for one physical function; `drivers_autoprobe` None: as it is."""
+    """What is declared for one physical function; `drivers_autoprobe` None leaves it as it is."""
 
     pf: Sbdf
     count: int
@@ -37,7 +37,7 @@ class DesiredFunctions:
 
 @dataclass(frozen=True)
 class SetAutoprobe:
-    """Say whether the host's drivers are offered virtual functions that appear from now on."""
+    """Set whether the host's drivers are offered virtual functions that are created from now on."""
 
     pf: Sbdf
     offer: bool
@@ -62,7 +62,7 @@ class SetCount:
 
 @dataclass(frozen=True)
 class Configure:
-    """Have the physical function's driver enforce something on a virtual one."""
+    """Have the physical function's driver enforce settings on a virtual one."""
 
     pf: Sbdf
     interface: str
@@ -78,14 +78,14 @@ Step = Union[SetAutoprobe, SetCount, Configure]
 
 @dataclass(frozen=True)
 class FunctionPlan:
-    """The steps to make, or else the refusals why none may be made."""
+    """The steps to take, or the refusals that forbid all of them."""
 
     steps: tuple[Step, ...] = ()
     refusals: tuple[Refusal, ...] = ()
 
 
 def plan_functions(host: Host, desired: Sequence[DesiredFunctions]) -> FunctionPlan:
-    """All steps for all physical functions; one refusal keeps all of them back."""
+    """Plan the steps for all physical functions; with any refusal, there are none."""
     refusals = [
         Refusal("pf-twice", str(pf), f"{pf} is declared {times} times", "declare it once")
         for pf in {wanted.pf: None for wanted in desired}
@@ -118,7 +118,7 @@ def _steps(now: PhysicalFunction, desired: DesiredFunctions) -> list[Step]:
 def _refusals(host: Host, now: PhysicalFunction, desired: DesiredFunctions) -> list[Refusal]:
     device, pf = now.device, desired.pf
     if device.physfn is not None:
-        return [_against(pf, "no-pf", f"{pf} is itself a virtual function, of {device.physfn}", "name that one")]
+        return [_against(pf, "no-pf", f"{pf} is a virtual function of {device.physfn}", f"name {device.physfn}")]
     if not device.sriov_totalvfs:
         return [_against(pf, "no-sriov", f"{pf} has no SR-IOV", "correct the name, or enable SR-IOV in the firmware")]
     found = []
@@ -143,7 +143,7 @@ def _against_recount(host: Host, device: PciDevice, desired: DesiredFunctions) -
         if use is not None:
             reason = (
                 f"The number of virtual functions of {pf} cannot go from {len(device.virtfns)} to {desired.count}:"
-                f" all of them would vanish first, and {sbdf} {use[0]}"
+                f" all of them would be removed first, and {sbdf} {use[0]}"
             )
             yield _against(sbdf, "vf-in-use", reason, use[1])
 
@@ -155,7 +155,7 @@ def _refused_settings(host: Host, now: PhysicalFunction, desired: DesiredFunctio
             f"{pf} ({now.device.driver or 'no driver'}) has no network interface, so mac, vlan and spoof_check cannot"
             " be set"
         )
-        found.append(_against(pf, "no-interface", reason, "leave them out"))
+        found.append(_against(pf, "no-interface", reason, "remove them"))
     for index, wanted in sorted(desired.settings.items()):
         which = f"{pf}, virtual function {index}"
         if not 0 <= index < desired.count:
@@ -163,8 +163,9 @@ def _refused_settings(host: Host, now: PhysicalFunction, desired: DesiredFunctio
         if wanted.vlan is not None and not 0 <= wanted.vlan <= _LAST_VLAN:
             found.append(_against(pf, "vlan", f"{which}: VLAN {wanted.vlan} is not one of 0 (none) to {_LAST_VLAN}"))
         if wanted.mac is not None and not _is_for_one_card(wanted.mac):
-            reason = f"{which}: {wanted.mac!r} is no MAC address that a card can have"
-            found.append(_against(pf, "mac", reason, "write six bytes as 02:00:5e:00:00:01, the first of them even"))
+            reason = f"{which}: {wanted.mac!r} is not a MAC address that a card can have"
+            advice = "write six bytes such as 02:00:5e:00:00:01, of which the first is even"
+            found.append(_against(pf, "mac", reason, advice))
         seen = now.settings.get(index)
         holder = host.holder_of(now.device.virtfns[index]) if 0 <= index < len(now.device.virtfns) else None
         if holder is not None and seen is not None and wanted.missing_in(seen).mac is not None:
@@ -178,12 +179,15 @@ def _against(sbdf: Sbdf, code: str, reason: str, advice: str = "") -> Refusal:
 
 
 def _is_for_one_card(mac: str) -> bool:
-    """Drivers refuse an address of many cards (multicast), which the lowest bit of its first byte tells."""
+    """Whether it is a MAC address that is not a multicast one, which drivers refuse.
+
+    The lowest bit of the first byte distinguishes them.
+    """
     return MAC.fullmatch(mac) is not None and not int(mac[:2], 16) & 1
 
 
 def _use(host: Host, sbdf: Sbdf) -> tuple[str, str] | None:
-    """Who uses a virtual function, and what to do about it, in words; None if it is not used."""
+    """Say who uses a virtual function, and what to do about it; None if it is not used."""
     holder = host.holder_of(sbdf)
     if holder is not None:
         return f"is with domain {holder.name} ({holder.domid})", "detach it from there first"

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From the declaration of virtual functions to one plan of all physical functions, or to every refusal."""
+"""Make one plan for all physical functions from the declaration of virtual functions, or every refusal."""
 
 from __future__ import annotations
 
@@ -37,24 +37,24 @@ class WantedFunctions:
 
 @dataclass(frozen=True)
 class DeclaredFunctions:
-    """The declaration with all names looked up on one host; `refusals` are those of names and repeated entries."""
+    """A declaration with all names looked up on one host; `refusals` say which names or entries are wrong."""
 
     by_name: Mapping[str, DesiredFunctions]
     refusals: tuple[Refusal, ...] = ()
 
     @property
     def desired(self) -> Sequence[DesiredFunctions]:
-        """What is wanted of each physical function."""
+        """What is desired of each physical function."""
         return list(self.by_name.values())
 
     @property
     def physical(self) -> list[Sbdf]:
-        """The physical functions."""
+        """Addresses of the physical functions."""
         return [desired.pf for desired in self.by_name.values()]
 
     @property
     def with_settings(self) -> frozenset[Sbdf]:
-        """Those of them with settings for virtual functions."""
+        """Addresses of the physical functions with settings for virtual functions."""
         return frozenset(desired.pf for desired in self.by_name.values() if desired.settings)
 
 
@@ -64,7 +64,10 @@ def resolve_functions(host: Host, wanted: WantedFunctions) -> DeclaredFunctions:
     known = [name for name in dict.fromkeys(names) if name not in wanted.catalog.unreadable]
     resolution = resolve(wanted.catalog.entries, Lookup(host.devices, host.remembered), known)
     refusals = [*wanted.catalog.refusals, *resolution.refusals]
-    refusals += [Refusal("absent", name, f"{name!r} is not on this host") for name in resolution.missing]
+    refusals += [
+        Refusal("absent", name, f"{name!r} is not on this host", "correct it, or remove it")
+        for name in resolution.missing
+    ]
     refusals += [
         Refusal("listed-twice", name, f"{name!r} is listed more than once", "list it once")
         for name in dict.fromkeys(names)
@@ -93,7 +96,7 @@ def resolve_functions(host: Host, wanted: WantedFunctions) -> DeclaredFunctions:
 
 
 def complete_function_plan(host: Host, declared: DeclaredFunctions) -> FunctionPlan:
-    """The plan of all physical functions with all that stands against it."""
+    """Plan all physical functions, and collect all refusals."""
     plan = plan_functions(host, declared.desired)
     refusals = tuple(dict.fromkeys([*declared.refusals, *plan.refusals]))
     return FunctionPlan(() if refusals else plan.steps, refusals)

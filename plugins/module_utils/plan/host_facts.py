@@ -1,7 +1,7 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is known of each domain and of the host as a whole, as plain data for users."""
+"""The facts of each domain and of the host as a whole, as plain data for users."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from ..values.plain import plain
 from .readiness import readiness, reasons_against
 
 Facts = dict[str, Any]
-#: Facts of the next boot that are about single devices, and are told of those.
+#: Facts of the next boot that are about single devices, so they are among the facts of those.
 _OF_DEVICES = ("modules",)
 
 
 def domain_facts(domain: Domain) -> Facts:
-    """Facts of one domain: how it was created, whether it can take devices, and its connection."""
+    """Return the facts of one domain: how it was created, whether it can take devices, and its connection."""
     against, model = reasons_against(domain), domain.device_model
     return {
         "domid": domain.domid,
@@ -48,7 +48,7 @@ def domain_facts(domain: Domain) -> Facts:
 
 
 def connection_facts(connection: PciConnection | None) -> Facts:
-    """Facts of a PCI connection, or of there being none."""
+    """Return the facts of a PCI connection; empty ones if there is none."""
     if connection is None:
         nothing: Facts = {"backend_state": None, "frontend_state": None, "online": None, "error": "", "aer_state": ""}
         return {**nothing, "connection_problems": [], "devices": []}
@@ -71,7 +71,7 @@ def connection_facts(connection: PciConnection | None) -> Facts:
 
 
 def host_facts(host: Host) -> Facts:
-    """Facts of the host that belong to no single device and no running domain."""
+    """Return the facts of the host that belong to no single device and no running domain."""
     boot = {} if host.boot is None else plain(host.boot)
     return {
         "kernel": "{}.{}".format(*host.kernel),

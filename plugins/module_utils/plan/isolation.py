@@ -1,7 +1,7 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Devices that hardware does not keep apart, so that who gets one gets a piece of the others."""
+"""The checks for devices that hardware does not keep apart, so that the owner of one can affect the others."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..values.words import listed, shortened
 from .domain_plan import DomainsPlan
 from .safety import Check, against, judge
 
-#: So many of those that share a line are named; on a large host there may be hundreds.
+#: How many of the devices that share a line are named; on a large host there may be hundreds.
 _EXAMPLES = 3
 
 
@@ -31,7 +31,7 @@ OF_OTHERS = frozenset(
 
 @dataclass(frozen=True)
 class Ties:
-    """What a device shares with others: refusals, and warnings where it can do without what is shared."""
+    """What a device shares with others: refusals, and warnings if the device can work without what is shared."""
 
     refusals: tuple[Refusal, ...] = ()
     warnings: tuple[Refusal, ...] = ()
@@ -44,10 +44,10 @@ def ties_of(
     group: Collection[Sbdf] = (),
     require_reset: bool = False,
 ) -> Ties:
-    """What the device shares with those of the others that get another owner (`apart`), and whether it can be reset.
+    """Check what a device shares with those that get another owner (`apart`), and whether it can be reset.
 
-    `group` are the functions that Xen can only assign together with it. An interrupt line is shared by wire but
-    stays silent as long as drivers use message interrupts, so there the device's own ability decides.
+    `group` are the functions that Xen can only assign together with it. A shared interrupt line is not used as long as
+    drivers use message interrupts, so it is refused only for a device that has none.
     """
     device = topology.devices[sbdf]
     found = [
@@ -64,9 +64,9 @@ def ties_of(
 
 
 def isolation_refusals(host: Host, plan: DomainsPlan, policies: Mapping[Sbdf, DevicePolicy]) -> list[Refusal]:
-    """Refusals for all devices that domains gain; those that the user overrules are left out.
+    """Check all devices that domains gain; what the user overrules is left out.
 
-    A device in quarantine that no domain gets is no other owner. Devices that one domain releases count as released.
+    A device in quarantine that no domain gets has no owner. Devices that one domain releases count as released.
     """
     owners = {sbdf: domain.domid for domain in host.domains.values() for sbdf in domain.devices}
     for step in plan.domains:
@@ -94,8 +94,8 @@ _Found = tuple[Refusal, bool]
 def _dead(device: PciDevice) -> Iterator[_Found]:
     if not device.answers:
         reason = (
-            f"{device.sbdf} does not answer: its configuration space reads as all ones, as after a reset that hung or"
-            " without power"
+            f"{device.sbdf} does not answer: its configuration space reads as all ones, as it does after a failed reset"
+            " or without power"
         )
         yield against(Check.DEAD, device.sbdf, reason, "switch the host off and on, or replace the device"), True
 
@@ -106,7 +106,7 @@ def _shared_pages(topology: Topology, sbdf: Sbdf, apart: Collection[Sbdf]) -> It
         if others:
             reason = (
                 f"{sbdf} has registers in the same page of memory (0x{page:x}) as {shortened(others)}, which would have"
-                " another owner, and Xen gives whole pages only"
+                " a different owner, and Xen assigns whole pages only"
             )
             yield against(Check.SHARED_PAGE, sbdf, reason, "assign them together"), True
 
@@ -116,80 +116,89 @@ def _shared_line(topology: Topology, device: PciDevice, apart: Collection[Sbdf])
     others = list(islice(on_line, _EXAMPLES + 1))
     if not others:
         return
-    shared = f"{device.sbdf} shares interrupt line {device.irq} with {_some(others)}, which would have another owner"
+    shared = (
+        f"{device.sbdf} shares interrupt line {device.irq} with {_some(others)}, which would have a different owner"
+    )
     if device.message_interrupts:
-        reason = f"{shared}; that is harmless while the driver in the guest uses MSI or MSI-X, as the device can"
+        reason = f"{shared}. That is harmless while the driver in the guest uses MSI or MSI-X, which the device has"
         yield against(Check.SHARED_INTERRUPT, device.sbdf, reason), False
     else:
-        reason = f"{shared}, and it has neither MSI nor MSI-X to do without the line"
+        reason = f"{shared}, and it needs the line, because it has neither MSI nor MSI-X"
         yield against(Check.SHARED_INTERRUPT, device.sbdf, reason, "assign them together"), True
 
 
 def _shared_group(sbdf: Sbdf, apart: Collection[Sbdf], group: Collection[Sbdf]) -> Iterator[_Found]:
     others = sorted(member for member in group if member in apart and member != sbdf)
     if others:
-        reason = f"{sbdf} is in the same IOMMU group as {shortened(others)}, which would have another owner"
+        reason = f"{sbdf} is in the same IOMMU group as {shortened(others)}, which would have a different owner"
         yield against(Check.GROUP, sbdf, reason, "assign them together"), True
 
 
 def _paths_past_iommu(topology: Topology, sbdf: Sbdf, apart: Collection[Sbdf]) -> Iterator[_Found]:
-    """A switch without ACS is refused, as xend did (is_behind_switch_lacking_acs): it is what forwards between devices.
+    """Refuse devices that can reach each other past the IOMMU through a switch without ACS.
 
-    Functions of one card are only warned about. They must have ACS if the card forwards between them (PCI Express base
-    specification, ACS of multi-function devices), so those without claim that it does not; Xen and libxl believe that,
-    and so does Linux of the many network cards whose makers were asked (pci_dev_acs_enabled in drivers/pci/quirks.c).
-    Root ports count as apart, as with Xen: a processor's keep devices apart without saying so in configuration space.
+    A switch forwards between devices, so it is refused as xend did (is_behind_switch_lacking_acs). Functions of one
+    card are only warned about. They must have ACS if the card forwards between them (PCI Express base specification,
+    ACS of multi-function devices), so a card without ACS claims that it does not. Xen and libxl believe that, and so
+    does Linux of the many network cards whose makers were asked (pci_dev_acs_enabled in drivers/pci/quirks.c). Root
+    ports count as apart, as in Xen: those of a processor keep devices apart without saying so in configuration space.
     """
     for port, functions in sorted(topology.past_iommu(sbdf).items()):
         others = list(islice((function for function in functions if function in apart), _EXAMPLES + 1))
         if others:
             lack = "has no ACS" if topology.devices[port].acs is Acs.ABSENT else "has its ACS switched off"
             reason = (
-                f"{sbdf} is below the same switch as {_some(others)}, which would have another owner, and port {port}"
-                f" of it {lack}, so one can reach the other past the IOMMU"
+                f"{sbdf} is below the same switch as {_some(others)}, which would have a different owner, and port"
+                f" {port} of the switch {lack}, so one can reach the other past the IOMMU"
             )
             yield against(Check.ACS, sbdf, reason, "assign them together, or move one to another slot"), True
     others = sorted(function for function in topology.of_one_card(sbdf) if function in apart)
     if others:
         reason = (
-            f"{sbdf} is on one card with {shortened(others)}, which would have another owner; without ACS only the card"
-            " itself keeps one from reaching the other past the IOMMU"
+            f"{sbdf} is on the same card as {shortened(others)}, which would have a different owner. The card has no"
+            " ACS, so only its own design keeps one function from reaching the other past the IOMMU"
         )
         yield against(Check.ACS, sbdf, reason), False
 
 
 def _reserved_memory(device: PciDevice) -> Iterator[_Found]:
-    """Xen keeps such regions within reach of the device, whoever owns it, and refuses those that several share unless
-    the guest's configuration relaxes that (intel_iommu_assign_device)."""
+    """Check memory that the firmware reserves for the device.
+
+    Xen keeps such a region within the device's reach whichever domain owns it. It refuses a region that several devices
+    share unless the guest's configuration relaxes that (intel_iommu_assign_device).
+    """
     for region in device.reserved_memory:
-        kept = f"firmware keeps {device.sbdf} at memory {region} (RMRR)"
+        kept = f"The firmware reserves memory {region} for {device.sbdf} (RMRR)"
         others = ", ".join(region.others_than(device.path))
         if others:
             reason = (
-                f"{kept}, and {others} too: one can reach the other through it, and Xen gives it to a guest only with"
-                " rdm_policy=relaxed in the guest's configuration"
+                f"{kept} and also for {others}: one can reach the other through it, and Xen gives the device to a guest"
+                " only with rdm_policy=relaxed in the guest's configuration"
             )
             yield against(Check.RESERVED_MEMORY, device.sbdf, reason), True
         else:
-            reason = f"{kept} and may go on using it there, whoever has it; the firmware's settings may end that"
+            reason = (
+                f"{kept}, so the device can use that memory whichever domain owns it. A setting of the firmware may end"
+                " that"
+            )
             yield against(Check.RESERVED_MEMORY, device.sbdf, reason), False
 
 
 def _no_reset(topology: Topology, device: PciDevice, required: bool) -> _Found:
     beside = sorted(topology.beside_on_bus(device.sbdf))
-    why = f", and {shortened(beside, _EXAMPLES)} on its bus keep the kernel from resetting the bus" if beside else ""
-    reason = f"{device.sbdf} has no way to be reset{why}; what one owner leaves in it the next one finds"
+    why = f" (nor can its bus, because {shortened(beside, _EXAMPLES)} is on it, too)" if beside else ""
+    reason = f"{device.sbdf} cannot be reset{why}, so the next owner finds what the last one left in it"
     if required:
         return against(Check.NO_RESET, device.sbdf, reason, "leave it with the host"), True
-    return against(Check.NO_RESET, device.sbdf, f"{reason}; guests that share it must trust each other"), False
+    return against(Check.NO_RESET, device.sbdf, f"{reason}. Guests that have it in turn must trust each other"), False
 
 
 def _permissive(sbdf: Sbdf, domain: str) -> Refusal:
     reason = (
-        f"{sbdf} (for {domain}) is permissive from an earlier use, and nothing declares why {domain} may write all of"
-        " its configuration space"
+        f"{sbdf} (for {domain}) is permissive from an earlier use, so {domain} could write all of its configuration"
+        " space, and no reason for that is declared"
     )
-    advice = "give it to xen.pci.assignable_devices, which clears that, or declare permissive with a reason"
+    advice = "run xen.pci.assignable_devices for it, which clears that, or declare permissive with a reason"
     return against(Check.PERMISSIVE, sbdf, reason, advice)
 
 

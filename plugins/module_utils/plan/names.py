@@ -1,10 +1,10 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which function of the host each declared name means now, and when that cannot be told.
+"""Find which function of the host each declared name means now, or refuse the name.
 
-An address beside something that tells a device apart is the last known place of the device: if it is elsewhere now,
-it is used there and the move is told. An address beside nothing of the kind is the identity itself.
+An address beside a key that only this device has is the last known place of the device: if the device is elsewhere now,
+it is used there, and the move is reported. An address without such a key is the identity itself.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..values.words import did_you_mean, shortened
 
 @dataclass(frozen=True)
 class Moved:
-    """A device that is no longer where it was last known to be."""
+    """A device that is no longer at its last known address."""
 
     name: str
     before: Sbdf
@@ -35,10 +35,10 @@ class Moved:
 
 @dataclass(frozen=True)
 class Resolution:
-    """What wanted names turned out to be, and a refusal for each that is not clear.
+    """The devices that wanted names mean, and a refusal for each name that is not clear.
 
-    `missing` are names that are not there and need not be; `recalled` sentences on names that only the memory of an
-    earlier boot tells.
+    `missing` are names whose devices are absent and not required. `recalled` has a sentence for each name whose device
+    is known only from an earlier boot.
     """
 
     found: Mapping[str, Sbdf]
@@ -49,7 +49,7 @@ class Resolution:
     recalled: tuple[str, ...] = ()
 
     def expand(self, names: Iterable[str]) -> dict[Sbdf, str]:
-        """Devices of these names in order, each with the name it was found under; missing ones are left out."""
+        """Return the devices of these names in order, each with its name; missing ones are left out."""
         devices: dict[Sbdf, str] = {}
         for name in names:
             for sbdf in self.pools.get(name, ()) or ((self.found[name],) if name in self.found else ()):
@@ -59,8 +59,10 @@ class Resolution:
 
 @dataclass(frozen=True)
 class Lookup:
-    """What names are looked up in: the host's functions, what is remembered of them, and under which name each of
-    them was chosen last."""
+    """Where names are looked up: the host's functions, and what is remembered of them.
+
+    `chosen_as` has the name under which each function was chosen last.
+    """
 
     devices: Mapping[Sbdf, DeviceFacts]
     remembered: Mapping[Sbdf, Remembered] = field(default_factory=dict)
@@ -71,13 +73,13 @@ class Lookup:
 
 
 class _Absent(Refused):
-    """The device is not on this host, as far as one can tell."""
+    """The device is not on this host, as far as can be seen."""
 
 
 def resolve(catalog: Mapping[str, CatalogEntry], where: Lookup, wanted: Iterable[str]) -> Resolution:
-    """Find the one function that each wanted name (of the catalog) or address means; pools are not looked at.
+    """Find the one function that each wanted name (of the catalog) or address means, without pools.
 
-    Refused are names that are missing, ambiguous or not what was declared, and two for one function.
+    A name is refused if it is missing, ambiguous or not what was declared, and so are two names for one function.
     """
     found: dict[str, Sbdf] = {}
     names: dict[Sbdf, list[str]] = defaultdict(list)
@@ -105,7 +107,7 @@ def resolve(catalog: Mapping[str, CatalogEntry], where: Lookup, wanted: Iterable
 
 
 def moves(names: Iterable[str], catalog: Mapping[str, CatalogEntry], where: Lookup) -> tuple[Moved, ...]:
-    """Which of these names, and of the physical functions that they refer to, are not where they were last known."""
+    """Find which of these names, and of the physical functions they refer to, are not at their last known address."""
     last_places = {name: sbdf for sbdf, name in where.chosen_as.items()}
     entries = {name: catalog[name] for name in names if name in catalog}
     physical = [entry.pf for entry in entries.values()]
@@ -120,7 +122,7 @@ def moves(names: Iterable[str], catalog: Mapping[str, CatalogEntry], where: Look
 
 
 def find(name: str, catalog: Mapping[str, CatalogEntry], where: Lookup, asked: frozenset[str] = frozenset()) -> Sbdf:
-    """The function that one name or address means. Raises Refused."""
+    """Find the function that one name or address means. Raises Refused."""
     entry = catalog.get(name)
     address = address_of(name)
     if entry is None and address is None:
@@ -128,7 +130,7 @@ def find(name: str, catalog: Mapping[str, CatalogEntry], where: Lookup, asked: f
         advice = did_you_mean(name, catalog, "correct it, or add it to the catalog")
         raise refused("unknown-device", name, reason, advice)
     if entry is not None and entry.pool is not None:
-        raise refused("pool-for-device", name, f"{name!r} is a pool, but one device is wanted", "name a single device")
+        raise refused("pool-for-device", name, f"{name!r} is a pool, but a single device is needed", "name a device")
     identity = entry.identity if entry is not None else Identity(address=address)
     identity = with_physical_function(name, identity, catalog, where, asked)
     if identity.address is not None and identity.tells_apart:
@@ -143,11 +145,11 @@ def with_physical_function(
     where: Lookup,
     asked: frozenset[str] = frozenset(),
 ) -> Identity:
-    """The identity with `physfn`, what its `pf` means now. Raises Refused if that cannot be told."""
+    """Return the identity with `physfn` set to what its `pf` means now. Raises Refused if that is not clear."""
     if identity.pf is None:
         return identity
     if name in asked:
-        raise refused("own-pf", name, f"{name!r} is declared as a virtual function of itself", "correct its pf")
+        raise refused("own-pf", name, f"{name!r} has itself as its physical function", "correct its pf")
     try:
         return replace(identity, physfn=find(identity.pf, catalog, where, asked | {name}))
     except Refused as error:
@@ -159,7 +161,7 @@ def with_physical_function(
 
 
 def _find_by_last_place(name: str, identity: Identity, where: Lookup) -> Sbdf:
-    """An address beside a stronger identity: looked at first, and given up if something else sits there."""
+    """Find a device with an address and a stronger identity: at the address, or elsewhere if it is not there."""
     place = identity.address
     at_place = where.match(identity, place) if place is not None and place in where.devices else Match.NO
     if place is not None and at_place is Match.YES:
@@ -194,7 +196,7 @@ def _find_anywhere(name: str, identity: Identity, where: Lookup) -> Sbdf:
 
 
 def _recalled(name: str, sbdf: Sbdf, catalog: Mapping[str, CatalogEntry], where: Lookup) -> str:
-    """A sentence if nothing that can be read now tells this device from others like it; empty otherwise."""
+    """Write a sentence if only the memory of an earlier boot distinguishes this device; empty otherwise."""
     identity, memory = catalog.get(name, CatalogEntry()).identity, where.remembered.get(sbdf, Remembered())
     if not memory.earlier_boot or (identity.nvme_serial is None and identity.mac is None):
         return ""
@@ -203,13 +205,13 @@ def _recalled(name: str, sbdf: Sbdf, catalog: Mapping[str, CatalogEntry], where:
         if identity.nvme_serial is not None
         else f"MAC address {identity.mac}"
     )
-    by = f"PCI serial number {where.devices[sbdf].serial}" if where.devices[sbdf].serial else "make and place"
-    return f"{name} is {sbdf} by the {what} of an earlier boot, remembered for the device of this {by}"
+    by = f"PCI serial number {where.devices[sbdf].serial}" if where.devices[sbdf].serial else "make and path"
+    return f"{name} is taken to be {sbdf}: an earlier boot read {what} from the device with this {by}"
 
 
 def _several(name: str, identity: Identity, candidates: list[Sbdf]) -> Refused:
     reason = f"{name!r} ({identity}) fits several devices: {shortened(sorted(candidates))}"
-    return refused("ambiguous", name, reason, "declare more of what it is")
+    return refused("ambiguous", name, reason, "declare another key that only one of them has")
 
 
 def _unreadable(name: str, identity: Identity, possible: list[Sbdf], where: Lookup) -> Refused:
@@ -225,20 +227,20 @@ def _unreadable(name: str, identity: Identity, possible: list[Sbdf], where: Look
 def _missing(name: str, identity: Identity, where: Lookup) -> Refused:
     place = identity.address
     if place is None:
-        reason = f"No device of this host is {name!r} ({identity})"
+        reason = f"No device of this host fits {name!r} ({identity})"
         return _absent(name, reason, "correct the catalog, or check that the device is plugged in")
     bare = identity.without_address()
     if not str(bare):
         return _absent(name, f"This host has no PCI device {place}", "check the address with `lspci -D`")
     sitting = where.devices.get(place)
     there = f"{place} is {_described(sitting)}" if sitting else f"there is no device at {place}"
-    reason = f"{name!r} ({identity}) is not where it was declared: {there}"
+    reason = f"{name!r} ({identity}) is not at its declared address: {there}"
     elsewhere = [sbdf for sbdf in where.devices if where.match(bare, sbdf) is Match.YES]
     if not elsewhere:
-        return _absent(name, f"{reason}, and what was declared is nowhere on this host", "correct the catalog")
+        return _absent(name, f"{reason}, and no other device of this host fits", "correct the catalog")
     return _absent(
         name,
-        f"{reason}, and what was declared could be at {shortened(sorted(elsewhere))}",
+        f"{reason}, but elsewhere {shortened(sorted(elsewhere))} would fit",
         "correct the address, or declare a serial number, a slot or a path",
     )
 

@@ -1,11 +1,11 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A plan as a document, with a fingerprint by which a later run knows whether it is still the plan that was approved.
+"""Write a plan as a document with a fingerprint, by which a later run sees whether the plan is still the same.
 
-A plan follows from the host and the declaration alone, so what it depends on is seen in the plan itself: whatever is
-observed differently and changes no step is of no importance to it. What a step does not say is which device sits at
-its address and which guest has its name. That belongs to the fingerprint as well, and so does the declaration.
+A plan follows from the host and the declaration alone, so the fingerprint is made of the plan itself: a change of the
+host that changes no step does not matter. A step does not say which device sits at its address and which guest has its
+name, so both belong to the fingerprint as well, and so does the declaration.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ..values.identity import Remembered
 from ..values.plain import plain
 from ..values.refusal import Refusal
 
-#: Grows when the same plan gets another fingerprint.
+#: To be raised when the same plan gets another fingerprint.
 SCHEMA = 1
 
 Document = dict[str, Any]
@@ -31,9 +31,9 @@ Document = dict[str, Any]
 def plan_document(
     kind: str, steps: Any, basis: Any, refusals: Sequence[Refusal] = (), warnings: Sequence[str] = ()
 ) -> Document:
-    """The document of a plan: `steps` are what is done, `basis` is what they are meant for.
+    """Write the document of a plan: `steps` are what is done, `basis` is what they depend on.
 
-    The fingerprint is not of `refusals`, with which nothing is done, nor of `warnings`, which are for people.
+    The fingerprint leaves out `refusals`, with which nothing is done, and `warnings`, which are for people.
     """
     content = plain({"schema": SCHEMA, "kind": kind, "steps": steps, "basis": basis})
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
@@ -46,29 +46,29 @@ def plan_document(
 
 
 def check_fingerprint(document: Document, wanted: str | None) -> Refusal | None:
-    """Refuse a plan that is not the one of the wanted fingerprint; None wants none."""
+    """Refuse a plan that does not have the wanted fingerprint; with None, any plan is right."""
     now = document["fingerprint"]
     if not wanted or wanted == now:
         return None
     return Refusal(
         "fingerprint",
         "fingerprint",
-        f"This is not the plan of fingerprint {wanted}: the host or the declaration has changed since, and the plan is"
-        f" now that of fingerprint {now}",
-        "look at it in check mode, and give its fingerprint if it is as it should be",
+        f"The plan does not have the fingerprint {wanted}: the host or the declaration has changed, and the fingerprint"
+        f" is now {now}",
+        "look at the plan in check mode, and give its fingerprint if the plan is right",
     )
 
 
 def identities(host: Host, devices: Iterable[Sbdf]) -> dict[Sbdf, Document | None]:
-    """What tells each device from any other one that may sit at its address; None if there is none.
+    """Describe the device at each address so that any other device would differ; None if there is no device.
 
-    Nothing in it depends on the driver that has the device now.
+    Nothing in the description depends on the driver that the device has now.
     """
     return {sbdf: _identity(host, sbdf) if sbdf in host.devices else None for sbdf in devices}
 
 
 def guest_identity(domain: Domain) -> Document:
-    """What tells a guest from any other one of its name, and one life of it from the next."""
+    """Describe a guest so that another guest of its name would differ, and the same guest after a restart, too."""
     return {"domid": domain.domid, "name": domain.name, "uuid": domain.uuid, "kind": domain.kind}
 
 

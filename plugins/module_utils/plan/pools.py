@@ -1,9 +1,9 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which devices a pool has, and which of them each domain gets.
+"""Choose which devices a pool has, and which of them each domain gets.
 
-A choice is stable: what was chosen under the same name, or is in use already, is kept before anything new is taken.
+A choice is stable: a device that was chosen under the same name, or that is in use already, comes before any other.
 Selection works on plain facts as `host_info` returns them, so that an expression means the same everywhere.
 """
 
@@ -35,18 +35,18 @@ Facts = Mapping[str, Any]
 
 
 class SelectionError(XenPciError):
-    """An expression cannot be read, or yields something else than devices; the message has no full stop."""
+    """An expression cannot be read, or does not yield devices; the message has no full stop."""
 
 
 class NeedsJmespath(XenPciError):
-    """An expression is to be evaluated, and Python's jmespath cannot be imported."""
+    """An expression has to be evaluated, but Python's jmespath cannot be imported."""
 
 
 def select(facts: Sequence[Facts], criteria: Criteria) -> list[Facts]:
-    """Facts of the devices that fit, in the order of the expression's result, else of the input.
+    """Choose the devices that fit, in the order of the expression's result, else of the input.
 
-    `free` lets pass what pciback holds, whoever uses it, and what could be given away. Raises SelectionError,
-    NeedsJmespath.
+    With `free`, these are devices that pciback holds, even if a domain uses them, and devices that could be given away.
+    Raises SelectionError, NeedsJmespath.
     """
     chosen = list(facts) if criteria.select is None else _search(criteria.select, facts)
     return [
@@ -58,7 +58,7 @@ def select(facts: Sequence[Facts], criteria: Criteria) -> list[Facts]:
 
 
 def in_use_first(facts: Sequence[Facts]) -> list[Facts]:
-    """The same devices: first those that domains have, then those that pciback holds, then the rest."""
+    """Sort devices: first those that domains have, then those that pciback holds, then the rest."""
     return sorted(facts, key=lambda device: (not device.get("domain"), not device.get("assignable")))
 
 
@@ -69,10 +69,10 @@ def resolve_all(
     host: Host,
     facts: Callable[[], Sequence[Facts]],
 ) -> Resolution:
-    """Resolve wanted names, pools included. `facts` is only asked if there are pools.
+    """Find the devices that wanted names mean, pools included; `facts` is only called if there are pools.
 
-    Devices that have a name of their own never become part of a pool, and those of one pool not of another; pools
-    are filled in the order of the catalog, wanted or not, so that every task of a play comes to the same choice.
+    Devices that have a name of their own never become part of a pool, and those of one pool never of another. All pools
+    of the catalog are filled in their order, wanted or not, so that every task of a play makes the same choice.
     """
     wanted = list(wanted)
     pools = {name: entry.pool for name, entry in catalog.items() if entry.pool is not None}
@@ -103,10 +103,10 @@ def resolve_all(
 def share_out(
     requests: Mapping[str, Sequence[str | PoolRequest]], resolution: Resolution, has: Mapping[str, Collection[Sbdf]]
 ) -> tuple[dict[str, dict[Sbdf, str]], list[Refusal]]:
-    """The devices of each domain, with the names they come from; and a refusal for each pool that is too small.
+    """Choose the devices of each domain, with the names they come from, and refuse pools that are too small.
 
-    `has` are the devices of each domain of the host now. A domain keeps what it has of a pool; the rest comes from
-    what nobody has, and at last from what another domain of the declaration gives up.
+    `has` are the devices of each domain of the host now. A domain keeps what it has of a pool. The rest comes from
+    devices that no domain has, and last from those that another domain of the declaration gives up.
     """
     given: dict[str, dict[Sbdf, str]] = {}
     for domain, wanted in requests.items():
@@ -117,7 +117,7 @@ def share_out(
         for request in wanted
         if isinstance(request, PoolRequest)
     ]
-    for domain, share in shares:  # first round: everybody keeps what they have
+    for domain, share in shares:  # first round: each domain keeps what it has
         kept = [sbdf for sbdf in resolution.pools.get(share.pool, ()) if sbdf in has.get(domain, ())]
         for sbdf in _available(kept, given)[: share.count]:
             given[domain][sbdf] = share.pool
@@ -131,15 +131,15 @@ def share_out(
             given[domain][sbdf] = share.pool
         if lacking > len(available) and share.pool not in resolution.missing:
             reason = (
-                f"{domain} wants {share.count} devices of pool {share.pool!r}, which has {len(members)}"
-                f" ({shortened(sorted(members))}): {lacking - len(available)} too few are left for it"
+                f"{domain} is to get {counted(share.count or len(members), 'device')} of pool {share.pool!r}, which has"
+                f" {len(members)} ({shortened(sorted(members))}): {lacking - len(available)} too few are left"
             )
             refusals.append(Refusal("pool-too-small", domain, reason, "raise the pool's count"))
     return given, refusals
 
 
 def taken_away(wanted: Sequence[str | PoolRequest], resolution: Resolution, has: Collection[Sbdf]) -> dict[Sbdf, str]:
-    """The devices that a domain is not to have: those named, and of pools those it has, up to the share's count."""
+    """Find the devices that a domain is not to have: those named, and of pools those it has, up to the count."""
     found = resolution.expand(request for request in wanted if isinstance(request, str))
     for share in wanted:
         if isinstance(share, PoolRequest):
@@ -149,7 +149,7 @@ def taken_away(wanted: Sequence[str | PoolRequest], resolution: Resolution, has:
 
 
 def parse_request(written: Any, catalog: Mapping[str, CatalogEntry]) -> str | PoolRequest:
-    """Read one element of a list of devices; a part of a pool must be of one that the catalog has. Raises Refused."""
+    """Read one element of a list of devices, and check that the catalog has its pool. Raises Refused."""
     request = read_request(written)
     wrong = against_request(request, catalog)
     if wrong is not None:
@@ -158,11 +158,11 @@ def parse_request(written: Any, catalog: Mapping[str, CatalogEntry]) -> str | Po
 
 
 def against_request(request: str | PoolRequest, catalog: Mapping[str, CatalogEntry]) -> Refusal | None:
-    """The refusal of a part of a pool that the catalog does not have; None for anything else."""
+    """Refuse a part of a pool that the catalog does not have; None for anything else."""
     if isinstance(request, str) or (request.pool in catalog and catalog[request.pool].pool is not None):
         return None
     pools = [name for name, entry in catalog.items() if entry.pool is not None]
-    reason = f"{request.pool!r}, from which devices are to come, is not a pool of the catalog"
+    reason = f"Devices are to come from {request.pool!r}, which is not a pool of the catalog"
     advice = did_you_mean(request.pool, pools, f"the pools are {listed(pools)}" if pools else "declare a pool")
     return Refusal("unknown-pool", request.pool, reason, advice)
 
@@ -174,14 +174,14 @@ def _search(expression: str, facts: Sequence[Facts]) -> list[Facts]:
         result = jmespath.search(expression, facts)
     except jmespath.exceptions.JMESPathError as error:
         message = " ".join(str(error).split())
-        raise SelectionError(f"{expression!r} is not an expression that can be evaluated ({message})") from error
+        raise SelectionError(f"{expression!r} cannot be evaluated as an expression ({message})") from error
     by_address = {device.get("address"): device for device in facts}
     addresses = [item.get("address") if isinstance(item, Mapping) else item for item in _as_list(result)]
     strange = [address for address in addresses if not isinstance(address, str) or address not in by_address]
     if result is None or strange:
         got = "nothing that is a list" if result is None else f"{strange[0]!r}"
         raise SelectionError(
-            f"{expression!r} yields {got}, where devices or their addresses are wanted; write it as [?numa_node==`0`]"
+            f"{expression!r} yields {got}, not devices or their addresses; write it such as [?numa_node==`0`]"
         )
     return [by_address[address] for address in dict.fromkeys(addresses)]
 
@@ -191,7 +191,7 @@ def _as_list(result: Any) -> list[Any]:
 
 
 def _named(catalog: Mapping[str, CatalogEntry], where: Lookup) -> set[Sbdf]:
-    """Devices that the catalog gives a name of their own, as far as they can be found."""
+    """Find the devices that have a name of their own in the catalog, as far as they can be found."""
     found = set()
     for name, entry in catalog.items():
         if entry.pool is None:
@@ -233,10 +233,10 @@ def _fill(
 def _shortage(name: str, pool: Pool, found: Sequence[Sbdf]) -> Refusal | None:
     if found and (pool.count is None or len(found) >= pool.count):
         return None
-    wanted = "some device" if pool.count is None else counted(pool.count, "device")
-    fits = "fit" if len(found) > 1 else "fits"
+    wanted = "at least 1 device" if pool.count is None else counted(pool.count, "device")
     got = f"only {len(found)} ({shortened(sorted(found))})" if found else "none"
-    reason = f"Pool {name!r} ({pool}) wants {wanted}, but {got} of this host {fits} and can be given away"
+    fits = "fit" if len(found) > 1 else "fits"
+    reason = f"Pool {name!r} ({pool}) needs {wanted}, but this host has {got} that {fits} and can be given away"
     return Refusal("pool-shortage", name, reason, "see the refusals of the other devices in xen.pci.host_info")
 
 

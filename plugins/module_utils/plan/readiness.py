@@ -1,9 +1,9 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether a running domain can be given devices, and what would have to change so that it can.
+"""Decide whether a running domain can be given devices, and what would have to change so that it can.
 
-Most of it is decided when a domain is created, so it can be told before anything is touched.
+Most of it is decided when a domain is created, so it is known before anything is changed.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ class Ready(Enum):
 
 @dataclass(frozen=True)
 class Reason:
-    """Something that speaks against giving a domain a device.
+    """A reason against giving a domain a device.
 
-    `verdict` is what it makes of the domain: NO if no attach can succeed, UNKNOWN if one may, YES if it matters only
-    once the domain has been created again. `lines`: what its configuration must say then.
+    `verdict` is NO if no attach can succeed, UNKNOWN if one may, and YES if the reason matters only once the domain has
+    been created again. `lines` are what the domain's configuration must say then.
     """
 
     text: str
@@ -42,7 +42,7 @@ class Reason:
 
     @property
     def advice(self) -> str:
-        """What to do about it, empty if nothing can be done."""
+        """What to do about the reason, empty if nothing can be done."""
         return f"set {' and '.join(self.lines)} in its configuration, then destroy and create it" if self.lines else ""
 
     @property
@@ -52,13 +52,13 @@ class Reason:
 
 
 def readiness(reasons: Sequence[Reason]) -> Ready:
-    """The verdict of all reasons together: that of the worst."""
+    """Return the verdict of all reasons together, which is that of the worst one."""
     verdicts = {reason.verdict for reason in reasons}
     return next((verdict for verdict in (Ready.NO, Ready.UNKNOWN) if verdict in verdicts), Ready.YES)
 
 
 def reasons_against(domain: Domain) -> list[Reason]:
-    """All that speaks against giving this domain a device; none if it is known to take them, now and later."""
+    """List all reasons against giving this domain a device; none if it is known to take them, now and later."""
     kind = wrong_kind(domain)
     if kind is not None:
         return [kind]
@@ -68,69 +68,71 @@ def reasons_against(domain: Domain) -> list[Reason]:
 
 
 def wrong_kind(domain: Domain) -> Reason | None:
-    """Why a domain's devices cannot be changed at all, whatever it was created with; None if they can."""
+    """Say why the devices of a domain of this kind can never be changed; None if they can."""
     name, kind = domain.name, domain.kind
     if domain.serves is not None:
-        text = f"{name} runs the device model of domain {domain.serves}, whose devices it gets first; name that guest"
+        text = f"{name} is the stub domain of domain {domain.serves} and gets that guest's devices; name the guest"
         return Reason(text, Ready.NO)
     if kind is DomainKind.PV or (kind is DomainKind.HVM and domain.device_model is not None):
         return None
     if kind is DomainKind.PVH:
-        return Reason(f"{name} is a PVH guest, and Xen has no PCI passthrough for those on x86", Ready.NO, (_PV,))
+        return Reason(f"{name} is a PVH guest, and Xen has no PCI passthrough for PVH guests on x86", Ready.NO, (_PV,))
     if kind is DomainKind.HVM:
-        text = f"{name} has a device model other than QEMU's own, which xen.pci does not know"
+        text = f"{name} has a device model that xen.pci does not support"
         return Reason(text, Ready.NO, (_QEMU,))
-    return Reason(f"{name} is neither a PV nor an HVM guest (libxl does not say what it is)", Ready.NO)
+    return Reason(f"{name} is not known to be a PV or an HVM guest: libxl does not say what it is", Ready.NO)
 
 
 def _iommu(domain: Domain) -> list[Reason]:
-    """Xen's word counts; what was asked for at the creation only where Xen cannot be asked."""
+    """Check that the domain uses the IOMMU: as Xen says, or, if Xen cannot be asked, as its creation asked for."""
     name, asked, used = domain.name, domain.creation.passthrough, domain.uses_iommu
     if used is None and not domain.devices:
         used = {"disabled": False, "default": None, None: None}.get(asked, True)
         if used is None:
-            text = f"whether {name} was created with IOMMU use is not known"
+            text = f"it is not known whether {name} was created with IOMMU use"
             return [Reason(text, Ready.UNKNOWN, (_PASSTHROUGH,))]
     if used is False:
-        text = f"{name} was created without IOMMU use, so Xen will give it no device"
+        text = f"{name} was created without IOMMU use, so Xen gives it no device"
         return [Reason(text, Ready.NO, (_PASSTHROUGH,))]
     if asked == "default":
         # libxl decides by the devices that the domain has when it is built, also for a reboot or a migration.
-        text = (
-            f"{name} uses the IOMMU only because it was created with a device; created again without one, it will not"
-        )
+        text = f"{name} uses the IOMMU only because it was created with a device; without one, it would not"
         return [Reason(text, Ready.YES, (_PASSTHROUGH,))]
     return []
 
 
 def _on_demand(domain: Domain) -> list[Reason]:
-    """Devices reach memory that does not exist yet, so Xen allows only one of the two."""
+    """Check that the domain has all of its memory: devices could reach memory that it does not have yet.
+
+    So Xen allows populate-on-demand or devices, but not both.
+    """
     if not domain.creation.on_demand:
         return []
-    text = f"{domain.name} began with less memory than its maximum (populate-on-demand), which excludes devices"
+    text = f"{domain.name} began with less memory than its maximum (populate-on-demand), so Xen gives it no device"
     return [Reason(text, Ready.NO, (f"maxmem={domain.creation.memory}",))]
 
 
 def _device_model(domain: Domain) -> list[Reason]:
-    """It plugs the devices in, so it must answer."""
+    """Check that the device model answers, because it plugs the devices in."""
     if domain.device_model is None or domain.device_model.plugged is not None:
         return []
     return [Reason(f"{domain.name} cannot take devices now: {domain.device_model.problem}", Ready.UNKNOWN)]
 
 
 def _memory_map(domain: Domain) -> list[Reason]:
-    """Without the host's map, the guest may have memory where a device has its windows."""
+    """Check that a PV guest has the host's memory map; without it, its memory may be where a device has windows."""
     if domain.creation.e820_host is not False:
         return []
-    text = f"{domain.name} was created without the host's memory map, so a device's windows may find no room in it"
+    text = f"{domain.name} was created without the host's memory map, so there may be no room for a device's windows"
     return [Reason(text, Ready.UNKNOWN, (_E820,))]
 
 
 def _frontend(domain: Domain) -> list[Reason]:
-    """pcifront shows itself only where there is a connection."""
+    """Check that the guest has pcifront, which can be seen only if there is a connection."""
     backend, name = domain.own_connection, domain.name
     if backend is None:
-        return [Reason(f"whether {name} has xen-pcifront loaded shows at its first device only", Ready.UNKNOWN)]
+        text = f"it is not known whether {name} has xen-pcifront loaded, which its first device shows"
+        return [Reason(text, Ready.UNKNOWN)]
     if backend.frontend_state is XenbusState.INITIALISING:
         return [Reason(f"{name} has not answered on its PCI connection; load xen-pcifront in the guest", Ready.UNKNOWN)]
     return []

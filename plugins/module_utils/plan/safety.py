@@ -1,9 +1,9 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The checks of a device before it is given away, and those that concern the host itself.
+"""The list of all checks, and those for devices that the host itself needs.
 
-The other kind, devices that hardware does not keep apart, is in `isolation.py`.
+The checks for devices that hardware does not keep apart are in `isolation.py`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _MAINBOARD_CLASSES = ("0c05", "0800", "0801", "0802", "0803", "0806")
 
 
 class Check(Enum):
-    """What is looked at; the values are the names under which users overrule them."""
+    """The checks, by the names that users overrule them with."""
 
     BRIDGE = "bridge"
     CONNECTION = "connection"
@@ -44,12 +44,12 @@ class Check(Enum):
     PERMISSIVE = "permissive"
 
 
-#: No declaration sets these aside; permissive has a declaration of its own.
+#: Checks that no declaration can waive; permissive has a key of its own.
 _NEVER = (Check.BRIDGE, Check.CONNECTION, Check.DEAD, Check.PERMISSIVE)
 
 
 def against(check: Check, sbdf: Sbdf, reason: str, advice: str = "", waivable: bool = True) -> Refusal:
-    """What a check says of a device."""
+    """Make the refusal of a device by a check."""
     return Refusal(check.value, str(sbdf), reason, advice, waivable and check not in _NEVER)
 
 
@@ -63,7 +63,7 @@ class Waived:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What remains after the user's waivers; `warnings` are reasons that forbid nothing."""
+    """What is left after the user's waivers; `warnings` are reasons that forbid nothing."""
 
     refusals: tuple[Refusal, ...] = ()
     waived: tuple[Waived, ...] = ()
@@ -71,7 +71,7 @@ class Verdict:
 
 
 def judge(refusals: Sequence[Refusal], waive: Mapping[str, str], warnings: Sequence[Refusal] = ()) -> Verdict:
-    """Set aside what the user overrules, warnings included; `waive` has the reason for each check."""
+    """Take out what the user overrules, warnings included; `waive` has the reason for each check."""
     overruled = [refusal for refusal in refusals if refusal.waivable and refusal.code in waive]
     return Verdict(
         refusals=tuple(refusal for refusal in refusals if refusal not in overruled),
@@ -81,14 +81,14 @@ def judge(refusals: Sequence[Refusal], waive: Mapping[str, str], warnings: Seque
 
 
 def wrong_waivers(catalog: Mapping[str, CatalogEntry]) -> list[Refusal]:
-    """Waivers of checks that do not exist, or that no declaration can set aside."""
+    """Refuse waivers of checks that do not exist or cannot be waived."""
     known = [check.value for check in Check if check not in _NEVER]
     never = [check.value for check in _NEVER]
     return [
         Refusal(
             "waiver",
             name,
-            f"Device {name!r}: waive names {check!r}, which {'cannot be waived' if check in never else 'is no check'}",
+            f"Device {name!r}: waive names {check!r}, which {'cannot be waived' if check in never else 'is unknown'}",
             did_you_mean("" if check in never else check, known, f"the checks that can be waived are {listed(known)}"),
         )
         for name, entry in catalog.items()
@@ -98,20 +98,18 @@ def wrong_waivers(catalog: Mapping[str, CatalogEntry]) -> list[Refusal]:
 
 
 def needs_of_host(device: PciDevice, network: NetworkUse, assigned: Collection[Sbdf] = ()) -> list[Refusal]:
-    """Why the host must not lose the device; empty if it may. `assigned` are the functions that pciback holds.
+    """Refuse a device that the host must not lose; empty if it may. `assigned` are the functions that pciback holds.
 
-    A device that pciback holds already is refused only for what it is: the host no longer uses it.
+    A device that pciback holds already is refused only because of what it is: the host does not use it any more.
     """
     sbdf, reasons = device.sbdf, list[Refusal]()
     if device.is_bridge:
-        behind = (
-            f", and {counted(len(device.children), 'device')} behind it would go with it" if device.children else ""
-        )
+        behind = f" ({counted(len(device.children), 'device')} behind it would go with it)" if device.children else ""
         reason = f"{sbdf} is a bridge (class {device.class_code}), which cannot be given away{behind}"
         reasons.append(against(Check.BRIDGE, sbdf, reason, "give away the devices behind it instead"))
     if device.class_code.startswith(_MAINBOARD_CLASSES):
         reason = f"{sbdf} is a part of the mainboard (class {device.class_code}), which the host itself needs"
-        reasons.append(against(Check.MAINBOARD, sbdf, reason))
+        reasons.append(against(Check.MAINBOARD, sbdf, reason, "leave it with the host"))
     if device.consoles:
         reason = f"{sbdf} carries the host's console ({listed(device.consoles)})"
         reasons.append(against(Check.CONSOLE, sbdf, reason, "move the console first"))
@@ -129,9 +127,9 @@ def needs_of_host(device: PciDevice, network: NetworkUse, assigned: Collection[S
 
 def _virtual_functions(device: PciDevice, out: Sequence[Sbdf]) -> Refusal:
     sbdf = device.sbdf
-    exist = f"{sbdf} has {counted(len(device.virtfns), 'virtual function')}, which vanish with its driver"
+    exist = f"{sbdf} has {counted(len(device.virtfns), 'virtual function')}, which it loses with its driver"
     if out:
-        held = f"{shortened(sorted(out))} of them {'is' if len(out) == 1 else 'are'} with pciback"
+        held = f"pciback holds {shortened(sorted(out))} of them"
         return against(Check.VIRTUAL_FUNCTIONS, sbdf, f"{exist}, and {held}", "release them first", waivable=False)
     return against(Check.VIRTUAL_FUNCTIONS, sbdf, exist, "remove them first, or give them away instead")
 

@@ -20,7 +20,7 @@ from .common import change, diff_of, file_diff
 def device_results(
     before: Mapping[Sbdf, str | None], after: AssignmentState, names: Mapping[Sbdf, str]
 ) -> list[dict[str, Any]]:
-    """Each device in the result; `before` are the drivers from before the run."""
+    """Describe each device before and after the run; `before` are the drivers from before."""
     return [
         {
             "address": str(sbdf),
@@ -36,7 +36,7 @@ def device_results(
 
 
 def planned_changes(steps: Sequence[Step], boot: BootPlan) -> list[dict[str, str]]:
-    """What a run does, as data: steps of devices, then files of the next boot and what is rebuilt from them."""
+    """List what a run does, as data: steps of devices, then files of the next boot and what is rebuilt from them."""
     return [
         *(change("pciback", step.sbdf, step.action) for step in steps),
         *(change("boot", f"/{path}", "write" if text is not None else "delete") for path, text in boot.files.items()),
@@ -47,7 +47,7 @@ def planned_changes(steps: Sequence[Step], boot: BootPlan) -> list[dict[str, str
 def diff(
     before: Mapping[Sbdf, str | None], after: AssignmentState, boot: BootFacts, plan: BootPlan
 ) -> list[dict[str, Any]]:
-    """Ansible's diff: the drivers, and behind them the files of the boot configuration."""
+    """Make Ansible's diff: the drivers, then the files of the boot configuration."""
     drivers = diff_of(
         {str(sbdf): driver or "no driver" for sbdf, driver in before.items()},
         {str(sbdf): driver or "no driver" for sbdf, driver in after.drivers.items()},

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a run has changed, a line for each device, for the system's log."""
+"""Write to the system's log what a run has changed, one line for each device."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ from ..values.address import Sbdf
 from .domain_report import DomainReport
 
 _POOL = "the pool"
-#: What ends a line or steers a terminal, C1 controls and Unicode's own line ends among it.
+#: Characters that end a line or control a terminal, including C1 controls and Unicode's own line ends.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def record(log: Callable[[str], None], lines: Iterable[str]) -> None:
-    """Write lines to the log, each with who was at work.
+    """Write lines to the log, each with the user who ran the task.
 
-    A domain may be called anything, and a device may say anything of itself: neither makes a line of its own.
+    A domain can have any name, and a device can say anything of itself. Control characters are written as escapes, so
+    neither can add a line to the log.
     """
     who = actor()
     for line in lines:
@@ -32,7 +33,7 @@ def record(log: Callable[[str], None], lines: Iterable[str]) -> None:
 
 
 def audit(host: Host, reports: Sequence[DomainReport]) -> Iterator[str]:
-    """Which device went from where to where, and what shows it; `host` as it was before the run."""
+    """Yield a line for each device that moved: from where to where, and the evidence; `host` is that of before."""
     gave = {device: report.name for report in reports for device in set(report.before) - set(report.after)}
     gained = {device for report in reports for device in set(report.after) - set(report.before)}
     for report in reports:
@@ -45,12 +46,12 @@ def audit(host: Host, reports: Sequence[DomainReport]) -> Iterator[str]:
 
 
 def audit_repair(repaired: Repaired) -> Iterator[str]:
-    """What was done about each fault and what showed it, and which device changed hands by it."""
+    """Yield a line for each fault that a repair was tried on, and for each device that another domain has now."""
     before, after = repaired.before, repaired.after
     for attempt in repaired.attempts:
         found, devices = attempt.finding, ", ".join(_who(before, device) for device in attempt.finding.devices)
         what = f"{found.fault.code} of {devices}" if devices else found.fault.code
-        yield f"{where(found)}: {what}: {_outcome(attempt)}; it showed by: {found.evidence}"
+        yield f"{where(found)}: {what}: {_outcome(attempt)}; evidence: {found.evidence}"
     concerned = {device for attempt in repaired.attempts for device in attempt.finding.devices}
     for sbdf in sorted(concerned):
         holders = [domain.name if (domain := host.holder_of(sbdf)) else _POOL for host in (before, after)]

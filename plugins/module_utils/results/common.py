@@ -1,7 +1,7 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What all modules return alike: refusals, changes, waivers, diffs, and how a failure is shown."""
+"""The parts of a result that all modules return in the same form: refusals, changes, waivers, diffs, failures."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from ..values.refusal import Refusal, Refused, shown
 
 
 def failure(error: XenPciError) -> dict[str, Any]:
-    """What a module returns that fails by this error; what an error knows of its consequences is in it."""
+    """Return what a module returns that fails with this error; `changed` if the error says that something was."""
     if isinstance(error, Refused):
         return refusal_result(error.refusals)
     return {"msg": str(error), "changed": bool(getattr(error, "left", ()))}
 
 
 def refusal_result(refusals: Sequence[Refusal], lead: str = "Nothing was changed") -> dict[str, Any]:
-    """What a module returns that refuses its task; `lead` says what became of the host."""
+    """Return what a module returns that refuses its task; `lead` says what was changed."""
     return {
         "msg": shown(refusals, lead),
         "refusals": [refusal.as_result() for refusal in refusals],
@@ -32,12 +32,12 @@ def refusal_result(refusals: Sequence[Refusal], lead: str = "Nothing was changed
 
 
 def change(subject: object, device: object, action: str) -> dict[str, str]:
-    """One change: who or what it concerns, the device (or file), and what is done with it."""
+    """Describe one change: what it concerns, the device (or file), and what is done with it."""
     return {"subject": str(subject), "device": str(device), "action": action}
 
 
 def waiver_result(waived: Waived) -> dict[str, str]:
-    """A refusal that the user has waived."""
+    """Describe a refusal that the user has waived."""
     refusal = waived.refusal
     return {
         "address": refusal.subject,
@@ -48,10 +48,10 @@ def waiver_result(waived: Waived) -> dict[str, str]:
 
 
 def diff_of(before: Any, after: Any) -> dict[str, Any]:
-    """One part of Ansible's diff."""
+    """Make one part of Ansible's diff."""
     return {"before": before, "after": after}
 
 
 def file_diff(path: str, before: str, after: str) -> dict[str, Any]:
-    """The part of Ansible's diff for one file."""
+    """Make the part of Ansible's diff for one file."""
     return {"before_header": path, "after_header": path, **diff_of(before, after)}

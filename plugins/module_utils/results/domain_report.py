@@ -1,7 +1,7 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How each domain came out of a run: what was done, joined with what a second look has verified."""
+"""Report the result of a run for each domain: what was done, and what a second look has verified."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from ..verify import DomainVerdict, verify_domains
 
 @dataclass(frozen=True)
 class DomainReport:
-    """How one domain came out of a run.
+    """The result of a run for one domain.
 
-    `unseen`: its devices could not be looked at afterwards, so `after` is what it had before.
+    `unseen`: its devices could not be read after the run, so `after` is what the domain had before.
     """
 
     name: str
@@ -44,14 +44,14 @@ class DomainReport:
 
     @property
     def changed(self) -> bool:
-        """Whether its devices are not those from before, or may not be."""
+        """Whether the domain's devices are not those from before, or may not be."""
         return self.unseen or set(self.before) != set(self.after)
 
 
 def look_again(
     access: HostAccess, plan: DomainsPlan, outcomes: Sequence[DomainOutcome], level: ConvergeLevel
 ) -> tuple[DomainReport, ...]:
-    """Verify the planned domains by a second look, and join that with what their changes said of themselves."""
+    """Verify the planned domains by a second look, and report that together with the outcome of each change."""
     try:
         with access.answering() as seeing:
             seen = observe_domains(seeing, [step.domain for step in plan.domains], plan.devices_after)
@@ -64,7 +64,7 @@ def _report(outcome: DomainOutcome, verdict: DomainVerdict) -> DomainReport:
     domain, recorder, connection = outcome.step.domain, outcome.recorder, verdict.connection
     error = "; ".join([outcome.error or verdict.shortfall, *recorder.aside])
     if outcome.interrupted:
-        error += f"; {_what_is_there(connection)}; run again, which finishes or takes back what was begun"
+        error += f"; {_what_is_there(connection)}; run again to finish or undo what was begun"
     failure = verdict.pci_failure
     shows_states = connection is not None and domain.device_model is None
     return DomainReport(
@@ -90,7 +90,7 @@ def _what_is_there(connection: PciConnection | None) -> str:
 
 
 def _unseen(outcome: DomainOutcome, gone: XenStoreGone) -> DomainReport:
-    """Of a domain whose devices cannot be seen any more."""
+    """Report on a domain whose devices cannot be read any more."""
     domain, recorder = outcome.step.domain, outcome.recorder
     error = f"{'; '.join([outcome.error, *recorder.aside])}; " if outcome.error else ""
     return DomainReport(
@@ -101,7 +101,7 @@ def _unseen(outcome: DomainOutcome, gone: XenStoreGone) -> DomainReport:
         timeline=recorder.timeline,
         cycles=recorder.cycles,
         warnings=recorder.warnings,
-        error=f"{error}which devices {domain.name} has now cannot be seen ({gone}); once xenstored answers, run again, "
-        "which finishes or takes back what was begun",
+        error=f"{error}which devices {domain.name} has now is not known ({gone}); once xenstored answers, run again to"
+        " finish or undo what was begun",
         unseen=outcome.step.changes,
     )

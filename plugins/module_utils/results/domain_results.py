@@ -1,7 +1,7 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What domain_devices returns: changes, diff and domains, before a run and after it."""
+"""The result of domain_devices: changes, diff and domains, in check mode and after a run."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from .domain_report import DomainReport
 
 
 def planned_actions(plan: DomainsPlan, files: Sequence[FileChange]) -> list[str]:
-    """What a run does, a line for each change."""
+    """List what a run does, a line for each change."""
     return [
         f"{planned['subject']}: {planned['action']} {planned['device']}" for planned in planned_changes(plan, files)
     ]
 
 
 def planned_changes(plan: DomainsPlan, files: Sequence[FileChange]) -> list[dict[str, str]]:
-    """What a run does, as data."""
+    """List what a run does, as data."""
     changes = []
     for step in plan.domains:
         changes += [change(step.domain.name, device, "remove") for device in step.remove]
@@ -34,12 +34,12 @@ def planned_changes(plan: DomainsPlan, files: Sequence[FileChange]) -> list[dict
 
 
 def names_result(resolution: Resolution) -> dict[str, list[str]]:
-    """What became of the names in the declaration."""
+    """List which names of the declaration are at another address now, and which are missing."""
     return {"moved": [str(move) for move in resolution.moved], "missing": list(resolution.missing)}
 
 
 def planned_domain_result(step: DomainPlan) -> dict[str, Any]:
-    """A domain in the result of check mode."""
+    """Describe a domain in the result of check mode."""
     return {
         "name": step.domain.name,
         "domid": step.domain.domid,
@@ -49,7 +49,7 @@ def planned_domain_result(step: DomainPlan) -> dict[str, Any]:
 
 
 def domain_result(report: DomainReport) -> dict[str, Any]:
-    """A domain in the result of a run."""
+    """Describe a domain in the result of a run."""
     return {
         "name": report.name,
         "domid": report.domid,
@@ -80,7 +80,7 @@ def _evidence(evidence: Evidence) -> dict[str, Any]:
 
 
 def config_file_result(name: str, files: Sequence[FileChange]) -> dict[str, Any]:
-    """What became of a domain's file, if it has one; its error stands beside those of its devices."""
+    """Describe what was done with a domain's file, if it has one, and its error, if there was one."""
     for file in files:
         if file.want.name == name:
             config: dict[str, Any] = {"path": file.path, "changed": file.changed}
@@ -91,19 +91,19 @@ def config_file_result(name: str, files: Sequence[FileChange]) -> dict[str, Any]
 
 
 def planned_diff(plan: DomainsPlan, files: Sequence[FileChange]) -> list[dict[str, Any]]:
-    """Ansible's diff of what is to be done."""
+    """Make Ansible's diff of what is to be done."""
     return _diffs({step.domain.name: (step.domain.devices, step.after) for step in plan.domains}, files)
 
 
 def observed_diff(reports: Sequence[DomainReport], files: Sequence[FileChange]) -> list[dict[str, Any]]:
-    """Ansible's diff of what was done."""
+    """Make Ansible's diff of what was done."""
     return _diffs({report.name: (report.before, report.after) for report in reports}, files)
 
 
 def _diffs(
     domains: Mapping[str, tuple[Sequence[Sbdf], Sequence[Sbdf]]], files: Sequence[FileChange]
 ) -> list[dict[str, Any]]:
-    """The devices of all domains, and behind them the files that changed."""
+    """Make the diff of the devices of all domains, then of the files that changed."""
     devices = diff_of(
         {name: sorted(_texts(before)) for name, (before, _after) in domains.items()},
         {name: sorted(_texts(after)) for name, (_before, after) in domains.items()},

@@ -14,7 +14,7 @@ from .common import change
 
 
 def finding_result(finding: Finding) -> dict[str, Any]:
-    """One finding of a host."""
+    """Describe one finding."""
     return {
         "fault": finding.fault.code,
         "domain": finding.domain,
@@ -29,7 +29,7 @@ def finding_result(finding: Finding) -> dict[str, Any]:
 
 
 def finding_changes(findings: Iterable[Finding]) -> list[dict[str, str]]:
-    """What a repair of these findings changes, for each of their devices."""
+    """List what a repair of these findings changes, for each of their devices."""
     return [
         change(where(finding), device, f"repair {finding.fault.code}")
         for finding in findings
@@ -38,7 +38,7 @@ def finding_changes(findings: Iterable[Finding]) -> list[dict[str, str]]:
 
 
 def attempt_result(attempt: RepairAttempt) -> dict[str, Any]:
-    """What was done about one finding."""
+    """Describe what was done about one finding."""
     finding = attempt.finding
     return {
         "fault": finding.fault.code,

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What virtual_functions returns: each physical function before and after, changes and the diff."""
+"""The result of virtual_functions: each physical function before and after, changes and the diff."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .common import change, diff_of
 
 
 def function_changes(plan: FunctionPlan) -> list[dict[str, str]]:
-    """What a run does, as data; a virtual function is the physical one with its index."""
+    """List what a run does, as data; a virtual function is named by its physical function and its index."""
     changes = []
     for step in plan.steps:
         if isinstance(step, SetCount):
@@ -28,7 +28,7 @@ def function_changes(plan: FunctionPlan) -> list[dict[str, str]]:
 
 
 def function_result(name: str, desired: DesiredFunctions, before: Host, after: Host) -> dict[str, Any]:
-    """One physical function in the result."""
+    """Describe one physical function in the result."""
     return {
         "address": str(desired.pf),
         "pf": name,
@@ -47,7 +47,7 @@ def _functions(host: Host, pf: Sbdf) -> list[dict[str, Any]]:
 
 
 def function_diff(plan: FunctionPlan, before: Host, desired: Sequence[DesiredFunctions]) -> list[dict[str, Any]]:
-    """Ansible's diff: numbers always, the rest where it changes."""
+    """Make Ansible's diff: the number of virtual functions always, the rest where it changes."""
     functions = before.functions
     old: dict[str, Any] = {str(wanted.pf): {"count": len(functions[wanted.pf].device.virtfns)} for wanted in desired}
     new: dict[str, Any] = {str(wanted.pf): {"count": wanted.count} for wanted in desired}

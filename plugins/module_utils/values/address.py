@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """PCI addresses in all the spellings that Xen, Linux and their tools use.
 
-Two kinds exist and are never mixed: `Sbdf` is where a function sits on the host,
-`GuestAddress` is where pciback shows it to a guest.
+Two kinds exist and are never mixed: `Sbdf` is the address of a function on the host, `GuestAddress` the one at which
+pciback shows it to a guest.
 """
 
 from __future__ import annotations
@@ -68,12 +68,12 @@ class Sbdf:
 
     @property
     def libxl_key(self) -> str:
-        """The name below /libxl/pci: xenstore paths take neither ':' nor '.'."""
+        """The name below /libxl/pci in xenstore, whose paths take neither ':' nor '.'."""
         return f"{self.segment:04x}-{self.bus:02x}-{self.slot:02x}-{self.function:x}"
 
     @property
     def host_slot(self) -> tuple[int, int, int]:
-        """What all functions of one physical device share."""
+        """Segment, bus and slot, which all functions of one physical device share."""
         return self.segment, self.bus, self.slot
 
 

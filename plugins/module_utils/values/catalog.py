@@ -1,9 +1,9 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How users declare devices: names, each with what one device is or how several are chosen.
+"""Read the catalog, in which users name devices: each name means one device, or a pool of several.
 
-Everything is read strictly here, so that what comes after deals with typed values only.
+Everything is read strictly here, so that all other code deals with typed values only.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", re.ASCII)
 
 @dataclass(frozen=True)
 class Criteria:
-    """What a device of a pool must be: the result of an expression, on a NUMA node, free.
+    """What a device of a pool must be: among the results of an expression, on a NUMA node, free.
 
-    `free` false takes devices also that the host needs or a domain has.
+    With `free` false, devices that the host needs or a domain has fit, too.
     """
 
     select: str | None = None
@@ -55,8 +55,8 @@ class Pool:
 class CatalogEntry:
     """What a name of the catalog means: one device, or a pool of them.
 
-    `waive` holds the reason for each check that the user overrules, `permissive` the one for lifting pciback's
-    filter on configuration space; empty: it stays.
+    `waive` holds the reason for each check that the user overrules. `permissive` is the reason for lifting pciback's
+    filter on configuration space; if it is empty, the filter stays.
     """
 
     identity: Identity = field(default_factory=Identity)
@@ -73,7 +73,7 @@ class CatalogEntry:
 
 @dataclass(frozen=True)
 class DevicePolicy:
-    """What the user declared of a device besides which one it is: its name, reasons for waivers and for permissive."""
+    """What the user declared of a device besides its identity: its name, and reasons for waivers and permissive."""
 
     name: str = ""
     waive: Mapping[str, str] = field(default_factory=dict)
@@ -82,10 +82,10 @@ class DevicePolicy:
 
 @dataclass(frozen=True)
 class Catalog:
-    """What the names of a declaration mean, and why some of it could not be read.
+    """What the names of a declaration mean, and why some of them could not be read.
 
-    `unreadable` are names whose declaration was refused, and those of virtual functions of such a one: what is said of
-    them is in `refusals` already.
+    `unreadable` are the names whose entry was refused, and names of virtual functions of such an entry. `refusals`
+    already say why, so other code says nothing more about them.
     """
 
     entries: Mapping[str, CatalogEntry] = field(default_factory=dict)
@@ -94,7 +94,7 @@ class Catalog:
 
 
 def read_catalog(declared: Any) -> Catalog:
-    """Read `xen_pci_devices`: name -> mapping of keys, or an address. Everything wrong is in `refusals`."""
+    """Read `xen_pci_devices`: a mapping of names to keys, or to an address. Everything wrong is in `refusals`."""
     if not isinstance(declared, Mapping):
         reason = f"The catalog must be a mapping of names to what the devices are, not {declared!r}"
         return Catalog(refusals=(Refusal("catalog", "catalog", reason),))
@@ -113,7 +113,7 @@ def read_catalog(declared: Any) -> Catalog:
 
 
 def parse_catalog(declared: Any) -> dict[str, CatalogEntry]:
-    """Read a catalog that must be right. Raises Refused with every refusal."""
+    """Read a catalog in which nothing may be wrong. Raises Refused with every refusal."""
     catalog = read_catalog(declared)
     if catalog.refusals:
         raise Refused(catalog.refusals)
@@ -121,7 +121,7 @@ def parse_catalog(declared: Any) -> dict[str, CatalogEntry]:
 
 
 def address_of(text: str) -> Sbdf | None:
-    """The address that a text is, None if it is a name."""
+    """Read a text as an address; None if it is none, and so a name."""
     try:
         return Sbdf.parse(text)
     except AddressError:
@@ -133,11 +133,11 @@ def _parse_entry(name: Any, declared: Any) -> CatalogEntry:
         raise refused("catalog-name", name, f"The catalog has a device named {name!r}", "names are non-empty text")
     if address_of(name) is not None:
         reason = f"The catalog names a device {name!r}, which is an address"
-        raise refused("catalog-name", name, reason, "give it a name that is none")
+        raise refused("catalog-name", name, reason, "choose a name that is not an address")
     if isinstance(declared, str):
         declared = {"address": declared}
     if not isinstance(declared, Mapping) or not declared:
-        reason = f"Device {name!r} is declared as {declared!r}, which says nothing about it"
+        reason = f"Device {name!r} is declared as {declared!r}, which does not describe a device"
         keys = ", ".join((*IDENTITY_KEYS, *POOL_KEYS))
         raise refused("catalog-entry", name, reason, f"declare an address, or a mapping with some of {keys}")
     values: dict[str, Any] = {}
@@ -169,22 +169,23 @@ def _entry(values: dict[str, Any]) -> CatalogEntry:
 
 
 def _contradictions(declared: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Reason and advice for keys that do not go together."""
+    """Find keys that do not go together; yields a reason and advice for each case."""
     if any(key in declared for key in POOL_KEYS):
         chosen = ", ".join(key for key in POOL_KEYS if key in declared)
         for key in declared:
             if key in IDENTITY_KEYS and key not in _KINDS:
-                yield f"{key} says which device it is, and {chosen} that several are chosen", "declare one of the two"
+                yield f"{key} identifies one device, but {chosen} makes it a pool", f"remove {key} or {chosen}"
     elif not any(key in declared for key in IDENTITY_KEYS):
         yield "nothing says which device it is", f"add some of {', '.join(IDENTITY_KEYS)}"
     if "vf" in declared and "pf" not in declared:
-        yield "vf is the number of a virtual function among those of one physical function", "add pf"
+        yield "vf is declared without pf, the physical function that it belongs to", "add pf"
     if "subsystem" in declared and ("subsystem_vendor" in declared or "subsystem_device" in declared):
-        yield "subsystem means subsystem_vendor and subsystem_device together", "declare it or those"
+        reason = "subsystem cannot be combined with subsystem_vendor or subsystem_device, which it includes"
+        yield reason, "remove subsystem or the other two"
 
 
 def parse_value(key: Any, value: Any) -> dict[str, Any]:
-    """One key in its normal form, by field. Raises WrongValue."""
+    """Read one key and its value; returns fields with values in their normal form. Raises WrongValue."""
     found = checked(key_named(DEVICE_KEYS, "a device", key), value)
     if key == "waive":
         return {key: _reasons(found)}
@@ -212,17 +213,17 @@ _NORMAL: Mapping[str, Callable[[str], Any]] = {
 def _reasons(waive: Mapping[Any, Any]) -> dict[str, str]:
     for check, reason in waive.items():
         if not isinstance(reason, str) or not reason.strip():
-            raise WrongValue(f"waive of {check} must give its reason as text, not {reason!r}")
+            raise WrongValue(f"waive must give the reason for {check} as text, not {reason!r}")
     return {str(check): reason.strip() for check, reason in waive.items()}
 
 
 def normal_mac(text: str | None) -> str | None:
-    """A MAC address in the form in which it is compared; what is none stays as it is."""
+    """Write a MAC address in the form in which MAC addresses are compared; other text stays as it is."""
     return None if text is None else text.strip().lower().replace("-", ":")
 
 
 def read_addresses(option: str, texts: Iterable[str]) -> tuple[tuple[Sbdf, ...], tuple[Refusal, ...]]:
-    """The addresses that an option lists, and a refusal for each text that is none."""
+    """Read the addresses that an option lists; returns them and a refusal for each text that is no address."""
     found, refusals = [], []
     for text in texts:
         try:

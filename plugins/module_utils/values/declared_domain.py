@@ -1,7 +1,7 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How users declare what a domain is to have, read strictly.
+"""Read what users declare of a domain, strictly.
 
 Whether the devices, the pools and the domain exist is not known here.
 """
@@ -19,7 +19,7 @@ from .refusal import Refusal, Refused, refused
 
 @dataclass(frozen=True)
 class PoolRequest:
-    """What a domain takes of a pool: `count` of its devices, None for all."""
+    """How many devices a domain takes from a pool: `count`, None for all."""
 
     pool: str
     count: int | None = None
@@ -27,9 +27,9 @@ class PoolRequest:
 
 @dataclass(frozen=True)
 class DeclaredDomain:
-    """What is declared of one domain: its devices are names, addresses and parts of pools.
+    """What is declared of one domain; its devices are names, addresses and parts of pools.
 
-    `refusals` say what could not be read. The rest is as far as it could be.
+    `refusals` say what could not be read. The other fields hold what could.
     """
 
     name: str
@@ -41,14 +41,14 @@ class DeclaredDomain:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of devices and pools, and addresses, in their order."""
+        """Names of devices and pools, and addresses, in the order of the declaration."""
         return tuple(request.pool if isinstance(request, PoolRequest) else request for request in self.devices)
 
 
 def read_domain(name: str, declared: Any, exclusive: bool = False) -> DeclaredDomain:
-    """Read the value of one domain; `exclusive` counts where it does not say."""
+    """Read the declaration of one domain; `exclusive` counts if the declaration does not say."""
     if not isinstance(declared, Mapping):
-        reason = f"{name} is declared as {declared!r}, which is no dictionary"
+        reason = f"{name} is declared as {declared!r}, which is not a dictionary"
         return DeclaredDomain(name, refusals=(Refusal("domain-options", name, reason, "write {devices: [...]}"),))
     values, wrong = read_keys(DOMAIN_KEYS, "a domain", declared)
     devices, refusals = _requests(values.get("devices", ()))
@@ -100,7 +100,7 @@ def _requests(written: Iterable[Any]) -> tuple[tuple[str | PoolRequest, ...], li
 
 
 def _contradictions(domain: DeclaredDomain, exclusive: bool) -> Iterator[Refusal]:
-    """`exclusive`: whether the domain itself says so."""
+    """Find what does not go together; `exclusive` is what the declaration of the domain itself says."""
     if exclusive and not domain.present:
         reason = f"{domain.name}: exclusive cannot be combined with state: absent"
         yield Refusal("exclusive-absent", domain.name, reason, "remove one of them")

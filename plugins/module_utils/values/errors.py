@@ -7,8 +7,8 @@ from __future__ import annotations
 
 
 class XenPciError(Exception):
-    """Something that a user is told about; the text is a sentence without its full stop."""
+    """An error that is shown to the user; its text is a sentence without the full stop."""
 
 
 class HostError(XenPciError):
-    """The host cannot be read or changed: xenstore, sysfs, Xen, a toolstack or a file refused."""
+    """The host cannot be read or changed: xenstore, sysfs, Xen, a toolstack or a file refused it."""

@@ -1,10 +1,10 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What pciback's parameter `hide=` means, read as the kernel reads it, and how we write it.
+"""Read and write pciback's parameter `hide=`, as the kernel reads it.
 
-The grammar is that of pcistub_init (Linux, drivers/xen/xen-pciback/pci_stub.c). It has no mercy: one
-entry that it does not understand and pciback does not start at all, for no device of the host.
+The grammar is that of pcistub_init (Linux, drivers/xen/xen-pciback/pci_stub.c). If it does not understand one entry,
+pciback does not start at all and takes no device.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ LONGEST = 1024
 
 # sscanf's %x: white space and 0x are allowed before the digits; its ' ' is any white space, or none.
 _NUMBER = r"\s*((?:0[xX])?[0-9a-fA-F]+)"
-#: In the order in which the kernel tries them: with a segment, then without.
+#: Forms of an entry, in the order in which the kernel tries them: with a segment, then without.
 _FORMS = tuple(
     (re.compile(rf"\s*\({form}\)\s*".replace("X", _NUMBER), re.ASCII), with_segment)
     for form, with_segment in (
@@ -37,12 +37,12 @@ _MOST = (0xFFFF, 0xFF, 0x1F, 0x7)
 
 
 class HideError(XenPciError, ValueError):
-    """The kernel does not understand the text; the message says from where on."""
+    """The kernel does not understand the text; the message says from which point on."""
 
 
 @dataclass(frozen=True)
 class Hidden:
-    """One entry: a function, all functions of a slot, or all of a bus (None: all)."""
+    """One entry: a function, all functions of a slot, or all functions of a bus (None means all)."""
 
     segment: int
     bus: int
@@ -71,14 +71,14 @@ def parse_hide(text: str) -> tuple[Hidden, ...]:
         numbers = [0] * (not with_segment) + [int(number, 16) for number in match.groups()]
         # Since 5.x the kernel checks this itself and gives up (pcistub_device_id_add); before, it took other devices.
         if any(number > most for number, most in zip(numbers, _MOST)):
-            raise HideError(f"{match.group().strip()} is no PCI address, its numbers are too large")
+            raise HideError(f"{match.group().strip()} is not a PCI address: its numbers are too large")
         found.append(Hidden(*numbers))
         position = match.end()
     return tuple(found)
 
 
 def format_hide(devices: Iterable[Sbdf]) -> str:
-    """The text that hides exactly these functions, read back with the kernel's grammar before it is used.
+    """Write the text that hides exactly these functions, and check it by reading it with the kernel's grammar.
 
     Raises HideError if it is longer than the kernel takes.
     """
@@ -86,5 +86,5 @@ def format_hide(devices: Iterable[Sbdf]) -> str:
     text = "".join(f"({sbdf})" for sbdf in wanted)
     entries = parse_hide(text)
     if [Sbdf(entry.segment, entry.bus, entry.slot or 0, entry.function or 0) for entry in entries] != wanted:
-        raise HideError(f"{text!r} would not hide what it was made for")
+        raise HideError(f"{text!r} would not hide exactly the wanted devices")
     return text

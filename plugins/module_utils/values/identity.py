@@ -1,7 +1,7 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What makes a device itself, and whether a function of the host is it.
+"""The identity of a declared device, and whether a function of the host fits it.
 
 An address says where a device sits today and is the weakest identity. Stronger ones are what the device carries
 (serial numbers, MAC address) and where it is plugged in (slot, topology path, firmware's label).
@@ -17,21 +17,21 @@ from typing import Protocol
 from .address import Sbdf
 
 _NVME_CLASS, _NETWORK_CLASS = "0108", "02"
-#: Any of these tells one device from another of the same make; the rest only say of what kind it is.
-_TELLING = ("serial", "nvme_serial", "mac", "slot", "path", "label", "vf")
-#: What the device's own driver has to tell, and nobody can while pciback holds it.
-_TOLD_BY_DRIVERS = ("nvme_serial", "mac")
+#: Each of these distinguishes a device from others of the same make; the other fields only say what kind it is.
+_DISTINGUISHING = ("serial", "nvme_serial", "mac", "slot", "path", "label", "vf")
+#: What only the device's own driver can read, so it cannot be read while pciback holds the device.
+_READ_BY_DRIVERS = ("nvme_serial", "mac")
 
 
 class HasMac(Protocol):
-    """A network interface, as far as identity looks at it."""
+    """What the identity of a device uses of a network interface."""
 
     @property
     def mac(self) -> str: ...
 
 
 class DeviceFacts(Protocol):
-    """A PCI function, as far as identity looks at it."""
+    """What the identity of a device uses of a PCI function."""
 
     @property
     def sbdf(self) -> Sbdf: ...
@@ -67,9 +67,9 @@ class DeviceFacts(Protocol):
 
 @dataclass(frozen=True)
 class Remembered:
-    """What a device told while its own driver held it, and cannot tell while pciback does.
+    """What was read of a device while its own driver held it, and cannot be read while pciback does.
 
-    `earlier_boot`: that was before the host last booted.
+    `earlier_boot`: it was read before the host last booted.
     """
 
     nvme_serial: str | None = None
@@ -78,12 +78,12 @@ class Remembered:
 
     @property
     def says_anything(self) -> bool:
-        """There is something to know a device by."""
+        """Whether something is remembered by which the device can be recognized."""
         return bool(self.nvme_serial or self.macs)
 
 
 class Match(IntEnum):
-    """Whether a function is the declared one; UNKNOWN: nothing contradicts, but a fact cannot be read now."""
+    """Whether a function is the declared one; UNKNOWN if nothing contradicts it, but a fact cannot be read now."""
 
     NO = 0
     UNKNOWN = 1
@@ -92,9 +92,9 @@ class Match(IntEnum):
 
 @dataclass(frozen=True)
 class Identity:
-    """A device as declared. Hexadecimal is lower case without prefix; None: not declared.
+    """A device as declared; hexadecimal is lower case without prefix, and None means not declared.
 
-    `pf` is a name of the catalog or an address; whoever compares puts `physfn`, what it means now, in its place.
+    `pf` is a name of the catalog or an address. Before a comparison, `physfn` is set to the address that it means now.
     """
 
     address: Sbdf | None = None
@@ -121,23 +121,23 @@ class Identity:
         )
 
     def without_address(self) -> Identity:
-        """What the device is, wherever it sits."""
+        """The identity without the place where the device was."""
         return replace(self, address=None)
 
     @property
     def tells_apart(self) -> bool:
-        """Something besides the address is declared that only one device has."""
-        return any(getattr(self, name) is not None for name in _TELLING)
+        """Whether something besides the address is declared that only one device has."""
+        return any(getattr(self, name) is not None for name in _DISTINGUISHING)
 
     @property
     def says_more_than_drivers(self) -> bool:
-        """Something is declared that can be read whatever driver holds the device."""
+        """Whether something is declared that can be read whichever driver holds the device."""
         return any(
-            getattr(self, field.name) is not None for field in fields(self) if field.name not in _TOLD_BY_DRIVERS
+            getattr(self, field.name) is not None for field in fields(self) if field.name not in _READ_BY_DRIVERS
         )
 
     def match(self, facts: DeviceFacts, remembered: Remembered = Remembered()) -> Match:
-        """Compare everything declared, the address included."""
+        """Compare everything declared, including the address, with a function of the host."""
         fixed = (
             (self.address, facts.sbdf),
             (self.vendor, facts.vendor),

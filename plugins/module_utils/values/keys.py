@@ -1,10 +1,10 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The table of all keys of a declaration, and how a single value is checked.
+"""The table of all keys of a declaration, and the check of a single value.
 
 Everything that lists keys is made from this table: the parsers, the documentation of the modules, the tables in
-docs/declaration.md and the schema in docs/schema. `tools/reference.py` writes the latter three.
+docs/declaration.md and the schema in docs/schema. `tools/reference.py` writes the last three.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ class Key:
     form: str
     meaning: str
     example: str
-    #: What counts if the key is not given, as YAML; empty: nothing does.
+    #: What counts if the key is not given, as YAML; empty if nothing does.
     default: str = ""
     required: bool = False
-    #: Of text: what it consists of, besides white space around it; empty: anything. A regular expression both of Python
-    #: and of ECMAScript.
+    #: Of text: a regular expression that it must match, apart from white space around it; empty if anything is right.
+    #: It means the same in Python and in ECMAScript.
     pattern: str = ""
-    #: Of text: the words of which it is one.
+    #: Of text: the words that are allowed.
     choices: tuple[str, ...] = ()
-    #: Of a number: the limits, both included.
+    #: Of a number: the least and the greatest one allowed.
     least: int = 0
     most: int = 0
 
@@ -265,7 +265,7 @@ DEVICE_KEYS: Mapping[str, Key] = {**IDENTITY_KEYS, **POOL_KEYS, **POLICY_KEYS}
 
 
 def checked(key: Key, value: Any) -> Any:
-    """The value without white space around it, and a number as number. Raises WrongValue."""
+    """Check a value; returns it without white space around it, and a number as int. Raises WrongValue."""
     found = value
     if key.type == "int":
         found = _number(value)
@@ -283,7 +283,10 @@ def checked(key: Key, value: Any) -> Any:
 def read_keys(
     table: Mapping[str, Key], kind: str, declared: Mapping[Any, Any]
 ) -> tuple[dict[str, Any], list[WrongValue]]:
-    """The values that fit the table, and what is wrong with the others; `kind` says whose keys they are."""
+    """Check all values of a mapping; returns those that fit the table, and what is wrong with the others.
+
+    `kind` says whose keys they are, for messages.
+    """
     values: dict[str, Any] = {}
     wrong = []
     for name, value in declared.items():
@@ -296,7 +299,7 @@ def read_keys(
 
 
 def key_named(table: Mapping[str, Key], kind: str, name: Any) -> Key:
-    """The key of that name. Raises WrongValue, with the nearest one that exists."""
+    """Look up a key by its name. Raises WrongValue, which names the nearest key that exists."""
     if name in table:
         return table[name]
     raise WrongValue(f"{name!r} is not a key of {kind}", did_you_mean(name, table, f"the keys are {listed(table)}"))
@@ -312,7 +315,7 @@ def _is_text(key: Key, text: Any) -> bool:
 
 
 def _number(value: Any) -> int | None:
-    """The whole number that a value is, also as text, which is what a variable from the command line is."""
+    """Read a whole number, also from text, because variables from the command line are text; None if it is none."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     text = str(value).strip() if isinstance(value, (int, str)) and not isinstance(value, bool) else ""

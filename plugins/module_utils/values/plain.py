@@ -1,7 +1,7 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Write our data as plain values, which is what JSON has; the same data is always written alike."""
+"""Write our data as plain values, which are those of JSON; the same data is always written in the same way."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from typing import Any
 
 from .address import GuestAddress, Sbdf
 
-#: Before text that JSON cannot carry as it is: that of a file which is not UTF-8.
+#: Prefix of text that JSON cannot carry as it is, such as the content of a file that is not UTF-8.
 _ENCODED = "base64:"
 
 
 def plain(value: Any) -> Any:
-    """The value with nothing left in it but objects (by name), lists, text, numbers, booleans and None.
+    """Write a value as objects (dict), lists, text, numbers, booleans and None.
 
-    Data classes and mappings become objects, the latter in the order of their keys; tuples and sets become lists, sets
-    in order; addresses become text, and enumerations words.
+    Data classes and mappings become objects, mappings in the order of their keys. Tuples and sets become lists, sets in
+    sorted order. Addresses become text, and members of enumerations words.
     """
     kind: Any = type(value)
     return _writer(kind)(value)
 
 
 def word(member: Enum) -> str:
-    """What a member of an enumeration is written as: its value if that is text, else its name."""
+    """Write a member of an enumeration: its value if that is text, else its name."""
     return member.value if isinstance(member.value, str) else member.name.lower()
 
 
 def text(value: str) -> str:
-    """The text as it is if it is Unicode, else its bytes in base64; `untext` is the way back, for any text."""
+    """Write text as it is if it is valid Unicode, else as base64; `untext` reads it back."""
     if value.isascii() and not value.startswith(_ENCODED):
         return value
     try:
@@ -46,7 +46,7 @@ def text(value: str) -> str:
 
 
 def untext(written: str) -> str:
-    """The text that was written so. Raises ValueError if none is."""
+    """Read back what `text` has written. Raises ValueError if that cannot have written it."""
     if not written.startswith(_ENCODED):
         return written
     return b64decode(written[len(_ENCODED) :], validate=True).decode("utf-8", "surrogatepass")
@@ -54,7 +54,7 @@ def untext(written: str) -> str:
 
 @cache
 def _writer(kind: type) -> Callable[[Any], Any]:
-    """How values of exactly this type are written."""
+    """Choose the function that writes values of exactly this type."""
     if kind in _SIMPLE:
         return _SIMPLE[kind]
     if is_dataclass(kind):

@@ -1,7 +1,9 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Memory that firmware keeps devices at (RMRR, reserved memory region reporting), read from ACPI's table DMAR.
+"""Read from ACPI's table DMAR which memory the firmware reserves for devices (RMRR).
+
+RMRR stands for reserved memory region reporting: the device can reach that memory whichever domain owns the device.
 
 The layout is that of Intel's Virtualization Technology for Directed I/O, chapter "BIOS considerations".
 """
@@ -23,9 +25,9 @@ _PCI_SCOPES = (1, 2)
 
 @dataclass(frozen=True)
 class ReservedMemory:
-    """A region, its first and last byte, and who uses it: paths as `PciDevice.path` has them.
+    """A region: its first and last byte, and the paths of the devices that use it (as in `PciDevice.path`).
 
-    A path that ends at a bridge stands for all that is behind it.
+    A path that ends at a bridge means all devices behind it.
     """
 
     first: int
@@ -36,16 +38,16 @@ class ReservedMemory:
         return f"0x{self.first:x}-0x{self.last:x}"
 
     def concerns(self, path: str) -> bool:
-        """Whether the function at this path uses it."""
+        """Whether the function at this path uses the region."""
         return len(self.others_than(path)) < len(self.users)
 
     def others_than(self, path: str) -> tuple[str, ...]:
-        """Who else does."""
+        """Paths of the other users of the region."""
         return tuple(user for user in self.users if path != user and not path.startswith(f"{user}/"))
 
 
 def parse_dmar(table: bytes) -> tuple[ReservedMemory, ...]:
-    """All regions of the table; what is cut off or broken tells nothing."""
+    """Read all regions of the table; parts that are cut off or broken are ignored."""
     found = []
     for content in _pieces(table, _TABLE_HEADER):
         if _STRUCTURE.unpack_from(content)[0] == _RMRR_TYPE and len(content) >= _RMRR.size:
@@ -64,7 +66,7 @@ def _pieces(table: bytes, position: int) -> Iterator[bytes]:
 
 
 def _users(scopes: bytes, segment: int) -> Iterator[str]:
-    """Each by the bus that it begins at, and slot and function of every step from there."""
+    """Read the users of a region as paths: the bus where each begins, then slot and function of every step."""
     position = 0
     while position + _SCOPE.size <= len(scopes):
         kind, length, _reserved, _id, bus = _SCOPE.unpack_from(scopes, position)

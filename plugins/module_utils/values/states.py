@@ -30,7 +30,7 @@ class XenbusState(IntEnum):
 
     @property
     def is_ending(self) -> bool:
-        """An end that closes, or has closed, on its own or for the other's sake."""
+        """Whether this end closes or has closed, by itself or because the other end does."""
         return self in (XenbusState.CLOSING, XenbusState.CLOSED)
 
 
@@ -43,12 +43,12 @@ class SubState(IntEnum):
 
 
 def parse_state(text: str | None) -> XenbusState:
-    """Read a state node; what a guest wrote there may be anything, and nonsense counts as UNKNOWN."""
+    """Read a state node; a guest may write anything there, and what is not a state counts as UNKNOWN."""
     if text is not None and len(text) == 1 and text in "012345678":
         return XenbusState(int(text))
     return XenbusState.UNKNOWN
 
 
 def parse_sub_state(text: str | None) -> SubState | None:
-    """Read a `state-N` node; pciback ignores an entry whose value is none of the three."""
+    """Read a `state-N` node; None if it is none of the three states, in which case pciback ignores the entry."""
     return {"1": SubState.TO_ADD, "3": SubState.EXPORTED, "5": SubState.TO_REMOVE}.get(text or "")

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The table of the variables that an inventory may set, and what is said of others with their prefix."""
+"""The table of the variables that an inventory may set, and the refusal of others that have their prefix."""
 
 from __future__ import annotations
 
@@ -104,14 +104,14 @@ VARIABLES: Mapping[str, Key] = {key.name: key for key in _TABLE}
 
 
 def unknown_variables(names: Iterable[str]) -> list[Refusal]:
-    """A refusal for each name that begins like the variables of this collection and is none of them."""
+    """Refuse each name that begins like the variables of this collection and is not one of them."""
     return [
         Refusal(
             "unknown-variable",
             name,
             f"{name} is not a variable of xen.pci",
             did_you_mean(
-                name, VARIABLES, f"the variables are {listed(VARIABLES)}; give one of your own another prefix"
+                name, VARIABLES, f"the variables are {listed(VARIABLES)}; give variables of your own another prefix"
             ),
         )
         for name in names

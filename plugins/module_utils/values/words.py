@@ -1,7 +1,7 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Lists and numbers in sentences, and words that resemble each other."""
+"""Write lists and numbers in sentences, and find words that resemble each other."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from collections.abc import Collection, Iterable
 
 
 def listed(things: Iterable[object], none: str = "") -> str:
-    """The texts of all things, separated by commas; `none` if there are none."""
+    """Write all things, separated by commas; `none` if there are none."""
     return ", ".join(map(str, things)) or none
 
 
 def shortened(things: Collection[object], most: int = 8) -> str:
-    """The texts of all things; of a long list the first ones and how many more there are."""
+    """Write all things, separated by commas; of a long list the first ones and how many more there are."""
     texts = [str(thing) for thing in things]
     return ", ".join(texts[:most]) + (f" and {len(texts) - most} more" if len(texts) > most else "")
 
 
 def counted(number: int, noun: str) -> str:
-    """The number with its noun, in the plural unless it is 1."""
+    """Write a number with its noun, in the plural unless it is 1."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def nearest(word: object, known: Iterable[object]) -> str | None:
-    """The known word that is most like this one, None if none is like it.
+    """Find the known word that is most like this one; None if no word is like it.
 
-    Upper and lower case, - and _ count as alike.
+    Upper and lower case count as alike, and so do - and _.
     """
     # Imported here: only a refusal needs it, and every run would pay for it.
     from difflib import get_close_matches  # noqa: PLC0415
@@ -38,6 +38,6 @@ def nearest(word: object, known: Iterable[object]) -> str | None:
 
 
 def did_you_mean(word: object, known: Iterable[object], otherwise: str) -> str:
-    """Advice for a word that is not known: the nearest one that is, and what to do if that was not meant."""
+    """Write advice for an unknown word: the nearest known one, and what to do if that was not meant."""
     meant = nearest(word, known)
     return f"did you mean {meant!r}? {otherwise[:1].upper()}{otherwise[1:]}" if meant is not None else otherwise

@@ -1,10 +1,10 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The syntax of xl's domain configurations (xl.cfg), read as xl reads it, and changes of single settings that leave
-every other byte as it is.
+"""Read xl's domain configurations (xl.cfg) as xl reads them, and change single settings in their text.
 
-The grammar is that of Xen's tools/libs/util/libxlu_cfg_l.l and libxlu_cfg_y.y. What xl would refuse is refused.
+A change leaves every other byte as it is. The grammar is that of Xen's tools/libs/util/libxlu_cfg_l.l and
+libxlu_cfg_y.y. What xl would refuse is refused.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _TOKEN = re.compile(
     re.VERBOSE | re.ASCII,
 )
 _ATOMS = ("string", "number")
-#: xl's parser stops at some depth, too; no setting has more than two.
+#: Lists within lists are read to this depth. xl's parser has a limit, too; no setting needs more than two.
 _DEEPEST = 20
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", "'": "'", '"': '"', "\\": "\\"}
@@ -33,12 +33,12 @@ _INDENT = "    "
 
 
 class XlConfigError(XenPciError, ValueError):
-    """The text is no configuration that can be changed safely; the message says where and why."""
+    """The text is not a configuration that can be changed safely; the message says where and why."""
 
 
 @dataclass(frozen=True)
 class Value:
-    """A value and where it stands: an atom with its text as written, or a list with its items and commas."""
+    """A value and its place in the text: an atom with its text as written, or a list with its items and commas."""
 
     start: int
     end: int
@@ -48,7 +48,7 @@ class Value:
 
     @property
     def is_list(self) -> bool:
-        """Whether it is written in brackets."""
+        """Whether the value is a list, written in brackets."""
         return self.atom is None
 
 
@@ -74,34 +74,37 @@ class _Token:
 
 
 def parse(text: str) -> tuple[Setting, ...]:
-    """All settings in their order; raises XlConfigError."""
+    """Read all settings in their order. Raises XlConfigError."""
     return tuple(_Parser(text).settings())
 
 
 def string_of(atom: str) -> str:
-    """What an atom stands for; raises XlConfigError for an escape by number, which xl itself reads wrongly."""
+    """Read the string or number that an atom means. Raises XlConfigError for an escape by number.
+
+    xl itself reads such escapes wrongly.
+    """
     if atom[:1] not in ("'", '"'):
         return atom
     inside = atom[1:-1]
     unknown = next((match[0] for match in _ESCAPE.finditer(inside) if match[1] not in _ESCAPES), None)
     if unknown is not None:
-        raise XlConfigError(f"{atom} has {unknown}, which xl does not read as one would expect; write the character")
+        raise XlConfigError(f"{atom} has the escape {unknown}, which xl reads wrongly; write the character itself")
     return _ESCAPE.sub(lambda match: _ESCAPES[match[1]], inside)
 
 
 def with_value(text: str, setting: Setting, written: str) -> str:
-    """The text with another value of a setting."""
+    """Return the text with another value of a setting."""
     return text[: setting.value.start] + written + text[setting.value.end :]
 
 
 def with_setting(text: str, name: str, written: str) -> str:
-    """The text with a setting more, on a line of its own at the end."""
+    """Return the text with one more setting, on a line of its own at the end."""
     separator = "" if not text or text.endswith("\n") else "\n"
     return f"{text}{separator}{name} = {written}\n"
 
 
 def with_item(text: str, listed: Value, written: str) -> str:
-    """The text with an item more at the end of a list, laid out as the last one is."""
+    """Return the text with one more item at the end of a list, laid out as the last item is."""
     if not listed.items:
         inside = text[listed.start + 1 : listed.end - 1]
         if not inside.strip(" \t"):
@@ -118,7 +121,7 @@ def with_item(text: str, listed: Value, written: str) -> str:
 
 
 def without_item(text: str, listed: Value, index: int) -> str:
-    """The text without an item of a list. A line that has nothing but it goes as a whole, with its comment."""
+    """Return the text without an item of a list; a line that has only this item goes with its comment."""
     item = listed.items[index]
     follows = index < len(listed.commas)
     comma = listed.commas[index] if follows else listed.commas[index - 1] if index else None
@@ -131,12 +134,12 @@ def without_item(text: str, listed: Value, index: int) -> str:
 
 
 def _line(text: str, item: Value) -> tuple[int, int]:
-    """Where the line begins and ends in which an item begins; a line ends with its line feed."""
+    """Find the begin and the end of an item's line; a line ends after its line feed."""
     return text.rfind("\n", 0, item.start) + 1, (text.find("\n", item.end) + 1) or len(text)
 
 
 def _is_alone(text: str, item: Value, comma: int | None) -> bool:
-    """Whether its line has nothing else than the item, its comma and a comment."""
+    """Whether the item's line has only the item, its comma and a comment."""
     begin, end = _line(text, item)
     before, after = text[begin : item.start], text[item.end : end]
     if comma is not None and begin <= comma < item.start:
@@ -147,7 +150,7 @@ def _is_alone(text: str, item: Value, comma: int | None) -> bool:
 
 
 def _with_blanks(text: str, item: Value, comma_follows: bool) -> tuple[int, int]:
-    """The item with its comma, where only blanks are between, and the blanks that nobody needs without it."""
+    """Find the begin and the end of an item with its comma and with the blanks that are not needed without it."""
     before = re.search(r"(?:,[ \t]*|[ \t]*)\Z" if not comma_follows else r"[ \t]*\Z", text[: item.start])
     begin = before.start() if before is not None else item.start
     comma = re.match(r"[ \t]*,", text[item.end :]) if comma_follows else None
@@ -159,7 +162,7 @@ def _with_blanks(text: str, item: Value, comma_follows: bool) -> tuple[int, int]
 
 
 class _Parser:
-    """Reads one text; `_at` is the next token, blanks left out."""
+    """Reads one text; `_at` is the index of the next token, blanks left out."""
 
     def __init__(self, text: str) -> None:
         self._tokens = [token for token in _tokens(text) if token.kind != "blank"]
@@ -204,7 +207,7 @@ class _Parser:
         return Value(token.start, end.end, None, tuple(items), tuple(commas))
 
     def _past_newlines(self, owner: _Token) -> _Token:
-        """The next token in a list, where lines may end anywhere."""
+        """Return the next token in a list, where lines may end anywhere."""
         while (token := self._next()) is not None:
             if token.kind != "newline":
                 return token
@@ -217,7 +220,7 @@ def _tokens(text: str) -> Iterator[_Token]:
         match = _TOKEN.match(text, at)
         if match is None:
             rest = text[at:].partition("\n")[0]
-            why = "the comment at the end needs a line feed" if rest.startswith("#") else "xl reads no such thing"
+            why = "the comment at the end needs a line feed" if rest.startswith("#") else "xl does not understand it"
             raise XlConfigError(f"line {line}: {rest[:40]!r}: {why}")
         yield _Token(str(match.lastgroup), match[0], at, line)
         at, line = match.end(), line + match[0].count("\n")

@@ -60,7 +60,7 @@ def test_a_count_keeps_what_is_in_use() -> None:
     ("arguments", "options", "words"),
     [
         (("[?a==",), {}, "is not an expression"),
-        ((), {"count": 9}, "only 7 fit"),
+        ((), {"count": 9}, "only 7 of"),
         ((), {"count": True}, "count must be a whole number"),
         ((), {"pf": "uplink"}, "not a PCI address"),
         ((), {"klass": "02"}, "no option klass"),

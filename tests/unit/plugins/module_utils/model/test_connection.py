@@ -82,13 +82,13 @@ def test_exported_needs_the_guest_address() -> None:
         ({"num_devs": "two"}, ["num_devs"]),
         ({"num_devs": "-1"}, ["num_devs"]),
         ({"num_devs": "10000"}, ["num_devs"]),
-        ({"num_devs": "0"}, ["empty", "xl"]),
-        ({"num_devs": "1"}, ["outside", "dev-1", "state-1", "vdev-1", "key-1"]),
+        ({"num_devs": "0"}, ["num_devs=0", "xl"]),
+        ({"num_devs": "1"}, ["num_devs=1", "dev-1", "state-1", "vdev-1", "key-1"]),
         ({"dev_1": None}, ["dev-1"]),
         ({"dev_1": "nonsense"}, ["dev-1"]),
         ({"dev_1": "0000:03:00.0"}, ["0000:03:00.0", "two entries"]),
-        ({"state_0": "5"}, ["0000:03:00.0", "unfinished removal"]),
-        ({"state_1": "1"}, ["0000:04:00.1", "never taken over"]),
+        ({"state_0": "5"}, ["0000:03:00.0", "sub-state 5"]),
+        ({"state_1": "1"}, ["0000:04:00.1", "sub-state 1"]),
     ],
 )
 def test_each_way_of_being_unsound_is_told(changed: dict[str, str | None], words: list[str]) -> None:

@@ -55,7 +55,7 @@ def test_a_real_answer() -> None:
 
 @pytest.mark.parametrize("name", ["pci-pt-", "pci-pt-01_00.8", "pci-pt-01_00.0\n", f"pci-pt-{'x' * 5000}"])
 def test_a_name_that_libxl_does_not_give_is_not_repeated(name: str) -> None:
-    with pytest.raises(DeviceModelError, match="makes no sense") as caught:
+    with pytest.raises(DeviceModelError, match="not valid") as caught:
         read_bus([{"bus": 0, "devices": [function(3, name)]}])
     assert len(str(caught.value)) < 200
 
@@ -63,7 +63,7 @@ def test_a_name_that_libxl_does_not_give_is_not_repeated(name: str) -> None:
 @pytest.mark.parametrize("bus", [0, 1], ids=["two in one place", "another bus"])
 def test_it_has_no_more_than_its_bus_takes(bus: int) -> None:
     devices = [function(3, "pci-pt-01_00.0"), {**function(3, "pci-pt-02_00.0"), "bus": bus}]
-    with pytest.raises(DeviceModelError, match="makes no sense"):
+    with pytest.raises(DeviceModelError, match="not valid"):
         read_bus([{"bus": 0, "devices": devices}])
 
 
@@ -91,7 +91,7 @@ def test_nonsense_is_refused(answer: Any) -> None:
     if answer == {}:
         assert read_bus(answer).plugged == {}
         return
-    with pytest.raises(DeviceModelError, match="makes no sense"):
+    with pytest.raises(DeviceModelError, match="not valid"):
         read_bus(answer)
 
 

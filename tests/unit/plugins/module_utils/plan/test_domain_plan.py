@@ -320,13 +320,13 @@ REFUSALS: Mapping[str, tuple[Host, list[DesiredDomain], tuple[str, str], Sequenc
         host(guest("red", 1, kind=DomainKind.UNKNOWN)),
         [wants("red", A)],
         ("wrong-kind", "red"),
-        ["red", "neither a PV nor an HVM guest"],
+        ["red", "libxl"],
     ),
     "unsound connection": (
         host(guest("red", 1, own_connection=connection(1, [B], state_0="5"))),
         [wants("red", A)],
         ("unsound-connection", "red"),
-        [str(B), "state 5", "xen.pci.repair"],
+        [str(B), "sub-state 5", "xen.pci.repair"],
     ),
     "no IOMMU use": (
         host(guest("red", 1, creation=Creation(passthrough="disabled"))),

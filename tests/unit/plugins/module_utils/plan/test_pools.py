@@ -205,7 +205,7 @@ class TestSharing:
     def test_too_much_is_refused(self) -> None:
         _given, (refusal,) = self.share({}, a=3, b=2)
         assert codes([refusal]) == [("pool-too-small", "b")]
-        assert "2 devices of pool 'vfs', which has 4" in str(refusal)
+        assert "2 devices of pool 'vfs'" in str(refusal)
         assert "1 too few" in str(refusal)
 
     def test_names_and_whole_pools_come_with_their_names(self) -> None:

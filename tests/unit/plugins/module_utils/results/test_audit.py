@@ -57,8 +57,8 @@ def test_a_repair_tells_what_it_did_and_what_showed_it() -> None:
     done = (RepairAttempt(removal, repaired=True), RepairAttempt(marker, "xenstored refused"))
     assert list(audit_repair(Repaired((removal, marker), done, (marker,), before, after))) == [
         "g1: unfinished_removal of 0000:01:00.0 (8086:10d3, serial s1): "
-        "repaired: drop the entries that nothing uses and close the gaps; it showed by: state-0=5",
+        "repaired: drop the entries that nothing uses and close the gaps; evidence: state-0=5",
         "domain 9: dead_marker of 0000:02:00.0 (8086:10d3, serial s2): "
-        "not repaired (xenstored refused): remove libxl's marker; it showed by: domain 9 is dead",
+        "not repaired (xenstored refused): remove libxl's marker; evidence: domain 9 is dead",
         "0000:01:00.0 (8086:10d3, serial s1) from g1 to the pool by a repair: Xen's owner is now host",
     ]

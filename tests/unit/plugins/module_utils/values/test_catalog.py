@@ -75,8 +75,18 @@ def test_reasons_are_kept() -> None:
         ({"a": {"count": 2, "serial": "52-54-00-ff-ff-00-01-01"}}, "catalog-contradiction", "a", "serial"),
         ({"a": {"select": "", "count": 2}}, "catalog-value", "a", "select must be"),
         ({"a": {"vendor": "8086", "waive": ["disk"]}}, "catalog-value", "a", "waive must be"),
-        ({"a": {"vendor": "8086", "waive": {"disk": " "}}}, "catalog-value", "a", "waive of disk"),
-        ({"a": {"vendor": "8086", "waive": {"disk": True}}}, "catalog-value", "a", "waive of disk"),
+        (
+            {"a": {"vendor": "8086", "waive": {"disk": " "}}},
+            "catalog-value",
+            "a",
+            "for disk",
+        ),
+        (
+            {"a": {"vendor": "8086", "waive": {"disk": True}}},
+            "catalog-value",
+            "a",
+            "for disk",
+        ),
         ({"a": {"vendor": "8086", "permissive": True}}, "catalog-value", "a", "permissive must be"),
     ],
 )

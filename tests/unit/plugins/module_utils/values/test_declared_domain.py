@@ -47,7 +47,7 @@ def test_absent_devices_are_no_contradiction_where_all_domains_are_exclusive() -
 @pytest.mark.parametrize(
     ("declared", "code", "words"),
     [
-        ("uplink", "domain-options", "web01 is declared as 'uplink', which is no dictionary"),
+        ("uplink", "domain-options", "web01 is declared as 'uplink'"),
         ({"exclusive": True}, "domain-options", "web01: devices is missing"),
         ({"devices": "uplink"}, "domain-options", "web01: devices must be a list of names, addresses"),
         ({"devices": [], "exclusiv": True}, "domain-options", "Did you mean 'exclusive'? The keys are devices,"),

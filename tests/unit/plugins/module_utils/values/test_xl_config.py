@@ -181,11 +181,11 @@ def test_a_removed_item_leaves_no_trace(before: str, index: int, after: str) -> 
         ("pci", "line 1: 'pci' is out of place: after pci there must be = and a value"),
         ("pci =", "line 1: 'pci' is out of place: pci needs a string, a number or a list"),
         ("'pci' = 1", "line 1: \"'pci'\" is out of place: a setting begins with its name"),
-        ("name = 'web01", 'line 1: "\'web01": xl reads no such thing'),
+        ("name = 'web01", 'line 1: "\'web01"'),
         ("import os\n", "line 1: 'os' is out of place"),
-        ("a = 1\nPCI = []\n", "line 2: 'PCI = []': xl reads no such thing"),
-        ("a = 1\r\n", "line 1: '\\r': xl reads no such thing"),
-        ("a = 1 + 1\n", "line 1: '+ 1': xl reads no such thing"),
+        ("a = 1\nPCI = []\n", "line 2: 'PCI = []'"),
+        ("a = 1\r\n", "line 1: '\\r'"),
+        ("a = 1 + 1\n", "line 1: '+ 1'"),
         ("a = 1\n# no line feed", "line 2: '# no line feed': the comment at the end needs a line feed"),
         (f"a = {'[' * 999}{']' * 999}", "line 1: '[' is out of place: a needs a string, a number or a list"),
     ],
@@ -209,7 +209,7 @@ def test_what_strings_stand_for() -> None:
     assert string_of("12") == "12"
     assert string_of(r"'it\'s'") == "it's"
     assert string_of(r'"a\\b\t"') == "a\\b\t"
-    with pytest.raises(XlConfigError, match="does not read as one would expect"):
+    with pytest.raises(XlConfigError, match=r"\\x4"):
         string_of(r"'\x41'")
     with pytest.raises(XlConfigError):
         string_of(r"'\q'")
