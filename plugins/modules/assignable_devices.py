@@ -258,7 +258,7 @@ devices:
       type: str
       sample: "0000:03:00.0"
     name:
-      description: As it stands in O(devices), of a pool its name; V(null) for a device that O(exclusive) gave back.
+      description: Its name in O(devices), of a pool the pool's name; V(null) for a device that O(exclusive) gave back.
       type: str
       sample: uplink-a
     driver_before:

@@ -211,7 +211,7 @@ devices:
     reset_methods:
       description:
         - Ways in which the kernel can reset the function.
-        - A single V(reset) where the kernel does not tell them apart.
+        - A single V(reset) where the kernel does not distinguish them.
       type: list
       elements: str
       sample: [flr, bus]

@@ -176,7 +176,7 @@ physical_functions:
       type: str
       sample: "0000:3b:00.0"
     pf:
-      description: As it stands in O(physical_functions).
+      description: Its name in O(physical_functions).
       type: str
       sample: uplink0
     count_before:

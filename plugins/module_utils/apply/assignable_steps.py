@@ -98,7 +98,7 @@ def _rebind(access: HostAccess, sbdf: Sbdf, undo: Undo) -> None:
     sysfs.bind(sbdf, PCIBACK)
     _expect_driver(access, sbdf, PCIBACK)
     if sysfs.permissive(sbdf):
-        raise SysfsError(f"{sbdf} is still permissive although pciback has let go of it and taken it back")
+        raise SysfsError(f"{sbdf} is still permissive although pciback has released it and taken it back")
 
 
 def _make_permissive(access: HostAccess, step: MakePermissive, undo: Undo) -> None:

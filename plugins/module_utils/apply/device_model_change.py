@@ -29,11 +29,11 @@ from .domain_change import DomainChange
 from .loop import NEXT_EVENT, Again, DeadlinePassed, Flow, Work
 from .report import Cycle, DomainFailed
 
-#: A guest's bus raises no event that we could hear beside libxl.
+#: A guest's bus raises no event that we could receive beside libxl.
 _LOOK_AGAIN = 0.2
-#: What taking one device back may need on top of the run's own time: the guest must let go once more.
+#: What taking one device back may need on top of the run's own time: the guest must release it once more.
 _GRACE_SECONDS = 10.0
-#: A stub domain that needs longer than libxl waits for it has let go when libxl comes again.
+#: How often libxl is asked: a stub domain that needs longer than libxl waits has released the device the next time.
 _FORGET_ATTEMPTS = 2
 _FAILURES = (SysfsError, HypervisorError, DomainFailed)
 

@@ -27,7 +27,7 @@ from .report import DomainFailed, Interrupted, Recorder
 
 #: Configuration space raises no event; a driver's first write to it comes within its probe.
 _LOOK_AGAIN = 0.05
-#: For those who were to get a device to end, and for one more change.
+#: Time for the domains that were to get a device to end, and for one more change.
 _BRING_BACK_SECONDS = 20.0
 
 
@@ -195,7 +195,7 @@ class DomainChange:
             yield Work(lambda: self._reset(dirty))
 
     def _release(self, removed: Sequence[Sbdf]) -> Flow:
-        """Reset what the guest has let go, take all rights over it, and hand it over as free."""
+        """Reset what the guest has released, take all rights over it, and hand it over as free."""
         if not removed:
             return
         problems = []

@@ -4,7 +4,7 @@
 """The handshake of one domain with its guest: prepare, commit, wait, tidy up.
 
 Order (why: protocol of libxl_pci.c turned right side up). Adding: marker, reset, rights, assign, xenstore,
-wait. Removing: xenstore, wait until the guest has let go, compaction, reset, de-assign, revoke.
+wait. Removing: xenstore, wait until the guest has released the devices, compaction, reset, de-assign, revoke.
 Each step is a generator for the event loop, so that many domains go side by side.
 """
 
@@ -36,7 +36,7 @@ from .loop import NEXT_EVENT, Again, DeadlinePassed, Flow
 from .report import Cycle, DomainFailed
 from .rollback import CycleKind
 
-#: The kernel unregisters its device right after Closed and tells nobody.
+#: The kernel unregisters its device right after Closed, and raises no event.
 _KERNEL_LOOK_AGAIN = 0.01
 
 
@@ -198,8 +198,8 @@ class Handshake(DomainChange):
     def _check_ends(self, kind: CycleKind, backend: XenbusState, frontend: XenbusState) -> None:
         if kind is CycleKind.CLOSE or not (backend.is_ending or frontend.is_ending):
             return
-        # Each end follows the other into Closed at once; who began, the kernel's error node tells,
-        # which our own transaction has emptied.
+        # Each end follows the other into Closed at once; which one began is seen in
+        # the kernel's error node, which our own transaction has emptied.
         reason = self.access.store.read(error_path(self.domid))
         who = f"pciback gave up with {reason!r}" if reason else "the guest closed its end, as one does that shuts down"
         log = "dom0's kernel log" if reason else "the guest's kernel log"

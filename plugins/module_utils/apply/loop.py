@@ -52,7 +52,7 @@ class Until:
 
 @dataclass(frozen=True)
 class Again:
-    """Come back after `delay` seconds: for what has no event, such as a configuration register."""
+    """Come back after `delay` seconds, to read what raises no event, such as a configuration register."""
 
     delay: float
 

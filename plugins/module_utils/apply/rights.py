@@ -4,7 +4,7 @@
 """A device's rights, given and taken as a whole: windows, interrupt, DMA.
 
 The set is libxl's (libxl_pci.c, pci_add_dm_done and pci_remove_detached), the order of taking is
-ours: a guest must have let go of the device before anything of this is taken.
+ours: a guest must have released the device before anything of this is taken.
 
 `others` are the devices that the domain has besides: what one of these needs as well, an interrupt line or a page with
 registers of both, stays in any case.
@@ -53,7 +53,7 @@ def revoke(hypervisor: Hypervisor, domid: int, device: PciDevice, others: Collec
 
 
 def revoke_access(hypervisor: Hypervisor, domid: int, device: PciDevice, others: Collection[PciDevice]) -> list[str]:
-    """Take windows and interrupt only, whoever owns the device. Returns what Xen refused."""
+    """Take windows and interrupt only, whichever domain owns the device. Returns what Xen refused."""
     refused = []
     kept = frozenset(frame for other in others for window in _windows(other) for frame in _ends(window))
     for window in _windows(device):

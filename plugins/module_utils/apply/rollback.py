@@ -45,7 +45,7 @@ class RollbackOutcome:
     sentence: str
     #: The guest may still use the devices.
     rights_must_stay: bool = False
-    #: Only the adds could be taken back; the guest had let go of the others before.
+    #: Only the adds could be taken back; the guest had released the others before.
     removals_done: bool = False
     #: The guest died, and Xen has taken all its rights and quarantined its devices.
     guest_is_gone: bool = False

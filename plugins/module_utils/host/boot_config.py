@@ -82,7 +82,7 @@ class BootConfig:
         )
 
     def _hide(self, pciback: PcibackKind) -> Iterator[HideSetting]:
-        """Settings in the order in which they are heard: modprobe adds the kernel's command line at the end."""
+        """Settings in the order in which pciback gets them: modprobe adds the kernel's command line at the end."""
         if pciback is not PcibackKind.BUILT_IN:
             for path, text in self._modprobe_files():
                 for line in text.replace("\\\n", " ").splitlines():

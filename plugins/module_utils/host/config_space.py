@@ -108,7 +108,7 @@ class ConfigSpace:
 
     @cached_property
     def _header(self) -> bytes:
-        """Every function has it, and the kernel hands it out to everybody."""
+        """The part that every function has, and that the kernel lets every user read."""
         return self._read(0, _HEADER)
 
     @cached_property

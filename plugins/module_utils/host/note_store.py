@@ -127,7 +127,7 @@ class NoteStore:
             transaction.write(f"{_LOST_HOLDS}/{connection.lost_hold.libxl_key}", connection.error)
 
     def drop_lost_hold(self, sbdf: Sbdf) -> None:
-        """Forget it: pciback has let go of the device and takes it again."""
+        """Forget it: pciback has released the device and takes it again."""
         self._store.remove(f"{_LOST_HOLDS}/{sbdf.libxl_key}")
 
     # ---- of domains whose connection a repair makes again

@@ -59,7 +59,7 @@ def test_a_count_keeps_what_is_in_use() -> None:
 @pytest.mark.parametrize(
     ("arguments", "options", "words"),
     [
-        (("[?a==",), {}, "is not an expression"),
+        (("[?a==",), {}, "cannot be evaluated"),
         ((), {"count": 9}, "only 7 of"),
         ((), {"count": True}, "count must be a whole number"),
         ((), {"pf": "uplink"}, "not a PCI address"),
