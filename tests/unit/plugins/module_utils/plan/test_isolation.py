@@ -111,9 +111,9 @@ def switch(first: Acs, second: Acs) -> Topology:
 @pytest.mark.parametrize(
     ("first", "second", "evidence"),
     [
-        (Acs.ABSENT, Acs.ON, f"port {P1} of it has no ACS"),
-        (Acs.OFF, Acs.ON, f"port {P1} of it has its ACS switched off"),
-        (Acs.ON, Acs.ABSENT, f"port {P2} of it has no ACS"),
+        (Acs.ABSENT, Acs.ON, f"port {P1} of the switch has no ACS"),
+        (Acs.OFF, Acs.ON, f"port {P1} of the switch has its ACS switched off"),
+        (Acs.ON, Acs.ABSENT, f"port {P2} of the switch has no ACS"),
         (Acs.ON, Acs.ON, ""),
         (Acs.UNKNOWN, Acs.UNKNOWN, ""),
     ],
@@ -137,7 +137,7 @@ def test_a_switch_above_a_switch_counts() -> None:
     }
     below = replace(outer.devices[A], parent=port)
     (refusal,) = ties_of(Topology({**outer.devices, **inner, A: below}), A, {B}).refusals
-    assert f"port {P2} of it has no ACS" in str(refusal)
+    assert f"port {P2} of the switch has no ACS" in str(refusal)
 
 
 def test_a_device_that_does_not_answer_is_refused_whoever_wants_it() -> None:
