@@ -175,7 +175,7 @@ changes:
       type: str
       sample: pciback
     device:
-      description: Address of the device; path of a file; or V(initramfs) or V(grub), which are rebuilt.
+      description: Address of the device, path of the file, or what is rebuilt (V(initramfs) or V(grub)).
       type: str
       sample: "0000:03:00.0"
     action:
@@ -183,7 +183,7 @@ changes:
       type: str
       sample: take
 diff:
-  description: Before and after, the drivers of the devices, and behind them the files of the next boot.
+  description: Before and after, first the drivers of the devices, then the files of the next boot.
   returned: success
   type: list
   elements: dict
@@ -206,7 +206,7 @@ refusals:
   elements: dict
   contains:
     code:
-      description: Name of the reason, stable over versions. Of a check, the name that V(waive) sets it aside by.
+      description: Name of the reason, the same in all versions. For a check, the name that V(waive) takes.
       type: str
       sample: disk
     subject:
@@ -218,11 +218,11 @@ refusals:
       type: str
       sample: "0000:04:00.0 carries disk nvme0n1: nvme0n1p1 is mounted on /data"
     advice:
-      description: What to do, empty if that depends on the case.
+      description: What to do; empty if that depends on the case.
       type: str
       sample: stop that use first
     waivable:
-      description: Whether the declaration may set it aside (V(waive)).
+      description: Whether V(waive) can overrule it.
       type: bool
       sample: true
 waived:
@@ -248,7 +248,7 @@ waived:
       type: str
       sample: the sound card on the same line is not in use
 devices:
-  description: The devices asked for, and those that O(exclusive) gave back.
+  description: The devices of O(devices), and those that O(exclusive) gave back.
   returned: success
   type: list
   elements: dict
@@ -268,7 +268,7 @@ devices:
     driver_after:
       description:
         - Driver after the run, V(null) if there is none.
-        - In check mode the one expected, V(null) if the kernel is to choose it.
+        - In check mode the expected one, V(null) if the kernel chooses it.
       type: str
       sample: pciback
     quarantined:

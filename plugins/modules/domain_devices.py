@@ -183,13 +183,13 @@ EXAMPLES = r"""
 RETURN = r"""
 actions:
   description: Each change that was planned, in words. What came of it, if the task failed, is in RV(domains).
-  returned: unless the host could not be looked at
+  returned: unless the host could not be observed
   type: list
   elements: str
   sample: ["web01: add 0000:03:00.0"]
 changes:
   description: The same as data, one entry for each change.
-  returned: unless the host could not be looked at
+  returned: unless the host could not be observed
   type: list
   elements: dict
   contains:
@@ -198,7 +198,7 @@ changes:
       type: str
       sample: web01
     device:
-      description: Address of the device; of an action V(write), path of the file.
+      description: Address of the device; path of the file if RV(changes[].action) is V(write).
       type: str
       sample: "0000:03:00.0"
     action:
@@ -206,7 +206,7 @@ changes:
       type: str
       sample: add
 diff:
-  description: Before and after, the devices of each domain, and behind them the files that changed.
+  description: Before and after, first the devices of each domain, then the files that changed.
   returned: success
   type: list
   elements: dict
@@ -229,7 +229,7 @@ refusals:
   elements: dict
   contains:
     code:
-      description: Name of the reason, stable over versions. Of a check, the name that V(waive) sets it aside by.
+      description: Name of the reason, the same in all versions. For a check, the name that V(waive) takes.
       type: str
       sample: disk
     subject:
@@ -241,16 +241,16 @@ refusals:
       type: str
       sample: "0000:04:00.0 carries disk nvme0n1: nvme0n1p1 is mounted on /data"
     advice:
-      description: What to do, empty if that depends on the case.
+      description: What to do; empty if that depends on the case.
       type: str
       sample: stop that use first
     waivable:
-      description: Whether the declaration may set it aside (V(waive)).
+      description: Whether V(waive) can overrule it.
       type: bool
       sample: true
 repaired:
   description: Faults that were repaired before anything else was done, in words; in check mode those that would be.
-  returned: unless the host could not be looked at
+  returned: unless the host could not be observed
   type: list
   elements: str
 domains:
@@ -278,11 +278,11 @@ domains:
       elements: str
       returned: success
     error:
-      description: What went wrong with this domain and what is left; empty if nothing.
+      description: What went wrong with this domain, and what state it is in; empty if nothing went wrong.
       type: str
       returned: when applied
     warnings:
-      description: What was noticed on the way.
+      description: What was noticed during the run.
       type: list
       elements: str
       returned: when applied
@@ -326,11 +326,11 @@ domains:
           type: str
           returned: success
         changed:
-          description: Whether it was, or in check mode would be, written. It is not if the domain failed.
+          description: Whether it was written, or in check mode would be. It is not written if the domain failed.
           type: bool
           returned: success
         backup_file:
-          description: Path of the copy of what it was before.
+          description: Path of the copy of the file as it was before.
           type: str
           returned: with O(backup), when changed
     cycles:
@@ -344,7 +344,7 @@ domains:
       elements: dict
       returned: when applied
 seconds:
-  description: Time that applying took, without observing before and after.
+  description: Seconds that the changes took, without observing before and after.
   returned: when applied
   type: float
 """

@@ -127,9 +127,9 @@ changes:
       type: str
       sample: "0000:3b:00.0"
     device:
-      description: The same, or of a setting, the address with the index of the virtual function (V(vf 0)).
+      description: The same, followed by the index of the virtual function (V(vf 0)) for a setting of one.
       type: str
-      sample: "0000:03:00.0"
+      sample: "0000:3b:00.0"
     action:
       description: What is done with it.
       type: str
@@ -146,7 +146,7 @@ refusals:
   elements: dict
   contains:
     code:
-      description: Name of the reason, stable over versions. Of a check, the name that V(waive) sets it aside by.
+      description: Name of the reason, the same in all versions. For a check, the name that V(waive) takes.
       type: str
       sample: disk
     subject:
@@ -158,15 +158,15 @@ refusals:
       type: str
       sample: "0000:04:00.0 carries disk nvme0n1: nvme0n1p1 is mounted on /data"
     advice:
-      description: What to do, empty if that depends on the case.
+      description: What to do; empty if that depends on the case.
       type: str
       sample: stop that use first
     waivable:
-      description: Whether the declaration may set it aside (V(waive)).
+      description: Whether V(waive) can overrule it.
       type: bool
       sample: true
 physical_functions:
-  description: The physical functions asked for, as they are after the run.
+  description: The physical functions of O(physical_functions), as they are after the run.
   returned: success
   type: list
   elements: dict
@@ -193,7 +193,7 @@ physical_functions:
       elements: dict
       contains:
         index:
-          description: Which one, from 0.
+          description: Number of the virtual function, from 0.
           type: int
           sample: 0
         address:

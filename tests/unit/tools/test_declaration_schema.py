@@ -94,7 +94,8 @@ FILES = [
     for file in sorted(ROOT.glob(pattern))
 ]
 FILES += sorted([*ROOT.glob("tests/integration/targets/*/tasks/*.yml"), *ROOT.glob("plugins/modules/*.py")])
-WITH_DECLARATIONS = {file: found for file in FILES if (found := [*declarations([*documents(file)])])}
+FOUND = {file: [*declarations([*documents(file)])] for file in FILES}
+WITH_DECLARATIONS = {file: found for file, found in FOUND.items() if found}
 
 
 @pytest.mark.parametrize("file", WITH_DECLARATIONS, ids=[str(file.relative_to(ROOT)) for file in WITH_DECLARATIONS])
