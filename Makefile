@@ -97,7 +97,7 @@ demo: $(READY_DEMO) ## Three simulated Xen hosts and the main job, in a minute; 
 	@cd tools && exec '$(ROOT)/$(VENV_DEMO)/bin/python' -m demo
 
 .PHONY: demo-picture
-demo-picture: $(READY) $(READY_DEMO) ## docs/demo.svg anew, from a run of the demo
+demo-picture: $(READY) $(READY_DEMO) ## Make docs/demo.svg again, from a run of the demo
 	$(VENV)/bin/python tools/demo_picture.py
 
 ##@ Tests that need neither root nor Xen
@@ -160,8 +160,13 @@ format: $(READY) ## Correct what ruff can correct, layout included
 docs-lint: mirror ## Documentation of the plugins, what pages quote or have from tables, entries of the changelog
 	$(VENV)/bin/python tools/quoted_files.py
 	$(VENV)/bin/python tools/reference.py
+	$(VENV)/bin/python tools/messages.py --check
 	cd $(MIRROR) && antsibull-docs lint-collection-docs --plugin-docs .
 	cd $(MIRROR) && antsibull-changelog lint
+
+.PHONY: messages
+messages: $(READY) ## Write docs/messages.md, the page of all texts, after a change of any text
+	$(VENV)/bin/python tools/messages.py
 
 .PHONY: sanity
 sanity: mirror ## ansible-test sanity
