@@ -318,7 +318,7 @@ from ansible_collections.xen.pci.plugins.module_utils.results.assignable_results
 )
 from ansible_collections.xen.pci.plugins.module_utils.results.common import failure, refusal_result, waiver_result
 from ansible_collections.xen.pci.plugins.module_utils.values.errors import HostError, XenPciError
-from ansible_collections.xen.pci.plugins.module_utils.verify import verify_assignable
+from ansible_collections.xen.pci.plugins.module_utils.verify.assignable_verdict import verify_assignable
 
 
 def main() -> None:

@@ -357,8 +357,6 @@ from dataclasses import replace
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible.module_utils.common.validation import check_type_path
 
-from ansible_collections.xen.pci.plugins.module_utils.apply.config_files import write_files
-from ansible_collections.xen.pci.plugins.module_utils.apply.converge import converge
 from ansible_collections.xen.pci.plugins.module_utils.host.access import HostAccess, open_host
 from ansible_collections.xen.pci.plugins.module_utils.host.observe import observe, with_config_files, with_groups
 from ansible_collections.xen.pci.plugins.module_utils.host.run_lock import check_timeout
@@ -374,6 +372,8 @@ from ansible_collections.xen.pci.plugins.module_utils.plan.declaration import (
     complete_plan,
     resolve_declaration,
 )
+from ansible_collections.xen.pci.plugins.module_utils.plan.domain_plan import DomainsPlan
+from ansible_collections.xen.pci.plugins.module_utils.plan.file_plan import FileChange
 from ansible_collections.xen.pci.plugins.module_utils.plan.pools import JMESPATH_IMPORT_ERROR, NeedsJmespath
 from ansible_collections.xen.pci.plugins.module_utils.repair.first import (
     NO_REPAIRS,
@@ -384,7 +384,11 @@ from ansible_collections.xen.pci.plugins.module_utils.repair.first import (
 from ansible_collections.xen.pci.plugins.module_utils.repair.outcome import RepairInterrupted
 from ansible_collections.xen.pci.plugins.module_utils.results.audit import audit, audit_repair, record
 from ansible_collections.xen.pci.plugins.module_utils.results.common import failure, refusal_result
-from ansible_collections.xen.pci.plugins.module_utils.results.domain_report import look_again
+from ansible_collections.xen.pci.plugins.module_utils.results.domain_report import (
+    DomainReport,
+    already_there,
+    look_again,
+)
 from ansible_collections.xen.pci.plugins.module_utils.results.domain_results import (
     config_file_result,
     domain_result,
@@ -531,10 +535,10 @@ def _exit_applied(
     module: AnsibleModule, access: HostAccess, host: Host, plan: CompletePlan, first: FirstRepairs
 ) -> None:
     began, level = time.monotonic(), ConvergeLevel(module.params["converge"])
-    outcomes = converge(access, host, plan.plan, level, module.params["timeout"])
-    reports = look_again(access, plan.plan, outcomes, level)
-    failed = [report.name for report in reports if report.error]
-    files = write_files(access.config_files, plan.files, plan.resolution.moved, failed, module.params["backup"])
+    reports = already_there(host, plan.plan, level)
+    if reports is None:
+        reports = _apply(access, host, plan.plan, level, module.params["timeout"])
+    files = _write_files(access, plan, reports, module.params["backup"])
     seconds = round(time.monotonic() - began, 3)
     record(module.log, audit(host, reports))
     for warning in (warning for report in reports for warning in report.warnings):
@@ -553,6 +557,31 @@ def _exit_applied(
     if errors:
         module.fail_json(msg="; ".join(errors), **result)
     module.exit_json(**result)
+
+
+def _apply(
+    access: HostAccess, host: Host, plan: DomainsPlan, level: ConvergeLevel, timeout: float
+) -> tuple[DomainReport, ...]:
+    """Carry the plan out and verify it by a second look. What does so is loaded here: most runs find all in place, and
+    each import costs every run.
+    """
+    from ansible_collections.xen.pci.plugins.module_utils.apply.converge import converge  # noqa: PLC0415 - see above
+
+    return look_again(access, plan, converge(access, host, plan, level, timeout), level)
+
+
+def _write_files(
+    access: HostAccess, plan: CompletePlan, reports: Sequence[DomainReport], backup: bool
+) -> Sequence[FileChange]:
+    """Bring the domains' xl.cfg files in step; what does so is loaded only where one is declared."""
+    if not plan.files:
+        return plan.files
+    from ansible_collections.xen.pci.plugins.module_utils.apply.config_files import (  # noqa: PLC0415 - see above
+        write_files,
+    )
+
+    failed = [report.name for report in reports if report.error]
+    return write_files(access.config_files, plan.files, plan.resolution.moved, failed, backup)
 
 
 if __name__ == "__main__":

@@ -235,7 +235,7 @@ from ansible_collections.xen.pci.plugins.module_utils.results.function_results i
 )
 from ansible_collections.xen.pci.plugins.module_utils.values.catalog import normal_mac
 from ansible_collections.xen.pci.plugins.module_utils.values.errors import XenPciError
-from ansible_collections.xen.pci.plugins.module_utils.verify import verify_functions
+from ansible_collections.xen.pci.plugins.module_utils.verify.function_verdict import verify_functions
 
 
 def main() -> None:

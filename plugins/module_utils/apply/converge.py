@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 
 from ..host.access import HostAccess
 from ..model.evidence import ConvergeLevel
@@ -17,21 +16,7 @@ from .device_model_change import DeviceModelChange
 from .domain_change import Handover
 from .handshake import Handshake
 from .loop import Clock, DeadlinePassed, Flow, run
-from .report import DomainFailed, Interrupted, Recorder
-
-
-@dataclass(frozen=True)
-class DomainOutcome:
-    """How the change of one domain ended.
-
-    `error`: why it failed, a sentence, empty if it did not. `interrupted`: something outside of the domain failed in
-    the middle, so that only a look shows what is left.
-    """
-
-    step: DomainPlan
-    recorder: Recorder
-    error: str = ""
-    interrupted: bool = False
+from .report import DomainFailed, DomainOutcome, Interrupted, Recorder
 
 
 def converge(

@@ -25,7 +25,7 @@ from ..host.xenstore_nodes import (
 )
 from ..model import connection_writes as changes
 from ..model.connection import Entry, PciConnection, backend_path, error_path, frontend_path
-from ..model.connection_writes import Change, Remove
+from ..model.store_changes import Change, Remove
 from ..values.address import Sbdf
 from ..values.errors import HostError
 from ..values.states import XenbusState

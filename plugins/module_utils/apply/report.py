@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
+from ..plan.domain_plan import DomainPlan
 from ..values.address import Sbdf
 from ..values.errors import XenPciError
 
@@ -58,3 +59,17 @@ class Recorder:
         last = next((moment.value for moment in reversed(self.timeline) if moment.node == node), None)
         if value != last:
             self.timeline.append(Moment(round(time.monotonic() - self.began, 3), node, value))
+
+
+@dataclass(frozen=True)
+class DomainOutcome:
+    """How the change of one domain ended.
+
+    `error`: why it failed, a sentence, empty if it did not. `interrupted`: something outside of the domain failed in
+    the middle, so that only a look shows what is left.
+    """
+
+    step: DomainPlan
+    recorder: Recorder
+    error: str = ""
+    interrupted: bool = False

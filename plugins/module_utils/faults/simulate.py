@@ -15,10 +15,10 @@ from typing import Callable
 
 from ..model import connection_writes as changes
 from ..model.connection import PciConnection, backend_path
-from ..model.connection_writes import Change, Remove, Write
 from ..model.device import ConfigFlags, PciDevice, XenOwner
 from ..model.domain import Domain
 from ..model.host import Host
+from ..model.store_changes import Change, Remove, Write
 from ..values.address import Sbdf
 from ..values.states import SubState, XenbusState
 from .finding import Finding

@@ -15,9 +15,9 @@ import json
 from collections.abc import Collection, Sequence
 
 from ..model.connection import PciConnection
-from ..model.connection_writes import Change, Remove, Write
 from ..model.device import PciDevice, Resource
 from ..model.notes import Note
+from ..model.store_changes import Change, Remove, Write
 from ..values.address import Sbdf
 from ..values.identity import Remembered
 from .xenstore import Transaction, XenStore

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Callable, TypeVar
 
-from ..model.connection_writes import Change, Directory, Remove, Write
+from ..model.store_changes import Change, Directory, Remove, Write
 from ..values.errors import HostError
 from .xenstore_connection import Connection, Events, Op, PyXSError, Router
 

@@ -9,42 +9,14 @@ Every function returns the changes of ONE transaction. Nothing here accesses xen
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Union
 
 from ..values.address import AddressError, GuestAddress, Sbdf
 from ..values.states import SubState, XenbusState, parse_sub_state
 from .connection import ENTRY_NODES, Entry, PciConnection, backend_path, frontend_path
+from .store_changes import Change, Directory, Remove, Write
 
 #: libxl's defaults; pciback ignores the node, and libxl parses it when it lists devices.
 DEFAULT_OPTIONS = "msitranslate=0,power_mgmt=0,permissive=0,rdm_policy=strict"
-
-
-@dataclass(frozen=True)
-class Write:
-    """Set a node's value, creating it if needed."""
-
-    path: str
-    value: str
-
-
-@dataclass(frozen=True)
-class Directory:
-    """Create an empty directory in place of any old one, with its permissions, which children inherit."""
-
-    path: str
-    permissions: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Remove:
-    """Delete a node and all below it; with `prune`, also its parents that are empty then."""
-
-    path: str
-    prune: bool = False
-
-
-Change = Union[Write, Directory, Remove]
 
 
 def create(domid: int, name: str, devices: Sequence[Sbdf]) -> list[Change]:

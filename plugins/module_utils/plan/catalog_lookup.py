@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from ..model.host import Host
 from ..values.address import Sbdf
 from ..values.catalog import Catalog, CatalogEntry, DevicePolicy, read_catalog
-from .device_facts import all_facts
 from .names import Lookup, Resolution
 from .pools import resolve_all
 from .safety import wrong_waivers
@@ -27,7 +27,13 @@ def resolve_names(catalog: Mapping[str, CatalogEntry], host: Host, wanted: Itera
     """Find the devices that names and pools mean. Raises NeedsJmespath if an expression needs it and it is absent."""
     chosen_as = {sbdf: note.name for sbdf, note in host.notes.items() if note.name}
     where = Lookup(host.devices, host.remembered, chosen_as)
-    return resolve_all(catalog, where, wanted, host, lambda: all_facts(host))
+    return resolve_all(catalog, where, wanted, host, lambda: _facts(host))
+
+
+def _facts(host: Host) -> list[dict[str, Any]]:
+    from .device_facts import all_facts  # noqa: PLC0415 - only pools need facts, and each import costs every run
+
+    return all_facts(host)
 
 
 def device_policies(catalog: Mapping[str, CatalogEntry], names: Mapping[Sbdf, str]) -> dict[Sbdf, DevicePolicy]:

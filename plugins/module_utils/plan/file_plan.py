@@ -12,9 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ..model.host import Host
-from ..model.xl_file import devices_of, updated
 from ..values.refusal import Refusal
-from ..values.xl_config import XlConfigError
 from .domain_plan import DesiredDomain
 from .names import Moved
 
@@ -40,11 +38,13 @@ def plan_files(
     host: Host, desired: Iterable[DesiredDomain], moved: Sequence[Moved]
 ) -> tuple[tuple[FileChange, ...], tuple[Refusal, ...]]:
     """Plan what the files of these domains are to say, and refuse each that cannot be read or understood."""
+    declared = [(want, want.config) for want in desired if want.config is not None]
+    if not declared:
+        return (), ()
+    from ..values.xl_config import XlConfigError  # noqa: PLC0415 - for domains with a file; each import costs every run
+
     changes, refusals = [], []
-    for want in desired:
-        path = want.config
-        if path is None:
-            continue
+    for want, path in declared:
         if path in host.unreadable_files:
             refusals.append(Refusal("config-file", want.name, f"{want.name}: {host.unreadable_files[path]}"))
             continue
@@ -59,6 +59,8 @@ def plan_files(
 
 def text_for(want: DesiredDomain, before: str, moved: Sequence[Moved]) -> str:
     """Return the text of a domain's file with the declared devices. Raises XlConfigError if it is not understood."""
+    from ..model.xl_file import devices_of, updated  # noqa: PLC0415 - as in plan_files
+
     if not want.present:
         return updated(before, want.name, remove=want.devices)
     listed = devices_of(before)

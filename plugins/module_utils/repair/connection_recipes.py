@@ -23,7 +23,7 @@ from ..host.xenstore import Transaction
 from ..host.xenstore_nodes import read_connection, read_states, states_of
 from ..model import connection_writes as changes
 from ..model.connection import PciConnection, backend_path, error_path, frontend_path
-from ..model.connection_writes import Change
+from ..model.store_changes import Change, Write
 from ..values.address import Sbdf
 from ..values.states import SubState, XenbusState
 from .job import RepairJob
@@ -147,14 +147,14 @@ def _nudge(job: ConnectionJob) -> Repairing:
     """Write both states again: each end looks at every write to the other's state, even of the same value."""
 
     def again(_transaction: Transaction, backend: PciConnection) -> Collection[Change]:
-        own = changes.Write(f"{backend_path(job.domid)}/state", str(backend.state.value))
+        own = Write(f"{backend_path(job.domid)}/state", str(backend.state.value))
         return [own, *changes.ask_again(job.domid, backend.frontend_state)]
 
     def by_hand(_transaction: Transaction, backend: PciConnection) -> Collection[Change]:
         """Write Connected in pciback's place, which takes it for written already (its cache)."""
         if (backend.state, backend.frontend_state) != (XenbusState.RECONFIGURED, XenbusState.CONNECTED):
             return ()
-        return [changes.Write(f"{backend_path(job.domid)}/state", str(XenbusState.CONNECTED.value))]
+        return [Write(f"{backend_path(job.domid)}/state", str(XenbusState.CONNECTED.value))]
 
     yield from job.commit(again)
     yield from job.await_rest(_ANSWER_SECONDS)

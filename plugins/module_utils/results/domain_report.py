@@ -8,18 +8,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..apply.converge import DomainOutcome
-from ..apply.report import Cycle, Moment
+from ..apply.report import Cycle, DomainOutcome, Moment, Recorder
 from ..host.access import HostAccess
 from ..host.observe import observe_domains
 from ..host.xenstore import XenStoreGone
 from ..model.connection import PciConnection
 from ..model.evidence import ConvergeLevel, Evidence
+from ..model.host import Host
 from ..plan.domain_plan import DomainsPlan
 from ..values.address import Sbdf
 from ..values.states import XenbusState
 from ..values.words import listed
-from ..verify import DomainVerdict, verify_domains
+from ..verify.domain_verdict import DomainVerdict, verify_domains
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,18 @@ class DomainReport:
     def changed(self) -> bool:
         """Whether the domain's devices are not those from before, or may not be."""
         return self.unseen or set(self.before) != set(self.after)
+
+
+def already_there(host: Host, plan: DomainsPlan, level: ConvergeLevel) -> tuple[DomainReport, ...] | None:
+    """The reports of a plan that changes nothing where the look that it was made from shows all that was asked for;
+    None if something is to be done or waited for.
+    """
+    if any(step.changes for step in plan.domains):
+        return None
+    verdicts = verify_domains(plan, host, level)
+    if any(verdict.shortfall for verdict in verdicts):
+        return None
+    return tuple(_report(DomainOutcome(step, Recorder()), verdict) for step, verdict in zip(plan.domains, verdicts))
 
 
 def look_again(

@@ -13,9 +13,9 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Callable, NamedTuple, Protocol
 
-from ...model.connection_writes import Change
 from ...model.device_model import DeviceModel
 from ...model.domain import Domain
+from ...model.store_changes import Change
 from ...values.address import Sbdf
 from ...values.errors import HostError
 

@@ -16,9 +16,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable
 
-from ...model.connection_writes import Change, Remove, Write
 from ...model.device_model import DeviceModel, DeviceModelError, qemu_name
 from ...model.domain import Domain, DomainKind
+from ...model.store_changes import Change, Remove, Write
 from ...model.stored_config import Creation, amended, configured
 from ...values.address import Sbdf
 from ..xenstore import Transaction, XenStore

@@ -37,12 +37,9 @@ from ansible_collections.xen.pci.plugins.module_utils.plan.domain_plan import De
 from ansible_collections.xen.pci.plugins.module_utils.plan.function_plan import DesiredFunctions
 from ansible_collections.xen.pci.plugins.module_utils.values.address import GuestAddress, Sbdf
 from ansible_collections.xen.pci.plugins.module_utils.values.catalog import DevicePolicy
-from ansible_collections.xen.pci.plugins.module_utils.verify import (
-    DomainVerdict,
-    verify_assignable,
-    verify_domains,
-    verify_functions,
-)
+from ansible_collections.xen.pci.plugins.module_utils.verify.assignable_verdict import verify_assignable
+from ansible_collections.xen.pci.plugins.module_utils.verify.domain_verdict import DomainVerdict, verify_domains
+from ansible_collections.xen.pci.plugins.module_utils.verify.function_verdict import verify_functions
 
 A, B, C = (Sbdf.parse(f"0000:0{number}:00.0") for number in (1, 2, 3))
 CONNECTED, ACTIVE = ConvergeLevel.CONNECTED, ConvergeLevel.ACTIVE

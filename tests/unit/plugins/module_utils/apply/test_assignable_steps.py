@@ -21,11 +21,11 @@ from ansible_collections.xen.pci.plugins.module_utils.host.note_store import Not
 from ansible_collections.xen.pci.plugins.module_utils.host.observe import _current_notes
 from ansible_collections.xen.pci.plugins.module_utils.host.sysfs import SysfsError
 from ansible_collections.xen.pci.plugins.module_utils.model.boot_facts import DriverModule
-from ansible_collections.xen.pci.plugins.module_utils.model.connection_writes import Change, Write
 from ansible_collections.xen.pci.plugins.module_utils.model.device import NetInterface, PciDevice, XenOwner
 from ansible_collections.xen.pci.plugins.module_utils.model.domain import DOMID_IO
 from ansible_collections.xen.pci.plugins.module_utils.model.host import Host
 from ansible_collections.xen.pci.plugins.module_utils.model.notes import Note
+from ansible_collections.xen.pci.plugins.module_utils.model.store_changes import Change, Write
 from ansible_collections.xen.pci.plugins.module_utils.plan.assignable_plan import (
     FinishRelease,
     MakePermissive,

@@ -15,8 +15,8 @@ from ansible_collections.xen.pci.plugins.module_utils.apply.handshake import Han
 from ansible_collections.xen.pci.plugins.module_utils.apply.loop import Clock
 from ansible_collections.xen.pci.plugins.module_utils.apply.report import DomainFailed, Recorder
 from ansible_collections.xen.pci.plugins.module_utils.host.access import HostAccess
-from ansible_collections.xen.pci.plugins.module_utils.model.connection_writes import Write
 from ansible_collections.xen.pci.plugins.module_utils.model.domain import Domain
+from ansible_collections.xen.pci.plugins.module_utils.model.store_changes import Write
 from ansible_collections.xen.pci.plugins.module_utils.plan.domain_plan import DomainPlan
 from ansible_collections.xen.pci.plugins.module_utils.values.address import Sbdf
 

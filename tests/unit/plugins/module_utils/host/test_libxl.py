@@ -14,9 +14,9 @@ import pytest
 
 from ansible_collections.xen.pci.plugins.module_utils.host.toolstack.contract import Toolstack
 from ansible_collections.xen.pci.plugins.module_utils.host.toolstack.libxl import Libxl
-from ansible_collections.xen.pci.plugins.module_utils.model.connection_writes import Change, Write
 from ansible_collections.xen.pci.plugins.module_utils.model.device_model import DeviceModel
 from ansible_collections.xen.pci.plugins.module_utils.model.domain import Domain, DomainKind
+from ansible_collections.xen.pci.plugins.module_utils.model.store_changes import Change, Write
 from ansible_collections.xen.pci.plugins.module_utils.values.address import Sbdf
 
 A, B = Sbdf(0, 3, 0x1F, 7), Sbdf(0, 4, 0, 0)

@@ -28,7 +28,7 @@ from ansible_collections.xen.pci.plugins.module_utils.host.xenstore import (
     XenStoreError,
     XenStoreGone,
 )
-from ansible_collections.xen.pci.plugins.module_utils.model.connection_writes import Directory, Write
+from ansible_collections.xen.pci.plugins.module_utils.model.store_changes import Directory, Write
 from simulated_xen.store.server import Server
 from simulated_xen.store.store import Store
 from simulated_xen.store.tree import Permission

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.xen.pci.plugins.module_utils.model import connection_writes
 from ansible_collections.xen.pci.plugins.module_utils.model.connection import PciConnection, backend_path
-from ansible_collections.xen.pci.plugins.module_utils.model.connection_writes import Remove, Write
+from ansible_collections.xen.pci.plugins.module_utils.model.store_changes import Remove, Write
 from ansible_collections.xen.pci.plugins.module_utils.values.address import Sbdf
 from ansible_collections.xen.pci.plugins.module_utils.values.states import SubState, XenbusState
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.xen.pci.plugins.module_utils.model import connection_writes as changes
 from ansible_collections.xen.pci.plugins.module_utils.model.connection import PciConnection, backend_path, frontend_path
-from ansible_collections.xen.pci.plugins.module_utils.model.connection_writes import Change, Directory, Write
+from ansible_collections.xen.pci.plugins.module_utils.model.store_changes import Change, Directory, Remove, Write
 from ansible_collections.xen.pci.plugins.module_utils.values.address import Sbdf
 from ansible_collections.xen.pci.plugins.module_utils.values.states import SubState, XenbusState
 
@@ -258,7 +258,7 @@ def test_nothing_is_left_of_a_dissolved_connection() -> None:
     world.apply(changes.create(DOMID, "guest", [Sbdf(0, 3, 0, 0)]))
     world.apply(changes.dissolve(DOMID))
     assert world.nodes == {"/local/domain/7/device/vif/0/state": "4"}
-    assert all(step.prune for step in changes.dissolve(DOMID) if isinstance(step, changes.Remove))
+    assert all(step.prune for step in changes.dissolve(DOMID) if isinstance(step, Remove))
 
 
 @given(worlds())

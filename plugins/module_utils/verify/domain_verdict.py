@@ -1,27 +1,24 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Compare what a second look shows with what was planned: success is observed, never assumed.
+"""Compare the domains that a second look shows with their plan: success is observed, never assumed.
 
-There is one function for each kind of plan. It returns what was seen, and sentences on what is not as planned.
+What it returns says what was seen, and in words what is not as planned.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .model.connection import Entry, PciConnection
-from .model.device import PCIBACK, XenOwner
-from .model.domain import Domain
-from .model.evidence import ConvergeLevel, Evidence
-from .model.host import Host
-from .plan.assignable_plan import AssignablePlan
-from .plan.assignment_state import AssignmentState
-from .plan.domain_plan import DomainPlan, DomainsPlan
-from .plan.function_plan import DesiredFunctions, plan_functions
-from .values.address import Sbdf
-from .values.words import listed
+from ..model.connection import Entry, PciConnection
+from ..model.device import XenOwner
+from ..model.domain import Domain
+from ..model.evidence import ConvergeLevel, Evidence
+from ..model.host import Host
+from ..plan.domain_plan import DomainPlan, DomainsPlan
+from ..values.address import Sbdf
+from ..values.words import listed
 
 _NONE = "no device"
 
@@ -48,50 +45,6 @@ class DomainVerdict:
 def verify_domains(plan: DomainsPlan, seen: Host, level: ConvergeLevel) -> tuple[DomainVerdict, ...]:
     """Compare the devices of each planned domain with the plan; `seen` may be a look at these domains alone."""
     return tuple(_verify_domain(step, seen, level) for step in plan.domains)
-
-
-def verify_assignable(plan: AssignablePlan, seen: Host, expected: AssignmentState) -> list[str]:
-    """Compare where devices are, now and after a reboot, with what was expected.
-
-    Returns a sentence for each difference.
-    """
-    now = AssignmentState.seen(seen, expected.drivers)
-    return [
-        difference
-        for sbdf in expected.drivers
-        for difference in _differences(sbdf, now, expected, by_kernel=sbdf in plan.driver_of_choice)
-    ]
-
-
-def verify_functions(desired: Sequence[DesiredFunctions], seen: Host) -> list[str]:
-    """Compare physical functions and their virtual ones with the declaration.
-
-    Returns a sentence for each step that is still to be done.
-    """
-    gone = [wanted.pf for wanted in desired if wanted.pf not in seen.functions]
-    left = plan_functions(seen, [wanted for wanted in desired if wanted.pf not in gone])
-    return [
-        *(f"{pf} is no longer on this host" for pf in gone),
-        *(f"it is still necessary to {step}" for step in left.steps),
-        *(refusal.reason for refusal in left.refusals),
-    ]
-
-
-def _differences(sbdf: Sbdf, now: AssignmentState, expected: AssignmentState, by_kernel: bool) -> Iterator[str]:
-    """Yield a sentence for each difference of one device; with `by_kernel`, any driver of the host is right."""
-    driver, wanted = now.drivers[sbdf], expected.drivers[sbdf]
-    if driver != wanted and not (by_kernel and driver != PCIBACK):
-        yield f"{sbdf} has {_driver(driver)}, not {_driver(wanted)}"
-    elif driver == PCIBACK and sbdf in expected.quarantined and sbdf not in now.quarantined:
-        yield f"{sbdf} is not known to be in Xen's quarantine"
-    elif (sbdf in now.permissive) != (sbdf in expected.permissive):
-        yield f"{sbdf} is {'' if sbdf in now.permissive else 'not '}permissive"
-    elif now.recorded_driver(sbdf) != expected.recorded_driver(sbdf):
-        recorded, wanted = now.recorded_driver(sbdf), expected.recorded_driver(sbdf)
-        yield f"the record of the driver from before says {_driver(recorded)} for {sbdf}, not {_driver(wanted)}"
-    if (sbdf in now.after_reboot) != (sbdf in expected.after_reboot):
-        will = "will" if sbdf in now.after_reboot else "will not"
-        yield f"pciback {will} hold {sbdf} after a reboot"
 
 
 def _verify_domain(step: DomainPlan, seen: Host, level: ConvergeLevel) -> DomainVerdict:
@@ -188,7 +141,3 @@ def _pci_failure(name: str, aer_state: str) -> str:
         f"pciback reports a PCI error (AER) that {name} could not handle (aerState={aer_state[:32]}). One of its"
         " devices may be dead. See dom0's kernel log for which, then detach that device or restart the guest"
     )
-
-
-def _driver(name: str | None) -> str:
-    return f"driver {name}" if name else "no driver"
