@@ -46,8 +46,9 @@ def commit(access: HostAccess, domain: Domain, body: Callable[[Transaction], Lis
         def whole(transaction: Transaction) -> Any:
             listed = body(transaction)
             try:
-                if restore:
-                    restore.pop()()  # of the try before, which met a conflict and may have meant other devices
+                if restore:  # the try before met a conflict, and may have meant other devices
+                    restore[0]()
+                    restore.clear()
                 restore.append(access.toolstack.amend(domain, listed.added, listed.removed))
             except ConfigError:
                 if listed.added:
