@@ -27,7 +27,7 @@ from ..model import connection_writes as changes
 from ..model.connection import Entry, PciConnection, backend_path, error_path, frontend_path
 from ..model.store_changes import Change, Remove
 from ..values.address import Sbdf
-from ..values.errors import HostError
+from ..values.errors import HostError, XenPciError
 from ..values.states import XenbusState
 from . import rights, rollback
 from .commit import Listed, commit, forget
@@ -40,7 +40,7 @@ from .rollback import CycleKind
 _KERNEL_LOOK_AGAIN = 0.01
 
 
-class CycleFailed(Exception):
+class CycleFailed(XenPciError):
     """One of the two kernels has given up; the text says which and why."""
 
 
