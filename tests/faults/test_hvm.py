@@ -369,7 +369,9 @@ def test_a_device_that_went_to_another_guest_is_not_among_those_of_before(plain:
     assert not plain.devices(g1=[A], h1=[B]).get("failed")
     plain.inject("broken", device=A)
     failed = plain.devices(g1=[B], h1=[A])
-    assert f"the guest has the devices that it had before; {B} had gone before, as declared" in failed["msg"]
+    assert (
+        f"the guest has the devices that it had before; {B} had been detached before that, as declared" in failed["msg"]
+    )
 
 
 def test_what_libxl_lists_after_the_guest_let_it_go_is_not_called_as_before(stubbed: Host) -> None:

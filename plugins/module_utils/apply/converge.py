@@ -48,7 +48,7 @@ def _sentence(name: str, error: Exception) -> str:
     if isinstance(error, DomainFailed):
         return str(error)
     if isinstance(error, DeadlinePassed):
-        return f"{name}: time was over before anything was changed"
+        return f"{name}: the timeout passed before anything was changed; run again, with a longer timeout"
     if isinstance(error, HostError):
         return f"{name}: {error}"
     raise error

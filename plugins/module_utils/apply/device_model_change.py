@@ -83,7 +83,7 @@ class DeviceModelChange(DomainChange):
                 yield from self._timed(self._put_in(device), added=device)
         except (NotDone, DeadlinePassed, *_FAILURES) as failure:
             left = yield from self._undo(begun, leaving, isinstance(failure, Silent))
-            why = "time was over before all was done" if isinstance(failure, DeadlinePassed) else str(failure)
+            why = "the timeout passed before all was done" if isinstance(failure, DeadlinePassed) else str(failure)
             raise DomainFailed(f"{self.name}: {why}, {rollback.describe_request(add, remove)}; {left}") from failure
         yield from self._release(leaving)
         yield from forget(self.access, self.plan.domain, leaving)
@@ -119,7 +119,7 @@ class DeviceModelChange(DomainChange):
         if (yield from self._look(device)).has(device) is not None:
             said = yield from self._try(lambda: self.access.toolstack.unplug(self.plan.domain, device))
         why = f"guest {self.name} did not let {device} go in time{f' ({said})' if said else ''}"
-        yield from self._await(device, False, f"{why}: see whether it is paused or hung, or holds the device in use")
+        yield from self._await(device, False, f"{why}: check whether it is paused or hung, or uses the device")
         for _attempt in range(_FORGET_ATTEMPTS):
             if device in self._listed():
                 yield from self._stub_at_rest(device)
@@ -128,7 +128,7 @@ class DeviceModelChange(DomainChange):
                 said = yield from self._try(lambda: self.access.toolstack.detach(self.plan.domain, device))
         if device in self._listed():
             without = f" ({said})" if said else ""
-            raise NotDone(f"guest {self.name} has let {device} go, but libxl lists it still{without}")
+            raise NotDone(f"guest {self.name} has released {device}, but libxl still lists it{without}")
 
     def _take_access(self, device: Sbdf) -> None:
         """Take windows and interrupt. A refusal of Xen comes again when all rights are taken, and is reported then."""
@@ -239,7 +239,7 @@ class DeviceModelChange(DomainChange):
         doubtful = [*begun, *(device for device in leaving if device in listed)]
         sentences = [f"{' and '.join(map(str, gone))} was taken out and not put back"] if gone else []
         sentences += [f"whether the guest has {' and '.join(map(str, doubtful))} is not known"] if doubtful else []
-        return "; ".join([*sentences, "see whether its QEMU runs, and what xen.pci.repair says"])
+        return "; ".join([*sentences, "check that its QEMU runs, then run xen.pci.repair"])
 
     def _mark(self, device: Sbdf) -> None:
         """Write the marker again, which libxl drops when it fails or is forced.

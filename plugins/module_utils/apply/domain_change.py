@@ -155,15 +155,17 @@ class DomainChange:
         free = [device for device in free if device not in taken]
         gone = [device for device in first if device not in free]
         if gone:
-            self.recorder.aside.append(f"{listed(sorted(gone))} had gone before, as declared")
+            self.recorder.aside.append(f"{listed(sorted(gone))} had been detached before that, as declared")
         if not free:
             return
         try:
             yield from self._exchange(free, ())
         except DomainFailed as error:
-            self.recorder.aside.append(f"{listed(sorted(free))} had gone before and could not be put back ({error})")
+            self.recorder.aside.append(
+                f"{listed(sorted(free))} had been detached before that and could not be attached again ({error})"
+            )
         else:
-            self.recorder.aside.append(f"{listed(sorted(free))} had gone before and is back")
+            self.recorder.aside.append(f"{listed(sorted(free))} had been detached before that and is attached again")
 
     def _arrivals(self) -> Flow:
         """Wait until the other domains have given up what moves here, and what they need to let it go for good."""
@@ -176,17 +178,15 @@ class DomainChange:
         if missing:
             held = ", ".join(f"{device} ({handover.givers[device]} did not release it)" for device in missing)
             arriving = self.plan.arriving
-            who = "it" if arriving.intersection(missing) else f"who gives it {listed(sorted(arriving))}"
-            raise DomainFailed(f"{self.name}: nothing was added, since {who} waits for {held}")
+            who = "it" if arriving.intersection(missing) else f"the domain that gives it {listed(sorted(arriving))}"
+            raise DomainFailed(f"{self.name}: nothing was attached, because {who} waits for {held}")
 
     def _reset(self, devices: Sequence[Sbdf]) -> None:
         """Reset what pciback holds; what a driver of the host has by now must not be, and what is gone cannot be."""
         held = [device for device in devices if self.access.sysfs.driver_of(device) == PCIBACK]
         for device, done in zip(held, _all_at_once(self.access.sysfs.reset, held)):
             if not done:
-                self.recorder.warnings.append(
-                    f"{device} has no way to be reset; it keeps what its last user left in it"
-                )
+                self.recorder.warnings.append(f"{device} cannot be reset; it keeps what its last user left in it")
 
     def _reset_dirty(self, devices: Sequence[Sbdf]) -> Flow:
         """Reset what has not been since its last user, all at once: a reset may take seconds."""
@@ -207,7 +207,7 @@ class DomainChange:
             self._handover.clean.update(removed)
         problems += self._take_rights(removed)
         if problems:
-            raise DomainFailed(f"{self.name}: the guest has let its devices go, but {'; '.join(problems)}")
+            raise DomainFailed(f"{self.name}: the guest has released its devices, but {'; '.join(problems)}")
         self._handover.released.update(removed)
 
     def _withdraw_rights(self, devices: Sequence[Sbdf], why: str) -> None:

@@ -81,8 +81,8 @@ class Handshake(DomainChange):
                 yield NEXT_EVENT
             except DeadlinePassed:
                 raise DomainFailed(
-                    f"{self.name}: its PCI connection was not at rest in time (backend {backend.state}, frontend "
-                    f"{backend.frontend_state}), nothing was changed; an earlier change is unfinished"
+                    f"{self.name}: an earlier change of its PCI connection did not end in time (backend"
+                    f" {backend.state}, frontend {backend.frontend_state}), nothing was changed; run xen.pci.repair"
                 ) from None
             backend = read_connection(self.access.store, self.domid)
 
@@ -167,8 +167,8 @@ class Handshake(DomainChange):
         if not sound or not present.isdisjoint(add) or not present.issuperset(remove):
             ends = f" (backend {backend.state}, frontend {backend.frontend_state})" if backend else ""
             raise DomainFailed(
-                f"{self.name}: another toolstack or the guest changed its PCI connection meanwhile{ends}, nothing was "
-                "changed; run again"
+                f"{self.name}: another toolstack or the guest changed its PCI connection at the same time{ends},"
+                " nothing was changed; run again"
             )
 
     def _await(self, kind: CycleKind, add: Sequence[Sbdf], places: Mapping[Sbdf, int]) -> Flow:

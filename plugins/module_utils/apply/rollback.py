@@ -203,6 +203,6 @@ def describe_timeout(name: str, kind: CycleKind, ends: str) -> str:
     if kind is CycleKind.CREATE:
         return (
             f"guest {name} did not connect in time ({ends}): it has no PCI frontend that answers; "
-            "load xen-pcifront in the guest, or see whether it is paused or hung, or shuts down"
+            "load xen-pcifront in the guest, or check whether it is paused or hung, or shuts down"
         )
-    return f"guest {name} did not answer in time ({ends}): see whether it is paused or hung, or shuts down"
+    return f"guest {name} did not answer in time ({ends}): check whether it is paused or hung, or shuts down"

@@ -184,7 +184,7 @@ class _Binding:
         try:
             text = self._xc.get_device_group(domid, sbdf.segment, sbdf.bus, sbdf.slot, sbdf.function)
         except self._module.Error as error:
-            raise HypervisorError(f"Xen would not name the device group of {sbdf}: {error}") from error
+            raise HypervisorError(f"Xen refused to name the device group of {sbdf}: {error}") from error
         # It answers "03:00.0,03:00.1,": without the segment, which a group never leaves.
         return [Sbdf.parse(f"{sbdf.segment:04x}:{word}") for word in text.split(",") if word]
 
@@ -299,7 +299,7 @@ def _find_library() -> _Library | None:
 
 def _check(code: int, what: str) -> None:
     if code:
-        raise HypervisorError(f"Xen would not {what}: {os.strerror(code)}", code)
+        raise HypervisorError(f"Xen refused to {what}: {os.strerror(code)}", code)
 
 
 def _of(kind: str, which: str, domid: int, allow: bool) -> str:

@@ -149,7 +149,7 @@ def _rebind(job: RepairJob) -> list[str]:
     """
     for one in job.devices:
         if job.access.hypervisor.owner(one) is not XenOwner.HOST:
-            return [f"{one} has been given to a guest meanwhile"]
+            return [f"{one} has been given to a guest since then"]
         job.access.sysfs.unbind(one)
         job.access.sysfs.bind(one, PCIBACK)
     return []

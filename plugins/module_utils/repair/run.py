@@ -173,7 +173,7 @@ def _problem(outcome: Outcome, domid: int) -> str:
     if outcome.error is None:
         return str(outcome.value or "")
     if isinstance(outcome.error, DeadlinePassed):
-        return f"time was over before domain {domid} answered"
+        return f"the timeout passed before domain {domid} answered"
     if isinstance(outcome.error, _FAILURES):
         return str(outcome.error)
     raise outcome.error
