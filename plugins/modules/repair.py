@@ -274,12 +274,13 @@ from contextlib import nullcontext, suppress
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 from ansible_collections.xen.pci.plugins.module_utils.faults.finding import Finding, in_words, title
+from ansible_collections.xen.pci.plugins.module_utils.faults.scope import Scope
 from ansible_collections.xen.pci.plugins.module_utils.faults.table import Fault, RepairedBy
 from ansible_collections.xen.pci.plugins.module_utils.host.access import HostAccess, open_host
 from ansible_collections.xen.pci.plugins.module_utils.host.observe import observe
 from ansible_collections.xen.pci.plugins.module_utils.host.run_lock import check_timeout
 from ansible_collections.xen.pci.plugins.module_utils.host.xenstore_connection import PYXS_IMPORT_ERROR
-from ansible_collections.xen.pci.plugins.module_utils.repair.outcome import Repaired, RepairInterrupted, Scope
+from ansible_collections.xen.pci.plugins.module_utils.repair.outcome import Repaired, RepairInterrupted
 from ansible_collections.xen.pci.plugins.module_utils.repair.run import repair
 from ansible_collections.xen.pci.plugins.module_utils.repair.settle import SETTLE_SECONDS, observe_until_settled
 from ansible_collections.xen.pci.plugins.module_utils.results.audit import audit_repair, record

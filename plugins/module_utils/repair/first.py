@@ -14,7 +14,7 @@ from ..faults.finding import Finding, in_words
 from ..host.access import HostAccess
 from ..model.host import Host
 from ..plan.declaration import ResolvedDeclaration
-from .outcome import Repaired, Scope
+from .outcome import Repaired
 
 
 @dataclass(frozen=True)
@@ -36,21 +36,13 @@ class FirstRepairs:
 NO_REPAIRS = FirstRepairs()
 
 
-def scope_of(declared: ResolvedDeclaration) -> Scope:
-    """Faults of the domains that are declared, and of the devices that they are to have."""
-    return Scope(
-        domains=frozenset(want.name for want in declared.desired),
-        devices=frozenset(device for want in declared.desired for device in want.devices),
-    )
-
-
 def repair_first(
     access: HostAccess, host: Host, declared: ResolvedDeclaration, everything: bool, timeout: float
 ) -> FirstRepairs:
     """Repair what is in the way: `everything` that has a recipe, or only what a killed run of ours has left; `host` is
     what was seen just now. Raises RepairInterrupted.
     """
-    scope = scope_of(declared)
+    scope = declared.scope
     if _is_in_order(host, declared, scope.covers if everything else scope.matters):
         return NO_REPAIRS
     from .run import finish_unfinished, repair  # noqa: PLC0415 - most hosts are in order, and each import costs every run
@@ -67,10 +59,10 @@ def repair_first(
 
 def expect_repairs(host: Host, declared: ResolvedDeclaration, everything: bool) -> FirstRepairs:
     """What `repair_first` would do, by one look at the host."""
-    scope = scope_of(declared)
+    scope = declared.scope
     if _is_in_order(host, declared, scope.covers):
         return NO_REPAIRS
-    from .run import expected_repair  # noqa: PLC0415 - as in repair_first
+    from ..faults.expected_repair import expected_repair  # noqa: PLC0415 - as in repair_first
 
     expected = expected_repair(host, scope, everything)
     return FirstRepairs(

@@ -6,17 +6,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Callable
 
 from ..apply.loop import Clock, DeadlinePassed, Flow, Outcome, run
 from ..apply.report import DomainFailed
 from ..faults.diagnose import diagnose
+from ..faults.expected_repair import MOST_PASSES, choose_for_pass
 from ..faults.finding import Finding
-from ..faults.recipes import Recipe, RecipeKind
-from ..faults.simulate import simulate_repair
-from ..faults.table import Turn
+from ..faults.recipes import Recipe
+from ..faults.scope import Scope
 from ..host.access import HostAccess
 from ..host.observe import observe
 from ..model.host import Host
@@ -25,11 +25,9 @@ from .connection_recipes import repair_connection
 from .device_model_recipes import is_for_device_model, removal_by_device_model
 from .device_recipes import DEVICE_RECIPES
 from .job import RepairJob
-from .outcome import RepairAttempt, Repaired, RepairInterrupted, Scope
+from .outcome import RepairAttempt, Repaired, RepairInterrupted
 from .settle import SETTLE_SECONDS, observe_until_settled
 
-#: Each pass repairs one thing of each connection; a bound against two toolstacks that undo each other's work.
-_MOST_PASSES = 40
 _FAILURES = (HostError, DomainFailed, DeadlinePassed)
 
 
@@ -49,34 +47,6 @@ def finish_unfinished(access: HostAccess, scope: Scope, timeout: float) -> Repai
     deadline = time.monotonic() + timeout
     host, findings = observe_until_settled(access, scope.matters, SETTLE_SECONDS, timeout)
     return _RepairRun(access, scope.matters, scope.finishes, deadline).repair(host, findings)
-
-
-@dataclass(frozen=True)
-class ExpectedRepair:
-    """What a run would repair, what it would leave, and the host as it would be then."""
-
-    repaired: tuple[Finding, ...]
-    left: tuple[Finding, ...]
-    host: Host
-
-
-def expected_repair(host: Host, scope: Scope, everything: bool) -> ExpectedRepair:
-    """What a run would repair before anything else, judged by one look, `host`.
-
-    `everything`: all that has a recipe, as `repair` does; else what `finish_unfinished` does.
-    """
-    repairs = scope.repairs if everything else scope.finishes
-    repaired = dict[object, Finding]()
-    for _pass in range(_MOST_PASSES):
-        findings = [one for one in diagnose(host) if scope.covers(one) and one.key not in repaired]
-        now = [one for one in findings if repairs(one)]
-        if not now:
-            break
-        by_device, by_connection = _choose_for_pass(now)
-        chosen = [*by_device, *by_connection]
-        repaired.update((one.key, one) for one in chosen)
-        host = simulate_repair(host, chosen)
-    return ExpectedRepair(tuple(repaired.values()), tuple(findings), host)
 
 
 @dataclass(frozen=True)
@@ -107,7 +77,7 @@ class _RepairRun:
         """Repair and observe, until nothing new is left or time is over."""
         attempts: list[RepairAttempt] = []
         tried: set[object] = set()
-        for _pass in range(_MOST_PASSES):
+        for _pass in range(MOST_PASSES):
             now = [one for one in findings if self.repairs(one) and one.key not in tried]
             if not now or time.monotonic() >= self.deadline:
                 break
@@ -123,7 +93,7 @@ class _RepairRun:
 
     def _repair_once(self, host: Host, findings: Sequence[Finding]) -> list[RepairAttempt]:
         """Repair all that concerns single devices, then one fault of each connection, side by side."""
-        by_device, by_connection = _choose_for_pass(findings)
+        by_device, by_connection = choose_for_pass(findings)
         attempts = [_repair_device(self._job(host, finding)) for finding in by_device]
         jobs = [self._job(host, finding) for finding in by_connection]
         flows = dict(map(_flow_of, jobs))
@@ -134,23 +104,6 @@ class _RepairRun:
 
     def _job(self, host: Host, finding: Finding) -> RepairJob:
         return RepairJob(self.access, host, finding, Clock(self.deadline))
-
-
-def _choose_for_pass(findings: Iterable[Finding]) -> tuple[list[Finding], list[Finding]]:
-    """Choose what one pass repairs: faults of single devices, and one fault of each domain's connection.
-
-    A fault that a connection may explain waits until none is to be repaired any more.
-    """
-    by_device: list[Finding] = []
-    by_connection: dict[int, Finding] = {}
-    for finding in findings:
-        if finding.required_recipe.kind is RecipeKind.DEVICE:
-            by_device.append(finding)
-        else:
-            by_connection.setdefault(finding.required_domid, finding)
-    if by_connection:
-        by_device = [one for one in by_device if one.fault.turn is not Turn.AFTER_CONNECTIONS]
-    return by_device, list(by_connection.values())
 
 
 def _flow_of(job: RepairJob) -> tuple[str, tuple[Flow, Clock]]:

@@ -1,0 +1,48 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which faults a repair is asked for, and which of them it is to look at, to repair or to finish."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..values.address import Sbdf
+from .finding import Finding
+from .table import Blocks, Fault, Looks, RepairedBy
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What is to be repaired: the faults of these domains (and of their stub domains), and of these devices in whatever
+    domain they are; all faults if both are empty.
+    """
+
+    domains: frozenset[str] = frozenset()
+    devices: frozenset[Sbdf] = frozenset()
+    #: These faults only, and then also those that are repaired only if they are named.
+    named: frozenset[Fault] = frozenset()
+
+    def covers(self, finding: Finding) -> bool:
+        """Whether the finding is within the domains, devices and faults asked for."""
+        if self.named and finding.fault not in self.named:
+            return False
+        everything = not self.domains and not self.devices
+        named = finding.domain in self.domains or finding.serves in self.domains
+        return everything or named or not self.devices.isdisjoint(finding.devices)
+
+    def matters(self, finding: Finding) -> bool:
+        """Whether it is covered and must be looked into before a change: with it devices are not as declared, or it is
+        a cycle that goes on.
+        """
+        fault = finding.fault
+        return self.covers(finding) and (fault.looks is Looks.UNDER_WAY or fault.blocks is not Blocks.NOTHING)
+
+    def repairs(self, finding: Finding) -> bool:
+        """Whether it is covered and has a recipe that may be carried out."""
+        allowed = finding.fault.repaired_by is not RepairedBy.NAMED_REPAIR or finding.fault in self.named
+        return self.covers(finding) and finding.recipe is not None and allowed
+
+    def finishes(self, finding: Finding) -> bool:
+        """Whether it is covered and a killed run of ours leaves it."""
+        return self.covers(finding) and finding.fault.repaired_by is RepairedBy.ANY_RUN
