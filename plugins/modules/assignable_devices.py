@@ -25,6 +25,7 @@ extends_documentation_fragment:
   - xen.pci.catalog
   - xen.pci.host
   - xen.pci.host.pools
+  - xen.pci.plan
 attributes:
   check_mode:
     support: full
@@ -187,6 +188,11 @@ diff:
   returned: success
   type: list
   elements: dict
+fingerprint:
+  description: Fingerprint of the plan, for O(fingerprint) of a later run that is to carry out this plan only.
+  returned: success
+  type: str
+  sample: 5a1f0c3e9b7d4c2f8e6a1b0d9c3f7e21
 moved:
   description: Devices that are no longer where they were last known to be, a sentence each.
   returned: success
@@ -304,12 +310,14 @@ from ansible_collections.xen.pci.plugins.module_utils.model.host import Host
 from ansible_collections.xen.pci.plugins.module_utils.plan.assignment import (
     AssignmentPlan,
     WantedDevices,
+    assignment_document,
     complete_plan,
     read_wanted,
 )
 from ansible_collections.xen.pci.plugins.module_utils.plan.assignment_state import AssignmentState
 from ansible_collections.xen.pci.plugins.module_utils.plan.catalog_lookup import checked_catalog, resolve_names
 from ansible_collections.xen.pci.plugins.module_utils.plan.names import Resolution
+from ansible_collections.xen.pci.plugins.module_utils.plan.plan_document import against_fingerprint
 from ansible_collections.xen.pci.plugins.module_utils.plan.pools import JMESPATH_IMPORT_ERROR, NeedsJmespath
 from ansible_collections.xen.pci.plugins.module_utils.results.assignable_results import (
     device_results,
@@ -332,6 +340,7 @@ def main() -> None:
             "require_reset": {"type": "bool", "default": False},
             "persistent": {"type": "bool"},
             "assume_free": {"type": "list", "elements": "str", "default": []},
+            "fingerprint": {"type": "str"},
             "timeout": {"type": "int", "default": 300},
         },
         supports_check_mode=True,
@@ -352,15 +361,18 @@ def _run(module: AnsibleModule, access: HostAccess) -> None:
     wanted = _wanted(module)
     host, names = _observe(module, access, wanted)
     plan = complete_plan(host, wanted, names)
-    if plan.refusals:
-        module.fail_json(**refusal_result(plan.refusals))
+    document = assignment_document(host, wanted, plan, names)
+    refusals = plan.refusals or against_fingerprint(document, module.params["fingerprint"])
+    if refusals:
+        module.fail_json(**refusal_result(refusals))
     for warning in (*(f"{message}." for message in (*names.moved, *names.recalled)), *plan.devices.warnings):
         module.warn(warning)
     if module.check_mode:
-        _exit(module, host, plan, names, plan.expected)
+        after = plan.expected
     else:
         apply(access, host, plan.devices.steps)
-        _exit(module, host, plan, names, _finish(module, access, plan))
+        after = _finish(module, access, plan)
+    _exit(module, host, plan, names, after, document["fingerprint"])
 
 
 def _wanted(module: AnsibleModule) -> WantedDevices:
@@ -413,7 +425,14 @@ def _finish(module: AnsibleModule, access: HostAccess, plan: AssignmentPlan) -> 
     return AssignmentState.seen(seen, plan.expected.drivers)
 
 
-def _exit(module: AnsibleModule, host: Host, plan: AssignmentPlan, names: Resolution, after: AssignmentState) -> None:
+def _exit(
+    module: AnsibleModule,
+    host: Host,
+    plan: AssignmentPlan,
+    names: Resolution,
+    after: AssignmentState,
+    fingerprint: str,
+) -> None:
     before = {sbdf: host.devices[sbdf].driver for sbdf in plan.expected.drivers}
     changes = planned_changes(plan.devices.steps, plan.boot)
     module.exit_json(
@@ -425,6 +444,7 @@ def _exit(module: AnsibleModule, host: Host, plan: AssignmentPlan, names: Resolu
         waived=[waiver_result(waived) for waived in plan.devices.waived],
         devices=device_results(before, after, plan.names),
         diff=diff(before, after, host.boot_facts, plan.boot),
+        fingerprint=fingerprint,
     )
 
 

@@ -28,6 +28,7 @@ extends_documentation_fragment:
   - xen.pci.catalog
   - xen.pci.host
   - xen.pci.host.pools
+  - xen.pci.plan
 attributes:
   check_mode:
     support: full
@@ -210,6 +211,11 @@ diff:
   returned: success
   type: list
   elements: dict
+fingerprint:
+  description: Fingerprint of the plan, for O(fingerprint) of a later run that is to carry out this plan only.
+  returned: when the declaration was not refused
+  type: str
+  sample: 5a1f0c3e9b7d4c2f8e6a1b0d9c3f7e21
 moved:
   description: Devices that are no longer where they were last known to be, a sentence each.
   returned: when the declaration was not refused
@@ -370,10 +376,12 @@ from ansible_collections.xen.pci.plugins.module_utils.plan.declaration import (
     ResolvedDeclaration,
     cannot_be_repaired,
     complete_plan,
+    domains_document,
     resolve_declaration,
 )
 from ansible_collections.xen.pci.plugins.module_utils.plan.domain_plan import DomainsPlan
 from ansible_collections.xen.pci.plugins.module_utils.plan.file_plan import FileChange
+from ansible_collections.xen.pci.plugins.module_utils.plan.plan_document import against_fingerprint
 from ansible_collections.xen.pci.plugins.module_utils.plan.pools import JMESPATH_IMPORT_ERROR, NeedsJmespath
 from ansible_collections.xen.pci.plugins.module_utils.repair.first import (
     NO_REPAIRS,
@@ -416,6 +424,7 @@ def main() -> None:
             "converge": {"type": "str", "choices": ["connected", "active"], "default": "connected"},
             "backup": {"type": "bool", "default": False},
             "repair": {"type": "str", "choices": ["never", "first"], "default": "never"},
+            "fingerprint": {"type": "str"},
             "timeout": {"type": "int", "default": 60},
         },
         supports_check_mode=True,
@@ -435,18 +444,23 @@ def main() -> None:
 def _run(module: AnsibleModule, access: HostAccess) -> None:
     declaration = _declaration(module)
     host, declared = _observe(module, access, declaration)
+    expected = None
+    if module.params["fingerprint"] and not module.check_mode:
+        expected = _expect_approved(module, access, declaration, host, declared)
     first = _repair_first(module, access, host, declared)
     if first.repaired:
         host, declared = _see_repaired(module, access, declaration, first)
     plan = complete_plan(host, declared, first.left)
-    if plan.refusals:
-        _refuse(module, plan.refusals, first)
+    document = domains_document(host, declared, plan, first.repaired if expected is None else expected.repaired)
+    refusals = plan.refusals or against_fingerprint(document, module.params["fingerprint"])
+    if refusals:
+        _refuse(module, refusals, first)
     for warning in (*plan.resolution.moved, *plan.resolution.recalled, *plan.plan.doubts):
         module.warn(f"{warning}.")
     if module.check_mode:
-        _exit_expected(module, plan, first)
+        _exit_expected(module, plan, first, document["fingerprint"])
     else:
-        _exit_applied(module, access, host, plan, first)
+        _exit_applied(module, access, host, plan, first, document["fingerprint"])
 
 
 def _declaration(module: AnsibleModule) -> Declaration:
@@ -471,13 +485,33 @@ def _observe(module: AnsibleModule, access: HostAccess, declaration: Declaration
     return with_groups(access, host, declared.newcomers(host)), declared
 
 
-def _repair_first(module: AnsibleModule, access: HostAccess, host: Host, declared: ResolvedDeclaration) -> FirstRepairs:
-    """Repair faults before anything else is done; nothing if the declaration is refused in any case."""
+def _expect_approved(
+    module: AnsibleModule, access: HostAccess, declaration: Declaration, host: Host, declared: ResolvedDeclaration
+) -> FirstRepairs:
+    """Refuse any plan but the approved one, before anything is touched. Return the repairs that it begins with."""
+    expected = _expect_repairs(module, host, declared)
+    if expected.repaired:
+        host, declared = _see_repaired(module, access, declaration, expected)
+    plan = complete_plan(host, declared, expected.left)
+    document = domains_document(host, declared, plan, expected.repaired)
+    refusals = plan.refusals or against_fingerprint(document, module.params["fingerprint"])
+    if refusals:
+        _refuse(module, refusals, NO_REPAIRS)
+    return expected
+
+
+def _expect_repairs(module: AnsibleModule, host: Host, declared: ResolvedDeclaration) -> FirstRepairs:
+    """Judge what would be repaired first; nothing if the declaration is refused in any case."""
     if cannot_be_repaired(host, declared):
         return NO_REPAIRS
+    return expect_repairs(host, declared, module.params["repair"] == "first")
+
+
+def _repair_first(module: AnsibleModule, access: HostAccess, host: Host, declared: ResolvedDeclaration) -> FirstRepairs:
+    """Repair faults before anything else is done; nothing if the declaration is refused in any case."""
+    if module.check_mode or cannot_be_repaired(host, declared):
+        return _expect_repairs(module, host, declared)
     everything = module.params["repair"] == "first"
-    if module.check_mode:
-        return expect_repairs(host, declared, everything)
     try:
         first = repair_first(access, host, declared, everything, module.params["timeout"])
     except RepairInterrupted as error:
@@ -494,7 +528,8 @@ def _see_repaired(
 ) -> tuple[Host, ResolvedDeclaration]:
     """Observe the host after repairs; in check mode, return the host as it is expected to be then."""
     if first.host is not None:
-        return first.host, resolve_declaration(first.host, declaration)
+        declared = resolve_declaration(first.host, declaration)
+        return with_groups(access, first.host, declared.newcomers(first.host)), declared
     try:
         return _observe(module, access, declaration)
     except HostError as error:
@@ -515,7 +550,7 @@ def _refuse(module: AnsibleModule, refusals: Sequence[Refusal], first: FirstRepa
     module.fail_json(**{**refusal_result(refusals, lead), "repaired": list(first.repaired), "changed": changed})
 
 
-def _exit_expected(module: AnsibleModule, plan: CompletePlan, first: FirstRepairs) -> None:
+def _exit_expected(module: AnsibleModule, plan: CompletePlan, first: FirstRepairs, fingerprint: str) -> None:
     steps, files = plan.plan, plan.files
     changes = planned_changes(steps, files)
     module.exit_json(
@@ -524,6 +559,7 @@ def _exit_expected(module: AnsibleModule, plan: CompletePlan, first: FirstRepair
         changes=changes,
         repaired=list(first.repaired),
         diff=planned_diff(steps, files),
+        fingerprint=fingerprint,
         domains=[
             {**planned_domain_result(step), **config_file_result(step.domain.name, files)} for step in steps.domains
         ],
@@ -532,7 +568,7 @@ def _exit_expected(module: AnsibleModule, plan: CompletePlan, first: FirstRepair
 
 
 def _exit_applied(
-    module: AnsibleModule, access: HostAccess, host: Host, plan: CompletePlan, first: FirstRepairs
+    module: AnsibleModule, access: HostAccess, host: Host, plan: CompletePlan, first: FirstRepairs, fingerprint: str
 ) -> None:
     began, level = time.monotonic(), ConvergeLevel(module.params["converge"])
     reports = already_there(host, plan.plan, level)
@@ -549,6 +585,7 @@ def _exit_applied(
         "changes": planned_changes(plan.plan, plan.files),
         "repaired": list(first.repaired),
         "diff": observed_diff(reports, files),
+        "fingerprint": fingerprint,
         "domains": [{**domain_result(report), **config_file_result(report.name, files)} for report in reports],
         "seconds": seconds,
         **names_result(plan.resolution),

@@ -25,6 +25,7 @@ extends_documentation_fragment:
   - xen.pci.attributes.actiongroup_pci
   - xen.pci.catalog
   - xen.pci.host
+  - xen.pci.plan
 attributes:
   check_mode:
     support: full
@@ -139,6 +140,11 @@ diff:
   returned: success
   type: list
   elements: dict
+fingerprint:
+  description: Fingerprint of the plan, for O(fingerprint) of a later run that is to carry out this plan only.
+  returned: success
+  type: str
+  sample: 5a1f0c3e9b7d4c2f8e6a1b0d9c3f7e21
 refusals:
   description: Every reason why nothing was touched.
   returned: when the task was refused
@@ -225,8 +231,10 @@ from ansible_collections.xen.pci.plugins.module_utils.plan.functions import (
     WantedFunction,
     WantedFunctions,
     complete_function_plan,
+    functions_document,
     resolve_functions,
 )
+from ansible_collections.xen.pci.plugins.module_utils.plan.plan_document import against_fingerprint
 from ansible_collections.xen.pci.plugins.module_utils.results.common import failure, refusal_result
 from ansible_collections.xen.pci.plugins.module_utils.results.function_results import (
     function_changes,
@@ -256,6 +264,7 @@ def main() -> None:
         argument_spec={
             "physical_functions": {"type": "list", "elements": "dict", "required": True, "options": function},
             "catalog": {"type": "dict", "default": {}},
+            "fingerprint": {"type": "str"},
             "timeout": {"type": "int", "default": 300},
         },
         supports_check_mode=True,
@@ -276,13 +285,15 @@ def _run(module: AnsibleModule, access: HostAccess) -> None:
     declared = resolve_functions(host, wanted)
     host = with_functions(access, host, declared.physical, declared.with_settings)
     plan = complete_function_plan(host, declared)
-    if plan.refusals:
-        module.fail_json(**refusal_result(plan.refusals))
-    if module.check_mode:
-        _exit(module, host, host, declared, plan)
-    else:
+    document = functions_document(host, declared, plan)
+    refusals = plan.refusals or against_fingerprint(document, module.params["fingerprint"])
+    if refusals:
+        module.fail_json(**refusal_result(refusals))
+    after = host
+    if not module.check_mode:
         apply_functions(access, plan.steps)
-        _exit(module, host, _verified(module, access, host, declared, plan), declared, plan)
+        after = _verified(module, access, host, declared, plan)
+    _exit(module, host, after, declared, plan, document["fingerprint"])
 
 
 def _wanted(module: AnsibleModule) -> WantedFunctions:
@@ -319,7 +330,9 @@ def _verified(
     return seen
 
 
-def _exit(module: AnsibleModule, before: Host, after: Host, declared: DeclaredFunctions, plan: FunctionPlan) -> None:
+def _exit(
+    module: AnsibleModule, before: Host, after: Host, declared: DeclaredFunctions, plan: FunctionPlan, fingerprint: str
+) -> None:
     changes = function_changes(plan)
     module.exit_json(
         changed=bool(plan.steps),
@@ -329,6 +342,7 @@ def _exit(module: AnsibleModule, before: Host, after: Host, declared: DeclaredFu
             function_result(name, desired, before, after) for name, desired in declared.by_name.items()
         ],
         diff=function_diff(plan, before, declared.desired),
+        fingerprint=fingerprint,
     )
 
 

@@ -174,7 +174,8 @@ def plan_present(
                     f" has the device ({held}): detach it and run again, or declare permissive with a reason."
                 )
             continue
-        verdict = _may_leave(host, device, policy, staying, require_reset)
+        group = host.groups.get(sbdf, frozenset())
+        verdict = _may_leave(host, device, policy, staying, group, require_reset)
         refusals += verdict.refusals
         waived += verdict.waived
         mild += verdict.warnings
@@ -227,14 +228,21 @@ def free(host: Host, sbdf: Sbdf) -> bool:
 
 
 def verdict_on(host: Host, sbdf: Sbdf) -> Verdict:
-    """Check whether a device that the host has can be given away while all others stay with the host."""
-    return _may_leave(host, host.devices[sbdf], DevicePolicy(), host.with_host, False)
+    """Check whether a device that the host has can be given away while all others stay with the host.
+
+    Groups of Xen are left out, even where they are known: a pool must choose alike wherever the plan is made.
+    """
+    return _may_leave(host, host.devices[sbdf], DevicePolicy(), host.with_host)
 
 
 def _may_leave(
-    host: Host, device: PciDevice, policy: DevicePolicy, staying: Collection[Sbdf], require_reset: bool
+    host: Host,
+    device: PciDevice,
+    policy: DevicePolicy,
+    staying: Collection[Sbdf],
+    group: Collection[Sbdf] = (),
+    require_reset: bool = False,
 ) -> Verdict:
-    group = host.groups.get(device.sbdf, frozenset())
     ties = ties_of(host.topology, device.sbdf, staying, group, require_reset)
     needed = needs_of_host(device, host.network, host.in_pciback)
     return judge([*needed, *ties.refusals], policy.waive, ties.warnings)

@@ -13,12 +13,14 @@ from ..model.host import Host
 from ..plan.isolation import OF_OTHERS
 from ..values.address import Sbdf
 from ..values.catalog import Catalog, read_addresses
+from ..values.plain import plain
 from ..values.refusal import Refusal, Refused
 from .assignable_plan import AssignablePlan, plan_absent, plan_present
 from .assignment_state import AssignmentState
 from .boot_plan import BootPlan, Persistence
 from .catalog_lookup import device_policies
 from .names import Resolution
+from .plan_document import Document, identities, plan_document
 from .pools import parse_request
 
 
@@ -95,6 +97,31 @@ def complete_plan(host: Host, wanted: WantedDevices, found: Resolution) -> Assig
         expected=AssignmentState.expected(host, plan, affected, persistence.expected(boot, affected)),
         names=names,
         refusals=tuple(dict.fromkeys([*wanted.refusals, *found.refusals, *against, *boot_plan.refusals])),
+    )
+
+
+def assignment_document(host: Host, wanted: WantedDevices, plan: AssignmentPlan, found: Resolution) -> Document:
+    """The plan as a document."""
+    return plan_document(
+        "assignable",
+        steps={
+            "devices": [{"action": step.action, **plain(step)} for step in plan.devices.steps],
+            "files": plan.boot.files,
+            "stages": plan.boot.stages,
+            "waived": plan.devices.waived,
+        },
+        basis={
+            "state": "present" if wanted.present else "absent",
+            "exclusive": wanted.exclusive,
+            "persistent": wanted.persistent,
+            "require_reset": wanted.require_reset,
+            "names": plan.names,
+            "policies": device_policies(wanted.catalog.entries, plan.names),
+            "devices": identities(host, plan.expected.drivers),
+        },
+        changes=bool(plan.devices.steps) or plan.boot.changes,
+        refusals=plan.refusals,
+        warnings=[*map(str, found.moved), *found.recalled, *plan.devices.warnings],
     )
 
 

@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 
 from ..faults.finding import Finding
+from ..faults.scope import Scope
 from ..model.host import Host
 from ..values.address import Sbdf
 from ..values.catalog import Catalog, DevicePolicy
@@ -20,6 +21,7 @@ from .domain_plan import DesiredDomain, DomainsPlan, make_plan, unknown_domain
 from .file_plan import FileChange, plan_files
 from .isolation import isolation_refusals
 from .names import Resolution
+from .plan_document import Document, guest_identity, identities, plan_document
 from .pools import against_request, share_out, taken_away
 
 
@@ -51,6 +53,14 @@ class ResolvedDeclaration:
     policies: Mapping[Sbdf, DevicePolicy]
     refusals: tuple[Refusal, ...] = ()
     unclear: frozenset[str] = frozenset()
+
+    @property
+    def scope(self) -> Scope:
+        """Faults of the domains that are declared, and of the devices that they are to have."""
+        return Scope(
+            domains=frozenset(want.name for want in self.desired),
+            devices=frozenset(device for want in self.desired for device in want.devices),
+        )
 
     def newcomers(self, host: Host) -> list[Sbdf]:
         """Find the devices that domains would gain."""
@@ -127,6 +137,35 @@ def complete_plan(host: Host, declared: ResolvedDeclaration, findings: Iterable[
         *unreadable,
     )
     return CompletePlan(plan, files, declared.resolution, tuple(dict.fromkeys(refusals)))
+
+
+def domains_document(
+    host: Host, declared: ResolvedDeclaration, plan: CompletePlan, repaired: Sequence[str] = ()
+) -> Document:
+    """The plan as a document; `repaired` are the faults that are repaired before it is carried out, in words."""
+    steps = plan.plan.domains
+    devices = {device for step in steps for device in (*step.after, *step.remove)}
+    files = [{"path": one.path, "before": one.before, "after": one.after} for one in plan.files if one.changed]
+    return plan_document(
+        "domains",
+        steps={
+            "repairs": repaired,
+            "domains": [
+                {**{one.name: getattr(step, one.name) for one in fields(step)}, "domain": step.domain.name}
+                for step in steps
+            ],
+            "files": files,
+        },
+        basis={
+            "declared": declared.desired,
+            "policies": declared.policies,
+            "domains": [guest_identity(step.domain) for step in steps],
+            "devices": identities(host, devices),
+        },
+        changes=bool(repaired or files or any(step.changes for step in steps)),
+        refusals=plan.refusals,
+        warnings=[*map(str, declared.resolution.moved), *declared.resolution.recalled, *plan.plan.doubts],
+    )
 
 
 def cannot_be_repaired(host: Host, declared: ResolvedDeclaration) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Union
+from typing import ClassVar, Union
 
 from ..model.device import PciDevice
 from ..model.host import Host
@@ -39,6 +39,8 @@ class DesiredFunctions:
 class SetAutoprobe:
     """Set whether the host's drivers are offered virtual functions that are created from now on."""
 
+    action: ClassVar[str] = "set-drivers-autoprobe"
+
     pf: Sbdf
     offer: bool
 
@@ -49,6 +51,8 @@ class SetAutoprobe:
 @dataclass(frozen=True)
 class SetCount:
     """Create or remove virtual functions."""
+
+    action: ClassVar[str] = "set-count"
 
     pf: Sbdf
     before: int
@@ -63,6 +67,8 @@ class SetCount:
 @dataclass(frozen=True)
 class Configure:
     """Have the physical function's driver enforce settings on a virtual one."""
+
+    action: ClassVar[str] = "configure"
 
     pf: Sbdf
     interface: str
@@ -93,7 +99,8 @@ def plan_functions(host: Host, desired: Sequence[DesiredFunctions]) -> FunctionP
     ]
     steps: list[Step] = []
     for wanted in desired:
-        now = host.functions[wanted.pf]
+        # Without SR-IOV there is nothing more to know of it.
+        now = host.functions.get(wanted.pf) or PhysicalFunction(host.devices[wanted.pf])
         refusals += _refusals(host, now, wanted)
         steps += _steps(now, wanted)
     return FunctionPlan(refusals=tuple(refusals)) if refusals else FunctionPlan(tuple(steps))

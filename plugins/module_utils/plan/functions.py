@@ -12,9 +12,11 @@ from ..model.host import Host
 from ..model.physical_function import VfSettings
 from ..values.address import Sbdf
 from ..values.catalog import Catalog
+from ..values.plain import plain
 from ..values.refusal import Refusal
 from .function_plan import DesiredFunctions, FunctionPlan, plan_functions
 from .names import Lookup, resolve
+from .plan_document import Document, identities, plan_document
 
 
 @dataclass(frozen=True)
@@ -100,3 +102,14 @@ def complete_function_plan(host: Host, declared: DeclaredFunctions) -> FunctionP
     plan = plan_functions(host, declared.desired)
     refusals = tuple(dict.fromkeys([*declared.refusals, *plan.refusals]))
     return FunctionPlan(() if refusals else plan.steps, refusals)
+
+
+def functions_document(host: Host, declared: DeclaredFunctions, plan: FunctionPlan) -> Document:
+    """The plan as a document."""
+    return plan_document(
+        "functions",
+        steps=[{"action": step.action, **plain(step)} for step in plan.steps],
+        basis={"declared": declared.by_name, "devices": identities(host, declared.physical)},
+        changes=bool(plan.steps),
+        refusals=plan.refusals,
+    )

@@ -29,34 +29,43 @@ Document = dict[str, Any]
 
 
 def plan_document(
-    kind: str, steps: Any, basis: Any, refusals: Sequence[Refusal] = (), warnings: Sequence[str] = ()
+    kind: str,
+    steps: Any,
+    basis: Any,
+    changes: bool,
+    refusals: Sequence[Refusal] = (),
+    warnings: Sequence[str] = (),
 ) -> Document:
     """Write the document of a plan: `steps` are what is done, `basis` is what they depend on.
 
-    The fingerprint leaves out `refusals`, with which nothing is done, and `warnings`, which are for people.
+    `changes` says whether there is anything to do. The fingerprint leaves it out, and also `refusals`, with which
+    nothing is done, and `warnings`, which are for people.
     """
     content = plain({"schema": SCHEMA, "kind": kind, "steps": steps, "basis": basis})
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return {
         **content,
+        "changes": changes,
         "fingerprint": hashlib.sha256(text.encode()).hexdigest()[:32],
         "refusals": plain(refusals),
         "warnings": list(warnings),
     }
 
 
-def check_fingerprint(document: Document, wanted: str | None) -> Refusal | None:
-    """Refuse a plan that does not have the wanted fingerprint; with None, any plan is right."""
+def against_fingerprint(document: Document, approved: str | None) -> tuple[Refusal, ...]:
+    """Refuse a plan that does not have the approved fingerprint; with None, any plan is right.
+
+    A plan that changes nothing is right as well, so that an approved task can be run again.
+    """
     now = document["fingerprint"]
-    if not wanted or wanted == now:
-        return None
-    return Refusal(
-        "fingerprint",
-        "fingerprint",
-        f"The plan does not have the fingerprint {wanted}: the host or the declaration has changed, and the fingerprint"
-        f" is now {now}",
-        "look at the plan in check mode, and give its fingerprint if the plan is right",
+    if approved in (None, "", now) or not document["changes"]:
+        return ()
+    reason = (
+        f"The plan does not have the fingerprint {approved}: the host or the declaration has changed, and the fingerprint"
+        f" is now {now}"
     )
+    advice = "look at the plan in check mode, and give its fingerprint if the plan is right"
+    return (Refusal("fingerprint", "fingerprint", reason, advice),)
 
 
 def identities(host: Host, devices: Iterable[Sbdf]) -> dict[Sbdf, Document | None]:
