@@ -61,8 +61,8 @@ def against_fingerprint(document: Document, approved: str | None) -> tuple[Refus
     if approved in (None, "", now) or not document["changes"]:
         return ()
     reason = (
-        f"The plan does not have the fingerprint {approved}: the host or the declaration has changed, and the fingerprint"
-        f" is now {now}"
+        f"The plan does not have the fingerprint {approved}: the host or the declaration has changed, and the"
+        f" fingerprint is now {now}"
     )
     advice = "look at the plan in check mode, and give its fingerprint if the plan is right"
     return (Refusal("fingerprint", "fingerprint", reason, advice),)
