@@ -88,3 +88,18 @@ def test_the_runs_of_one_device_are_counted_and_listed() -> None:
     listed = [line for line in lines if line.startswith("  modules/domain_devices.py (")]
     assert len(listed) == 3
     assert all("main" in line for line in listed)
+
+
+def test_a_run_that_changes_nothing_loads_nothing_that_changes_a_host() -> None:
+    words = [sys.executable, "-c", "import json, trace_run; print(json.dumps(trace_run.trace(trace_run.ROOT)))"]
+    paths = os.pathsep.join([str(ROOT / "tools"), *filter(None, sys.path)])
+    done = subprocess.run(words, env={**os.environ, "PYTHONPATH": paths}, stdout=subprocess.PIPE, text=True, check=True)
+    seen = json.loads(done.stdout)
+    acting = {
+        "module_utils/apply/handshake.py",
+        "module_utils/apply/loop.py",
+        "module_utils/model/connection_writes.py",
+    }
+    assert acting <= set(seen["add"]["loaded"])
+    repairing = {f"module_utils/{file}.py" for file in ("repair/run", "faults/simulate", "model/xl_file")}
+    assert not (acting | repairing) & set(seen["no-op"]["loaded"])
