@@ -599,8 +599,9 @@ def _exit_applied(
 def _apply(
     access: HostAccess, host: Host, plan: DomainsPlan, level: ConvergeLevel, timeout: float
 ) -> tuple[DomainReport, ...]:
-    """Carry the plan out and verify it by a second look. What does so is loaded here: most runs find all in place, and
-    each import costs every run.
+    """Carry the plan out and verify it by a second look.
+
+    The code for it is loaded here, because most runs find everything in place, and each import costs every run.
     """
     from ansible_collections.xen.pci.plugins.module_utils.apply.converge import converge  # noqa: PLC0415 - see above
 

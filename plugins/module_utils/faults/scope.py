@@ -14,8 +14,9 @@ from .table import Blocks, Fault, Looks, RepairedBy
 
 @dataclass(frozen=True)
 class Scope:
-    """What is to be repaired: the faults of these domains (and of their stub domains), and of these devices in whatever
-    domain they are; all faults if both are empty.
+    """What is to be repaired: the faults of these domains and devices, or all faults if both are empty.
+
+    Faults of a stub domain count as those of its guest. Faults of a device count in whichever domain it is.
     """
 
     domains: frozenset[str] = frozenset()
@@ -32,8 +33,9 @@ class Scope:
         return everything or named or not self.devices.isdisjoint(finding.devices)
 
     def matters(self, finding: Finding) -> bool:
-        """Whether it is covered and must be looked into before a change: with it devices are not as declared, or it is
-        a cycle that goes on.
+        """Whether the finding is covered and must be looked into before a change.
+
+        With such a finding, devices are not as declared, or a cycle goes on.
         """
         fault = finding.fault
         return self.covers(finding) and (fault.looks is Looks.UNDER_WAY or fault.blocks is not Blocks.NOTHING)

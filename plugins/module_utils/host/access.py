@@ -93,7 +93,7 @@ class HostAccess:
 
     @contextmanager
     def answering(self) -> Iterator[HostAccess]:
-        """This access, or one with a new connection to xenstored if its own is gone. Raises XenStoreGone."""
+        """Use this access, or one with a new connection to xenstored if its own is gone. Raises XenStoreGone."""
         if self.store.is_alive:
             yield self
             return

@@ -68,8 +68,10 @@ class ConfigSpace:
         return _CAP_MSI in self._capabilities or _CAP_MSIX in self._capabilities
 
     def port_type(self) -> int | None:
-        """PCI Express' Device/Port Type (4: root port, 5 and 6: upstream and downstream port of a switch), None for a
-        conventional device."""
+        """Read PCI Express' Device/Port Type, None for a conventional device.
+
+        4 is a root port, 5 and 6 are an upstream and a downstream port of a switch.
+        """
         at = self._capabilities.get(_CAP_PCI_EXPRESS)
         flags = self._number(at + 2, 2) if at is not None else None
         return None if flags is None else flags >> 4 & 0xF

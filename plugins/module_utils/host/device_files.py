@@ -104,8 +104,10 @@ def interrupt_line(directory: str) -> int:
 
 @contextlib.contextmanager
 def open_config(directory: str) -> Iterator[ConfigSpace]:
-    """A function's configuration space, read where it is asked. Raises OSError; FileNotFoundError also of one that goes
-    meanwhile, where the kernel says ENODEV of a file that is open (kernfs_get_active).
+    """Open a function's configuration space, which is read only where it is asked for. Raises OSError.
+
+    It is FileNotFoundError also if the function goes while the file is open, where the kernel says ENODEV
+    (kernfs_get_active).
     """
     try:
         descriptor = os.open(f"{directory}/config", os.O_RDONLY)

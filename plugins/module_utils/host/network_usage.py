@@ -61,9 +61,11 @@ class NetGraph:
         )
 
     def _own_addresses(self) -> dict[str, list[ipaddress.IPv4Interface]]:
-        """IPv4 addresses by interface: /proc has the routes of the main table alone, where an address without a network
-        (/32, point-to-point) leaves no trace. What iproute2 says of another network namespace than that of sysfs is
-        left out: there number or MAC address differ.
+        """Read the IPv4 addresses of each interface.
+
+        /proc has only the routes of the main table, in which an address without a network (/32, point-to-point) leaves
+        no trace. What iproute2 says of another network namespace than that of sysfs is left out: there number or MAC
+        address differ.
         """
         found = {}
         for link in _ip_addresses():
@@ -152,8 +154,11 @@ def _ip_addresses() -> list[dict[str, Any]]:
 def _networks(
     routes: list[_Route], own: Mapping[str, list[ipaddress.IPv4Interface]], directory: Path
 ) -> dict[str, tuple[str, ...]]:
-    """Networks that interfaces have an address in: of IPv4 also those reached without a gateway, which is how the
-    kernel enters an address; of IPv6 those of all addresses but the ones that every interface gives itself."""
+    """Find the networks in which each interface has an address.
+
+    Of IPv4 these are also the networks reached without a gateway, which is how the kernel enters an address. Of IPv6
+    they are those of all addresses but the ones that every interface gives itself.
+    """
     found: dict[str, list[str]] = defaultdict(list)
     for name, addresses in own.items():
         found[name] += [str(address.network) for address in addresses]

@@ -143,8 +143,10 @@ class Router(PyxsRouter):  # type: ignore[misc]
 
 
 class Events(queue.Queue):  # type: ignore[type-arg]
-    """What waits to be looked at. An event more of a path that waits already says nothing new, nor, once there are
-    many, one more of a watch: a guest may write faster than we look, for as long as it likes.
+    """The events that wait to be looked at, each path once.
+
+    Another event of a path that waits already says nothing new. Nor, once there are many, does another one of the same
+    watch: a guest may write faster than we look, for as long as it likes.
     """
 
     def _init(self, maxsize: int) -> None:

@@ -39,8 +39,9 @@ NO_REPAIRS = FirstRepairs()
 def repair_first(
     access: HostAccess, host: Host, declared: ResolvedDeclaration, everything: bool, timeout: float
 ) -> FirstRepairs:
-    """Repair what is in the way: `everything` that has a recipe, or only what a killed run of ours has left; `host` is
-    what was seen just now. Raises RepairInterrupted.
+    """Repair what is in the way of the declaration. Raises RepairInterrupted.
+
+    That is `everything` that has a recipe, or only what a killed run of ours has left. `host` is what was seen last.
     """
     scope = declared.scope
     if _is_in_order(host, declared, scope.covers if everything else scope.matters):

@@ -49,7 +49,8 @@ class DomainReport:
 
 
 def already_there(host: Host, plan: DomainsPlan, level: ConvergeLevel) -> tuple[DomainReport, ...] | None:
-    """The reports of a plan that changes nothing where the look that it was made from shows all that was asked for;
+    """Report on a plan that changes nothing, if the observed host already is as declared.
+
     None if something is to be done or waited for.
     """
     if any(step.changes for step in plan.domains):

@@ -56,9 +56,11 @@ class Toolstack(Protocol):
         ...
 
     def domains(self, names: Mapping[int, str]) -> dict[int, Domain]:
-        """These domains with all that the toolstack knows: UUID, kind, how they were created, what a reboot would give
-        them, and what their device models say. Connections and stub domains are left out. Never fails for one domain:
-        what cannot be read of it is None, and the silence of a device model is in its `problem`.
+        """Read all that the toolstack knows of these domains.
+
+        That is their UUID, kind, how they were created, what a reboot would give them, and what their device models
+        say. Connections and stub domains are left out. One domain never makes it fail: what cannot be read of it is
+        None, and the silence of a device model is in its `problem`.
         """
         ...
 
