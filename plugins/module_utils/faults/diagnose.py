@@ -38,8 +38,10 @@ def diagnose(host: Host) -> list[Finding]:
         *_owners(host),
         *_devices(host),
     ]
-    guests = {one.stub.domid: one.name for one in host.domains.values() if one.stub is not None}
-    return [replace(one, serves=guests[one.domid]) if one.domid in guests else one for one in findings]
+    guests = {domain.stub.domid: domain.name for domain in host.domains.values() if domain.stub is not None}
+    return [
+        replace(finding, serves=guests[finding.domid]) if finding.domid in guests else finding for finding in findings
+    ]
 
 
 def _connections(host: Host) -> Iterator[Finding]:
@@ -55,7 +57,7 @@ def _connections(host: Host) -> Iterator[Finding]:
 
 def _lost_connection(host: Host, domain: Domain) -> Iterator[Finding]:
     """What is left of a connection that xenstore does not have."""
-    marked = sorted(one for one, domid in host.markers.items() if domid == domain.domid)
+    marked = sorted(sbdf for sbdf, domid in host.markers.items() if domid == domain.domid)
     if domain.domid in host.kernel_connections:
         says = "its connection is gone from xenstore, but not from dom0's kernel"
         yield _of(domain, Fault.STUCK_KERNEL_DEVICE, says, marked)
@@ -81,9 +83,9 @@ def _own_connection(host: Host, domain: Domain, connection: PciConnection) -> It
 def _to_come_back(host: Host, domain: Domain) -> list[Sbdf]:
     """Devices that the domain had in a connection and still has all rights over."""
     return [
-        one
-        for one in domain.to_come_back
-        if host.markers.get(one) == domain.domid and host.xen_owners.get(one) is XenOwner.GUEST
+        sbdf
+        for sbdf in domain.to_come_back
+        if host.markers.get(sbdf) == domain.domid and host.xen_owners.get(sbdf) is XenOwner.GUEST
     ]
 
 
@@ -97,12 +99,12 @@ def _device_model(host: Host, domain: Domain) -> Iterator[Finding]:
     changing = (
         domain.stub is not None and domain.stub.own_connection is not None and not domain.stub.own_connection.connected
     )
-    for one in () if changing else model.lacks(domain.devices):  # the cycle that is under way comes first
-        yield _of(domain, Fault.STALE_RECORD, "libxl lists it, but the device model does not have it", (one,))
+    for sbdf in () if changing else model.lacks(domain.devices):  # the cycle that is under way comes first
+        yield _of(domain, Fault.STALE_RECORD, "libxl lists it, but the device model does not have it", (sbdf,))
     for name in model.unexpected(domain.devices):
-        called = [one for one in host.devices if qemu_name(one) == name and _may_be_its(host, domain, one)]
+        called = [sbdf for sbdf in host.devices if qemu_name(sbdf) == name and _may_be_its(host, domain, sbdf)]
         # The name lacks the segment.
-        owned = [one for one in called if host.xen_owners.get(one) is XenOwner.GUEST]
+        owned = [sbdf for sbdf in called if host.xen_owners.get(sbdf) is XenOwner.GUEST]
         says = f"its device model has {name}, and libxl does not list it"
         yield _of(domain, Fault.UNLISTED_DEVICE, says, owned or called)
 
@@ -176,25 +178,25 @@ def _has_holes(backend: PciConnection) -> bool:
 
 
 def _entries_against_host(host: Host, domain: Domain) -> Iterator[Finding]:
-    unmarked = [one for one in domain.devices if host.markers.get(one) not in host.domains]
+    unmarked = [sbdf for sbdf in domain.devices if host.markers.get(sbdf) not in host.domains]
     if unmarked:  # also of devices that the host has no more: the marker shows whose rights are left
         yield _of(domain, Fault.MISSING_MARKER, "libxl's marker names no domain that exists", unmarked)
-    for one in domain.devices:
-        device = host.devices.get(one)
+    for sbdf in domain.devices:
+        device = host.devices.get(sbdf)
         if device is None:
-            yield _of(domain, Fault.DEVICE_GONE, "the host does not have it any more", (one,))
+            yield _of(domain, Fault.DEVICE_GONE, "the host does not have it any more", (sbdf,))
         elif not device.in_pciback:
             driver = f"driver {device.driver}" if device.driver else "no driver"
-            yield _of(domain, Fault.NOT_IN_PCIBACK, f"the host has it with {driver}", (one,))
-        elif _is_used_without_rights(host, domain, one):
-            yield _of(domain, Fault.RIGHTS_MISSING, "Xen says that no guest owns it", (one,))
-        others = _others_with(host, domain, one)
+            yield _of(domain, Fault.NOT_IN_PCIBACK, f"the host has it with {driver}", (sbdf,))
+        elif _is_used_without_rights(host, domain, sbdf):
+            yield _of(domain, Fault.RIGHTS_MISSING, "Xen says that no guest owns it", (sbdf,))
+        others = _others_with(host, domain, sbdf)
         if others:
             yield _of(
                 domain,
                 Fault.SHARED_DEVICE,
                 f"{listed(others)} also {'lists' if len(others) == 1 else 'list'} it",
-                (one,),
+                (sbdf,),
             )
 
 
@@ -235,21 +237,21 @@ def _without_domain(host: Host) -> Iterator[Finding]:
 
 def _markers(host: Host) -> Iterator[Finding]:
     holders = _holders(host)
-    for one, domid in sorted(host.markers.items()):
-        domain, holder = host.domains.get(domid), holders.get(one)
-        if domain is not None and one in domain.devices:
+    for sbdf, domid in sorted(host.markers.items()):
+        domain, holder = host.domains.get(domid), holders.get(sbdf)
+        if domain is not None and sbdf in domain.devices:
             continue
         if domain is None:
             if domid not in host.orphaned_connections and holder is None:  # of a holder, MISSING_MARKER says it
                 says = f"libxl's marker names domain {domid}, which does not exist"
-                yield Finding(Fault.DEAD_MARKER, says, domid, devices=(one,))
+                yield Finding(Fault.DEAD_MARKER, says, domid, devices=(sbdf,))
         elif holder is None:
             ended_unseen = domid in host.kernel_connections or domain.frontend_alone
-            if domain.own_connection is None and (ended_unseen or one in _to_come_back(host, domain)):
+            if domain.own_connection is None and (ended_unseen or sbdf in _to_come_back(host, domain)):
                 continue  # found already: the guest may have it still or is to have it back, and keeps its rights
-            if domain.device_model is not None and not domain.device_model.lacks([one]):
+            if domain.device_model is not None and not domain.device_model.lacks([sbdf]):
                 continue  # found already: the guest has it, or that cannot be seen
-            in_use = _guest_still_runs(host, domain, one)
+            in_use = _guest_still_runs(host, domain, sbdf)
             if (
                 domain.kind is DomainKind.PV
                 and domain.own_connection
@@ -257,13 +259,13 @@ def _markers(host: Host) -> Iterator[Finding]:
                 and not in_use
             ):
                 continue  # its entry may be among those, and then the guest has it still
-            owner = host.xen_owners.get(one, XenOwner.UNKNOWN)
+            owner = host.xen_owners.get(sbdf, XenOwner.UNKNOWN)
             says = f"libxl's marker names {domain.name}, whose connection does not list it"
             fault = Fault.LOST_ENTRY if in_use else Fault.LEFT_RIGHTS
-            yield _of(domain, fault, f"{says} (owner according to Xen: {owner.value})", (one,))
+            yield _of(domain, fault, f"{says} (owner according to Xen: {owner.value})", (sbdf,))
         else:
             yield _of(
-                domain, Fault.WRONG_MARKER, f"libxl's marker names it, but {holder.name} lists the device", (one,)
+                domain, Fault.WRONG_MARKER, f"libxl's marker names it, but {holder.name} lists the device", (sbdf,)
             )
 
 
@@ -285,10 +287,10 @@ def _configurations(host: Host) -> Iterator[Finding]:
         stored, stubbed = domain.configured, domain.stub is not None or domain.serves is not None
         if stored is None or stubbed or not _knows_its_devices(domain):
             continue
-        lost = [one for one in domain.devices if one not in stored and not _others_with(host, domain, one)]
+        lost = [sbdf for sbdf in domain.devices if sbdf not in stored and not _others_with(host, domain, sbdf)]
         if lost:
             yield _of(domain, Fault.NOT_CONFIGURED, "libxl's stored configuration does not list it", lost)
-        left = [one for one in stored if one not in domain.devices and host.markers.get(one) != domain.domid]
+        left = [sbdf for sbdf in stored if sbdf not in domain.devices and host.markers.get(sbdf) != domain.domid]
         if left:
             yield _of(domain, Fault.STALE_CONFIGURATION, "libxl's stored configuration still lists it", left)
 
@@ -302,35 +304,35 @@ def _knows_its_devices(domain: Domain) -> bool:
 
 
 def _owners(host: Host) -> Iterator[Finding]:
-    known = set(_holders(host)) | {one for orphan in host.orphaned_connections.values() for one in orphan.devices}
+    known = set(_holders(host)) | {sbdf for orphan in host.orphaned_connections.values() for sbdf in orphan.devices}
     models = [domain.device_model for domain in host.domains.values() if domain.device_model is not None]
-    for one, owner in sorted(host.xen_owners.items()):
-        if any(model.has(one) for model in models):
+    for sbdf, owner in sorted(host.xen_owners.items()):
+        if any(model.has(sbdf) for model in models):
             continue
-        if owner is XenOwner.GUEST and one not in known and one not in host.markers:
+        if owner is XenOwner.GUEST and sbdf not in known and sbdf not in host.markers:
             says = "Xen says that a guest owns it, but no connection lists it and no marker names a domain"
-            in_use = host.devices[one].config.driver_is_active
-            yield Finding(Fault.LOST_ENTRY if in_use else Fault.UNEXPLAINED_OWNER, says, devices=(one,))
+            in_use = host.devices[sbdf].config.driver_is_active
+            yield Finding(Fault.LOST_ENTRY if in_use else Fault.UNEXPLAINED_OWNER, says, devices=(sbdf,))
 
 
 def _devices(host: Host) -> Iterator[Finding]:
     """Faults of devices that no domain has."""
     held = _holders(host)
-    for one, device in sorted(host.devices.items()):
-        if one not in held:
+    for sbdf, device in sorted(host.devices.items()):
+        if sbdf not in held:
             yield from _slots(device)
-        free = device.in_pciback and host.xen_owners.get(one) is XenOwner.HOST and one not in held
-        if not free or one in host.markers:
+        free = device.in_pciback and host.xen_owners.get(sbdf) is XenOwner.HOST and sbdf not in held
+        if not free or sbdf in host.markers:
             continue
-        if one not in host.quarantined:
-            yield Finding(Fault.UNQUARANTINED, "nothing shows that Xen quarantines it", devices=(one,))
+        if sbdf not in host.quarantined:
+            yield Finding(Fault.UNQUARANTINED, "nothing shows that Xen quarantines it", devices=(sbdf,))
         if device.permissive and not device.lost_hold:  # which must not be taken from pciback to clear it
             says = "pciback lists it as permissive"
-            yield Finding(Fault.STICKY_PERMISSIVE, says, devices=(one,))
-        complaint = device.lost_hold or next((text for text in host.kernel_errors.values() if _names(text, one)), "")
+            yield Finding(Fault.STICKY_PERMISSIVE, says, devices=(sbdf,))
+        complaint = device.lost_hold or next((text for text in host.kernel_errors.values() if _names(text, sbdf)), "")
         if complaint:
             says = f"no domain has it, and pciback said {complaint[:200]!r}"
-            yield Finding(Fault.LEAKED_HOLD, says, devices=(one,))
+            yield Finding(Fault.LEAKED_HOLD, says, devices=(sbdf,))
 
 
 def _slots(device: PciDevice) -> Iterator[Finding]:
@@ -349,7 +351,7 @@ def _names(kernel_error: str, device: Sbdf) -> bool:
 
 
 def _holders(host: Host) -> dict[Sbdf, Domain]:
-    return {one: domain for domain in host.domains.values() for one in domain.devices}
+    return {sbdf: domain for domain in host.domains.values() for sbdf in domain.devices}
 
 
 def _of(domain: Domain, fault: Fault, evidence: str, devices: tuple[Sbdf, ...] | list[Sbdf] = ()) -> Finding:

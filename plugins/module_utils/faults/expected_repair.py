@@ -37,13 +37,13 @@ def expected_repair(host: Host, scope: Scope, everything: bool) -> ExpectedRepai
     repairs = scope.repairs if everything else scope.finishes
     repaired = dict[object, Finding]()
     for _pass in range(MOST_PASSES):
-        findings = [one for one in diagnose(host) if scope.covers(one) and one.key not in repaired]
-        now = [one for one in findings if repairs(one)]
+        findings = [finding for finding in diagnose(host) if scope.covers(finding) and finding.key not in repaired]
+        now = [finding for finding in findings if repairs(finding)]
         if not now:
             break
         by_device, by_connection = choose_for_pass(now)
         chosen = [*by_device, *by_connection]
-        repaired.update((one.key, one) for one in chosen)
+        repaired.update((finding.key, finding) for finding in chosen)
         host = simulate_repair(host, chosen)
     return ExpectedRepair(tuple(repaired.values()), tuple(findings), host)
 
@@ -61,5 +61,5 @@ def choose_for_pass(findings: Iterable[Finding]) -> tuple[list[Finding], list[Fi
         else:
             by_connection.setdefault(finding.required_domid, finding)
     if by_connection:
-        by_device = [one for one in by_device if one.fault.turn is not Turn.AFTER_CONNECTIONS]
+        by_device = [finding for finding in by_device if finding.fault.turn is not Turn.AFTER_CONNECTIONS]
     return by_device, list(by_connection.values())

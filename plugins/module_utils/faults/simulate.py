@@ -48,11 +48,11 @@ def simulate_repair(host: Host, findings: Iterable[Finding]) -> Host:
 
 def able_to_return(host: Host, devices: Iterable[Sbdf]) -> list[Sbdf]:
     """Those of the devices that a connection which is created again can have."""
-    known = [host.devices[one] for one in devices if one in host.devices]
+    known = [host.devices[sbdf] for sbdf in devices if sbdf in host.devices]
     return [
-        one.sbdf
-        for one in known
-        if one.in_pciback and not one.lost_hold and host.xen_owners.get(one.sbdf) is not XenOwner.HOST
+        device.sbdf
+        for device in known
+        if device.in_pciback and not device.lost_hold and host.xen_owners.get(device.sbdf) is not XenOwner.HOST
     ]
 
 
@@ -100,7 +100,9 @@ def _without_connection(host: Host, finding: Finding) -> Host:
         host = _with_connection(host, host.domains[finding.required_domid], None)
     return replace(
         host,
-        orphaned_connections={one: orphan for one, orphan in host.orphaned_connections.items() if one != finding.domid},
+        orphaned_connections={
+            domid: orphan for domid, orphan in host.orphaned_connections.items() if domid != finding.domid
+        },
     )
 
 
@@ -110,13 +112,13 @@ def _disabled(host: Host, devices: Iterable[Sbdf]) -> Host:
 
 def _with_devices(host: Host, devices: Iterable[Sbdf], change: Callable[[PciDevice], PciDevice]) -> Host:
     """The host with those of the devices changed that it has."""
-    changed = {one: change(host.devices[one]) for one in devices if one in host.devices}
+    changed = {sbdf: change(host.devices[sbdf]) for sbdf in devices if sbdf in host.devices}
     return replace(host, devices={**host.devices, **changed})
 
 
 def _reduced(domain: Domain, gone: Collection[Sbdf]) -> tuple[Sbdf, ...] | None:
     stored = domain.configured
-    return None if stored is None else tuple(one for one in stored if one not in gone)
+    return None if stored is None else tuple(sbdf for sbdf in stored if sbdf not in gone)
 
 
 # ---- connections
@@ -130,7 +132,7 @@ def _withdraw_or_restart(_host: Host, _finding: Finding, connection: PciConnecti
 @implements(CONNECTION_SIMULATIONS, Recipe.SKIP_STALE, Recipe.FORGET_ENTRIES)
 def _drop_unused(_host: Host, _finding: Finding, connection: PciConnection) -> Sequence[Change]:
     unused = [entry.device for entry in connection.entries if entry.state in (SubState.TO_REMOVE, SubState.TO_ADD)]
-    return changes.compact(connection, [one for one in unused if one is not None])
+    return changes.compact(connection, [sbdf for sbdf in unused if sbdf is not None])
 
 
 @implements(CONNECTION_SIMULATIONS, Recipe.PUT_IN_ORDER)
@@ -179,16 +181,18 @@ def _mark(host: Host, finding: Finding) -> Host:
 
 @implements(DEVICE_SIMULATIONS, Recipe.UNMARK)
 def _unmark(host: Host, finding: Finding) -> Host:
-    return replace(host, markers={one: domid for one, domid in host.markers.items() if one not in finding.devices})
+    return replace(host, markers={sbdf: domid for sbdf, domid in host.markers.items() if sbdf not in finding.devices})
 
 
 @implements(DEVICE_SIMULATIONS, Recipe.TAKE_RIGHTS, Recipe.TAKE_FROM_ANY)
 def _take_rights(host: Host, finding: Finding) -> Host:
     if finding.fault is Fault.WRONG_MARKER:  # the marker then names the domain that has the device
-        holders = {one: holder.domid for one in finding.devices if (holder := host.holder_of(one)) is not None}
+        holders = {sbdf: holder.domid for sbdf in finding.devices if (holder := host.holder_of(sbdf)) is not None}
         return replace(host, markers={**_unmark(host, finding).markers, **holders})
     freed = host.assuming_free(finding.devices)
-    rest = {domid: replace(one, configured=_reduced(one, finding.devices)) for domid, one in freed.domains.items()}
+    rest = {
+        domid: replace(domain, configured=_reduced(domain, finding.devices)) for domid, domain in freed.domains.items()
+    }
     return replace(freed, domains=rest)
 
 

@@ -145,13 +145,13 @@ def domains_document(
     """The plan as a document; `repaired` are the faults that are repaired before it is carried out, in words."""
     steps = plan.plan.domains
     devices = {device for step in steps for device in (*step.after, *step.remove)}
-    files = [{"path": one.path, "before": one.before, "after": one.after} for one in plan.files if one.changed]
+    files = [{"path": file.path, "before": file.before, "after": file.after} for file in plan.files if file.changed]
     return plan_document(
         "domains",
         steps={
             "repairs": repaired,
             "domains": [
-                {**{one.name: getattr(step, one.name) for one in fields(step)}, "domain": step.domain.name}
+                {**{field.name: getattr(step, field.name) for field in fields(step)}, "domain": step.domain.name}
                 for step in steps
             ],
             "files": files,

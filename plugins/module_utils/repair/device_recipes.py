@@ -35,16 +35,16 @@ def _take_rights(job: RepairJob) -> list[str]:
     it or which only Xen knows.
     """
     refused = []
-    for one in job.devices:
-        problems = _revoke(job, one)
+    for sbdf in job.devices:
+        problems = _revoke(job, sbdf)
         if not problems:
             if job.domid in job.host.domains:
-                at_once(forget(job.access, job.domain, [one]))
-            holder = job.host.holder_of(one)
+                at_once(forget(job.access, job.domain, [sbdf]))
+            holder = job.host.holder_of(sbdf)
             if holder is None:
-                job.access.toolstack.unmark(job.domid, [one])
+                job.access.toolstack.unmark(job.domid, [sbdf])
             else:
-                job.access.toolstack.mark(holder.domid, [one])
+                job.access.toolstack.mark(holder.domid, [sbdf])
         refused += problems
     return refused
 
@@ -70,7 +70,7 @@ def _revoke(job: RepairJob, device: Sbdf) -> list[str]:
 @implements(DEVICE_RECIPES, Recipe.TAKE_FROM_ANY)
 def _take_from_any(job: RepairJob) -> list[str]:
     """Take devices from a guest that is not known: Xen does not say which one it is, but lets only it lose them."""
-    return [problem for one in job.devices for problem in _take_one_from_any(job, one)]
+    return [problem for sbdf in job.devices for problem in _take_one_from_any(job, sbdf)]
 
 
 def _take_one_from_any(job: RepairJob, device: Sbdf) -> list[str]:
@@ -99,9 +99,9 @@ def _deassigned(job: RepairJob, domid: int, device: Sbdf) -> bool:
 
 @implements(DEVICE_RECIPES, Recipe.GRANT)
 def _grant(job: RepairJob) -> list[str]:
-    for one in job.devices:
-        job.access.toolstack.mark(job.domid, [one])
-        rights.grant(job.access.hypervisor, job.domid, job.host.devices[one], job.others_of(job.domid, one))
+    for sbdf in job.devices:
+        job.access.toolstack.mark(job.domid, [sbdf])
+        rights.grant(job.access.hypervisor, job.domid, job.host.devices[sbdf], job.others_of(job.domid, sbdf))
     return []
 
 
@@ -126,7 +126,7 @@ def _configure(job: RepairJob) -> list[str]:
         backend = read_connection(transaction, job.domid)
         present = set(backend.devices) if backend is not None else set()
         return Listed(
-            [one for one in job.devices if one in present], [one for one in job.devices if one not in present]
+            [sbdf for sbdf in job.devices if sbdf in present], [sbdf for sbdf in job.devices if sbdf not in present]
         )
 
     at_once(commit(job.access, job.domain, sort))
@@ -135,9 +135,9 @@ def _configure(job: RepairJob) -> list[str]:
 
 @implements(DEVICE_RECIPES, Recipe.QUARANTINE)
 def _quarantine(job: RepairJob) -> list[str]:
-    for one in job.devices:
-        job.access.hypervisor.assign(DOMID_IO, one, relaxed=True)
-        job.access.notes.write(one, replace(Note.of(job.host.devices[one]), quarantined=True))
+    for sbdf in job.devices:
+        job.access.hypervisor.assign(DOMID_IO, sbdf, relaxed=True)
+        job.access.notes.write(sbdf, replace(Note.of(job.host.devices[sbdf]), quarantined=True))
     return []
 
 
@@ -147,11 +147,11 @@ def _rebind(job: RepairJob) -> list[str]:
 
     pciback forgets the setting when it lets a device go.
     """
-    for one in job.devices:
-        if job.access.hypervisor.owner(one) is not XenOwner.HOST:
-            return [f"{one} has been given to a guest since then"]
-        job.access.sysfs.unbind(one)
-        job.access.sysfs.bind(one, PCIBACK)
+    for sbdf in job.devices:
+        if job.access.hypervisor.owner(sbdf) is not XenOwner.HOST:
+            return [f"{sbdf} has been given to a guest since then"]
+        job.access.sysfs.unbind(sbdf)
+        job.access.sysfs.bind(sbdf, PCIBACK)
     return []
 
 
@@ -161,10 +161,10 @@ def _correct_slot(job: RepairJob) -> list[str]:
 
     The list has no effect on what pciback holds already (pcistub_device_id_remove).
     """
-    for one in job.devices:
-        job.access.sysfs.remove_slot(one)
-        if job.access.sysfs.driver_of(one) == PCIBACK:
-            job.access.sysfs.add_slot(one)
+    for sbdf in job.devices:
+        job.access.sysfs.remove_slot(sbdf)
+        if job.access.sysfs.driver_of(sbdf) == PCIBACK:
+            job.access.sysfs.add_slot(sbdf)
     return []
 
 

@@ -57,4 +57,4 @@ class RepairJob:
         """All devices of a domain but this one."""
         domain = self.host.domains.get(domid)
         others = domain.devices if domain is not None else ()
-        return [self.host.devices[one] for one in others if one != device and one in self.host.devices]
+        return [self.host.devices[sbdf] for sbdf in others if sbdf != device and sbdf in self.host.devices]

@@ -40,19 +40,25 @@ class Repaired:
     @property
     def changed(self) -> bool:
         """Whether anything was repaired, or what could not be repaired is not as it was."""
-        touched = (_of_findings(host, [one.finding for one in self.attempts]) for host in (self.before, self.after))
-        return any(one.repaired for one in self.attempts) or len(set(touched)) > 1
+        touched = (
+            _of_findings(host, [attempt.finding for attempt in self.attempts]) for host in (self.before, self.after)
+        )
+        return any(attempt.repaired for attempt in self.attempts) or len(set(touched)) > 1
 
     @property
     def not_repaired(self) -> list[str]:
         """What was tried and did not help, with what refused it."""
-        return [f"{title(one.finding)}: {one.problem}" for one in self.attempts if not one.repaired and one.problem]
+        return [
+            f"{title(attempt.finding)}: {attempt.problem}"
+            for attempt in self.attempts
+            if not attempt.repaired and attempt.problem
+        ]
 
 
 def _of_findings(host: Host, findings: Iterable[Finding]) -> frozenset[object]:
     """What a host says of the devices and domains that findings are about, as far as a repair changes it."""
-    devices = {device for one in findings for device in one.devices}
-    domains = [domain for one in findings if (domain := host.domains.get(one.domid or 0)) is not None]
+    devices = {device for finding in findings for device in finding.devices}
+    domains = [domain for finding in findings if (domain := host.domains.get(finding.domid or 0)) is not None]
     return frozenset(
         [
             *((device, host.xen_owners.get(device), host.markers.get(device)) for device in devices),
@@ -65,7 +71,7 @@ class RepairInterrupted(XenPciError):
     """Something was tried, and then the host could not be observed any more; the text says what, and why."""
 
     def __init__(self, attempts: Sequence[RepairAttempt], why: Exception) -> None:
-        tried = "; ".join(in_words(one.finding) for one in attempts)
+        tried = "; ".join(in_words(attempt.finding) for attempt in attempts)
         super().__init__(
             f"Tried to repair {tried}. The result cannot be seen ({why}). Repair again once the host can be observed"
         )

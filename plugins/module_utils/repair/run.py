@@ -70,7 +70,7 @@ class _RepairRun:
                 after = observe(seeing)
         except HostError as error:
             raise RepairInterrupted(attempts, error) from error
-        left = [one for one in diagnose(after) if self.matters(one)]
+        left = [finding for finding in diagnose(after) if self.matters(finding)]
         return Repaired(tuple(findings), _judged(attempts, left, after), tuple(left), host, after)
 
     def _repair_in_passes(self, host: Host, findings: Sequence[Finding]) -> list[RepairAttempt]:
@@ -78,7 +78,7 @@ class _RepairRun:
         attempts: list[RepairAttempt] = []
         tried: set[object] = set()
         for _pass in range(MOST_PASSES):
-            now = [one for one in findings if self.repairs(one) and one.key not in tried]
+            now = [finding for finding in findings if self.repairs(finding) and finding.key not in tried]
             if not now or time.monotonic() >= self.deadline:
                 break
             done = self._repair_once(host, now)
@@ -134,14 +134,14 @@ def _problem(outcome: Outcome, domid: int) -> str:
 
 def _judged(attempts: Sequence[RepairAttempt], left: Sequence[Finding], after: Host) -> tuple[RepairAttempt, ...]:
     """Say of each attempt whether its fault is not found again; that a recipe ran to its end says nothing."""
-    remaining = {(one.fault, one.domid, device) for one in left for device in one.devices or (None,)}
+    remaining = {(finding.fault, finding.domid, device) for finding in left for device in finding.devices or (None,)}
 
-    def judged(one: RepairAttempt) -> RepairAttempt:
-        found = one.finding
+    def judged(attempt: RepairAttempt) -> RepairAttempt:
+        found = attempt.finding
         again = any((found.fault, found.domid, device) in remaining for device in found.devices or (None,))
         domain = after.domains.get(found.domid or 0)
         are_back = domain is None or set(domain.devices).issuperset(found.devices)
-        cost = found.recipe is Recipe.RECREATE and bool(one.problem) and not again and not are_back
-        return replace(one, repaired=not again and not cost, cost_devices=cost)
+        cost = found.recipe is Recipe.RECREATE and bool(attempt.problem) and not again and not are_back
+        return replace(attempt, repaired=not again and not cost, cost_devices=cost)
 
-    return tuple(judged(one) for one in attempts)
+    return tuple(judged(attempt) for attempt in attempts)

@@ -29,7 +29,7 @@ def observe_until_settled(
     unchanged_since, last, pause = time.monotonic(), None, _LOOK_AGAIN
     while True:
         host = observe(access)
-        findings = [one for one in diagnose(host) if matters(one)]
+        findings = [finding for finding in diagnose(host) if matters(finding)]
         now = time.monotonic()
         if findings != last:
             unchanged_since, last, pause = now, findings, _LOOK_AGAIN
