@@ -297,8 +297,6 @@ devices:
 """
 
 
-from contextlib import nullcontext
-
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 from ansible_collections.xen.pci.plugins.module_utils.apply.assignable_steps import apply
@@ -349,7 +347,7 @@ def main() -> None:
         module.fail_json(msg=missing_required_lib("pyxs"), exception=PYXS_IMPORT_ERROR)
     try:
         check_timeout(module.params["timeout"])
-        with open_host() as access, nullcontext() if module.check_mode else access.run_lock(module.params["timeout"]):
+        with open_host() as access, access.run_lock(module.params["timeout"], only_looks=module.check_mode):
             _run(module, access)
     except NeedsJmespath:
         module.fail_json(msg=missing_required_lib("jmespath"), exception=JMESPATH_IMPORT_ERROR)

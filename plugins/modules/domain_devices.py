@@ -357,7 +357,6 @@ seconds:
 
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
@@ -433,7 +432,7 @@ def main() -> None:
         module.fail_json(msg=missing_required_lib("pyxs"), exception=PYXS_IMPORT_ERROR)
     try:
         check_timeout(module.params["timeout"])
-        with open_host() as access, nullcontext() if module.check_mode else access.run_lock(module.params["timeout"]):
+        with open_host() as access, access.run_lock(module.params["timeout"], only_looks=module.check_mode):
             _run(module, access)
     except NeedsJmespath:
         module.fail_json(msg=missing_required_lib("jmespath"), exception=JMESPATH_IMPORT_ERROR)

@@ -269,7 +269,7 @@ refusals:
 """
 
 from collections.abc import Iterable
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
@@ -317,7 +317,7 @@ def main() -> None:
         module.fail_json(msg=missing_required_lib("pyxs"), exception=PYXS_IMPORT_ERROR)
     try:
         check_timeout(module.params["timeout"])
-        with open_host() as access, nullcontext() if module.check_mode else access.run_lock(module.params["timeout"]):
+        with open_host() as access, access.run_lock(module.params["timeout"], only_looks=module.check_mode):
             refusals = [*_impossible_times(module), *_malformed(module), *_unknown(module, access)]
             if refusals:
                 raise Refused(refusals)

@@ -213,8 +213,6 @@ physical_functions:
 """
 
 
-from contextlib import nullcontext
-
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 from ansible_collections.xen.pci.plugins.module_utils.apply.function_steps import apply_functions
@@ -273,7 +271,7 @@ def main() -> None:
         module.fail_json(msg=missing_required_lib("pyxs"), exception=PYXS_IMPORT_ERROR)
     try:
         check_timeout(module.params["timeout"])
-        with open_host() as access, nullcontext() if module.check_mode else access.run_lock(module.params["timeout"]):
+        with open_host() as access, access.run_lock(module.params["timeout"], only_looks=module.check_mode):
             _run(module, access)
     except XenPciError as error:
         module.fail_json(**failure(error))

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -87,9 +87,12 @@ class HostAccess:
 
         return XlCfgFiles()
 
-    def run_lock(self, timeout: float) -> AbstractContextManager[None]:
-        """Keep other changing runs off the host; raises RunLockError after `timeout` seconds."""
-        return run_lock(timeout)
+    def run_lock(self, timeout: float, only_looks: bool = False) -> AbstractContextManager[None]:
+        """Keep other changing runs off the host; raises RunLockError after `timeout` seconds.
+
+        A run that only looks, as in check mode, takes no lock.
+        """
+        return nullcontext() if only_looks else run_lock(timeout)
 
     @contextmanager
     def answering(self) -> Iterator[HostAccess]:

@@ -87,6 +87,7 @@ class Hypervisor:
             # The binding hides which of them it was, and only Xen's log has the reason.
             if relaxed or error.code not in (errno.EPERM, errno.EINVAL):
                 raise
+            # pylint does not follow the base class to another package: pylint: disable-next=bad-exception-cause
             raise HypervisorError(
                 f"{error}; `xl dmesg` says more (where it mentions RMRR, firmware has reserved memory for this device"
                 " and others: it is not given to a guest without rdm_policy=relaxed in the domain's configuration)",

@@ -92,7 +92,10 @@ def _device_of(entry: Any) -> Sbdf | None:
     if not isinstance(entry, dict):
         return None
     numbers = [entry.get(name, 0) for name in ("domain", "bus", "dev", "func")]
-    is_address = all(type(number) is int and 0 <= number <= last for number, last in zip(numbers, _LAST))
+    is_address = all(
+        isinstance(number, int) and not isinstance(number, bool) and 0 <= number <= last
+        for number, last in zip(numbers, _LAST)
+    )
     return Sbdf(*numbers) if is_address else None
 
 

@@ -53,7 +53,6 @@ class Toolstack(Protocol):
 
     def names(self) -> dict[int, str]:
         """The running domains but dom0, names by numbers. One that is being torn down may be missing."""
-        ...
 
     def domains(self, names: Mapping[int, str]) -> dict[int, Domain]:
         """Read all that the toolstack knows of these domains.
@@ -62,25 +61,20 @@ class Toolstack(Protocol):
         say. Connections and stub domains are left out. One domain never makes it fail: what cannot be read of it is
         None, and the silence of a device model is in its `problem`.
         """
-        ...
 
     def stubs(self, domains: Collection[Domain]) -> dict[int, int]:
         """The stub domain of each of these that has one, by the guest's number."""
-        ...
 
     def device_model(self, domain: Domain) -> DeviceModel:
         """What the device model of an HVM guest says now; its silence is in `problem`. From any thread."""
-        ...
 
     # ---- markers
 
     def markers(self) -> Markers:
         """All markers of the host, those of dead domains and of absent devices too."""
-        ...
 
     def holders(self, devices: Collection[Sbdf]) -> dict[Sbdf, int]:
         """The domains that have these devices by their markers; a device without a marker is left out."""
-        ...
 
     def claim(self, domid: int, devices: Collection[Sbdf], along: Sequence[Change] = ()) -> dict[Sbdf, str]:
         """Mark the devices as this domain's: all at once, or none if another domain has one of them.
@@ -89,19 +83,15 @@ class Toolstack(Protocol):
         Returns those that others have, with the number of that domain; empty on success. From then on the toolstack
         gives the devices to no other domain, and a run that is killed has left a trace before it gave any right.
         """
-        ...
 
     def mark(self, domid: int, devices: Collection[Sbdf]) -> None:
         """Mark the devices as this domain's, whichever domain had them before."""
-        ...
 
     def unmark(self, domid: int, devices: Collection[Sbdf]) -> None:
         """Remove the markers of those devices that still have this domain's: another one's stays."""
-        ...
 
     def record_driver(self, device: Sbdf, directory: str | None) -> None:
         """Note the driver that a device had, so that the toolstack can give it back to it; None: forget it."""
-        ...
 
     # ---- stored configuration
 
@@ -111,7 +101,6 @@ class Toolstack(Protocol):
         Held for one commit only. Raises LockError after `timeout` seconds. A domain that the toolstack knows nothing of
         needs no lock, and gets none.
         """
-        ...
 
     def amend(self, domain: Domain, add: Collection[Sbdf], remove: Collection[Sbdf]) -> Callable[[], None]:
         """Have a reboot give the domain `add` and no longer `remove`; all else in its configuration stays.
@@ -119,7 +108,6 @@ class Toolstack(Protocol):
         It is stored for good when this returns, and the caller holds the lock. What is returned takes the change back.
         Both raise ConfigError. A domain without a configuration stays without.
         """
-        ...
 
     # ---- devices of a guest with a device model, one at a time, from any thread
 
@@ -129,12 +117,9 @@ class Toolstack(Protocol):
         Raises ToolstackError; then anything between nothing and all may be done, the marker may be gone as well, and
         the caller looks what is there.
         """
-        ...
 
     def unplug(self, domain: Domain, device: Sbdf) -> None:
         """Ask the guest to eject a device. Returns before it has done so. Raises DeviceModelError."""
-        ...
 
     def detach(self, domain: Domain, device: Sbdf) -> None:
         """Take what is left of a device that the guest has ejected: all that `attach` gave. Raises ToolstackError."""
-        ...

@@ -49,6 +49,7 @@ class Qmp:
                 conversation.ask("qmp_capabilities", {})
                 return conversation.ask(command, arguments)
         except LockError as error:
+            # pylint does not follow the base class to another package: pylint: disable-next=bad-exception-cause
             raise DeviceModelError(f"its device model (QEMU) cannot be asked: {error}") from error
         except socket.timeout as error:
             raise DeviceModelError(
