@@ -65,8 +65,9 @@ def of_domains(observed: Host, **changed: Any) -> Document:
     return plan_domains(observed, Declaration((read_domain("web01", web01),), checked_catalog(CATALOG)))
 
 
-def of_assignable(observed: Host, catalog: Any = CATALOG, **changed: Any) -> Document:
-    return plan_assignable(observed, read_wanted(["nic"], checked_catalog(catalog), **{"persistent": True, **changed}))
+def of_assignable(observed: Host, catalog: Any = None, **changed: Any) -> Document:
+    known = checked_catalog(CATALOG if catalog is None else catalog)
+    return plan_assignable(observed, read_wanted(["nic"], known, **{"persistent": True, **changed}))
 
 
 def of_functions(observed: Host, count: int = 4, vlan: int = 7) -> Document:
