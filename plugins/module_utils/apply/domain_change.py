@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -22,7 +22,7 @@ from ..values.address import Sbdf
 from ..values.errors import HostError
 from ..values.words import listed
 from . import rights, rollback
-from .loop import Again, Clock, DeadlinePassed, Flow, Until, Work
+from .loop import Again, Clock, DeadlinePassed, Flow, Join, Start, Until, Work
 from .report import DomainFailed, Interrupted, Recorder
 
 #: Configuration space raises no event; a driver's first write to it comes within its probe.
@@ -69,6 +69,7 @@ class DomainChange:
         self._devices = devices
         self._handover = handover
         self._held = set(plan.domain.devices)
+        self._resetting: Future[None] | None = None
 
     def flow_to(self, level: ConvergeLevel) -> Flow:
         """Carry the plan out, and see that the guest has come as far as asked; raises DomainFailed."""
@@ -194,13 +195,25 @@ class DomainChange:
         if dirty:
             yield Work(lambda: self._reset(dirty))
 
+    def _begin_reset(self, removed: Sequence[Sbdf]) -> Flow:
+        """Begin to reset what the guest has let go, beside what else is to do before its rights are taken."""
+        if removed and self._resetting is None:
+            self._resetting = yield Start(lambda: self._reset(removed))
+
+    def _end_reset(self, removed: Sequence[Sbdf]) -> Flow:
+        """Wait for the reset. Only then may Xen take the device away: it may have to ask it to forget addresses (ATS),
+        and a device in reset does not answer (dev_invalidate_iotlb).
+        """
+        begun, self._resetting = self._resetting, None
+        yield Work(lambda: self._reset(removed)) if begun is None else Join(begun)
+
     def _release(self, removed: Sequence[Sbdf]) -> Flow:
         """Reset what the guest has released, take all rights over it, and hand it over as free."""
         if not removed:
             return
         problems = []
         try:
-            yield Work(lambda: self._reset(removed))
+            yield from self._end_reset(removed)
         except SysfsError as error:
             problems.append(str(error))
         else:

@@ -87,6 +87,7 @@ class Handshake(DomainChange):
             backend = read_connection(self.access.store, self.domid)
 
     def _exchange(self, add: Sequence[Sbdf], remove: Sequence[Sbdf]) -> Flow:
+        self._resetting = None  # of an exchange before that failed
         yield from self._prepare(add)
         try:
             if self.plan.domain.own_connection is None:
@@ -99,12 +100,14 @@ class Handshake(DomainChange):
             raise
         began = time.monotonic()
         try:
-            yield from self._await(kind, add, places)
+            yield from self._await(kind, add, remove, places)
         except (DeadlinePassed, CycleFailed) as failure:
             yield from self._recover(kind, add, remove, failure)
         self.recorder.cycles.append(Cycle(tuple(add), tuple(remove), round(time.monotonic() - began, 3)))
         if kind is CycleKind.CLOSE:
             yield from self._await_kernel_gone()
+        yield from self._begin_reset(remove)
+        if kind is CycleKind.CLOSE:
             yield from self._dissolve(remove)
         elif remove:
             yield from self._compact(remove)
@@ -171,7 +174,7 @@ class Handshake(DomainChange):
                 " nothing was changed; run again"
             )
 
-    def _await(self, kind: CycleKind, add: Sequence[Sbdf], places: Mapping[Sbdf, int]) -> Flow:
+    def _await(self, kind: CycleKind, add: Sequence[Sbdf], remove: Sequence[Sbdf], places: Mapping[Sbdf, int]) -> Flow:
         """Follow the two kernels until both are at rest again."""
         goal = XenbusState.CLOSED if kind is CycleKind.CLOSE else XenbusState.CONNECTED
         sub_states = [f"state-{index}" for index in sorted(places.values())]
@@ -179,6 +182,8 @@ class Handshake(DomainChange):
             ends = self._look(sub_states)
             if ends == (goal, goal):
                 break
+            if ends[0] is XenbusState.RECONFIGURED:  # pciback has let go of them all (xen_pcibk_reconfigure)
+                yield from self._begin_reset(remove)
             self._check_ends(kind, *ends)
             yield NEXT_EVENT
         if kind is not CycleKind.CLOSE:
