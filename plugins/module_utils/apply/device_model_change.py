@@ -75,7 +75,7 @@ class DeviceModelChange(DomainChange):
                 leaving.append(device)
                 yield from self._timed(self._take_out(device), removed=device)
             if add:
-                yield from self._reset_dirty(add)
+                yield from self._reset_dirty(add, {})
                 self.access.notes.write_guest([self._devices[device] for device in add], self.name)
             for device in add:
                 self._check_time()

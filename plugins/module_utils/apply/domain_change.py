@@ -22,6 +22,7 @@ from ..values.address import Sbdf
 from ..values.errors import HostError
 from ..values.words import listed
 from . import rights, rollback
+from .clean import is_clean, proof_of
 from .loop import Again, Clock, DeadlinePassed, Flow, Join, Start, Until, Work
 from .report import DomainFailed, Interrupted, Recorder
 
@@ -69,7 +70,7 @@ class DomainChange:
         self._devices = devices
         self._handover = handover
         self._held = set(plan.domain.devices)
-        self._resetting: Future[None] | None = None
+        self._resetting: Future[list[Sbdf]] | None = None
 
     def flow_to(self, level: ConvergeLevel) -> Flow:
         """Carry the plan out, and see that the guest has come as far as asked; raises DomainFailed."""
@@ -182,16 +183,27 @@ class DomainChange:
             who = "it" if arriving.intersection(missing) else f"the domain that gives it {listed(sorted(arriving))}"
             raise DomainFailed(f"{self.name}: nothing was attached, because {who} waits for {held}")
 
-    def _reset(self, devices: Sequence[Sbdf]) -> None:
-        """Reset what pciback holds; what a driver of the host has by now must not be, and what is gone cannot be."""
-        held = [device for device in devices if self.access.sysfs.driver_of(device) == PCIBACK]
-        for device, done in zip(held, _all_at_once(self.access.sysfs.reset, held)):
-            if not done:
-                self.recorder.warnings.append(f"{device} cannot be reset; it keeps what its last user left in it")
+    def _reset(self, devices: Sequence[Sbdf]) -> list[Sbdf]:
+        """Reset what pciback holds; what a driver of the host has by now must not be, and what is gone cannot be.
 
-    def _reset_dirty(self, devices: Sequence[Sbdf]) -> Flow:
+        Returns those that were reset.
+        """
+        done = []
+        held = [device for device in devices if self.access.sysfs.driver_of(device) == PCIBACK]
+        for device, was_reset in zip(held, _all_at_once(self.access.sysfs.reset, held)):
+            if was_reset:
+                done.append(device)
+            else:
+                self.recorder.warnings.append(f"{device} cannot be reset; it keeps what its last user left in it")
+        return done
+
+    def _reset_dirty(self, devices: Sequence[Sbdf], proofs: Mapping[Sbdf, str]) -> Flow:
         """Reset what has not been since its last user, all at once: a reset may take seconds."""
-        dirty = [device for device in devices if device not in self._handover.clean]
+        dirty = [
+            device
+            for device in devices
+            if device not in self._handover.clean and not is_clean(self.access, device, proofs.get(device))
+        ]
         if dirty:
             yield Work(lambda: self._reset(dirty))
 
@@ -202,23 +214,24 @@ class DomainChange:
 
     def _end_reset(self, removed: Sequence[Sbdf]) -> Flow:
         """Wait for the reset. Only then may Xen take the device away: it may have to ask it to forget addresses (ATS),
-        and a device in reset does not answer (dev_invalidate_iotlb).
+        and a device in reset does not answer (dev_invalidate_iotlb). Returns those that were reset.
         """
         begun, self._resetting = self._resetting, None
-        yield Work(lambda: self._reset(removed)) if begun is None else Join(begun)
+        return (yield Work(lambda: self._reset(removed)) if begun is None else Join(begun))
 
     def _release(self, removed: Sequence[Sbdf]) -> Flow:
         """Reset what the guest has released, take all rights over it, and hand it over as free."""
         if not removed:
             return
-        problems = []
+        problems: list[str] = []
+        clean: list[Sbdf] = []
         try:
-            yield from self._end_reset(removed)
+            clean = yield from self._end_reset(removed)
         except SysfsError as error:
             problems.append(str(error))
         else:
             self._handover.clean.update(removed)
-        problems += self._take_rights(removed)
+        problems += self._take_rights(removed, clean)
         if problems:
             raise DomainFailed(f"{self.name}: the guest has released its devices, but {'; '.join(problems)}")
         self._handover.released.update(removed)
@@ -229,11 +242,14 @@ class DomainChange:
         if problems:
             raise DomainFailed(f"{why}; nothing was attached, but rights are left, run again: {'; '.join(problems)}")
 
-    def _forget_holder(self, devices: Sequence[Sbdf]) -> None:
-        """Remove the markers of devices over which the domain has no rights any more."""
-        self.access.toolstack.unmark(self.domid, devices)
+    def _forget_holder(self, devices: Sequence[Sbdf], clean: Sequence[Sbdf] = ()) -> None:
+        """Remove the markers of devices over which the domain has no rights any more, and note those that are clean."""
+        proofs = {device: proof_of(self.access, device) for device in clean}
+        notes = [self.access.notes.change_clean(device, proof) for device, proof in proofs.items() if proof]
+        self.access.toolstack.unmark(self.domid, devices, notes)
 
-    def _take_rights(self, devices: Sequence[Sbdf]) -> list[str]:
+    def _take_rights(self, devices: Sequence[Sbdf], clean: Collection[Sbdf] = ()) -> list[str]:
+        """Take all rights over these devices, and the markers with them; returns what Xen refused."""
         self._held.difference_update(devices)
         others = self._others()
         problems, free = [], []
@@ -242,7 +258,7 @@ class DomainChange:
             problems += refused
             if not refused:  # the marker is all that shows later where rights are left
                 free.append(address)
-        self._forget_holder(free)
+        self._forget_holder(free, [device for device in free if device in clean])
         return problems
 
     def _facts(self, address: Sbdf) -> PciDevice:

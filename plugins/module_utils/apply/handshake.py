@@ -118,10 +118,11 @@ class Handshake(DomainChange):
         if not add:
             return
         facts = [self._devices[device] for device in add]
-        self._claim(add, self.access.notes.guest_changes(facts, self.name))
+        notes, proofs = self.access.notes.giving(facts, self.name)
+        self._claim(add, notes)
         granted: list[Sbdf] = []
         try:
-            yield from self._reset_dirty(add)
+            yield from self._reset_dirty(add, proofs)
             for device in facts:
                 rights.grant(self.access.hypervisor, self.domid, device, self._others())
                 granted.append(device.sbdf)  # one that was refused has nothing, grant() saw to that

@@ -27,6 +27,7 @@ _NOTES = "/tool/xen-pci/devices"
 #: Apart from the notes, since what is noted of a device is replaced as a whole; this stays until dom0 restarts.
 _LOST_HOLDS = "/tool/xen-pci/lost-holds"
 _TO_COME_BACK = "/tool/xen-pci/to-come-back"
+_CLEAN = "/tool/xen-pci/clean"
 
 
 class NoteStore:
@@ -62,27 +63,37 @@ class NoteStore:
 
     def drop(self, sbdf: Sbdf) -> None:
         """Forget a device that the host has back."""
-        self._store.remove(_of(sbdf))
+        self._store.apply([Remove(_of(sbdf)), Remove(_clean(sbdf))])
 
     def write_guest(self, devices: Sequence[PciDevice], guest: str) -> None:
-        """Note which domain gets these devices, as `guest_changes` has it."""
-        changes = self.guest_changes(devices, guest)
+        """Note which domain gets these devices, as `giving` has it."""
+        changes, _proofs = self.giving(devices, guest)
         self._store.transaction(lambda transaction: transaction.apply(changes))
 
-    def guest_changes(self, devices: Sequence[PciDevice], guest: str) -> list[Change]:
+    def giving(self, devices: Sequence[PciDevice], guest: str) -> tuple[list[Change], dict[Sbdf, str]]:
         """The writes that note which domain gets these devices, and their windows and interrupt lines.
 
-        What else is noted of the same device stays.
+        What else is noted of the same device stays, but for the proof that it is clean: those are returned, too.
         """
-        noted = self._store.read_all([f"{_of(device.sbdf)}/product" for device in devices])
+        paths = [path for device in devices for path in (f"{_of(device.sbdf)}/product", _clean(device.sbdf))]
+        noted = self._store.read_all(paths)
         changes: list[Change] = []
-        for device, old in zip(devices, noted):
+        proofs = {}
+        for device, old, proof in zip(devices, noted[::2], noted[1::2]):
             directory, product = _of(device.sbdf), f"{device.vendor}:{device.device}"
             if old != product:
                 changes += [Remove(directory), Write(f"{directory}/product", product)]
             changes += [Write(f"{directory}/guest", guest), Write(f"{directory}/irq", str(device.irq))]
             changes.append(Write(f"{directory}/windows", _written(device)))
-        return changes
+            if proof is not None:
+                changes.append(Remove(_clean(device.sbdf)))
+                proofs[device.sbdf] = proof
+        return changes, proofs
+
+    @staticmethod
+    def change_clean(sbdf: Sbdf, proof: str) -> Change:
+        """The write that notes that a device is clean, by this proof (apply/clean.py)."""
+        return Write(_clean(sbdf), proof)
 
     def rights(self, sbdf: Sbdf) -> tuple[int, tuple[Resource, ...]]:
         """Interrupt line and windows that a device had when it was last given to a guest.
@@ -143,6 +154,10 @@ class NoteStore:
         """The write that notes which devices a domain is to have back; none: it has them, or never will."""
         path = f"{_TO_COME_BACK}/{domid}"
         return Write(path, " ".join(map(str, devices))) if devices else Remove(path)
+
+
+def _clean(sbdf: Sbdf) -> str:
+    return f"{_CLEAN}/{sbdf.libxl_key}"
 
 
 def _of(sbdf: Sbdf) -> str:

@@ -23,7 +23,7 @@ from .access import HostAccess
 from .hypervisor import Hypervisor, HypervisorError
 from .note_store import NoteStore
 from .sysfs import Sysfs, SysfsError
-from .xenstore_nodes import domain_exists, read_connection, read_connections, read_guest_disks, read_kernel_errors
+from .xenstore_nodes import existing, read_connections, read_guest_disks, read_kernel_errors, read_outline
 
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
@@ -127,7 +127,8 @@ def observe_domains(access: HostAccess, domains: Sequence[Domain], devices: Iter
 
     A domain that is gone is not in the result, nor is a device that has left the host.
     """
-    now = [_seen_again(access, domain) for domain in domains if domain_exists(access.store, domain.domid)]
+    alive = existing(access.store, [domain.domid for domain in domains])
+    now = [_seen_again(access, domain) for domain in domains if domain.domid in alive]
     wanted = sorted({*devices, *(device for domain in now for device in domain.devices)})
     return Host(
         devices={sbdf: found for sbdf in wanted if (found := _device_now(access.sysfs, sbdf)) is not None},
@@ -139,9 +140,9 @@ def observe_domains(access: HostAccess, domains: Sequence[Domain], devices: Iter
 def _seen_again(access: HostAccess, domain: Domain) -> Domain:
     stub = domain.stub
     if stub is not None:
-        stub = replace(stub, own_connection=read_connection(access.store, stub.domid))
+        stub = replace(stub, own_connection=read_outline(access.store, stub.domid))
     model = access.toolstack.device_model(domain) if domain.device_model is not None else None
-    return replace(domain, own_connection=read_connection(access.store, domain.domid), stub=stub, device_model=model)
+    return replace(domain, own_connection=read_outline(access.store, domain.domid), stub=stub, device_model=model)
 
 
 def _device_now(sysfs: Sysfs, sbdf: Sbdf) -> PciDevice | None:

@@ -113,6 +113,18 @@ class Sysfs:
         """Name of the driver that holds the device now, None if there is none."""
         return link_name(self._directory(sbdf) / "driver")
 
+    def binding(self, sbdf: Sbdf) -> str:
+        """What tells one binding to a driver from the next one, empty if there is none.
+
+        The kernel makes a new link at each (driver_sysfs_add in drivers/base/dd.c) and numbers links in turn
+        (__kernfs_new_node).
+        """
+        try:
+            link = os.lstat(self._directory(sbdf) / "driver")
+        except OSError:
+            return ""
+        return f"{link.st_ino}-{link.st_ctime_ns}"
+
     def driver_path(self, sbdf: Sbdf) -> str | None:
         """The driver's directory as libxl records it, always in its canonical form below /sys."""
         name = self.driver_of(sbdf)

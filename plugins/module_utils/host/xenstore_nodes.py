@@ -16,8 +16,8 @@ from .xenstore import Transaction, XenStore
 
 _BACKENDS = "/local/domain/0/backend"
 _ERRORS = "/local/domain/0/error/backend/pci"
-#: How the names of nodes begin that a cycle depends on, and of those that say which entry is which device's.
-_OUTLINE, _ADDRESSES = ("state", "dev-", "num_devs"), ("dev-", "num_devs")
+#: How the names of nodes begin that a cycle changes or depends on, and of those that say whose entry is which.
+_OUTLINE, _ADDRESSES = ("state", "dev-", "vdev-", "num_devs", "online", "aerState"), ("dev-", "num_devs")
 #: Of disks that dom0 serves, by kind of backend, the words for who serves it; vbd3 is XAPI's tapdisk.
 _DISK_SERVERS = {"vbd": "the kernel", "qdisk": "QEMU", "vbd3": "tapdisk"}
 
@@ -35,7 +35,7 @@ def read_connection(requests: XenStore | Transaction, domid: int) -> PciConnecti
 
 
 def read_outline(requests: XenStore | Transaction, domid: int) -> PciConnection | None:
-    """As `read_connection`, but of the entries only what decides over a cycle: their devices and their sub-states.
+    """As `read_connection`, but without what only libxl reads: enough to begin a cycle, and to see what came of it.
 
     Each node takes as long as the others, so a large connection is read twice as fast.
     """
@@ -74,6 +74,12 @@ def read_kernel_errors(store: XenStore) -> dict[int, str]:
     domids = sorted(numbers(store.list(_ERRORS)))
     errors = store.read_all([error_path(domid) for domid in domids])
     return {domid: text for domid, text in zip(domids, errors) if text}
+
+
+def existing(store: XenStore, domids: Sequence[int]) -> set[int]:
+    """Those of these domains that xenstore still has."""
+    names = store.read_all([f"/local/domain/{domid}/name" for domid in domids])
+    return {domid for domid, name in zip(domids, names) if name is not None}
 
 
 def read_states(store: XenStore, domid: int) -> list[str | None]:

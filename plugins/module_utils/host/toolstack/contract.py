@@ -87,8 +87,14 @@ class Toolstack(Protocol):
     def mark(self, domid: int, devices: Collection[Sbdf]) -> None:
         """Mark the devices as this domain's, whichever domain had them before."""
 
-    def unmark(self, domid: int, devices: Collection[Sbdf]) -> None:
-        """Remove the markers of those devices that still have this domain's: another one's stays."""
+    def unmark(self, domid: int, devices: Collection[Sbdf], along: Sequence[Change] = ()) -> None:
+        """Remove the markers of those devices that still have this domain's: another one's stays. `along` as there."""
+
+    def trace(self) -> str:
+        """What is another text once the toolstack has given a device without a marker to any domain since.
+
+        It may be another one for any other reason. Empty if nothing shows it.
+        """
 
     def record_driver(self, device: Sbdf, directory: str | None) -> None:
         """Note the driver that a device had, so that the toolstack can give it back to it; None: forget it."""

@@ -21,6 +21,7 @@ from ...model.domain import Domain, DomainKind
 from ...model.store_changes import Change, Remove, Write
 from ...model.stored_config import Creation, amended, configured
 from ...values.address import Sbdf
+from ..hypervisor import running_version
 from ..xenstore import Transaction, XenStore
 from ..xenstore_nodes import devices_below, numbers
 from .contract import ConfigError, Markers
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 #: domain, a proxy listens at its socket.
 _FILES, _SOCKETS = Path("/var/lib/xen"), Path("/var/run/xen")
 _MARKERS = "/libxl/pci"
+_MARKERS_SINCE = (4, 15)
 #: libxl's name of the device model that speaks QMP; the other one, long gone, did not (libxl_types.idl).
 _QEMU = "qemu_xen"
 _KINDS = {kind.value: kind for kind in (DomainKind.PV, DomainKind.HVM, DomainKind.PVH)}
@@ -135,15 +137,27 @@ class Libxl:
         """libxl drops its marker when an attach fails, though rights may be left (device_pci_add_done)."""
         self._store.apply([Write(_holder_node(device), str(domid)) for device in devices])
 
-    def unmark(self, domid: int, devices: Collection[Sbdf]) -> None:
+    def unmark(self, domid: int, devices: Collection[Sbdf], along: Sequence[Change] = ()) -> None:
         """xl may have given a device to the next domain, which a guest that reboots is."""
 
         def body(transaction: Transaction) -> None:
             holders = _holders(transaction, devices)
-            transaction.apply([Remove(_holder_node(device)) for device, holder in holders.items() if holder == domid])
+            own = [Remove(_holder_node(device)) for device, holder in holders.items() if holder == domid]
+            transaction.apply([*own, *along])
 
         if devices:
             self._store.transaction(body)
+
+    def trace(self) -> str:
+        """See when libxl last changed something in the directory of its files.
+
+        Since Xen 4.15 it takes a lock of the domain for every hot-plug (libxl__device_pci_add_xenstore), and replaces a
+        file of each domain that it has built (domcreate_complete): both change their directory.
+        Two changes within one tick of the kernel's clock are as one. But libxl writes its marker and resets the device
+        before it takes that lock (libxl__device_pci_add), which takes longer.
+        """
+        version = tuple(map(int, (running_version() or "0.0").split(".")[:2]))
+        return self._files.last_change() if version >= _MARKERS_SINCE else ""
 
     def record_driver(self, device: Sbdf, directory: str | None) -> None:
         """xl pci-assignable-remove -r reads it (libxl__device_pci_assignable_remove)."""

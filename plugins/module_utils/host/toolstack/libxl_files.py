@@ -49,6 +49,15 @@ class LibxlFiles:
                     stack.enter_context(_lock(path, deadline))
             yield
 
+    def last_change(self) -> str:
+        """When a file was last made, renamed or removed there; empty if that cannot be told, or only to a second."""
+        try:
+            status = os.stat(self._directory)
+        except OSError:
+            return ""
+        whole_second = status.st_ctime_ns % 1_000_000_000 == 0
+        return "" if whole_second else f"{status.st_dev}-{status.st_ino}-{status.st_ctime_ns}"
+
     def read_config(self, domid: int, uuid: str) -> dict[str, Any] | None:
         """The configuration, or None where there is none: another toolstack's domain. Raises ConfigError."""
         file = self._config("d", domid, uuid)

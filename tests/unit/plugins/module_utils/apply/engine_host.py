@@ -86,6 +86,15 @@ class Simulated:
     def ask(self, do: str, **arguments: Any) -> Any:
         return request(str(self._directory), do, **arguments)
 
+    def xl(self, *words: str) -> None:
+        """Have xl do something beside us."""
+        run = daemon.RunDirectory(self._directory)
+        subprocess.run([self._directory / "bin" / "xl", *words], env={**os.environ, **run.environment()}, check=True)
+
+    def write_sysfs(self, file: str, text: str) -> None:
+        """Have an administrator write to a file of sysfs."""
+        self.ask("sysfs-write", path=str(self._directory / "sys" / file), data=text)
+
     def inject(self, fault: str, **arguments: Any) -> None:
         self.ask("inject", fault=fault, **arguments)
 

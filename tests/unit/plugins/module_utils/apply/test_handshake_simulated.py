@@ -106,6 +106,18 @@ def test_before_a_guest_can_see_a_device_it_has_all_rights(host: Simulated) -> N
     assert let_go < taken
 
 
+def test_a_reset_begins_when_pciback_has_let_go_and_ends_before_xen_takes_the_device(host: Simulated) -> None:
+    host.run(wants("g1", A, B))
+    before = len(host.trace())
+    host.run(wants("g1", B, exclusive=True))
+    acts = host.trace()[before:]
+    let_go = next(number for number, line in enumerate(acts) if "/backend/pci/1/0/state 8" in line)
+    # pciback's own reset comes before it lets go, ours after it.
+    own, ours = (number for number, line in enumerate(acts) if line.split()[1:] == ["reset", A])
+    taken = next(number for number, line in enumerate(acts) if f"deassign {A} 1" in line)
+    assert own < let_go < ours < taken
+
+
 def test_a_domain_that_another_toolstack_has_locked_holds_up_no_other(host: Simulated) -> None:
     lock = host.lock("g1")
 

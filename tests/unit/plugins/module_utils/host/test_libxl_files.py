@@ -9,6 +9,7 @@ import fcntl
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -235,3 +236,31 @@ def test_one_that_cannot_be_written_stays(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=CURRENT):
         LibxlFiles(tmp_path).write_config(DOMID, UUID, {"a": 1})
     assert file.read_bytes() == b"{}\0"
+
+
+def test_every_change_in_the_directory_shows(tmp_path: Path) -> None:
+    files = LibxlFiles(tmp_path)
+    seen = [files.last_change()]
+    for change in (
+        lambda: locked(tmp_path).__enter__(),
+        lambda: files.write_config(DOMID, UUID, {"name": "web"}),
+        (tmp_path / CURRENT).unlink,
+    ):
+        time.sleep(0.02)  # a tick of the kernel's clock, by which it dates what changes
+        change()
+        seen.append(files.last_change())
+    assert "" not in seen
+    assert len(set(seen)) == 4
+
+
+def test_where_no_libxl_is_or_times_are_whole_seconds_nothing_shows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert LibxlFiles(tmp_path / "absent").last_change() == ""
+    status = os.stat(tmp_path)
+
+    class WholeSeconds:
+        st_dev, st_ino, st_ctime_ns = status.st_dev, status.st_ino, 1_700_000_000 * 10**9
+
+    monkeypatch.setattr(os, "stat", lambda _path: WholeSeconds)
+    assert LibxlFiles(tmp_path).last_change() == ""
