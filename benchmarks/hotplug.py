@@ -5,7 +5,8 @@
 
 Prints a table and asserts nothing. Both are timed inside dom0 until both ends of the guest's
 connection are at rest and the guest has (or no longer has) the devices; rounds alternate, so
-that a noisy machine is noisy for both. `python benchmarks/hotplug.py --help` for the options.
+that a noisy machine is noisy for both. `add` is after a use by xl, `add again` after one of ours.
+`python benchmarks/hotplug.py --help` for the options.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ def _print(title: str, samples: list[Sample]) -> None:
     print(f"{title}\n")
     print("| operation | devices | ours | kernels' share | ours / kernels | xl one by one | xl / ours |")
     print("|---|---|---|---|---|---|---|")
-    for operation in ("add", "remove"):
+    for operation in ("add", "add again", "remove"):
         for count in sorted({sample.count for sample in samples}):
             own = [one for one in samples if (one.operation, one.count) == (operation, count)]
             ours, kernel, xl = (median(getattr(one, name) for one in own) for name in ("ours", "kernel", "xl"))

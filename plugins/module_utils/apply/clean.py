@@ -13,22 +13,23 @@ from __future__ import annotations
 from ..host.access import HostAccess
 from ..host.sysfs import SysfsError
 from ..model.device import PCIBACK, XenOwner
+from ..model.domain import Domain
 from ..values.address import Sbdf
 
 
-def proof_of(access: HostAccess, device: Sbdf) -> str:
+def proof_of(access: HostAccess, domain: Domain, device: Sbdf) -> str:
     """What is another text after any use of the device, empty where a use might not show or goes on.
 
     A driver that takes a device, or takes it once more, gets a new link in sysfs. A use by a guest passes through the
-    toolstack, or through a run of ours, which removes the note.
+    toolstack, or through a run of ours, which removes the note. `domain` is the one that had it or is to get it.
     """
-    binding, trace = access.sysfs.binding(device), access.toolstack.trace()
+    binding, trace = access.sysfs.binding(device), access.toolstack.trace(domain)
     return f"{binding} {trace}" if binding and trace and _is_idle(access, device) else ""
 
 
-def is_clean(access: HostAccess, device: Sbdf, noted: str | None) -> bool:
+def is_clean(access: HostAccess, domain: Domain, device: Sbdf, noted: str | None) -> bool:
     """Whether what was noted still holds, and nothing that can be seen says otherwise. The device must be marked."""
-    return bool(noted) and noted == proof_of(access, device)
+    return bool(noted) and noted == proof_of(access, domain, device)
 
 
 def _is_idle(access: HostAccess, device: Sbdf) -> bool:

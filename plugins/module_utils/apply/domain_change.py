@@ -199,11 +199,9 @@ class DomainChange:
 
     def _reset_dirty(self, devices: Sequence[Sbdf], proofs: Mapping[Sbdf, str]) -> Flow:
         """Reset what has not been since its last user, all at once: a reset may take seconds."""
-        dirty = [
-            device
-            for device in devices
-            if device not in self._handover.clean and not is_clean(self.access, device, proofs.get(device))
-        ]
+        domain, handed_over = self.plan.domain, self._handover.clean
+        used = [device for device in devices if device not in handed_over]
+        dirty = [device for device in used if not is_clean(self.access, domain, device, proofs.get(device))]
         if dirty:
             yield Work(lambda: self._reset(dirty))
 
@@ -244,7 +242,7 @@ class DomainChange:
 
     def _forget_holder(self, devices: Sequence[Sbdf], clean: Sequence[Sbdf] = ()) -> None:
         """Remove the markers of devices over which the domain has no rights any more, and note those that are clean."""
-        proofs = {device: proof_of(self.access, device) for device in clean}
+        proofs = {device: proof_of(self.access, self.plan.domain, device) for device in clean}
         notes = [self.access.notes.change_clean(device, proof) for device, proof in proofs.items() if proof]
         self.access.toolstack.unmark(self.domid, devices, notes)
 

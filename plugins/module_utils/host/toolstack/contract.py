@@ -88,12 +88,16 @@ class Toolstack(Protocol):
         """Mark the devices as this domain's, whichever domain had them before."""
 
     def unmark(self, domid: int, devices: Collection[Sbdf], along: Sequence[Change] = ()) -> None:
-        """Remove the markers of those devices that still have this domain's: another one's stays. `along` as there."""
+        """Remove the markers of those devices that still have this domain's: another one's stays.
 
-    def trace(self) -> str:
+        `along` as in `claim`, but only if all of them have this domain's.
+        """
+
+    def trace(self, domain: Domain) -> str:
         """What is another text once the toolstack has given a device without a marker to any domain since.
 
-        It may be another one for any other reason. Empty if nothing shows it.
+        It may be another one for any other reason. Empty if nothing shows it. `domain` is one that runs: if the
+        toolstack's record of it is not found, others would not be either.
         """
 
     def record_driver(self, device: Sbdf, directory: str | None) -> None:

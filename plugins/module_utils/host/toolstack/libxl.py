@@ -143,12 +143,12 @@ class Libxl:
         def body(transaction: Transaction) -> None:
             holders = _holders(transaction, devices)
             own = [Remove(_holder_node(device)) for device, holder in holders.items() if holder == domid]
-            transaction.apply([*own, *along])
+            transaction.apply([*own, *(along if len(own) == len(devices) else ())])
 
         if devices:
             self._store.transaction(body)
 
-    def trace(self) -> str:
+    def trace(self, domain: Domain) -> str:
         """See when libxl last changed something in the directory of its files.
 
         Since Xen 4.15 it takes a lock of the domain for every hot-plug (libxl__device_pci_add_xenstore), and replaces a
@@ -157,7 +157,7 @@ class Libxl:
         before it takes that lock (libxl__device_pci_add), which takes longer.
         """
         version = tuple(map(int, (running_version() or "0.0").split(".")[:2]))
-        return self._files.last_change() if version >= _MARKERS_SINCE else ""
+        return self._files.last_change() if version >= _MARKERS_SINCE and domain.configured is not None else ""
 
     def record_driver(self, device: Sbdf, directory: str | None) -> None:
         """xl pci-assignable-remove -r reads it (libxl__device_pci_assignable_remove)."""
@@ -172,6 +172,8 @@ class Libxl:
 
     def amend(self, domain: Domain, add: Collection[Sbdf], remove: Collection[Sbdf]) -> Callable[[], None]:
         """libxl merges it with xenstore when it builds the domain again: an entry too many is left out then."""
+        if not add and not remove:
+            return lambda: None
         before = self._files.read_config(domain.domid, domain.uuid)
         after = None if before is None else amended(before, add, remove)
         if before is None or after is None or after == before:

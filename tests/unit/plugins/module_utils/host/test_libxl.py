@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.xen.pci.plugins.module_utils.host.toolstack import libxl as libxl_module
 from ansible_collections.xen.pci.plugins.module_utils.host.toolstack.contract import Toolstack
 from ansible_collections.xen.pci.plugins.module_utils.host.toolstack.libxl import Libxl
 from ansible_collections.xen.pci.plugins.module_utils.model.device_model import DeviceModel
@@ -135,6 +136,36 @@ def test_a_claim_marks_all_or_none() -> None:
     assert nodes == {f"{OF_B}/domid": "5"}
     assert toolstack.claim(5, [A, B]) == {}, "left by a run that was killed"
     assert nodes == {f"{OF_A}/domid": "5", f"{OF_B}/domid": "5"}
+
+
+def test_what_is_written_along_with_markers_is_written_only_with_them() -> None:
+    nodes = {f"{OF_B}/domid": "6"}
+    toolstack = libxl(nodes)
+    assert toolstack.claim(5, [A, B], [Write("/along", "1")]) == {B: "6"}
+    assert "/along" not in nodes
+    assert toolstack.claim(5, [A], [Write("/along", "1")]) == {}
+    assert nodes.pop("/along") == "1"
+    toolstack.unmark(5, [A, B], [Write("/along", "2")])
+    assert nodes == {f"{OF_B}/domid": "6"}, "one of them is not free"
+    toolstack.claim(5, [A])
+    toolstack.unmark(5, [A], [Write("/along", "3")])
+    assert nodes == {f"{OF_B}/domid": "6", "/along": "3"}
+
+
+@pytest.mark.parametrize(
+    ("version", "configured", "shows"),
+    [("4.15", (), True), ("4.14", (), False), (None, (), False), ("4.17", None, False)],
+)
+def test_what_libxl_does_shows_in_its_directory_where_it_is_that_of_a_running_domain(
+    version: str | None,
+    configured: tuple[Sbdf, ...] | None,
+    shows: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(libxl_module, "running_version", lambda: version)
+    seen = libxl({}, tmp_path).trace(Domain(5, "g5", configured=configured))
+    assert bool(seen) == shows
 
 
 def test_only_the_own_marker_is_removed() -> None:
