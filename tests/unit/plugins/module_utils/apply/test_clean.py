@@ -8,9 +8,17 @@ used in between.
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from engine_host import A, B, Simulated, wants
+
+from ansible_collections.xen.pci.plugins.module_utils.apply.clean import is_clean, proof_of
+from ansible_collections.xen.pci.plugins.module_utils.host.sysfs import SysfsError
+from ansible_collections.xen.pci.plugins.module_utils.model.device import ConfigFlags, XenOwner
+from ansible_collections.xen.pci.plugins.module_utils.model.domain import Domain
+from ansible_collections.xen.pci.plugins.module_utils.values.address import Sbdf
 
 NOTE = "/tool/xen-pci/clean/0000-01-00-0"
 
@@ -79,3 +87,57 @@ def test_after_a_release_whose_reset_failed_it_is_reset(host: Simulated) -> None
     assert NOTE not in host.nodes()
     host.inject("reset-fails", device=A, fails=False)
     assert given_again(host) == 1
+
+
+def access(**changed: Any) -> Any:
+    """A host on which the device is at rest in pciback, but for what is given."""
+    seen = {
+        "binding": "7",
+        "trace": "8",
+        "answers": True,
+        "config_flags": ConfigFlags(memory=True),
+        "driver_of": "pciback",
+        "owner": XenOwner.HOST,
+        **changed,
+    }
+
+    def say(name: str) -> Callable[[object], Any]:
+        def call(_of_what: object) -> Any:
+            if isinstance(seen[name], Exception):
+                raise seen[name]
+            return seen[name]
+
+        return call
+
+    both = SimpleNamespace(**{name: say(name) for name in seen})
+    return SimpleNamespace(sysfs=both, toolstack=both, hypervisor=both)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"binding": "9"},
+        {"trace": "9"},
+        {"binding": ""},
+        {"trace": ""},
+        {"answers": False},
+        {"answers": SysfsError("it is gone")},
+        {"config_flags": ConfigFlags(bus_master=True)},
+        {"config_flags": ConfigFlags(msi=True)},
+        {"config_flags": ConfigFlags(msix=True)},
+        {"driver_of": "e1000e"},
+        {"owner": XenOwner.GUEST},
+        {"owner": XenOwner.UNKNOWN},
+    ],
+    ids=str,
+)
+def test_whatever_speaks_against_it_means_a_reset(changed: dict[str, Any]) -> None:
+    device, guest = Sbdf.parse(A), Domain(1, "g1")
+    noted = proof_of(access(), guest, device)
+    assert is_clean(access(), guest, device, noted)
+    assert not is_clean(access(**changed), guest, device, noted)
+
+
+def test_without_a_note_nothing_is_clean() -> None:
+    assert not is_clean(access(), Domain(1, "g1"), Sbdf.parse(A), None)
+    assert not is_clean(access(trace=""), Domain(1, "g1"), Sbdf.parse(A), "")
