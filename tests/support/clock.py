@@ -74,9 +74,9 @@ class Clock:
         return event
 
     def _works(self) -> bool:
-        """Whether a flow has a call under way in another thread."""
+        """Whether a flow waits for a call that is under way in another thread."""
         running = self._loop._running.values() if self._loop is not None else ()
-        return any(isinstance(one.request, loop.Work) for one in running)
+        return any(isinstance(one.request, (loop.Work, loop.Join)) for one in running)
 
     def _at_rest(self) -> bool:
         try:
