@@ -211,8 +211,10 @@ class DomainChange:
             self._resetting = yield Start(lambda: self._reset(removed))
 
     def _end_reset(self, removed: Sequence[Sbdf]) -> Flow:
-        """Wait for the reset. Only then may Xen take the device away: it may have to ask it to forget addresses (ATS),
-        and a device in reset does not answer (dev_invalidate_iotlb). Returns those that were reset.
+        """Wait for the reset; returns those that were reset.
+
+        Only then may Xen take the device away: it may have to ask it to forget addresses (ATS), and a device in reset
+        does not answer (dev_invalidate_iotlb).
         """
         begun, self._resetting = self._resetting, None
         return (yield Work(lambda: self._reset(removed)) if begun is None else Join(begun))
