@@ -206,7 +206,7 @@ class DomainChange:
             yield Work(lambda: self._reset(dirty))
 
     def _begin_reset(self, removed: Sequence[Sbdf]) -> Flow:
-        """Begin to reset what the guest has let go, beside what else is to do before its rights are taken."""
+        """Begin to reset what the guest has released, beside what else is to do before its rights are taken."""
         if removed and self._resetting is None:
             self._resetting = yield Start(lambda: self._reset(removed))
 

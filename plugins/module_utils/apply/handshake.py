@@ -183,7 +183,7 @@ class Handshake(DomainChange):
             ends = self._look(sub_states)
             if ends == (goal, goal):
                 break
-            if ends[0] is XenbusState.RECONFIGURED:  # pciback has let go of them all (xen_pcibk_reconfigure)
+            if ends[0] is XenbusState.RECONFIGURED:  # pciback has released them all (xen_pcibk_reconfigure)
                 yield from self._begin_reset(remove)
             self._check_ends(kind, *ends)
             yield NEXT_EVENT

@@ -114,7 +114,7 @@ class Sysfs:
         return link_name(self._directory(sbdf) / "driver")
 
     def binding(self, sbdf: Sbdf) -> str:
-        """What tells one binding to a driver from the next one, empty if there is none.
+        """What distinguishes one binding to a driver from the next one, empty if there is none.
 
         The kernel makes a new link at each (driver_sysfs_add in drivers/base/dd.c) and numbers links in turn
         (__kernfs_new_node).

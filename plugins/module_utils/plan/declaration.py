@@ -17,9 +17,9 @@ from ..values.declared_domain import DeclaredDomain
 from ..values.refusal import Refusal
 from .blocking_faults import blocking_faults
 from .catalog_lookup import device_policies, resolve_names
+from .domain_isolation import isolation_refusals
 from .domain_plan import DesiredDomain, DomainsPlan, make_plan, unknown_domain
 from .file_plan import FileChange, plan_files
-from .isolation import isolation_refusals
 from .names import Resolution
 from .plan_document import Document, guest_identity, identities, plan_document
 from .pools import against_request, share_out, taken_away

@@ -5,19 +5,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 from ..model.device import Acs, PciDevice
-from ..model.host import Host
 from ..model.topology import Topology
 from ..values.address import Sbdf
-from ..values.catalog import DevicePolicy
 from ..values.refusal import Refusal
 from ..values.words import listed, shortened
-from .domain_plan import DomainsPlan
-from .safety import Check, against, judge
+from .safety import Check, against
 
 #: How many of the devices that share a line are named; on a large host there may be hundreds.
 _EXAMPLES = 3
@@ -61,30 +58,6 @@ def ties_of(
     ]
     refusals = tuple(refusal for refusal, forbids in found if forbids)
     return Ties(refusals, tuple(warning for warning, forbids in found if not forbids))
-
-
-def isolation_refusals(host: Host, plan: DomainsPlan, policies: Mapping[Sbdf, DevicePolicy]) -> list[Refusal]:
-    """Check all devices that domains gain; what the user overrules is left out.
-
-    A device in quarantine that no domain gets has no owner. Devices that one domain releases count as released.
-    """
-    owners = {sbdf: domain.domid for domain in host.domains.values() for sbdf in domain.devices}
-    for step in plan.domains:
-        for sbdf in step.remove:
-            owners.pop(sbdf, None)
-    for step in plan.domains:
-        owners.update(dict.fromkeys(step.after, step.domain.domid))
-    found: list[Refusal] = []
-    for step in plan.domains:
-        apart = (host.with_host | frozenset(owners)) - frozenset(step.after)
-        for sbdf in step.add:
-            if sbdf in host.devices:
-                policy = policies.get(sbdf, DevicePolicy())
-                ties = ties_of(host.topology, sbdf, apart, host.groups.get(sbdf, frozenset()))
-                permissive = host.devices[sbdf].permissive and not policy.permissive
-                refusals = [*ties.refusals, *([_permissive(sbdf, step.domain.name)] if permissive else [])]
-                found += judge(refusals, policy.waive).refusals
-    return found
 
 
 #: A refusal or a warning, and whether it forbids.
@@ -191,15 +164,6 @@ def _no_reset(topology: Topology, device: PciDevice, required: bool) -> _Found:
     if required:
         return against(Check.NO_RESET, device.sbdf, reason, "leave it with the host"), True
     return against(Check.NO_RESET, device.sbdf, f"{reason}. Guests that have it in turn must trust each other"), False
-
-
-def _permissive(sbdf: Sbdf, domain: str) -> Refusal:
-    reason = (
-        f"{sbdf} (for {domain}) is permissive from an earlier use, so {domain} could write all of its configuration"
-        " space, and no reason for that is declared"
-    )
-    advice = "run xen.pci.assignable_devices for it, which clears that, or declare permissive with a reason"
-    return against(Check.PERMISSIVE, sbdf, reason, advice)
 
 
 def _some(others: Sequence[Sbdf]) -> str:

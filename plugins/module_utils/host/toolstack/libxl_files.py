@@ -50,7 +50,7 @@ class LibxlFiles:
             yield
 
     def last_change(self) -> str:
-        """When a file was last made, renamed or removed there; empty if that cannot be told, or only to a second."""
+        """When a file was last made, renamed or removed there; empty if that cannot be seen, or only to a second."""
         try:
             status = os.stat(self._directory)
         except OSError:

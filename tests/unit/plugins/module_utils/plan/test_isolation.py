@@ -16,8 +16,9 @@ from ansible_collections.xen.pci.plugins.module_utils.model.device import Acs, C
 from ansible_collections.xen.pci.plugins.module_utils.model.domain import Domain, DomainKind
 from ansible_collections.xen.pci.plugins.module_utils.model.host import Host
 from ansible_collections.xen.pci.plugins.module_utils.model.topology import Topology
+from ansible_collections.xen.pci.plugins.module_utils.plan.domain_isolation import isolation_refusals
 from ansible_collections.xen.pci.plugins.module_utils.plan.domain_plan import DesiredDomain, make_plan
-from ansible_collections.xen.pci.plugins.module_utils.plan.isolation import Ties, isolation_refusals, ties_of
+from ansible_collections.xen.pci.plugins.module_utils.plan.isolation import Ties, ties_of
 from ansible_collections.xen.pci.plugins.module_utils.plan.safety import judge
 from ansible_collections.xen.pci.plugins.module_utils.values.address import Sbdf
 from ansible_collections.xen.pci.plugins.module_utils.values.catalog import DevicePolicy

@@ -1,0 +1,52 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The checks of the devices that domains gain: what they would share with others, and rights from an earlier use.
+
+Apart from `isolation.py`, which needs no plan of domains: Ansible sends a host every file that a module can reach.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..model.host import Host
+from ..values.address import Sbdf
+from ..values.catalog import DevicePolicy
+from ..values.refusal import Refusal
+from .domain_plan import DomainsPlan
+from .isolation import ties_of
+from .safety import Check, against, judge
+
+
+def isolation_refusals(host: Host, plan: DomainsPlan, policies: Mapping[Sbdf, DevicePolicy]) -> list[Refusal]:
+    """Check all devices that domains gain; what the user overrules is left out.
+
+    A device in quarantine that no domain gets has no owner. Devices that one domain releases count as released.
+    """
+    owners = {sbdf: domain.domid for domain in host.domains.values() for sbdf in domain.devices}
+    for step in plan.domains:
+        for sbdf in step.remove:
+            owners.pop(sbdf, None)
+    for step in plan.domains:
+        owners.update(dict.fromkeys(step.after, step.domain.domid))
+    found: list[Refusal] = []
+    for step in plan.domains:
+        apart = (host.with_host | frozenset(owners)) - frozenset(step.after)
+        for sbdf in step.add:
+            if sbdf in host.devices:
+                policy = policies.get(sbdf, DevicePolicy())
+                ties = ties_of(host.topology, sbdf, apart, host.groups.get(sbdf, frozenset()))
+                permissive = host.devices[sbdf].permissive and not policy.permissive
+                refusals = [*ties.refusals, *([_permissive(sbdf, step.domain.name)] if permissive else [])]
+                found += judge(refusals, policy.waive).refusals
+    return found
+
+
+def _permissive(sbdf: Sbdf, domain: str) -> Refusal:
+    reason = (
+        f"{sbdf} (for {domain}) is permissive from an earlier use, so {domain} could write all of its configuration"
+        " space, and no reason for that is declared"
+    )
+    advice = "run xen.pci.assignable_devices for it, which clears that, or declare permissive with a reason"
+    return against(Check.PERMISSIVE, sbdf, reason, advice)
