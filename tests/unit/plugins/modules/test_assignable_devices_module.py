@@ -198,9 +198,9 @@ def test_a_device_that_died_is_given_to_nobody_and_stays_with_pciback(server: Se
 
 
 def test_a_faulty_waiver_is_refused(untouched: Server) -> None:
-    for waive, code in ({"bridge": "I dare"}, "waiver"), ({"disk": ""}, "catalog-value"):
+    for waive, wrong in ({"bridge": "I dare"}, {"waiver", "bridge"}), ({"disk": ""}, {"catalog-value"}):
         result = untouched.assign("x", catalog={"x": {"address": "00:1c.0", "waive": waive}})
-        assert result["failed"] and [refusal["code"] for refusal in result["refusals"]] == [code]
+        assert result["failed"] and codes(result) == wrong
 
 
 def test_a_waiver_is_recorded_and_a_group_goes_together(server: Server) -> None:
@@ -247,7 +247,7 @@ def test_memory_that_firmware_keeps_devices_at_is_told_and_refused_if_shared(ser
     )
     taken = server.assign(NVME)
     assert not taken.get("failed"), taken
-    assert f"firmware keeps {NVME} at memory 0x7b800000-0x7bffffff" in str(taken["warnings"])
+    assert f"firmware reserves memory 0x7b800000-0x7bffffff for {NVME}" in str(taken["warnings"])
     refused = server.assign(NIC)
     assert codes(refused) == {"reserved-memory"} and refused["refusals"][0]["waivable"]
     facts = server.facts(NIC)
@@ -259,7 +259,7 @@ def test_memory_that_firmware_keeps_devices_at_is_told_and_refused_if_shared(ser
 def test_functions_of_one_card_without_acs_cause_one_warning(server: Server) -> None:
     result = server.assign("0000:00:08.0")
     (warning,) = [str(warning) for warning in result["warnings"] if "ACS" in str(warning)]
-    assert warning.startswith("0000:00:08.0 is on the same card as 0000:00:08.1")
+    assert "0000:00:08.0 is on the same card as 0000:00:08.1" in warning
 
 
 def test_a_moved_device_is_used_where_it_is_and_the_move_is_told(server: Server) -> None:
@@ -312,7 +312,7 @@ def test_a_pool_is_filled_shared_and_kept(server: Server) -> None:
     for module, arguments in ("domain_devices", {"domains": domains}), ("assignable_devices", {"devices": ["nics"]}):
         assert not server.run(module, catalog=catalog, **arguments)["changed"]
     pool["count"] = 40
-    assert "wants 40 devices, but only" in server.assign("nics", catalog=catalog)["msg"]
+    assert "needs 40 devices, but this host" in server.assign("nics", catalog=catalog)["msg"]
 
 
 def test_a_device_listed_twice_is_refused(server: Server) -> None:
@@ -413,13 +413,10 @@ def test_what_hidden_devices_are_is_remembered_over_a_reboot_and_said_so(server:
     assert server.facts(NVME)["remembered"] and server.facts(NVME)["nvme_serial"] == "NV1"
     again = server.assign("scratch", "uplink", catalog=catalog)
     assert {one["name"]: one["address"] for one in again["devices"]} == {"scratch": NVME, "uplink": NIC}
-    assert any(
-        "scratch is 0000:00:0b.0 by the NVMe serial number NV1 of an earlier boot" in str(one)
-        for one in again["warnings"]
-    )
+    assert any("scratch is taken to be 0000:00:0b.0: an earlier boot read" in str(one) for one in again["warnings"])
     given = server.run("domain_devices", domains={"g1": {"devices": ["scratch"]}}, catalog=catalog)
     assert given["domains"][0]["after"] == [NVME]
-    assert any("of an earlier boot" in str(one) for one in given["warnings"])
+    assert any("an earlier boot read" in str(one) for one in given["warnings"])
     assert server.facts(NVME)["remembered"], "it has not been read anew"
 
 
