@@ -41,7 +41,8 @@ def test_it_is_known_and_left_alone_until_dom0_restarts(host: Host) -> None:
     assert host.settled({"g1": FULL}) == []
 
     given = host.devices(g2=[B])
-    assert given["failed"] and "comes to no guest until dom0 has been restarted" in given["msg"]
+    (refusal,) = given["refusals"]
+    assert refusal["subject"] == B and "Restart dom0." in given["msg"]
     released = host.run("assignable_devices", {"devices": [B], "state": "absent"})
     assert released["failed"] and "may crash dom0" in released["msg"]
     assert host.settled({"g1": FULL}) == []

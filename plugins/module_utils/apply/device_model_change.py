@@ -118,7 +118,7 @@ class DeviceModelChange(DomainChange):
         said = ""
         if (yield from self._look(device)).has(device) is not None:
             said = yield from self._try(lambda: self.access.toolstack.unplug(self.plan.domain, device))
-        why = f"guest {self.name} did not let {device} go in time{f' ({said})' if said else ''}"
+        why = f"guest {self.name} did not release {device} in time{f' ({said})' if said else ''}"
         yield from self._await(device, False, f"{why}: check whether it is paused or hung, or uses the device")
         for _attempt in range(_FORGET_ATTEMPTS):
             if device in self._listed():
