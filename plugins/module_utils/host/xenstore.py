@@ -228,7 +228,7 @@ class XenStore(_Requests):
         would deliver an event once per subscription.
         """
         new = [path for path in paths if (path, token) not in self._watches]
-        if token not in {watched for _path, watched in self._watches}:
+        if token not in {watched for _node, watched in self._watches}:
             self._router.subscribe(token.encode(), self)
         self._watches.update((path, token) for path in paths)
         requests = [(Op.WATCH, _path(path) + token.encode() + NUL) for path in paths]
@@ -273,7 +273,7 @@ class XenStore(_Requests):
 
     def _forget(self, path: str, token: str) -> None:
         self._watches.discard((path, token))
-        if token not in {watched for _path, watched in self._watches}:
+        if token not in {watched for _node, watched in self._watches}:
             self._router.unsubscribe(token.encode(), self)
 
     def _reply(self, slot: Any, deadline: float) -> bytes | XenStoreError:

@@ -151,7 +151,7 @@ def domains_document(
         steps={
             "repairs": repaired,
             "domains": [
-                {**{field.name: getattr(step, field.name) for field in fields(step)}, "domain": step.domain.name}
+                {**{part.name: getattr(step, part.name) for part in fields(step)}, "domain": step.domain.name}
                 for step in steps
             ],
             "files": files,
