@@ -147,8 +147,8 @@ def test_everything_is_released_to_the_drivers_of_dom0(host: Host, marks: Marks)
     assert planned.status == 0, planned.output
     released = playbook.apply(host, nothing)
     assert released.status == 0, released.output
-    for name, task in planned.tasks.items():
-        assert released.tasks[name]["actions"] == task["actions"]
+    plans = {name: task["actions"] for name, task in planned.tasks.items() if "actions" in task}
+    assert plans and {name: released.tasks[name]["actions"] for name in plans} == plans
     assert drivers(host.guest("g1")) == drivers(host.guest("g2")) == []
     assert attached_by_xl(host, "g1") == attached_by_xl(host, "g2") == set()
     assert host.run("xl pci-assignable-list").stdout.strip() == ""

@@ -82,7 +82,7 @@ def test_what_they_told_before_the_reboot_is_remembered(host: Host) -> None:
         host, "xen.pci.assignable_devices", {"devices": [*catalog], "catalog": catalog}, options=["--check"]
     )
     assert {one["name"]: one["address"] for one in found["devices"]} == {"scratch": NVME.bdf, "uplink": NIC.bdf}
-    assert sum("of an earlier boot" in str(warning) for warning in found["warnings"]) == len(catalog)
+    assert sum("an earlier boot read" in str(warning) for warning in found["warnings"]) == len(catalog)
 
 
 def test_the_same_declaration_quarantines_them_again_and_then_changes_nothing(host: Host) -> None:
