@@ -1,7 +1,7 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Read what the kernel shows as files and links, and which PCI function stands behind one."""
+"""Read and write what the kernel shows as files and links, and which PCI function stands behind one."""
 
 from __future__ import annotations
 
@@ -51,6 +51,15 @@ def read_attribute(file: str) -> str | None:
             os.close(descriptor)
     except OSError:
         return None
+
+
+def write_attribute(file: Path, text: str) -> None:
+    """Write an attribute in sysfs in one write, and make no file where there is none; raises OSError."""
+    descriptor = os.open(file, os.O_WRONLY)
+    try:
+        os.write(descriptor, text.encode("ascii"))
+    finally:
+        os.close(descriptor)
 
 
 def list_names(directory: Path | str) -> list[str]:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from ..model.physical_function import VfSettings
 from ..values.address import Sbdf
 from ..values.errors import HostError
 from . import command
+from .kernel_files import write_attribute
 
 
 class SriovError(HostError):
@@ -64,11 +64,7 @@ class Sriov:
     def _write(self, pf: Sbdf, name: str, value: str) -> None:
         file = self._devices / str(pf) / name
         try:
-            descriptor = os.open(file, os.O_WRONLY)
-            try:
-                os.write(descriptor, value.encode("ascii"))
-            finally:
-                os.close(descriptor)
+            write_attribute(file, value)
         except OSError as error:
             raise SriovError(
                 f"{pf}: writing {value} to {file} failed ({error.strerror}); the kernel log (dmesg) says more"

@@ -24,7 +24,7 @@ from ..values.errors import HostError
 from .config_space import ConfigSpace
 from .device_files import VirtualPlace, interrupt_line, open_config, read_device
 from .disk_usage import BlockGraph
-from .kernel_files import link_name, link_target, list_names, read_text
+from .kernel_files import link_name, link_target, list_names, read_text, write_attribute
 from .network_usage import NetGraph
 from .surroundings import Surroundings, consoles, reserved_memory, slot_names
 
@@ -300,11 +300,7 @@ class Sysfs:
 
     def _write(self, file: Path, text: str, sbdf: Sbdf, purpose: str) -> None:
         try:
-            descriptor = os.open(file, os.O_WRONLY)
-            try:
-                os.write(descriptor, text.encode("ascii"))
-            finally:
-                os.close(descriptor)
+            write_attribute(file, text)
         except OSError as error:
             advice = _ADVICE.get(error.errno or 0, "the kernel log (dmesg) says more")
             raise SysfsError(

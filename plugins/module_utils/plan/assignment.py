@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..model.host import Host
-from ..plan.isolation import OF_OTHERS
 from ..values.address import Sbdf
 from ..values.catalog import Catalog, read_addresses
 from ..values.plain import plain
@@ -19,6 +18,7 @@ from .assignable_plan import AssignablePlan, plan_absent, plan_present
 from .assignment_state import AssignmentState
 from .boot_plan import BootPlan, Persistence
 from .catalog_lookup import device_policies
+from .isolation import OF_OTHERS
 from .names import Resolution
 from .plan_document import Document, identities, plan_document
 from .pools import parse_request
