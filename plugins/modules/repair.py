@@ -293,7 +293,7 @@ from ansible_collections.xen.pci.plugins.module_utils.results.finding_results im
 from ansible_collections.xen.pci.plugins.module_utils.values.address import AddressError, Sbdf
 from ansible_collections.xen.pci.plugins.module_utils.values.errors import XenPciError
 from ansible_collections.xen.pci.plugins.module_utils.values.refusal import Refusal, Refused
-from ansible_collections.xen.pci.plugins.module_utils.values.words import did_you_mean, listed
+from ansible_collections.xen.pci.plugins.module_utils.values.words import did_you_mean, itemized, listed
 
 
 def main() -> None:
@@ -405,8 +405,7 @@ def _repair(module: AnsibleModule, access: HostAccess, scope: Scope) -> None:
     }
     sentences = [*_left_in_words(repaired, scope), *_lost_devices_in_words(repaired)]
     if sentences:
-        lines = "".join(f"\n- {sentence}" for sentence in sentences) if len(sentences) > 1 else f" {sentences[0]}"
-        module.fail_json(msg=f"Some faults remain:{lines}", **result)
+        module.fail_json(msg=f"Some faults remain:{itemized(sentences)}", **result)
     module.exit_json(**result)
 
 

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from .errors import XenPciError
+from .words import itemized
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,5 @@ def refused(code: str, subject: object, reason: str, advice: str = "") -> Refuse
 
 def shown(refusals: Sequence[Refusal], lead: str = "Nothing was changed") -> str:
     """Write all refusals for a person: one as a sentence, several as a list; `lead` says what was changed."""
-    if len(refusals) == 1:
-        return f"{lead}: {refusals[0]}"
-    return f"{lead}, for {len(refusals)} reasons:" + "".join(f"\n- {refusal}" for refusal in refusals)
+    lines = itemized([*map(str, refusals)])
+    return f"{lead}:{lines}" if len(refusals) == 1 else f"{lead}, for {len(refusals)} reasons:{lines}"

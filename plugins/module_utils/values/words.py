@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 
 def listed(things: Iterable[object], none: str = "") -> str:
@@ -41,3 +41,8 @@ def did_you_mean(word: object, known: Iterable[object], otherwise: str) -> str:
     """Write advice for an unknown word: the nearest known one, and what to do if that was not meant."""
     meant = nearest(word, known)
     return f"did you mean {meant!r}? {otherwise[:1].upper()}{otherwise[1:]}" if meant is not None else otherwise
+
+
+def itemized(sentences: Sequence[str]) -> str:
+    """Write what follows a colon: a single sentence on the same line, several as a list."""
+    return f" {sentences[0]}" if len(sentences) == 1 else "".join(f"\n- {sentence}" for sentence in sentences)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, ClassVar
 
+import builders
 from hypothesis import given
 from hypothesis import strategies as st
 from refusal_codes import codes
@@ -23,16 +24,7 @@ SERIAL = "52-54-00-ff-ff-00-01-01"
 
 
 def device(address: str, **facts: Any) -> PciDevice:
-    known = {
-        "vendor": "8086",
-        "device": "10d3",
-        "subsystem_vendor": "8086",
-        "subsystem_device": "0000",
-        "class_code": "020000",
-        "revision": "00",
-        "driver": "e1000e",
-    }
-    return PciDevice(Sbdf.parse(address), **{**known, **facts})
+    return builders.device(address, **{"driver": "e1000e", **facts})
 
 
 def nvme(address: str, serial: str | None, driver: str = "nvme") -> PciDevice:
