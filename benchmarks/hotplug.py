@@ -47,9 +47,13 @@ def main() -> None:
     options.add_argument("--lab-host", help="use this running host instead of booting one")
     options.add_argument("--rounds", type=int, default=5, help="rounds for each number of devices (default: 5)")
     options.add_argument("--counts", type=int, nargs="+", default=[1, 2, 4, 8])
+    options.add_argument("--shares", action="store_true", help="show where our own time goes with one device, instead")
     chosen = options.parse_args()
     with Host.borrowed(chosen.lab_host, "bench") as host:
         _install(host)
+        if chosen.shares:
+            _print_shares(host, chosen.rounds)
+            return
         print(
             f"median of {chosen.rounds} rounds; seconds inside dom0, under emulation: only the ratios mean something\n"
         )
@@ -66,7 +70,8 @@ def _install(host: Host) -> None:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         archive.add(ROOT / "plugins" / "module_utils", "ansible_collections/xen/pci/plugins/module_utils")
-        archive.add(ROOT / "benchmarks" / "in_dom0" / "hotplug_rounds.py", "hotplug_rounds.py")
+        for script in sorted((ROOT / "benchmarks" / "in_dom0").glob("hotplug_*.py")):
+            archive.add(script, script.name)
     host.run(f"rm -rf {INSIDE}; mkdir {INSIDE}")
     packed = buffer.getvalue().hex()
     unpack = f"import sys; open('{INSIDE}/a.tar', 'wb').write(bytes.fromhex(sys.stdin.read()))"
@@ -79,6 +84,21 @@ def _measure(host: Host, rounds: int, counts: list[int]) -> list[Sample]:
     order = json.dumps({"guest": GUEST, "devices": addresses, "counts": counts, "rounds": rounds})
     done = host.run(["python3", f"{INSIDE}/hotplug_rounds.py"], stdin=order, timeout=3600)
     return [Sample(**json.loads(line)) for line in done.lines]
+
+
+def _print_shares(host: Host, rounds: int) -> None:
+    """Print the median milliseconds of each part of ours, beyond the two kernels' share, for one device."""
+    order = json.dumps({"guest": GUEST, "devices": [DEVICES[0].bdf], "rounds": rounds})
+    host.guest(GUEST).run("modprobe -a e1000e nvme")
+    done = host.run(["python3", f"{INSIDE}/hotplug_shares.py"], stdin=order, timeout=3600)
+    samples = [json.loads(line) for line in done.lines]
+    parts = list(dict.fromkeys(name for sample in samples for name in sample if name != "operation"))
+    print(f"| milliseconds | {' | '.join(parts)} |")
+    print("|---" * (len(parts) + 1) + "|")
+    for operation in ("add", "add again", "remove"):
+        own = [sample for sample in samples if sample["operation"] == operation]
+        row = [f"{median(sample.get(part, 0) for sample in own) * 1000:.0f}" for part in parts]
+        print(f"| {operation} | {' | '.join(row)} |")
 
 
 def _start_up(host: Host) -> float:
