@@ -471,7 +471,7 @@ def _declaration(module: AnsibleModule) -> Declaration:
 
 
 def _with_path(domain: DeclaredDomain) -> DeclaredDomain:
-    """The domain with ~ and variables in the path of its file replaced, as in every option that is a path."""
+    """Replace ~ and variables in the path of the domain's file, as in every option that is a path."""
     return domain if domain.config is None else replace(domain, config=check_type_path(domain.config))
 
 

@@ -18,7 +18,7 @@ from ..values.address import Sbdf
 
 
 def proof_of(access: HostAccess, domain: Domain, device: Sbdf) -> str:
-    """What is another text after any use of the device, empty where a use might not show or goes on.
+    """Return a text that is another one after any use of the device, empty where a use might not show or goes on.
 
     A driver that takes a device, or takes it once more, gets a new link in sysfs. A use by a guest passes through the
     toolstack, or through a run of ours, which removes the note. `domain` is the one that had it or is to get it.

@@ -233,7 +233,7 @@ class DeviceModelChange(DomainChange):
         yield from self._put_in(device)
 
     def _unknown(self, begun: Sequence[Sbdf], leaving: Sequence[Sbdf]) -> str:
-        """What is left where the device model does not answer any more."""
+        """Say what is left where the device model does not answer any more."""
         listed = self._listed()
         gone = [device for device in leaving if device not in listed]
         doubtful = [*begun, *(device for device in leaving if device in listed)]

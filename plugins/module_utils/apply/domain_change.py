@@ -101,7 +101,7 @@ class DomainChange:
         raise NotImplementedError
 
     def _begin(self, watched: Sequence[str | None]) -> Flow:
-        """What comes before the first step; `watched` is what the watched nodes said."""
+        """Do what comes before the first step; `watched` is what the watched nodes said."""
         yield from ()
 
     def _steps(self) -> Flow:
@@ -139,7 +139,7 @@ class DomainChange:
         raise NotImplementedError
 
     def _first(self) -> tuple[Sbdf, ...]:
-        """What is removed before anything else."""
+        """Name the devices that are removed before anything else."""
         raise NotImplementedError
 
     def _exchange(self, add: Sequence[Sbdf], remove: Sequence[Sbdf]) -> Flow:
@@ -262,7 +262,7 @@ class DomainChange:
         return problems
 
     def _facts(self, address: Sbdf) -> PciDevice:
-        """The facts of a device; of one that the host has no more, those from when the guest got it."""
+        """Return the facts of a device; of one that the host has no more, those from when the guest got it."""
         return self._devices.get(address) or self.access.notes.device(address)
 
     def _revoke(self, address: Sbdf, others: Collection[PciDevice]) -> list[str]:
@@ -277,12 +277,12 @@ class DomainChange:
         return refused
 
     def _others(self) -> list[PciDevice]:
-        """The devices that the domain holds now."""
+        """List the devices that the domain holds now."""
         return [self._devices[device] for device in self._held if device in self._devices]
 
 
 def _all_at_once(call: Callable[[Sbdf], bool], devices: Sequence[Sbdf]) -> Iterable[bool]:
-    """What the call returns for each device; each may take seconds. One needs no thread more."""
+    """Return what the call returns for each device; each may take seconds. One needs no thread more."""
     if len(devices) <= 1:
         return [call(device) for device in devices]
     with ThreadPoolExecutor(max_workers=len(devices)) as pool:

@@ -104,7 +104,7 @@ class _Running:
     event: WatchEvent | None = None
 
     def take_event(self) -> WatchEvent | None:
-        """The event that has come, which is looked at by that."""
+        """Return the event that has come, which is looked at by that."""
         taken, self.event = self.event, None
         return taken
 

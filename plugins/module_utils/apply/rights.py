@@ -75,7 +75,7 @@ def _windows(device: PciDevice) -> Iterator[Resource]:
 
 
 def _ends(window: Resource) -> tuple[int, ...]:
-    """The frames of its first byte and of its last: a window may be smaller than a frame. Those between are its own."""
+    """Return the frames of its first and last byte: a window may be smaller than a frame. Those between are its own."""
     return () if window.is_io_ports else (window.start >> _PAGE_SHIFT, window.end >> _PAGE_SHIFT)
 
 

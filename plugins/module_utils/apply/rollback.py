@@ -174,7 +174,7 @@ def _until_ended(access: HostAccess, domid: int, look: Callable[[Transaction, Pc
 
 
 def _not_taken_back(backend: XenbusState, frontend: XenbusState) -> str:
-    """What is left, and what to do: xl takes the devices of a guest that has shut down, which takes it 10 s each."""
+    """Say what is left, and what to do: xl takes the devices of a guest that has shut down, 10 s for each."""
     ends = f"(backend {backend}, frontend {frontend})"
     advice = "repair the connection or restart the guest"
     if frontend.is_ending:
@@ -191,7 +191,7 @@ ROLLBACKS: dict[CycleKind, Callable[[HostAccess, int, Collection[Sbdf]], Rollbac
 
 
 def describe_request(add: Sequence[Sbdf], remove: Sequence[Sbdf]) -> str:
-    """What a change was to do, in words."""
+    """Say what a change was to do."""
     requests = [
         f"{verb} {', '.join(map(str, devices))}" for verb, devices in (("add", add), ("remove", remove)) if devices
     ]

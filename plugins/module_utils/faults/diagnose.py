@@ -56,7 +56,7 @@ def _connections(host: Host) -> Iterator[Finding]:
 
 
 def _lost_connection(host: Host, domain: Domain) -> Iterator[Finding]:
-    """What is left of a connection that xenstore does not have."""
+    """Find what is left of a connection that xenstore does not have."""
     marked = sorted(sbdf for sbdf, domid in host.markers.items() if domid == domain.domid)
     if domain.domid in host.kernel_connections:
         says = "its connection is gone from xenstore, but not from dom0's kernel"

@@ -30,7 +30,7 @@ class ExpectedRepair:
 
 
 def expected_repair(host: Host, scope: Scope, everything: bool) -> ExpectedRepair:
-    """What a run would repair before anything else, judged by one look, `host`.
+    """Say what a run would repair before anything else, judged by one look, `host`.
 
     `everything`: all that has a recipe, as `repair` does; else what `finish_unfinished` does.
     """

@@ -54,7 +54,7 @@ class Finding:
 
 
 def where(finding: Finding) -> str:
-    """The domain that it is about, or the host."""
+    """Name the domain that it is about, or the host."""
     return finding.domain or (f"domain {finding.domid}" if finding.domid is not None else "host")
 
 
@@ -65,5 +65,5 @@ def title(finding: Finding) -> str:
 
 
 def in_words(finding: Finding) -> str:
-    """The title, and what is done about it, by a recipe or by a person."""
+    """Give the title, and what is done about it, by a recipe or by a person."""
     return f"{title(finding)}: {finding.recipe.text if finding.recipe else finding.fault.advice}"

@@ -74,7 +74,7 @@ def _ended(host: Host, domid: int) -> Host:
 
 
 def _applied(connection: PciConnection, written: Iterable[Change]) -> PciConnection | None:
-    """The connection at rest, with these changes; None if no entry is left, since an empty one is not kept."""
+    """Return the connection at rest, with these changes; None if no entry is left, since an empty one is not kept."""
     nodes = dict(connection.nodes)
     for change in written:
         directory, _slash, name = change.path.rpartition("/")
@@ -88,7 +88,7 @@ def _applied(connection: PciConnection, written: Iterable[Change]) -> PciConnect
 
 
 def _with_connection(host: Host, domain: Domain, connection: PciConnection | None) -> Host:
-    """What leaves a connection also leaves libxl's configuration, and pciback disables it."""
+    """Replace a connection: what leaves it also leaves libxl's configuration, and pciback disables it."""
     gone = set(domain.devices) - set(connection.devices if connection is not None else ())
     after = replace(domain, own_connection=connection, frontend_alone=False, configured=_reduced(domain, gone))
     return replace(_disabled(host, gone), domains={**host.domains, domain.domid: after})
@@ -111,7 +111,7 @@ def _disabled(host: Host, devices: Iterable[Sbdf]) -> Host:
 
 
 def _with_devices(host: Host, devices: Iterable[Sbdf], change: Callable[[PciDevice], PciDevice]) -> Host:
-    """The host with those of the devices changed that it has."""
+    """Change those of the devices that the host has."""
     changed = {sbdf: change(host.devices[sbdf]) for sbdf in devices if sbdf in host.devices}
     return replace(host, devices={**host.devices, **changed})
 

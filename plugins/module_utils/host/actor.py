@@ -16,7 +16,7 @@ _NO_LOGIN = 0xFFFFFFFF
 
 
 def actor(environment: Mapping[str, str] | None = None, login: Path = _LOGIN) -> str:
-    """The user that logged in, or else asked sudo, or else runs this; and from which address, if that is known."""
+    """Name the user that logged in, or else asked sudo, or else runs this; and from which address, if known."""
     environment = os.environ if environment is None else environment
     user = _logged_in(login) or environment.get("SUDO_USER") or _name(os.geteuid())
     address = environment.get("SSH_CONNECTION", "").split()[:1]

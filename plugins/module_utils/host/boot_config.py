@@ -82,7 +82,7 @@ class BootConfig:
         )
 
     def _hide(self, pciback: PcibackKind) -> Iterator[HideSetting]:
-        """Settings in the order in which pciback gets them: modprobe adds the kernel's command line at the end."""
+        """Yield settings in the order in which pciback gets them: modprobe adds the kernel's command line last."""
         if pciback is not PcibackKind.BUILT_IN:
             for path, text in self._modprobe_files():
                 for line in text.replace("\\\n", " ").splitlines():
@@ -98,7 +98,7 @@ class BootConfig:
             yield path, self._read(path) or ""
 
     def _command_line(self) -> Iterator[HideSetting]:
-        """The next boot's, as the boot loader's defaults say; today's where there is no such thing."""
+        """Yield the next boot's, as the boot loader's defaults say; today's where there is no such thing."""
         defaults = ["etc/default/grub"]
         defaults += [
             f"etc/default/grub.d/{file.name}" for file in sorted((self._root / "etc/default/grub.d").glob("*.cfg"))

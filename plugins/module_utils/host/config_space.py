@@ -47,7 +47,7 @@ class ConfigSpace:
         return (self._number(_HEADER_TYPE, 1) or 0) & ~_MULTI_FUNCTION
 
     def flags(self) -> ConfigFlags:
-        """What a driver has switched on."""
+        """Read what a driver has switched on."""
         command = self._number(_COMMAND, 2) or 0
         if command == 0xFFFF:  # no answer: the device is gone or asleep, nothing of it is on
             return ConfigFlags()
@@ -92,7 +92,7 @@ class ConfigSpace:
         return Acs.OFF if offered & _ACS_ISOLATES & ~enabled else Acs.ON
 
     def serial_number(self) -> str | None:
-        """The PCI Express device serial number, most significant byte first as `lspci -v` prints it."""
+        """Read the PCI Express device serial number, most significant byte first as `lspci -v` prints it."""
         at = self._extended_capabilities[0].get(_EXT_SERIAL_NUMBER)
         low = self._number(at + 4, 4) if at else None
         high = self._number(at + 8, 4) if at else None

@@ -94,7 +94,7 @@ def read_device(directory: str, sbdf: Sbdf, around: Surroundings, virtual: Virtu
 
 
 def interrupt_line(directory: str) -> int:
-    """The function's interrupt line; 0 if it has none, or if Linux shows the number of its message interrupt instead.
+    """Read the function's interrupt line; 0 if it has none, or if Linux shows the number of its message interrupt.
 
     It does so while the function uses MSI (irq_show in drivers/pci/pci-sysfs.c), also for a guest.
     """

@@ -48,7 +48,7 @@ class DeviceMemory:
             write_whole(self._file, json.dumps(content, indent=1) + "\n", 0o600)
 
     def complete(self, devices: Mapping[Sbdf, PciDevice], notes: Mapping[Sbdf, Note]) -> dict[Sbdf, Note]:
-        """The notes of this boot, completed by what is known from earlier ones."""
+        """Complete the notes of this boot by what is known from earlier ones."""
         completed = dict(notes)
         for sbdf, known in recall(self.read(), devices).items():
             note = completed.get(sbdf) or Note.of(devices[sbdf])

@@ -114,7 +114,7 @@ class DeviceNames:
         self._directory, self._mapped = os.path.realpath(directory), mapped
 
     def of(self, path: str) -> str:
-        """The name, links followed; empty if the path is not one of /dev."""
+        """Return the name, links followed; empty if the path is not one of /dev."""
         if not path.startswith("/dev/"):
             return ""
         real = os.path.realpath(f"{self._directory}/{path[5:]}")

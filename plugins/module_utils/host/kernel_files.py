@@ -20,7 +20,7 @@ def beside(sysfs_root: Path, name: str) -> Path:
 
 
 def pci_function_of(path: str) -> Sbdf | None:
-    """The PCI function nearest to a kernel device, from its path below /sys/devices."""
+    """Find the PCI function nearest to a kernel device, from its path below /sys/devices."""
     for part in reversed(path.split("/")):
         if part[-2:-1] == "." and part.count(":") == 2:
             with contextlib.suppress(AddressError):
@@ -29,7 +29,7 @@ def pci_function_of(path: str) -> Sbdf | None:
 
 
 def read_text(file: Path | str) -> str | None:
-    """A file without the spaces around its text, None if it cannot be read."""
+    """Read a file without the spaces around its text, None if it cannot be read."""
     try:
         with open(file, "rb", buffering=0) as stream:
             return stream.read().decode("utf-8", "replace").strip()
@@ -38,7 +38,7 @@ def read_text(file: Path | str) -> str | None:
 
 
 def read_attribute(file: str) -> str | None:
-    """The same of an attribute in sysfs, in one read.
+    """Do the same for an attribute in sysfs, in one read.
 
     The kernel hands out at most a page (sysfs_kf_seq_show in fs/sysfs/file.c). A large host has ten thousand of these
     files, of a few bytes each.
@@ -71,7 +71,7 @@ def list_names(directory: Path | str) -> list[str]:
 
 
 def link_target(link: str) -> str:
-    """What a link of sysfs leads to; a place that is no link is the target itself.
+    """Return what a link of sysfs leads to; a place that is no link is the target itself.
 
     By that one link: in sysfs links lead straight to a directory below devices.
     """

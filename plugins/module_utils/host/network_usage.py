@@ -143,7 +143,7 @@ def _routes(directory: Path) -> list[_Route]:
 
 
 def _ip_addresses() -> list[dict[str, Any]]:
-    """What iproute2 says of all interfaces and their addresses; nothing where it is not there."""
+    """Ask iproute2 about all interfaces and their addresses; nothing where it is not there."""
     try:
         links = json.loads(command.run(["ip", "-json", "address", "show"], _IP_SECONDS).output)
     except (OSError, ValueError):

@@ -71,7 +71,7 @@ class NoteStore:
         self._store.transaction(lambda transaction: transaction.apply(changes))
 
     def giving(self, devices: Sequence[PciDevice], guest: str) -> tuple[list[Change], dict[Sbdf, str]]:
-        """The writes that note which domain gets these devices, and their windows and interrupt lines.
+        """Make the writes that note which domain gets these devices, and their windows and interrupt lines.
 
         What else is noted of the same device stays, but for the proof that it is clean: those are returned, too.
         """
@@ -92,7 +92,7 @@ class NoteStore:
 
     @staticmethod
     def change_clean(sbdf: Sbdf, proof: str) -> Change:
-        """The write that notes that a device is clean, by this proof (apply/clean.py)."""
+        """Make the write that notes that a device is clean, by this proof (apply/clean.py)."""
         return Write(_clean(sbdf), proof)
 
     def rights(self, sbdf: Sbdf) -> tuple[int, tuple[Resource, ...]]:
@@ -105,7 +105,7 @@ class NoteStore:
         return int(irq or "0"), tuple(Resource(*three) for three in numbers)
 
     def device(self, sbdf: Sbdf) -> PciDevice:
-        """A device that the host has no more, as far as rights over it go.
+        """Describe a device that the host has no more, as far as rights over it go.
 
         Its owner lost it in Xen when the host did.
         """
@@ -144,14 +144,14 @@ class NoteStore:
     # ---- of domains whose connection a repair makes again
 
     def to_come_back(self) -> dict[int, tuple[Sbdf, ...]]:
-        """The devices that domains are to have back, by their numbers."""
+        """Read the devices that domains are to have back, by their numbers."""
         domids = [name for name in self._store.list(_TO_COME_BACK) if name.isdecimal()]
         lists = self._store.read_all([f"{_TO_COME_BACK}/{domid}" for domid in domids])
         return {int(domid): tuple(map(Sbdf.parse, (text or "").split())) for domid, text in zip(domids, lists)}
 
     @staticmethod
     def change_to_come_back(domid: int, devices: Collection[Sbdf]) -> Change:
-        """The write that notes which devices a domain is to have back; none: it has them, or never will."""
+        """Make the write that notes which devices a domain is to have back; none: it has them, or never will."""
         path = f"{_TO_COME_BACK}/{domid}"
         return Write(path, " ".join(map(str, devices))) if devices else Remove(path)
 

@@ -73,7 +73,7 @@ def observe_everything(access: HostAccess, config_files: Iterable[str] = ()) -> 
 
 
 def with_groups(access: HostAccess, host: Host, devices: Iterable[Sbdf]) -> Host:
-    """The host with what Xen says of devices that can only be assigned together, for these ones.
+    """Add what Xen says of devices that can only be assigned together, for these ones.
 
     Xen names only those of one owner at a time, so dom0, the quarantine and all guests are asked. A Xen without
     an IOMMU knows no groups, and nothing is said then.
@@ -87,7 +87,7 @@ def with_groups(access: HostAccess, host: Host, devices: Iterable[Sbdf]) -> Host
 
 
 def with_boot(access: HostAccess, host: Host, devices: Collection[Sbdf] = ()) -> Host:
-    """The host with what its next boot will do, and what would drive these devices then and those kept already.
+    """Add what the host's next boot will do, and what would drive these devices then and those kept already.
 
     Raises BootConfigError where it cannot be read.
     """
@@ -101,7 +101,7 @@ def with_boot(access: HostAccess, host: Host, devices: Collection[Sbdf] = ()) ->
 def with_functions(
     access: HostAccess, host: Host, physical: Iterable[Sbdf], settings_of: Collection[Sbdf] = ()
 ) -> Host:
-    """The host with these physical functions as they are now; settings are read only of `settings_of`."""
+    """Add these physical functions as they are now; settings are read only of `settings_of`."""
     found = {}
     for sbdf in host.devices.keys() & set(physical):
         function = PhysicalFunction(host.devices[sbdf], access.sriov.drivers_autoprobe(sbdf))
@@ -112,7 +112,7 @@ def with_functions(
 
 
 def with_config_files(access: HostAccess, host: Host, paths: Iterable[str]) -> Host:
-    """The host with the text of these xl.cfg files, or why one cannot be read."""
+    """Add the text of these xl.cfg files, or why one cannot be read."""
     texts, problems = {}, {}
     for path in dict.fromkeys(paths):
         try:
@@ -146,7 +146,7 @@ def _seen_again(access: HostAccess, domain: Domain) -> Domain:
 
 
 def _device_now(sysfs: Sysfs, sbdf: Sbdf) -> PciDevice | None:
-    """What shows whether a guest has the device: its driver in dom0, and what is switched on in it."""
+    """Read what shows whether a guest has the device: its driver in dom0, and what is switched on in it."""
     try:
         driver, config = sysfs.driver_of(sbdf), sysfs.config_flags(sbdf)
     except SysfsError:
@@ -155,7 +155,7 @@ def _device_now(sysfs: Sysfs, sbdf: Sbdf) -> PciDevice | None:
 
 
 def _current_notes(notes: Mapping[Sbdf, Note], devices: Mapping[Sbdf, PciDevice]) -> dict[Sbdf, Note]:
-    """Notes on devices that pciback still holds; after a release by other hands they mean nothing."""
+    """Read notes on devices that pciback still holds; after a release by other hands they mean nothing."""
     return {
         sbdf: note
         for sbdf, note in notes.items()
@@ -166,7 +166,7 @@ def _current_notes(notes: Mapping[Sbdf, Note], devices: Mapping[Sbdf, PciDevice]
 
 
 def _with_notes(notes: NoteStore, devices: Mapping[Sbdf, PciDevice]) -> dict[Sbdf, PciDevice]:
-    """The devices with what only our notes say of those that pciback holds.
+    """Add to the devices what only our notes say of those that pciback holds.
 
     That is whether it holds one though no guest has it, and the interrupt line where a guest's MSI hides it.
     """
@@ -183,7 +183,7 @@ def _domains(
     names: Mapping[int, str],
     connections: Mapping[int, PciConnection],
 ) -> dict[int, Domain]:
-    """The domains with all that is known of them; each guest knows its stub domain, and that one its guest."""
+    """Join all that is known of the domains; each guest knows its stub domain, and that one its guest."""
     known = access.toolstack.domains(names)
     frontends = dict(zip(known, access.store.read_all([frontend_path(domid) for domid in known])))
     coming, free = access.notes.to_come_back(), _free_device(access.hypervisor, devices, owners)
@@ -204,7 +204,7 @@ def _domains(
 def _free_device(
     hypervisor: Hypervisor, devices: Mapping[Sbdf, PciDevice], owners: Mapping[Sbdf, XenOwner]
 ) -> Sbdf | None:
-    """A device that no guest owns, whatever it is: Xen refuses it to a domain only if that does not use the IOMMU.
+    """Pick a device that no guest owns, whatever it is: Xen refuses it to a domain only if that does not use the IOMMU.
 
     So it goes for its test of an assignment (iommu_do_domctl), which changes nothing.
     """
@@ -213,5 +213,5 @@ def _free_device(
 
 
 def _in_order(found: Mapping[_Key, _Value]) -> dict[_Key, _Value]:
-    """The same by its keys: xenstore lists nodes as they were made, and what is planned must not depend on that."""
+    """Sort by the keys: xenstore lists nodes as they were made, and what is planned must not depend on that."""
     return dict(sorted(found.items(), key=itemgetter(0)))

@@ -43,7 +43,7 @@ class Sriov:
         self._write(pf, "sriov_numvfs", str(count))
 
     def vf_settings(self, interface: str) -> dict[int, VfSettings]:
-        """What is set for each virtual function behind a network interface. Raises SriovError."""
+        """Read what is set for each virtual function behind a network interface. Raises SriovError."""
         text = _ip(["-json", "-details", "link", "show", "dev", interface])
         try:
             (link,) = json.loads(text)

@@ -59,7 +59,7 @@ def consoles(sysfs_root: Path) -> dict[Sbdf, list[str]]:
 
 
 def slot_names(sysfs_root: Path) -> dict[tuple[int, int, int], str]:
-    """What the firmware calls the slots of the host, by segment, bus and slot."""
+    """Read what the firmware calls the slots of the host, by segment, bus and slot."""
     found = {}
     slots = sysfs_root / "bus" / "pci" / "slots"
     for name in list_names(slots):

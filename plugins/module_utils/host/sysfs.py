@@ -60,7 +60,7 @@ class Sysfs:
 
     @classmethod
     def from_environment(cls) -> Sysfs:
-        """The tree that SYSFS_PATH names (as libsysfs reads it), else /sys."""
+        """Return the tree that SYSFS_PATH names (as libsysfs reads it), else /sys."""
         return cls(Path(os.environ.get("SYSFS_PATH") or "/sys"))
 
     # ---- what is there
@@ -114,7 +114,7 @@ class Sysfs:
         return link_name(self._directory(sbdf) / "driver")
 
     def binding(self, sbdf: Sbdf) -> str:
-        """What distinguishes one binding to a driver from the next one, empty if there is none.
+        """Return what distinguishes one binding to a driver from the next one, empty if there is none.
 
         The kernel makes a new link at each (driver_sysfs_add in drivers/base/dd.c) and numbers links in turn
         (__kernfs_new_node).
@@ -126,7 +126,7 @@ class Sysfs:
         return f"{link.st_ino}-{link.st_ctime_ns}"
 
     def driver_path(self, sbdf: Sbdf) -> str | None:
-        """The driver's directory as libxl records it, always in its canonical form below /sys."""
+        """Name the driver's directory as libxl records it, always in its canonical form below /sys."""
         name = self.driver_of(sbdf)
         return f"/sys/bus/pci/drivers/{name}" if name else None
 
@@ -156,7 +156,7 @@ class Sysfs:
         return (int(match[1]), int(match[2])) if match else (0, 0)
 
     def config_flags(self, sbdf: Sbdf) -> ConfigFlags:
-        """What a driver has switched on in the device, from dom0's view. Raises SysfsError if it is gone."""
+        """Read what a driver has switched on in the device, from dom0's view. Raises SysfsError if it is gone."""
         with self._config(sbdf) as config:
             return config.flags()
 
@@ -236,7 +236,7 @@ class Sysfs:
         self._write(self._driver_file(PCIBACK, "permissive"), str(sbdf), sbdf, "be made permissive")
 
     def driver_override(self, sbdf: Sbdf) -> str | None:
-        """The only driver that may take the device, None if any may."""
+        """Read the only driver that may take the device, None if any may."""
         text = read_text(self._directory(sbdf) / "driver_override")
         return None if text in (None, "", "(null)") else text
 

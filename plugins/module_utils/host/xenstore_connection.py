@@ -172,5 +172,5 @@ class Events(queue.Queue):  # type: ignore[type-arg]
 
 
 def _packet(op: int, payload: bytes, rq_id: int, tx_id: int) -> Any:
-    """A pyxs packet without pyxs' checks (size, known operations)."""
+    """Make a pyxs packet without pyxs' checks (size, known operations)."""
     return tuple.__new__(Packet, (op, rq_id, tx_id, len(payload), payload))

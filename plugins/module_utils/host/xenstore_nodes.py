@@ -28,7 +28,7 @@ def domain_exists(requests: XenStore | Transaction, domid: int) -> bool:
 
 
 def read_connection(requests: XenStore | Transaction, domid: int) -> PciConnection | None:
-    """A domain's connection as it is now, or None if there is none."""
+    """Read a domain's connection as it is now, or None if there is none."""
     names, frontend_state, error = _list_connection(requests, domid)
     nodes = requests.children(backend_path(domid), names)
     return PciConnection.from_nodes(domid, nodes, frontend_state, error) if nodes else None
@@ -70,7 +70,7 @@ def read_connections(store: XenStore) -> dict[int, PciConnection]:
 
 
 def read_kernel_errors(store: XenStore) -> dict[int, str]:
-    """What dom0's kernel said last of each connection that it gave up; it never takes that back."""
+    """Read what dom0's kernel said last of each connection that it gave up; it never takes that back."""
     domids = sorted(numbers(store.list(_ERRORS)))
     errors = store.read_all([error_path(domid) for domid in domids])
     return {domid: text for domid, text in zip(domids, errors) if text}
@@ -83,7 +83,7 @@ def existing(store: XenStore, domids: Sequence[int]) -> set[int]:
 
 
 def read_states(store: XenStore, domid: int) -> list[str | None]:
-    """The text of both ends' state nodes, backend first."""
+    """Read the text of both ends' state nodes, backend first."""
     return store.read_all([f"{backend_path(domid)}/state", f"{frontend_path(domid)}/state"])
 
 
@@ -117,7 +117,7 @@ def numbers(names: Iterable[str]) -> set[int]:
 
 
 def devices_below(store: XenStore, path: str) -> list[Sbdf]:
-    """The devices that children of a node are named after (as Sbdf.libxl_key)."""
+    """List the devices that children of a node are named after (as Sbdf.libxl_key)."""
     found = []
     for name in store.list(path):
         with suppress(AddressError):

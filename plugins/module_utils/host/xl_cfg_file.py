@@ -27,7 +27,7 @@ class XlCfgFiles:
     """The xl.cfg files of a host, by the paths that a task names."""
 
     def read(self, name: str) -> str:
-        """The text of a file, line ends as they are; raises DomainFileError."""
+        """Read the text of a file, line ends as they are; raises DomainFileError."""
         path = Path(name)
         try:
             # A pipe would be waited for, and a device may have no end.

@@ -101,7 +101,7 @@ def complete_plan(host: Host, wanted: WantedDevices, found: Resolution) -> Assig
 
 
 def assignment_document(host: Host, wanted: WantedDevices, plan: AssignmentPlan, found: Resolution) -> Document:
-    """The plan as a document."""
+    """Write the plan as a document."""
     return plan_document(
         "assignable",
         steps={

@@ -142,7 +142,7 @@ def complete_plan(host: Host, declared: ResolvedDeclaration, findings: Iterable[
 def domains_document(
     host: Host, declared: ResolvedDeclaration, plan: CompletePlan, repaired: Sequence[str] = ()
 ) -> Document:
-    """The plan as a document; `repaired` are the faults that are repaired before it is carried out, in words."""
+    """Write the plan as a document; `repaired` are the faults that are repaired before it is carried out, in words."""
     steps = plan.plan.domains
     devices = {device for step in steps for device in (*step.after, *step.remove)}
     files = [{"path": file.path, "before": file.before, "after": file.after} for file in plan.files if file.changed]

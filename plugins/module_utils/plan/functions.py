@@ -105,7 +105,7 @@ def complete_function_plan(host: Host, declared: DeclaredFunctions) -> FunctionP
 
 
 def functions_document(host: Host, declared: DeclaredFunctions, plan: FunctionPlan) -> Document:
-    """The plan as a document."""
+    """Write the plan as a document."""
     return plan_document(
         "functions",
         steps=[{"action": step.action, **plain(step)} for step in plan.steps],

@@ -20,14 +20,14 @@ from .plan_document import Document
 
 
 def plan_assignable(host: Host, wanted: WantedDevices) -> Document:
-    """The plan of xen.pci.assignable_devices."""
+    """Make the plan of xen.pci.assignable_devices."""
     host = host.assuming_free(wanted.assumed_free)
     found = resolve_names(wanted.catalog.entries, host, wanted.known_names)
     return assignment_document(host, wanted, complete_plan(host, wanted, found), found)
 
 
 def plan_domains(host: Host, declaration: Declaration, repair_everything: bool = False) -> Document:
-    """The plan of xen.pci.domain_devices; `repair_everything` as with repair: first."""
+    """Make the plan of xen.pci.domain_devices; `repair_everything` as with repair: first."""
     host = host.assuming_bound(declaration.assumed_bound)
     declared = resolve_declaration(host, declaration)
     if cannot_be_repaired(host, declared) or not declared.desired:
@@ -40,6 +40,6 @@ def plan_domains(host: Host, declaration: Declaration, repair_everything: bool =
 
 
 def plan_virtual_functions(host: Host, wanted: WantedFunctions) -> Document:
-    """The plan of xen.pci.virtual_functions."""
+    """Make the plan of xen.pci.virtual_functions."""
     declared = resolve_functions(host, wanted)
     return functions_document(host, declared, complete_function_plan(host, declared))

@@ -77,7 +77,7 @@ class ConnectionJob(RepairJob):
         self.access.store.transaction(lambda transaction: transaction.apply([note]))
 
     def ends(self) -> tuple[XenbusState, XenbusState]:
-        """The states of both ends now, backend first."""
+        """Read the states of both ends now, backend first."""
         return states_of(read_states(self.access.store, self.domid))
 
     def await_kernel(self) -> Flow:

@@ -59,7 +59,7 @@ def repair_first(
 
 
 def expect_repairs(host: Host, declared: ResolvedDeclaration, everything: bool) -> FirstRepairs:
-    """What `repair_first` would do, by one look at the host."""
+    """Say what `repair_first` would do, by one look at the host."""
     scope = declared.scope
     if _is_in_order(host, declared, scope.covers):
         return NO_REPAIRS

@@ -56,7 +56,7 @@ class Repaired:
 
 
 def _of_findings(host: Host, findings: Iterable[Finding]) -> frozenset[object]:
-    """What a host says of the devices and domains that findings are about, as far as a repair changes it."""
+    """Collect what a host says of the devices and domains that findings are about, as far as a repair changes it."""
     devices = {device for finding in findings for device in finding.devices}
     domains = [domain for finding in findings if (domain := host.domains.get(finding.domid or 0)) is not None]
     return frozenset(

@@ -107,7 +107,7 @@ class _RepairRun:
 
 
 def _flow_of(job: RepairJob) -> tuple[str, tuple[Flow, Clock]]:
-    """The flow of a job in the event loop, under its token."""
+    """Make the flow of a job in the event loop, under its token."""
     if is_for_device_model(job):
         removal = removal_by_device_model(job)
         return removal.token, (removal.flow(), job.clock)

@@ -121,7 +121,7 @@ class Identity:
         )
 
     def without_address(self) -> Identity:
-        """The identity without the place where the device was."""
+        """Leave out the place where the device was."""
         return replace(self, address=None)
 
     @property

@@ -52,7 +52,7 @@ class Toolstack(Protocol):
     # ---- domains
 
     def names(self) -> dict[int, str]:
-        """The running domains but dom0, names by numbers. One that is being torn down may be missing."""
+        """List the running domains but dom0, names by numbers. One that is being torn down may be missing."""
 
     def domains(self, names: Mapping[int, str]) -> dict[int, Domain]:
         """Read all that the toolstack knows of these domains.
@@ -63,10 +63,10 @@ class Toolstack(Protocol):
         """
 
     def stubs(self, domains: Collection[Domain]) -> dict[int, int]:
-        """The stub domain of each of these that has one, by the guest's number."""
+        """Find the stub domain of each of these that has one, by the guest's number."""
 
     def device_model(self, domain: Domain) -> DeviceModel:
-        """What the device model of an HVM guest says now; its silence is in `problem`. From any thread."""
+        """Ask the device model of an HVM guest; its silence is in `problem`. From any thread."""
 
     # ---- markers
 
@@ -74,7 +74,7 @@ class Toolstack(Protocol):
         """All markers of the host, those of dead domains and of absent devices too."""
 
     def holders(self, devices: Collection[Sbdf]) -> dict[Sbdf, int]:
-        """The domains that have these devices by their markers; a device without a marker is left out."""
+        """Name the domains that have these devices by their markers; a device without a marker is left out."""
 
     def claim(self, domid: int, devices: Collection[Sbdf], along: Sequence[Change] = ()) -> dict[Sbdf, str]:
         """Mark the devices as this domain's: all at once, or none if another domain has one of them.
@@ -94,7 +94,7 @@ class Toolstack(Protocol):
         """
 
     def trace(self, domain: Domain) -> str:
-        """What is another text once the toolstack has given a device without a marker to any domain since.
+        """Return a text that is another one once the toolstack has given a device without a marker to any domain.
 
         It may be another one for any other reason. Empty if nothing shows it. `domain` is one that runs: if the
         toolstack's record of it is not found, others would not be either.

@@ -51,7 +51,7 @@ class Libxl:
     # ---- domains
 
     def names(self) -> dict[int, str]:
-        """A directory without a name is no domain: a write to one that has gone creates it again."""
+        """Leave out directories without a name: a write to that of a domain that has gone creates it again."""
         domids = numbers(self._store.list("/local/domain")) - {0}
         names = self._store.read_all([f"/local/domain/{domid}/name" for domid in domids])
         return {domid: name for domid, name in zip(domids, names) if name}
@@ -108,7 +108,7 @@ class Libxl:
     # ---- markers: /libxl/pci/<device>/domid, which makes xl treat a device as taken, and .../driver_path
 
     def markers(self) -> Markers:
-        """A marker that is left over makes its device unassignable for ever."""
+        """Read all markers: one that is left over makes its device unassignable for ever."""
         keys = devices_below(self._store, _MARKERS)
         holders = self._store.read_all([_holder_node(device) for device in keys])
         drivers = self._store.read_all([_driver_node(device) for device in keys])
@@ -167,7 +167,7 @@ class Libxl:
     # ---- stored configuration
 
     def locked(self, domain: Domain, timeout: float) -> AbstractContextManager[None]:
-        """The two locks that libxl takes for a hot-plug, in its order."""
+        """Take the two locks that libxl takes for a hot-plug, in its order."""
         return self._files.locked(CHANGE_LOCKS, domain.domid, domain.uuid, timeout)
 
     def amend(self, domain: Domain, add: Collection[Sbdf], remove: Collection[Sbdf]) -> Callable[[], None]:

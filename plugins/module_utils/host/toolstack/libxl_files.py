@@ -59,7 +59,7 @@ class LibxlFiles:
         return "" if whole_second else f"{status.st_dev}-{status.st_ino}-{status.st_ctime_ns}"
 
     def read_config(self, domid: int, uuid: str) -> dict[str, Any] | None:
-        """The configuration, or None where there is none: another toolstack's domain. Raises ConfigError."""
+        """Read the configuration, or None where there is none: another toolstack's domain. Raises ConfigError."""
         file = self._config("d", domid, uuid)
         try:
             config = json.loads(file.read_text(_ENCODING, _ERRORS).rstrip(_NUL))

@@ -35,7 +35,7 @@ class Qmp:
         self._lock = lock
 
     def bus(self, timeout: float = ANSWER_SECONDS) -> DeviceModel:
-        """What is on the guest's PCI bus. Raises DeviceModelError."""
+        """Read what is on the guest's PCI bus. Raises DeviceModelError."""
         return read_bus(self._ask(timeout, "query-pci"))
 
     def unplug(self, name: str, timeout: float = ANSWER_SECONDS) -> None:
@@ -84,7 +84,7 @@ class _Conversation:
         return self.listen("return")
 
     def listen(self, awaited: str) -> Any:
-        """The value of the next message of this kind; events in between are passed over."""
+        """Return the value of the next message of this kind; events in between are passed over."""
         while True:
             message = self._message()
             if awaited in message:

@@ -49,6 +49,6 @@ def _run(*words: str) -> None:
 
 
 def _essence(errors: str) -> str:
-    """The first complaint is the cause; those after it are its echo. libxl puts its file and line before each."""
+    """Return the first complaint, the cause; those after it are its echo. libxl puts its file and line before each."""
     lines = [line.strip() for line in errors.splitlines() if "libxl: error:" in line] or errors.strip().splitlines()
     return (lines[0].rpartition("libxl: error: ")[2] if lines else "nothing")[:_LONGEST]
