@@ -111,6 +111,7 @@ class SimulatedHost:
         self._procfs()
         self._interpreter()
         self.kernel.boot()
+        self.machine.extra.write(self.run.path, self._acts)
         try:
             self.writers.start()
         except OSError as error:
@@ -190,6 +191,14 @@ class SimulatedHost:
         proc.attribute("net/ipv6_route", "")
         proc.attribute("xen/capabilities", "control_d")
         proc.attribute("sys/kernel/osrelease", "{}.{}.0-simulated".format(*self.machine.linux))
+
+    def _acts(self, path: str, data: bytes) -> bool:
+        """Whether a file of the machine's description is one of sysfs that acts when it is written, which is done."""
+        _sys, below, name = path.partition("sys/")
+        if _sys or not below or name not in self.sysfs.actions:
+            return False
+        self.sysfs.write(name, data)
+        return True
 
     def _interpreter(self) -> None:
         """Put on PYTHONPATH what tells a Python process which host it is on: it goes by its own place."""

@@ -19,6 +19,7 @@ from typing import Any
 
 from . import config_space
 from .device import Address, Apertures, Device, Facts, serial_bytes, serial_from_mac
+from .extra_files import BadPath, ExtraFiles
 from .models import MODELS
 
 SHIPPED = Path(__file__).resolve().parent.parent / "machines"
@@ -26,7 +27,10 @@ _DEVICE_KEYS = {
     *("at", "model", "bus", "numvfs", "numa", "mac", "serial", "name", "mounted", "up", "boot_vga", "segment"),
     "reserved",
 }
-_MACHINE_KEYS = {"name", "linux", "xen", "iommu", "hidden", "passthrough", "cpus_per_node", "devices", "domains"}
+_MACHINE_KEYS = {
+    *("name", "linux", "xen", "iommu", "hidden", "passthrough", "cpus_per_node", "devices", "domains"),
+    *("files", "links"),
+}
 
 
 class BadMachine(ValueError):
@@ -36,7 +40,8 @@ class BadMachine(ValueError):
 @dataclass
 class Machine:
     """A machine after firmware and before any driver. `hidden` devices go to pciback at boot;
-    `passthrough` is pciback's module parameter of that name; `domains` are created at the start."""
+    `passthrough` is pciback's module parameter of that name; `domains` are created at the start; `extra` is written to
+    the host's directory before the first program runs."""
 
     name: str
     linux: tuple[int, int] = (6, 1)
@@ -49,6 +54,7 @@ class Machine:
     numvfs: dict[Address, int] = field(default_factory=dict)
     domains: list[dict[str, Any]] = field(default_factory=list)
     apertures: Apertures = field(default_factory=Apertures)
+    extra: ExtraFiles = field(default_factory=ExtraFiles)
 
 
 def load(name: str) -> Machine:
@@ -81,6 +87,7 @@ def build(description: dict[str, Any]) -> Machine:
         hidden=[Address.parse(text) for text in description.get("hidden", ())],
         cpus_per_node=int(description.get("cpus_per_node", 8)),
         domains=list(description.get("domains", ())),
+        extra=_extra_files(description),
     )
     entries = [(Address.parse(entry["at"]), entry) for entry in description.get("devices", ())]
     shared = {(a.segment, a.bus, a.slot) for a, _entry in entries if a.function}
@@ -97,6 +104,13 @@ def build(description: dict[str, Any]) -> Machine:
         if entry.get("numvfs"):
             machine.numvfs[address] = int(entry["numvfs"])
     return machine
+
+
+def _extra_files(description: dict[str, Any]) -> ExtraFiles:
+    try:
+        return ExtraFiles.parse(description)
+    except BadPath as error:
+        raise BadMachine(str(error)) from None
 
 
 def version(text: object) -> tuple[int, int]:
