@@ -19,7 +19,7 @@ description:
     name. The result is what O(xen.pci.assignable_devices#module:devices) of M(xen.pci.assignable_devices) takes.
   - A physical function that another device or a pool names as its V(pf) is left out. It stays in dom0, where its driver
     makes the virtual functions. It is in the result only if a domain lists it.
-  - Nothing is checked. What is wrong with the declaration is refused by the modules.
+  - Nothing is checked. What is wrong with the declaration is refused by the modules, so it stays in the result.
 positional: domains
 options:
   _input:
@@ -48,28 +48,41 @@ RETURN = r"""
 _value:
   description: Names and addresses.
   type: list
-  elements: str
+  elements: raw
   sample: [vf-pool, scratch, "0000:04:00.0"]
 """
 
 
-def assignable_names(catalog: Any, domains: Any = None) -> list[str]:
+def assignable_names(catalog: Any, domains: Any = None) -> list[Any]:
     """List the names and addresses of all declared devices, except physical functions that others name as their pf.
 
-    A variable whose entries are all commented out is null, and counts as empty.
+    A variable whose entries are all commented out is null, and counts as empty. What is no name, such as the number
+    that YAML makes of an address without quotes, stays in the list, so that the first task refuses it.
     """
     declared = catalog if isinstance(catalog, Mapping) else {}
     physical = [entry.get("pf") for entry in declared.values() if isinstance(entry, Mapping)]
-    listed = _listed(domains if isinstance(domains, Mapping) else {})
-    return list(dict.fromkeys([*(name for name in declared if name not in physical), *listed]))
+    names: list[Any] = [name for name in declared if name not in physical]
+    for device in _listed(domains if isinstance(domains, Mapping) else {}):
+        if device not in names:
+            names.append(device)
+    return names
 
 
-def _listed(domains: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the names and addresses that domains are to have; parts of a pool are in the catalog already."""
+def _listed(domains: Mapping[str, Any]) -> Iterator[Any]:
+    """Yield what domains are to have; parts of a pool are in the catalog already."""
     for domain in domains.values():
-        if isinstance(domain, Mapping) and domain.get("state", "present") != "absent":
-            devices = domain.get("devices")
-            yield from (device for device in (devices if isinstance(devices, list) else []) if isinstance(device, str))
+        if not isinstance(domain, Mapping):
+            yield from _written(domain)
+        elif domain.get("state", "present") != "absent":
+            yield from _written(domain.get("devices"))
+
+
+def _written(devices: Any) -> Iterator[Any]:
+    """Yield the elements of a list, and a number that is there instead of one."""
+    if isinstance(devices, (list, tuple)):
+        yield from (device for device in devices if not isinstance(device, Mapping))
+    elif isinstance(devices, (int, float)):
+        yield devices
 
 
 class FilterModule:

@@ -20,6 +20,8 @@ from ansible_collections.xen.pci.plugins.module_utils.plan.pools import (
 )
 from ansible_collections.xen.pci.plugins.module_utils.values.address import AddressError, Sbdf
 from ansible_collections.xen.pci.plugins.module_utils.values.catalog import Criteria, parse_value
+from ansible_collections.xen.pci.plugins.module_utils.values.keys import WrongValue
+from ansible_collections.xen.pci.plugins.module_utils.values.unquoted import advice_if_unquoted
 
 DOCUMENTATION = r"""
 name: select
@@ -124,10 +126,11 @@ def _read(options: Mapping[str, Any]) -> dict[str, Any]:
             digits = _CLASS.fullmatch(given["class"].lower()) if isinstance(given["class"], str) else None
             if digits is None:
                 wanted = "the beginning of six hexadecimal digits in quotes"
-                raise ValueError(f"class must be {wanted}, not {given['class']!r}")
+                raise WrongValue(f"class must be {wanted}, not {given['class']!r}", advice_if_unquoted(given["class"]))
             given["class"] = digits[1]
     except ValueError as error:
-        raise AnsibleFilterError(f"xen.pci.select: {error}.") from None
+        advice = error.advice if isinstance(error, WrongValue) else ""
+        raise AnsibleFilterError(f"xen.pci.select: {error}{'; ' if advice else ''}{advice}.") from None
     return given
 
 

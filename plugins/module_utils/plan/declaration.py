@@ -18,7 +18,7 @@ from ..values.refusal import Refusal
 from .blocking_faults import blocking_faults
 from .catalog_lookup import device_policies, resolve_names
 from .domain_isolation import isolation_refusals
-from .domain_plan import DesiredDomain, DomainsPlan, make_plan, unknown_domain
+from .domain_plan import BEYOND_REPAIR, DesiredDomain, DomainsPlan, make_plan, unknown_domain
 from .file_plan import FileChange, plan_files
 from .names import Resolution
 from .plan_document import Document, guest_identity, identities, plan_document
@@ -170,7 +170,9 @@ def domains_document(
 
 def cannot_be_repaired(host: Host, declared: ResolvedDeclaration) -> bool:
     """Whether the declaration is refused even if all faults of the host are repaired."""
-    return bool(declared.refusals or plan_files(host, declared.desired, declared.resolution.moved)[1])
+    if declared.refusals or plan_files(host, declared.desired, declared.resolution.moved)[1]:
+        return True
+    return any(refusal.code in BEYOND_REPAIR for refusal in make_plan(host, declared.desired).refusals)
 
 
 def _against_requests(declaration: Declaration) -> Iterator[Refusal]:

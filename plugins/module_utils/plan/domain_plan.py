@@ -20,6 +20,13 @@ from .readiness import Ready, reasons_against, wrong_kind
 
 #: pciback's virtual bus (drivers/xen/xen-pciback/vpci.c, PCI_SLOT_MAX).
 VIRTUAL_SLOTS = 32
+#: Refusals that no repair ends: of what is declared, and of what a device or a domain is.
+BEYOND_REPAIR = frozenset(
+    (
+        *("bridge", "declared-twice", "empty-devices", "lost-hold", "no-such-device", "not-assignable"),
+        *("same-name-in-qemu", "unknown-domain", "wrong-kind"),
+    )
+)
 _REPAIR_FIRST = "run xen.pci.repair before any change"
 #: Since Linux 5.14 VFs of one host slot share a virtual slot, except function 0.
 _VFS_SHARE_SLOTS = (5, 14)

@@ -19,6 +19,7 @@ from ..model.physical_function import PhysicalFunction, VfSettings
 from ..values.address import Sbdf
 from ..values.catalog import MAC
 from ..values.refusal import Refusal
+from ..values.unquoted import advice_if_unquoted
 from ..values.words import counted
 
 #: 802.1Q has twelve bits; 4095 is reserved.
@@ -163,6 +164,20 @@ def _refused_settings(host: Host, now: PhysicalFunction, desired: DesiredFunctio
             " be set"
         )
         found.append(_against(pf, "no-interface", reason, "remove them"))
+    found += wrong_settings(desired)
+    for index, wanted in sorted(desired.settings.items()):
+        which = f"{pf}, virtual function {index}"
+        seen = now.settings.get(index)
+        holder = host.holder_of(now.device.virtfns[index]) if 0 <= index < len(now.device.virtfns) else None
+        if holder is not None and seen is not None and wanted.missing_in(seen).mac is not None:
+            reason = f"{which}: its MAC address cannot become {wanted.mac} while domain {holder.name} uses it"
+            found.append(_against(pf, "vf-in-use", reason, "detach it from there first"))
+    return found
+
+
+def wrong_settings(desired: DesiredFunctions) -> list[Refusal]:
+    """Refuse settings that no virtual function can have, whatever the host has."""
+    pf, found = desired.pf, []
     for index, wanted in sorted(desired.settings.items()):
         which = f"{pf}, virtual function {index}"
         if not 0 <= index < desired.count:
@@ -172,12 +187,7 @@ def _refused_settings(host: Host, now: PhysicalFunction, desired: DesiredFunctio
         if wanted.mac is not None and not _is_for_one_card(wanted.mac):
             reason = f"{which}: {wanted.mac!r} is not a MAC address that a card can have"
             advice = "write six bytes such as 02:00:5e:00:00:01, of which the first is even"
-            found.append(_against(pf, "mac", reason, advice))
-        seen = now.settings.get(index)
-        holder = host.holder_of(now.device.virtfns[index]) if 0 <= index < len(now.device.virtfns) else None
-        if holder is not None and seen is not None and wanted.missing_in(seen).mac is not None:
-            reason = f"{which}: its MAC address cannot become {wanted.mac} while domain {holder.name} uses it"
-            found.append(_against(pf, "vf-in-use", reason, "detach it from there first"))
+            found.append(_against(pf, "mac", reason, advice_if_unquoted(wanted.mac) or advice))
     return found
 
 

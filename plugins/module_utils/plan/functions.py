@@ -14,7 +14,7 @@ from ..values.address import Sbdf
 from ..values.catalog import Catalog
 from ..values.plain import plain
 from ..values.refusal import Refusal
-from .function_plan import DesiredFunctions, FunctionPlan, plan_functions
+from .function_plan import DesiredFunctions, FunctionPlan, plan_functions, wrong_settings
 from .names import Lookup, resolve
 from .plan_document import Document, identities, plan_document
 
@@ -56,7 +56,9 @@ class DeclaredFunctions:
 
     @property
     def with_settings(self) -> frozenset[Sbdf]:
-        """Addresses of the physical functions with settings for virtual functions."""
+        """Addresses of the physical functions whose settings have to be read; none of a declaration that is refused."""
+        if self.refusals:
+            return frozenset()
         return frozenset(desired.pf for desired in self.by_name.values() if desired.settings)
 
 
@@ -94,6 +96,7 @@ def resolve_functions(host: Host, wanted: WantedFunctions) -> DeclaredFunctions:
         for function in wanted.functions
         if function.name in resolution.found
     }
+    refusals += [refusal for one in desired.values() for refusal in wrong_settings(one)]
     return DeclaredFunctions(desired, tuple(refusals))
 
 

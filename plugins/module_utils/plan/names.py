@@ -18,6 +18,7 @@ from ..values.address import Sbdf
 from ..values.catalog import CatalogEntry, address_of
 from ..values.identity import DeviceFacts, Identity, Match, Remembered
 from ..values.refusal import Refusal, Refused, refused
+from ..values.unquoted import advice_if_unquoted
 from ..values.words import did_you_mean, shortened
 
 
@@ -127,7 +128,7 @@ def find(name: str, catalog: Mapping[str, CatalogEntry], where: Lookup, asked: f
     address = address_of(name)
     if entry is None and address is None:
         reason = f"{name!r} is neither a name in the catalog nor a PCI address (such as 0000:03:00.0)"
-        advice = did_you_mean(name, catalog, "correct it, or add it to the catalog")
+        advice = advice_if_unquoted(name) or did_you_mean(name, catalog, "correct it, or add it to the catalog")
         raise refused("unknown-device", name, reason, advice)
     if entry is not None and entry.pool is not None:
         raise refused("pool-for-device", name, f"{name!r} is a pool, but a single device is needed", "name a device")

@@ -13,6 +13,7 @@ import re
 from dataclasses import dataclass
 
 from .errors import XenPciError
+from .unquoted import advice_if_unquoted
 
 _SBDF = re.compile(
     r"(?:([0-9a-fA-F]{1,4})[:-])?"  # segment
@@ -44,7 +45,8 @@ class Sbdf:
         """
         match = _SBDF.fullmatch(text) if isinstance(text, str) else None
         if match is None or ("-" in text and (":" in text or "." in text)):
-            raise AddressError(f"{text!r} is not a PCI address; write it as DDDD:BB:SS.F, for example 0000:03:00.0")
+            advice = advice_if_unquoted(text) or "write it as DDDD:BB:SS.F, for example 0000:03:00.0"
+            raise AddressError(f"{text!r} is not a PCI address; {advice}")
         segment, bus, slot, function = (int(part or "0", 16) for part in match.groups())
         if slot > _LAST_SLOT:
             raise AddressError(f"{text!r} is not a PCI address: a bus has slots 00 to 1f only")

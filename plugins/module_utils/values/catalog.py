@@ -18,9 +18,12 @@ from .identity import Identity
 from .keys import DEVICE_KEYS, IDENTITY_KEYS, POLICY_KEYS, POOL_KEYS, WrongValue, checked, key_named
 from .keys import KIND_KEYS as _KINDS
 from .refusal import Refusal, Refused, refused
+from .unquoted import advice_if_unquoted
 
 #: In the normal form that `parse_value` makes.
 MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", re.ASCII)
+#: What is left of an address without quotes where it is a key: Ansible hands keys on as text.
+_FRACTION = re.compile(r"[0-9]+\.[0-9]+", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -129,8 +132,9 @@ def address_of(text: str) -> Sbdf | None:
 
 
 def _parse_entry(name: Any, declared: Any) -> CatalogEntry:
-    if not isinstance(name, str) or not name:
-        raise refused("catalog-name", name, f"The catalog has a device named {name!r}", "names are non-empty text")
+    if not isinstance(name, str) or not name or _FRACTION.fullmatch(name):
+        advice = advice_if_unquoted(name) or "names are non-empty text"
+        raise refused("catalog-name", name, f"The catalog has a device named {name!r}", advice)
     if address_of(name) is not None:
         reason = f"The catalog names a device {name!r}, which is an address"
         raise refused("catalog-name", name, reason, "choose a name that is not an address")
@@ -139,7 +143,8 @@ def _parse_entry(name: Any, declared: Any) -> CatalogEntry:
     if not isinstance(declared, Mapping) or not declared:
         reason = f"Device {name!r} is declared as {declared!r}, which does not describe a device"
         keys = ", ".join((*IDENTITY_KEYS, *POOL_KEYS))
-        raise refused("catalog-entry", name, reason, f"declare an address, or a mapping with some of {keys}")
+        advice = advice_if_unquoted(declared) or f"declare an address, or a mapping with some of {keys}"
+        raise refused("catalog-entry", name, reason, advice)
     values: dict[str, Any] = {}
     refusals: list[Refusal] = []
     for key, value in declared.items():

@@ -15,6 +15,7 @@ from typing import Any
 
 from .keys import DOMAIN_KEYS, SHARE_KEYS, read_keys
 from .refusal import Refusal, Refused, refused
+from .unquoted import advice_if_unquoted
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,10 @@ def read_domain(name: str, declared: Any, exclusive: bool = False) -> DeclaredDo
     """Read the declaration of one domain; `exclusive` counts if the declaration does not say."""
     if not isinstance(declared, Mapping):
         reason = f"{name} is declared as {declared!r}, which is not a dictionary"
-        return DeclaredDomain(name, refusals=(Refusal("domain-options", name, reason, "write {devices: [...]}"),))
+        advice = "write {devices: [...]}"
+        unquoted = advice_if_unquoted(declared)
+        advice = f"{advice}, and {unquoted}" if unquoted else advice
+        return DeclaredDomain(name, refusals=(Refusal("domain-options", name, reason, advice),))
     values, wrong = read_keys(DOMAIN_KEYS, "a domain", declared)
     devices, refusals = _requests(values.get("devices", ()))
     domain = DeclaredDomain(
@@ -76,7 +80,7 @@ def read_request(written: Any) -> str | PoolRequest:
     """
     if isinstance(written, str) and written.strip():
         return written
-    subject, advice = str(written), "write a name, an address, or {from: pool, count: 2}"
+    subject, advice = str(written), advice_if_unquoted(written) or "write a name, an address, or {from: pool, count: 2}"
     if not isinstance(written, Mapping):
         raise refused("device-request", subject, f"{written!r} is not a device", advice)
     values, wrong = read_keys(SHARE_KEYS, "a part of a pool", written)

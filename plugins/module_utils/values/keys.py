@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .unquoted import advice_if_unquoted
 from .words import did_you_mean, listed
 
 
@@ -276,7 +277,7 @@ def checked(key: Key, value: Any) -> Any:
     else:
         good = isinstance(value, _TYPES[key.type])
     if not good:
-        raise WrongValue(f"{key.name} must be {key.form}, not {value!r}")
+        raise WrongValue(f"{key.name} must be {key.form}, not {value!r}", _advice(key, value))
     return found
 
 
@@ -312,6 +313,14 @@ def _is_text(key: Key, text: Any) -> bool:
     if key.choices or not isinstance(text, str):
         return text in key.choices
     return bool(re.fullmatch(key.pattern, text, re.ASCII) if key.pattern else text)
+
+
+def _advice(key: Key, value: Any) -> str:
+    """Advise to use quotes where YAML may have made something else of a text; text without a form may be a number."""
+    is_text = isinstance(value, (str, bool))
+    if key.type not in ("str", "list") or key.choices or (is_text and not (key.pattern or "quotes" in key.form)):
+        return ""
+    return "" if isinstance(value, str) and not key.pattern else advice_if_unquoted(value)
 
 
 def _number(value: Any) -> int | None:

@@ -32,7 +32,19 @@ def test_a_physical_function_that_a_domain_lists_is_given_away() -> None:
 
 @pytest.mark.parametrize(
     ("catalog", "domains"),
-    [(None, None), ({}, {"web01": None}), ([], {"web01": {"devices": "nic"}}), ("nic", {"web01": {"device": ["nic"]}})],
+    [
+        (None, None),
+        ({}, {"web01": None}),
+        ({}, {"web01": "nic"}),
+        ([], {"web01": {"devices": "nic"}}),
+        ("nic", {"web01": {"device": ["nic"]}}),
+    ],
 )
 def test_what_is_wrong_is_left_to_the_modules(catalog: Any, domains: Any) -> None:
     assert assignable_names(catalog, domains) == []
+
+
+@pytest.mark.parametrize("devices", [[60.0, "nic"], ["nic", 60.0, None], 60.0])
+def test_what_yaml_read_as_a_number_stays_for_the_first_task_to_refuse(devices: Any) -> None:
+    assert 60.0 in assignable_names(CATALOG, {"web01": {"devices": devices}})
+    assert assignable_names({}, {"web01": 60.0}) == [60.0]

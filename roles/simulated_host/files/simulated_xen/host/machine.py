@@ -84,12 +84,12 @@ def build(description: dict[str, Any]) -> Machine:
         xen=version(description.get("xen", "4.17")),
         iommu=bool(description.get("iommu", True)),
         passthrough=bool(description.get("passthrough", False)),
-        hidden=[Address.parse(text) for text in description.get("hidden", ())],
+        hidden=[_address(text) for text in description.get("hidden", ())],
         cpus_per_node=int(description.get("cpus_per_node", 8)),
         domains=list(description.get("domains", ())),
         extra=_extra_files(description),
     )
-    entries = [(Address.parse(entry["at"]), entry) for entry in description.get("devices", ())]
+    entries = [(_address(entry["at"]), entry) for entry in description.get("devices", ())]
     shared = {(a.segment, a.bus, a.slot) for a, _entry in entries if a.function}
     bridges: dict[tuple[int, int], Device] = {}
     for address, entry in entries:
@@ -111,6 +111,16 @@ def _extra_files(description: dict[str, Any]) -> ExtraFiles:
         return ExtraFiles.parse(description)
     except BadPath as error:
         raise BadMachine(str(error)) from None
+
+
+def _address(written: object) -> Address:
+    """An address as it is written; YAML makes a number of one without quotes."""
+    if not isinstance(written, str):
+        raise BadMachine(f"{written!r} is not an address: put addresses in quotes.")
+    try:
+        return Address.parse(written)
+    except ValueError as error:
+        raise BadMachine(f"{error}.") from None
 
 
 def version(text: object) -> tuple[int, int]:
