@@ -45,7 +45,10 @@ options:
   state:
     description:
       - With V(present), pciback holds the devices and Xen quarantines them.
-      - With V(absent), the devices are back with the host and the drivers that they had before.
+      - With V(absent), the devices are back with the host and the drivers that they had before. A device without a
+        record of such a driver, also one that others have left without any, gets one that fits it. Without a driver is
+        right only where this kernel has none for the device, or is configured not to load it (C(blacklist) in
+        C(/etc/modprobe.d)). Otherwise the task fails and says what keeps the driver from it.
     type: str
     choices: [present, absent]
     default: present
@@ -91,8 +94,13 @@ options:
     type: int
     default: 300
 notes:
-  - A device is refused if it is a bridge (check V(bridge)), carries the connection of Ansible (V(connection)) or does
-    not answer (V(dead)). These checks cannot be waived.
+  - A device is refused if it is a bridge (check V(bridge)), is behind an Intel VMD and so has no number in Xen
+    (V(segment)), carries the connection of Ansible (V(connection)) or does not answer (V(dead)). These checks cannot be
+    waived.
+  - What a device is (V(bridge), V(segment), V(mainboard)) is checked also if pciback holds it already.
+    O(state=absent) gives it back.
+  - A C(driver_override) that names another driver is cleared when pciback takes the device. A release clears it if it
+    names pciback, or another driver than the one that the device had before.
   - It is refused as well, unless its V(waive) in O(catalog) gives a reason for that check, if it is a part of the
     mainboard (V(mainboard)), a disk on it is in use (V(disk)), a network interface on it is up and has an address,
     the default route or something above it (V(network)), it carries the console (V(console)), it has virtual

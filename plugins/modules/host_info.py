@@ -142,6 +142,13 @@ devices:
       description: Driver of the host that holds the function, V(null) if none does.
       type: str
       sample: pciback
+    driver_override:
+      description:
+        - The only driver that the kernel lets take the function, V(null) if any may.
+        - Where a function has no driver, this may be the cause. V(pciback) is what this collection sets for virtual
+          functions that the kernel does not offer to drivers.
+      type: str
+      sample: vfio-pci
     numa_node:
       description: NUMA node, -1 if unknown.
       type: int
@@ -184,6 +191,12 @@ devices:
       description: The bridge above it, V(null) on a root bus.
       type: str
       sample: "0000:00:1c.0"
+    behind:
+      description:
+        - The Intel VMD that makes the segment of a function which Xen has no number for, V(null) for all others.
+        - Disks and network interfaces on such a function are listed as the VMD's.
+      type: str
+      sample: "0000:00:0e.0"
     children:
       description: Functions directly behind it, if it is a bridge.
       type: list
@@ -257,6 +270,10 @@ devices:
       type: list
       elements: str
       sample: ["0000:04:00.1"]
+    virtfns_probed:
+      description: Of a physical function, whether the kernel offers its virtual functions to drivers.
+      type: bool
+      sample: true
     sriov_totalvfs:
       description: How many virtual functions the function can have.
       type: int
@@ -277,7 +294,9 @@ devices:
       elements: str
       sample: [the firmware's display]
     assignable:
-      description: Whether pciback holds it.
+      description:
+        - Whether pciback holds it, so that it can be given to a domain.
+        - V(false) for what is never given away though pciback holds it, such as a bridge, see RV(devices[].refusals).
       type: bool
       sample: true
     free:
@@ -286,7 +305,8 @@ devices:
       sample: true
     refusals:
       description:
-        - What speaks against giving it away; empty once pciback holds it.
+        - What speaks against giving it away. Once pciback holds it, only what it is counts (V(bridge), V(segment),
+          V(mainboard)): then it was probably hidden by mistake.
         - The check V(group) is made only when a device is given away, because it costs a call to Xen for each device.
       type: list
       elements: dict

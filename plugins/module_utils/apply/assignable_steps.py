@@ -19,6 +19,7 @@ from ..model.notes import Note
 from ..plan.assignable_plan import FinishRelease, MakePermissive, Quarantine, Rebind, Release, Step, Take
 from ..values.address import Sbdf
 from ..values.catalog import DevicePolicy
+from .host_driver import bind, give_to_fitting_driver, set_override
 from .undo import Undo, all_or_none
 
 #: How Xen says that a device was not in quarantine; its Python binding hides the errno behind EINVAL.
@@ -38,7 +39,7 @@ def apply(access: HostAccess, host: Host, steps: Sequence[Step]) -> None:
             elif isinstance(step, MakePermissive):
                 _make_permissive(access, step, undo)
             elif isinstance(step, FinishRelease):
-                _finish_release(access, step, undo)
+                _finish_release(access, host, step, undo)
             else:
                 _release(access, host, step, host.notes.get(step.sbdf), undo)
 
@@ -46,20 +47,21 @@ def apply(access: HostAccess, host: Host, steps: Sequence[Step]) -> None:
 def _take(access: HostAccess, host: Host, step: Take, undo: Undo) -> None:
     sysfs, sbdf, driver = access.sysfs, step.sbdf, step.driver
     if driver is not None:
+        # The record comes first: where a run is killed after the unbind, it says who had the device.
+        undo.add(lambda: access.toolstack.record_driver(sbdf, step.record))
+        access.toolstack.record_driver(sbdf, f"/sys/bus/pci/drivers/{driver}")
         # Undo is noted first: an unbind that was interrupted half-way is repaired all the same.
         undo.add(lambda: _ensure_driver(access, sbdf, driver))
         sysfs.unbind(sbdf)
-        undo.add(lambda: access.toolstack.record_driver(sbdf, step.record))
-        access.toolstack.record_driver(sbdf, f"/sys/bus/pci/drivers/{driver}")
     access.notes.drop_lost_hold(sbdf)
     if sysfs.add_slot(sbdf):
         undo.add(lambda: sysfs.remove_slot(sbdf))
     if sysfs.needs_driver_override(sbdf):
-        undo.add(lambda: sysfs.clear_driver_override(sbdf))
-        sysfs.set_driver_override(sbdf, PCIBACK)
+        _override(access, sbdf, PCIBACK, undo)
+    elif step.reserved_for is not None:
+        _override(access, sbdf, None, undo)
     undo.add(lambda: sysfs.unbind(sbdf))
-    sysfs.bind(sbdf, PCIBACK)
-    _expect_driver(access, sbdf, PCIBACK)
+    _bind(access, sbdf, PCIBACK)
     _quarantine(access, _note(host, sbdf, step.policy), sbdf, undo)
 
 
@@ -109,17 +111,11 @@ def _make_permissive(access: HostAccess, step: MakePermissive, undo: Undo) -> No
     access.notes.add_reason(step.sbdf, "permissive", step.reason)
 
 
-def _finish_release(access: HostAccess, step: FinishRelease, undo: Undo) -> None:
-    sysfs, sbdf = access.sysfs, step.sbdf
-    if sysfs.remove_slot(sbdf):
-        undo.add(lambda: sysfs.add_slot(sbdf))
-    if step.driver is not None:
-        undo.add(lambda: sysfs.unbind(sbdf))
-        sysfs.bind(sbdf, step.driver)
-        _expect_driver(access, sbdf, step.driver)
-    if step.record is not None:
-        undo.add(lambda: access.toolstack.record_driver(sbdf, step.record))
-        access.toolstack.record_driver(sbdf, None)
+def _finish_release(access: HostAccess, host: Host, step: FinishRelease, undo: Undo) -> None:
+    if not step.bound:
+        _leave_quarantine(access, step.sbdf, undo)
+    _end_release(access, host, step, undo)
+    access.notes.drop(step.sbdf)
 
 
 def _release(access: HostAccess, host: Host, step: Release, note: Note | None, undo: Undo) -> None:
@@ -131,6 +127,16 @@ def _release(access: HostAccess, host: Host, step: Release, note: Note | None, u
             f"{sbdf} does not answer{' after its reset' if step.reset_after else ''} (its configuration space reads as"
             " all ones) and stays with pciback, where it is not used; switch the host off and on, or replace the device"
         )
+    _leave_quarantine(access, sbdf, undo)
+    undo.add(lambda: _ensure_driver(access, sbdf, PCIBACK))
+    sysfs.unbind(sbdf)
+    _end_release(access, host, step, undo)
+    if note is not None:
+        undo.add(lambda: access.notes.write(sbdf, note))
+        access.notes.drop(sbdf)
+
+
+def _leave_quarantine(access: HostAccess, sbdf: Sbdf, undo: Undo) -> None:
     try:
         access.hypervisor.deassign(DOMID_IO, sbdf)
         undo.add(lambda: access.hypervisor.assign(DOMID_IO, sbdf, relaxed=True))
@@ -138,34 +144,38 @@ def _release(access: HostAccess, host: Host, step: Release, note: Note | None, u
         # Hidden at boot and never quarantined: dom0 owns it. A guest does not, the plan has seen to that.
         if error.code not in _NOT_QUARANTINED:
             raise
-    undo.add(lambda: _ensure_driver(access, sbdf, PCIBACK))
-    sysfs.unbind(sbdf)
-    if sysfs.remove_slot(sbdf):
+
+
+def _end_release(access: HostAccess, host: Host, step: Release | FinishRelease, undo: Undo) -> None:
+    """End a release in the one way: off pciback's list, with its driver, no record."""
+    sysfs, sbdf = access.sysfs, step.sbdf
+    if sysfs.pciback_loaded() and sysfs.remove_slot(sbdf):
         undo.add(lambda: sysfs.add_slot(sbdf))
-    if sysfs.driver_override(sbdf) == PCIBACK:
-        sysfs.clear_driver_override(sbdf)
-    undo.add(lambda: sysfs.unbind(sbdf))
-    if step.driver is None:
-        _load_driver(access, host, sbdf)
-        sysfs.probe(sbdf)
-    else:
-        sysfs.bind(sbdf, step.driver)
-        _expect_driver(access, sbdf, step.driver)
+    override = sysfs.driver_override(sbdf)
+    if override is not None and (override == PCIBACK or (step.driver is not None and step.driver != override)):
+        _override(access, sbdf, None, undo)
+    if not step.bound:
+        undo.add(lambda: sysfs.unbind(sbdf))
+        if step.driver is not None:
+            _bind(access, sbdf, step.driver)
+        else:
+            give_to_fitting_driver(access, sbdf, host.devices[sbdf].modalias)
     if step.record is not None:
         undo.add(lambda: access.toolstack.record_driver(sbdf, step.record))
         access.toolstack.record_driver(sbdf, None)
-    if note is not None:
-        undo.add(lambda: access.notes.write(sbdf, note))
-        access.notes.drop(sbdf)
 
 
-def _load_driver(access: HostAccess, host: Host, sbdf: Sbdf) -> None:
-    """Load the drivers that fit the device. One that was hidden at boot may be the only one of its kind on the host."""
-    modalias = host.devices[sbdf].modalias
-    if modalias:
-        for module in access.modules.drivers_of([(sbdf, modalias)])[sbdf]:
-            if not module.built_in and module.name not in access.sysfs.drivers():
-                access.modules.load(module.name)
+def _override(access: HostAccess, sbdf: Sbdf, driver: str | None, undo: Undo) -> None:
+    """Let only this driver take the device, any with None."""
+    sysfs, before = access.sysfs, access.sysfs.driver_override(sbdf)
+    undo.add(lambda: set_override(sysfs, sbdf, before))
+    set_override(sysfs, sbdf, driver)
+
+
+def _bind(access: HostAccess, sbdf: Sbdf, driver: str) -> None:
+    """Give the device to a driver; raises SysfsError unless that has it then."""
+    bind(access.sysfs, sbdf, driver)
+    _expect_driver(access, sbdf, driver)
 
 
 def _ensure_driver(access: HostAccess, sbdf: Sbdf, driver: str) -> None:

@@ -23,7 +23,8 @@ def converge(
     access: HostAccess, host: Host, plan: DomainsPlan, level: ConvergeLevel, timeout: float
 ) -> tuple[DomainOutcome, ...]:
     """Carry the plan out, all domains side by side, each within `timeout` seconds."""
-    handover = Handover(givers={device: step.domain.name for step in plan.domains for device in step.remove})
+    givers = {device: step.domain.name for step in plan.domains for device in step.remove}
+    handover = Handover(givers=givers, quarantined=host.quarantined)
     recorders: dict[str, Recorder] = {}
     flows: dict[str, tuple[Flow, Clock]] = {}
     for step in plan.domains:

@@ -77,6 +77,7 @@ class DeviceModelChange(DomainChange):
             if add:
                 yield from self._reset_dirty(add, {})
                 self.access.notes.write_guest([self._devices[device] for device in add], self.name)
+                self._quarantine(add)
             for device in add:
                 self._check_time()
                 begun.append(device)

@@ -16,6 +16,7 @@ from ..host.access import HostAccess
 from ..host.sysfs import SysfsError
 from ..host.xenstore import XenStoreGone
 from ..model.device import PCIBACK, PciDevice
+from ..model.domain import DOMID_IO
 from ..model.evidence import ConvergeLevel
 from ..plan.domain_plan import DomainPlan
 from ..values.address import Sbdf
@@ -44,6 +45,8 @@ class Handover:
     decided: set[Sbdf] = field(default_factory=set)
     #: Names of the domains that give devices up.
     givers: dict[Sbdf, str] = field(default_factory=dict)
+    #: Known to go into quarantine whenever no guest has them.
+    quarantined: frozenset[Sbdf] = frozenset()
     #: Reset since their last user.
     clean: set[Sbdf] = field(default_factory=set)
 
@@ -204,6 +207,16 @@ class DomainChange:
         dirty = [device for device in used if not is_clean(self.access, domain, device, proofs.get(device))]
         if dirty:
             yield Work(lambda: self._reset(dirty))
+
+    def _quarantine(self, devices: Sequence[Sbdf]) -> None:
+        """Put devices in quarantine first that are not known to be there, such as those hidden at boot.
+
+        Xen puts back there what was there once, also where it quarantines nothing by itself (deassign_device).
+        """
+        for device in devices:
+            if device not in self._handover.quarantined:
+                self.access.hypervisor.assign(DOMID_IO, device, relaxed=True)
+                self.access.notes.note_quarantine(device)
 
     def _begin_reset(self, removed: Sequence[Sbdf]) -> Flow:
         """Begin to reset what the guest has released, beside what else is to do before its rights are taken."""

@@ -123,6 +123,7 @@ class Handshake(DomainChange):
         granted: list[Sbdf] = []
         try:
             yield from self._reset_dirty(add, proofs)
+            self._quarantine(add)
             for device in facts:
                 rights.grant(self.access.hypervisor, self.domid, device, self._others())
                 granted.append(device.sbdf)  # one that was refused has nothing, grant() saw to that

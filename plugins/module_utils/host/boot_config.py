@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shlex
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -31,16 +30,9 @@ from ..model.boot_facts import (
 from ..values.address import AddressError, Sbdf
 from ..values.errors import HostError
 from . import command
+from .modprobe_files import ModprobeFile, modprobe_files
 from .whole_file import write_whole
 
-#: Where modprobe looks (modprobe.d(5)): a name in an earlier directory hides the same name in a later one.
-_MODPROBE_DIRECTORIES = (
-    "etc/modprobe.d",
-    "run/modprobe.d",
-    "usr/local/lib/modprobe.d",
-    "usr/lib/modprobe.d",
-    "lib/modprobe.d",
-)
 _PCIBACK = "xen_pciback"
 _ON_COMMAND_LINE = re.compile(r"\bxen[-_]pciback\.hide=([^\s\"'}]*)")
 _IMAGES = ("initrd.img-{}", "initramfs-{}.img", "initrd-{}")
@@ -84,18 +76,16 @@ class BootConfig:
     def _hide(self, pciback: PcibackKind) -> Iterator[HideSetting]:
         """Yield settings in the order in which pciback gets them: modprobe adds the kernel's command line last."""
         if pciback is not PcibackKind.BUILT_IN:
-            for path, text in self._modprobe_files():
-                for line in text.replace("\\\n", " ").splitlines():
-                    yield from (HideSetting(f"/{path}", value, _is_ours(text)) for value in _hide_of_options(line))
+            for file in self._modprobe_files():
+                for words in file.lines:
+                    yield from (HideSetting(f"/{file.path}", text, _is_ours(file.text)) for text in _hide_of(words))
         yield from self._command_line()
 
-    def _modprobe_files(self) -> Iterator[tuple[str, str]]:
-        found: dict[str, str] = {}
-        for directory in _MODPROBE_DIRECTORIES:
-            for file in sorted((self._root / directory).glob("*.conf")):
-                found.setdefault(file.name, f"{directory}/{file.name}")
-        for _name, path in sorted(found.items()):
-            yield path, self._read(path) or ""
+    def _modprobe_files(self) -> Iterator[ModprobeFile]:
+        try:
+            yield from modprobe_files(self._root)
+        except OSError as error:
+            raise BootConfigError(f"{error.filename} cannot be read ({error.strerror}); run as root on dom0") from error
 
     def _command_line(self) -> Iterator[HideSetting]:
         """Yield the next boot's, as the boot loader's defaults say; today's where there is no such thing."""
@@ -204,12 +194,8 @@ def _is_ours(text: str) -> bool:
     return MARK in text.splitlines()[:2]
 
 
-def _hide_of_options(line: str) -> Iterator[str]:
+def _hide_of(words: Sequence[str]) -> Iterator[str]:
     """Values of hide= in one line of modprobe.d."""
-    try:
-        words = shlex.split(line, comments=True)
-    except ValueError:
-        return
     if len(words) > 2 and words[0] == "options" and words[1].replace("-", "_") == _PCIBACK:
         yield from (word.partition("=")[2] for word in words[2:] if word.startswith("hide="))
 

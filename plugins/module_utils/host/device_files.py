@@ -19,7 +19,7 @@ from typing import NamedTuple
 from ..model.device import PciDevice, Resource
 from ..values.address import AddressError, Sbdf
 from .config_space import ConfigSpace
-from .kernel_files import link_name, list_names, read_attribute
+from .kernel_files import link_name, list_names, pci_function_of, read_attribute
 from .surroundings import Surroundings
 
 _VIRTFN = re.compile(r"virtfn(\d+)")
@@ -72,6 +72,8 @@ def read_device(directory: str, sbdf: Sbdf, around: Surroundings, virtual: Virtu
             physfn=_link_sbdf(f"{directory}/physfn") if "physfn" in names else None,
             virtfns=virtual_functions(directory, names),
             sriov_totalvfs=_integer(f"{directory}/sriov_totalvfs", 0) if "sriov_totalvfs" in names else 0,
+            virtfns_probed="sriov_totalvfs" not in names
+            or read_attribute(f"{directory}/sriov_drivers_autoprobe") != "0",
             vf_index=virtual.number if virtual is not None else None,
             children=tuple(sorted(_sbdfs(name for name in names if name[-2:-1] == "."))),
             config=config.flags(),
@@ -81,8 +83,10 @@ def read_device(directory: str, sbdf: Sbdf, around: Surroundings, virtual: Virtu
             slot=around.slot_names.get(sbdf.host_slot),
             label=(read_attribute(f"{directory}/label") or None) if "label" in names else None,
             parent=way[-2] if len(way) > 1 else None,
+            behind=None if sbdf.has_xen_number else pci_function_of(directory),
             interrupt_pin=config.interrupt_pin(),
             message_interrupts=config.has_message_interrupts(),
+            driver_override=driver_override(directory) if "driver_override" in names else None,
             consoles=(*(["the firmware's display"] if boot_vga else []), *around.consoles.get(sbdf, ())),
             permissive=sbdf in around.permissive,
             answers=config.answers(),
@@ -91,6 +95,16 @@ def read_device(directory: str, sbdf: Sbdf, around: Surroundings, virtual: Virtu
             pciback_slots=around.pciback_slots.get(sbdf, None if around.pciback_slots_cut else 0),
             reserved_memory=tuple(memory for memory in around.reserved_memory if memory.concerns(path)),
         )
+
+
+def driver_override(directory: str) -> str | None:
+    """Read the only driver that the kernel lets take the function, None if any may.
+
+    Linux shows `(null)` where nothing is set (driver_override_show in drivers/pci/pci-sysfs.c), and also where that
+    very text has been written there, which no driver fits.
+    """
+    text = read_attribute(f"{directory}/driver_override")
+    return None if text in (None, "", "(null)") else text
 
 
 def interrupt_line(directory: str) -> int:

@@ -70,6 +70,8 @@ class Hypervisor:
 
     def owner(self, sbdf: Sbdf) -> XenOwner:
         """Whether the host side (dom0 or quarantine) or some guest owns the device."""
+        if not sbdf.has_xen_number:
+            return XenOwner.UNKNOWN
         code = self._calls.test_assign(DOMID_INVALID, sbdf)
         if code in (errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM, errno.EACCES):
             return XenOwner.UNKNOWN
@@ -77,10 +79,11 @@ class Hypervisor:
 
     def accepts(self, domid: int, sbdf: Sbdf) -> bool:
         """Whether Xen would assign this device to this domain now; nothing is changed."""
-        return self._calls.test_assign(domid, sbdf) == 0
+        return sbdf.has_xen_number and self._calls.test_assign(domid, sbdf) == 0
 
     def assign(self, domid: int, sbdf: Sbdf, relaxed: bool = False) -> None:
         """Give the device's DMA and interrupts to a domain; `relaxed` tolerates reserved memory."""
+        _check_number(sbdf)
         try:
             _check(self._calls.assign(domid, sbdf, relaxed), f"assign {sbdf} to domain {domid}")
         except HypervisorError as error:
@@ -96,6 +99,7 @@ class Hypervisor:
 
     def deassign(self, domid: int, sbdf: Sbdf) -> None:
         """Take the device from a domain; Xen puts it into quarantine."""
+        _check_number(sbdf)
         _check(self._calls.deassign(domid, sbdf), f"take {sbdf} from domain {domid}")
 
     def allow_ioports(self, domid: int, first: int, count: int, allow: bool) -> None:
@@ -118,6 +122,7 @@ class Hypervisor:
 
     def device_group(self, domid: int, sbdf: Sbdf) -> list[Sbdf]:
         """Devices of this domain that Xen can only assign together with the given one."""
+        _check_number(sbdf)
         return self._calls.device_group(domid, sbdf)
 
 
@@ -296,6 +301,12 @@ def _find_library() -> _Library | None:
         return _Library(ctypes.CDLL(f"libxenctrl.so.{version}", use_errno=True))
     except (OSError, HypervisorError):
         return None
+
+
+def _check_number(sbdf: Sbdf) -> None:
+    """Raise HypervisorError where Xen has no number for the device: cut to 32 bits, it would be another device's."""
+    if not sbdf.has_xen_number:
+        raise HypervisorError(f"Xen has no number for {sbdf}, whose segment has more than 16 bits", errno.ENODEV)
 
 
 def _check(code: int, what: str) -> None:

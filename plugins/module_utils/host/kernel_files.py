@@ -20,11 +20,16 @@ def beside(sysfs_root: Path, name: str) -> Path:
 
 
 def pci_function_of(path: str) -> Sbdf | None:
-    """Find the PCI function nearest to a kernel device, from its path below /sys/devices."""
+    """Find the PCI function nearest to a kernel device that Xen can name, from its path below /sys/devices.
+
+    What is on a device behind an Intel VMD counts as the VMD's: who gets the VMD gets it, too.
+    """
     for part in reversed(path.split("/")):
         if part[-2:-1] == "." and part.count(":") == 2:
             with contextlib.suppress(AddressError):
-                return Sbdf.parse(part)
+                sbdf = Sbdf.parse(part)
+                if sbdf.has_xen_number:
+                    return sbdf
     return None
 
 

@@ -11,11 +11,13 @@ from __future__ import annotations
 import fnmatch
 import os
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from ..model.boot_facts import DriverModule, PcibackKind
 from ..values.address import Sbdf
 from . import command
+from .modprobe_files import not_loaded
 
 PCIBACK = "xen_pciback"
 
@@ -25,6 +27,7 @@ class KernelModules:
 
     def __init__(self, root: Path, sysfs: Path, release: str = "") -> None:
         self._sysfs = sysfs
+        self._root = root
         self._directory = root / "lib" / "modules" / (release or os.uname().release)
 
     def pciback(self) -> PcibackKind:
@@ -41,24 +44,30 @@ class KernelModules:
 
     def drivers_of(self, modaliases: Iterable[tuple[Sbdf, str]]) -> dict[Sbdf, tuple[DriverModule, ...]]:
         """For each device, by its modalias, the modules that the kernel would have drive it."""
-        aliases = list(self._aliases())
+        aliases, unwanted = list(self._aliases()), not_loaded(self._root)
         found = {}
         for sbdf, modalias in modaliases:
             # The beginning first: there are some ten thousand patterns, and each would be compiled.
             fitting = {
-                module
+                replace(module, unwanted=not module.built_in and module.name in unwanted)
                 for pattern, module in aliases
                 if modalias.startswith(pattern.partition("*")[0]) and fnmatch.fnmatchcase(modalias, pattern)
             }
             found[sbdf] = tuple(sorted(fitting, key=lambda module: module.name))
         return found
 
-    def load(self, module: str) -> bool:
-        """Load a module and all it needs; False if modprobe is missing or refuses."""
+    def drivers_known(self) -> bool:
+        """Whether depmod has said which devices the modules of this kernel are for."""
+        return bool(self._text("modules.alias") or self._text("modules.builtin.modinfo"))
+
+    def load(self, module: str) -> str:
+        """Load a module and all it needs; what modprobe said if it is missing or refuses, else empty."""
         try:
-            return command.run(["modprobe", "--quiet", module]).status == 0
-        except OSError:
-            return False
+            done = command.run(["modprobe", module])
+        except OSError as error:
+            return f"modprobe: {error.strerror}"
+        said = (done.errors.strip() or done.output.strip()).splitlines()[-1:]
+        return "" if done.status == 0 else " ".join(said) or f"modprobe failed with status {done.status}"
 
     def _aliases(self) -> Iterator[tuple[str, DriverModule]]:
         """Patterns for PCI devices, each with the module that takes them."""

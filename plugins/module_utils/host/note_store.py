@@ -112,6 +112,10 @@ class NoteStore:
         irq, windows = self.rights(sbdf)
         return PciDevice(sbdf, "", "", "", "", "", "", irq=irq, resources=windows)
 
+    def note_quarantine(self, sbdf: Sbdf) -> None:
+        """Note that a device of which something is noted is in quarantine whenever no guest has it."""
+        self._store.apply([Write(f"{_of(sbdf)}/quarantined", "1")])
+
     def add_reason(self, sbdf: Sbdf, check: str, reason: str) -> None:
         """Note why the user waived one more check; nothing happens where nothing is noted of the device."""
         directory = _of(sbdf)

@@ -17,7 +17,7 @@ from ..values.address import Sbdf
 from ..values.reserved_memory import ReservedMemory, parse_dmar
 from .kernel_files import list_names, pci_function_of, read_text
 
-_SLOT_ADDRESS = re.compile(r"([0-9a-f]{4}):([0-9a-f]{2}):([0-9a-f]{2})", re.ASCII)
+_SLOT_ADDRESS = re.compile(r"([0-9a-f]{4,8}):([0-9a-f]{2}):([0-9a-f]{2})", re.ASCII)
 #: Xen renames the table so that dom0 leaves the IOMMU alone (acpi_dmar_zap in xen/drivers/passthrough/vtd/dmar.c; its
 #: older versions write an X over the D); all else in it stays.
 _DMAR_NAMES = ("DMAR", "RMAD", "XMAR")

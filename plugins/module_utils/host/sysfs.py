@@ -22,7 +22,7 @@ from ..model.usage import GuestDisk
 from ..values.address import AddressError, Sbdf
 from ..values.errors import HostError
 from .config_space import ConfigSpace
-from .device_files import VirtualPlace, interrupt_line, open_config, read_device
+from .device_files import VirtualPlace, driver_override, interrupt_line, open_config, read_device
 from .disk_usage import BlockGraph
 from .kernel_files import link_name, link_target, list_names, read_text, write_attribute
 from .network_usage import NetGraph
@@ -68,11 +68,10 @@ class Sysfs:
     def devices(self, guest_disks: Iterable[GuestDisk] = ()) -> dict[Sbdf, PciDevice]:
         """All functions of the host, in the order of their addresses; `guest_disks` count as uses of disks.
 
-        Without those behind an Intel VMD, to which Linux gives segments that Xen has no number for (0x10000 and more).
         Raises SysfsError if there is no PCI bus.
         """
         try:
-            names = sorted(os.listdir(self._bus / "devices"))
+            names = os.listdir(self._bus / "devices")
         except OSError as error:
             raise SysfsError(
                 f"sysfs has no PCI bus ({self._bus / 'devices'}: {error.strerror}); is this a dom0 with sysfs mounted?",
@@ -83,9 +82,8 @@ class Sysfs:
         virtual: dict[Sbdf, VirtualPlace] = {}
         # A physical function comes before its virtual ones, whose addresses begin behind it (pci_iov_virtfn_bus and
         # pci_iov_virtfn_devfn in drivers/pci/iov.c).
-        for name in names:
-            with contextlib.suppress(AddressError, FileNotFoundError):  # unplugged while we were reading
-                sbdf = Sbdf.parse(name)
+        for sbdf in sorted(_addresses(names)):
+            with contextlib.suppress(FileNotFoundError):  # unplugged while we were reading
                 found[sbdf] = read_device(self._real_directory(sbdf), sbdf, around, virtual.get(sbdf))
                 virtual.update(VirtualPlace.below(found[sbdf]))
         return found
@@ -133,6 +131,16 @@ class Sysfs:
     def drivers(self) -> frozenset[str]:
         """Names of all PCI drivers that are loaded."""
         return frozenset(list_names(self._bus / "drivers"))
+
+    def drivers_of_module(self, module: str) -> list[str]:
+        """Names of the PCI drivers that a loaded module has registered, by its name with underscores.
+
+        The link is there also for a module that is built in and has parameters (module_add_driver). A driver of the
+        same name counts where there is none.
+        """
+        links = list_names(self.root / "module" / module / "drivers")
+        named = sorted(name for name in self.drivers() if name.replace("-", "_") == module)
+        return sorted(link.partition(":")[2] for link in links if link.startswith("pci:")) or named
 
     def pciback_loaded(self) -> bool:
         """Whether pciback is there to take devices."""
@@ -237,8 +245,7 @@ class Sysfs:
 
     def driver_override(self, sbdf: Sbdf) -> str | None:
         """Read the only driver that may take the device, None if any may."""
-        text = read_text(self._directory(sbdf) / "driver_override")
-        return None if text in (None, "", "(null)") else text
+        return driver_override(str(self._directory(sbdf)))
 
     def needs_driver_override(self, sbdf: Sbdf) -> bool:
         """Whether the kernel gives the device to no driver but the one in driver_override.
@@ -292,11 +299,7 @@ class Sysfs:
         )
 
     def _listed_by_pciback(self, name: str) -> list[Sbdf]:
-        listed = []
-        for word in (read_text(self._driver_file(PCIBACK, name)) or "").split():
-            with contextlib.suppress(AddressError):
-                listed.append(Sbdf.parse(word))
-        return listed
+        return _addresses((read_text(self._driver_file(PCIBACK, name)) or "").split())
 
     def _write(self, file: Path, text: str, sbdf: Sbdf, purpose: str) -> None:
         try:
@@ -306,3 +309,12 @@ class Sysfs:
             raise SysfsError(
                 f"{sbdf} could not {purpose}: writing to {file} failed ({error.strerror}); {advice}", error.errno or 0
             ) from error
+
+
+def _addresses(words: Iterable[str]) -> list[Sbdf]:
+    """Those of the words that are addresses, in their order."""
+    found = []
+    for word in words:
+        with contextlib.suppress(AddressError):
+            found.append(Sbdf.parse(word))
+    return found

@@ -70,10 +70,14 @@ class HideSetting:
 
 @dataclass(frozen=True)
 class DriverModule:
-    """A kernel module that drives a device, by its name with underscores."""
+    """A kernel module that drives a device, by its name with underscores.
+
+    `unwanted`: it is configured not to be loaded for a device (`blacklist` in modprobe.d).
+    """
 
     name: str
     built_in: bool = False
+    unwanted: bool = False
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,8 @@ class BootFacts:
 
     #: Kernel modules that would drive each device at boot, empty if none is known.
     modules: Mapping[Sbdf, tuple[DriverModule, ...]] = field(default_factory=dict)
+    #: Whether the kernel's modules say which devices they are for; otherwise an empty entry above says nothing.
+    modules_known: bool = False
     #: The host boots with an initramfs.
     has_initramfs: bool = False
     #: What rebuilds the initramfs, None if unknown.

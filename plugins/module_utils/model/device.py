@@ -14,6 +14,8 @@ from ..values.reserved_memory import ReservedMemory
 #: Name of the driver in dom0 that holds devices for guests.
 PCIBACK = "pciback"
 _BRIDGE_CLASS = "06"
+#: Parts of the mainboard by class: SMBus (it reaches the memory modules), interrupt controllers, timers, IOMMU.
+_MAINBOARD_CLASSES = ("0c05", "0800", "0801", "0802", "0803", "0806")
 _IO_SPACE = 0x1
 _DOWNSTREAM_PORT = 6
 
@@ -131,6 +133,8 @@ class PciDevice:
     numa_node: int = -1
     #: The bridge above; None on a root bus.
     parent: Sbdf | None = None
+    #: The Intel VMD that it is behind, if Xen has no number for its segment.
+    behind: Sbdf | None = None
     #: Functions directly behind it, if it is a bridge.
     children: tuple[Sbdf, ...] = ()
     #: PCI Express' own number for what it is (type of the port), None for conventional PCI.
@@ -172,11 +176,15 @@ class PciDevice:
     virtfns: tuple[Sbdf, ...] = ()
     #: Of a physical function: how many virtual ones it can have.
     sriov_totalvfs: int = 0
+    #: Of a physical function: whether the kernel offers its virtual ones to drivers.
+    virtfns_probed: bool = True
 
     # ---- what the host uses it for
 
     #: The host's driver that holds it.
     driver: str | None = None
+    #: The only driver that the kernel lets take it, None if any may.
+    driver_override: str | None = None
     #: Network interfaces on it.
     net: tuple[NetInterface, ...] = ()
     #: Disks on it.
@@ -197,6 +205,16 @@ class PciDevice:
     def is_bridge(self) -> bool:
         """Whether it is a bridge by class or header; pciback's own test for it never matches, so we must refuse."""
         return self.class_code.startswith(_BRIDGE_CLASS) or self.header_type == 1 or bool(self.children)
+
+    @property
+    def is_mainboard_part(self) -> bool:
+        """Whether it is a part of the mainboard by class, which the host itself needs."""
+        return self.class_code.startswith(_MAINBOARD_CLASSES)
+
+    @property
+    def belongs_to_host(self) -> bool:
+        """Whether it is nothing to give away, also if pciback holds it: pciback obeys a wrong `hide=`, too."""
+        return self.is_bridge or self.is_mainboard_part or not self.sbdf.has_xen_number
 
     @property
     def is_switch_port(self) -> bool:

@@ -108,16 +108,21 @@ class Topology:
         )
 
     @cached_property
+    def _of_xen(self) -> list[tuple[Sbdf, PciDevice]]:
+        """Those that Xen can name; the others go wherever the VMD above them goes."""
+        return [(sbdf, device) for sbdf, device in self.devices.items() if sbdf.has_xen_number]
+
+    @cached_property
     def _slots(self) -> dict[tuple[int, int, int], frozenset[Sbdf]]:
         return _by_key((sbdf.host_slot, sbdf) for sbdf, device in self.devices.items() if device.physfn is None)
 
     @cached_property
     def _pages(self) -> dict[int, frozenset[Sbdf]]:
-        return _by_key((page, sbdf) for sbdf, device in self.devices.items() for page in _partly_used(device))
+        return _by_key((page, sbdf) for sbdf, device in self._of_xen for page in _partly_used(device))
 
     @cached_property
     def _lines(self) -> dict[int, tuple[Sbdf, ...]]:
-        lines = _by_key((line, sbdf) for sbdf, device in self.devices.items() if (line := _line(device)))
+        lines = _by_key((line, sbdf) for sbdf, device in self._of_xen if (line := _line(device)))
         return {line: tuple(sorted(users)) for line, users in lines.items()}
 
     @cached_property

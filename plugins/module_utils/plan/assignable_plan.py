@@ -22,7 +22,7 @@ from ..values.address import Sbdf
 from ..values.catalog import DevicePolicy
 from ..values.refusal import Refusal
 from .isolation import ties_of
-from .safety import Check, Verdict, Waived, against, judge, needs_of_host
+from .safety import Check, Verdict, Waived, against, against_kind, judge, needs_of_host
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class Take:
     """Move a device from its driver, if it has one, to pciback, and put it into Xen's quarantine.
 
     `record` is the driver's directory that xenstore has from earlier. The driver that the device has now replaces it.
+    `reserved_for` is another driver that alone may take the device by its `driver_override`, which is cleared.
     """
 
     action: ClassVar[str] = "take"
@@ -38,12 +39,14 @@ class Take:
     driver: str | None
     record: str | None
     policy: DevicePolicy = field(default_factory=DevicePolicy)
+    reserved_for: str | None = None
 
     def __str__(self) -> str:
         source = (
             f"take {self.sbdf} from driver {self.driver}" if self.driver else f"take {self.sbdf}, which has no driver"
         )
-        return f"{source}, give it to pciback and quarantine it"
+        cleared = f", clear its driver_override {self.reserved_for}" if self.reserved_for else ""
+        return f"{source}{cleared}, give it to pciback and quarantine it"
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,7 @@ class Release:
     """
 
     action: ClassVar[str] = "release"
+    bound: ClassVar[bool] = False
 
     sbdf: Sbdf
     driver: str | None
@@ -110,9 +114,9 @@ class Release:
 
 @dataclass(frozen=True)
 class FinishRelease:
-    """Finish a release: take the device off pciback's list, remove the record, and give the device to its driver.
+    """Finish a release that was begun, as a whole one ends: off pciback's list, no record, and with its driver.
 
-    `driver` is the one to give it to, None if it has one or none is recorded.
+    `driver` is the one that `record` names; None lets the kernel find one that fits. `bound`: it has one already.
     """
 
     action: ClassVar[str] = "finish-release"
@@ -120,10 +124,12 @@ class FinishRelease:
     sbdf: Sbdf
     driver: str | None
     record: str | None
+    bound: bool = False
 
     def __str__(self) -> str:
-        target = f" and give it to driver {self.driver}" if self.driver else ""
-        return f"finish the release of {self.sbdf}, which an earlier run began: take it off pciback's list{target}"
+        target = f"driver {self.driver}" if self.driver else "the driver that the kernel finds for it"
+        given = "" if self.bound else f" and give it to {target}"
+        return f"finish the release of {self.sbdf}: take it off pciback's list{given}"
 
 
 Step = Union[Take, Quarantine, Rebind, MakePermissive, Release, FinishRelease]
@@ -146,7 +152,8 @@ class AssignablePlan:
     @property
     def driver_of_choice(self) -> frozenset[Sbdf]:
         """Those of the released devices whose driver the kernel chooses."""
-        return frozenset(step.sbdf for step in self.steps if isinstance(step, Release) and step.driver is None)
+        ends = (step for step in self.steps if isinstance(step, (Release, FinishRelease)))
+        return frozenset(step.sbdf for step in ends if step.driver is None and not step.bound)
 
 
 def plan_present(
@@ -167,6 +174,9 @@ def plan_present(
     for sbdf in wanted:
         policy, device, held = policies.get(sbdf, DevicePolicy()), host.devices[sbdf], host.holders.get(sbdf)
         if device.in_pciback:
+            verdict = judge(against_kind(device), policy.waive)
+            refusals += verdict.refusals
+            waived += verdict.waived
             steps += _upkeep(host, device, policy, held)
             if held is not None and device.permissive and not policy.permissive:
                 warnings.append(
@@ -182,10 +192,12 @@ def plan_present(
         if held is not None:
             reason = f"{sbdf} is not bound to pciback although {held}"
             refusals.append(Refusal("held", str(sbdf), reason, "detach it from there first"))
-        steps.append(Take(sbdf, device.driver, host.driver_paths.get(sbdf), policy))
+        reserved_for = device.driver_override if device.driver_override != PCIBACK else None
+        steps.append(Take(sbdf, device.driver, host.driver_paths.get(sbdf), policy, reserved_for))
         steps += [MakePermissive(sbdf, policy.permissive)] if policy.permissive else []
     if exclusive:
-        released = plan_absent(host, sorted(frozenset(host.devices) - frozenset(wanted)), policies)
+        others = [sbdf for sbdf, device in host.devices.items() if _is_left(host, device) and sbdf not in wanted]
+        released = plan_absent(host, sorted(others), policies)
         steps = [*released.steps, *steps]
         refusals += released.refusals
         waived += released.waived
@@ -195,19 +207,19 @@ def plan_present(
 def plan_absent(
     host: Host, unwanted: Collection[Sbdf], policies: Mapping[Sbdf, DevicePolicy] | None = None
 ) -> AssignablePlan:
-    """Plan to give the devices back to the host; those that pciback neither holds nor lists are left alone."""
+    """Plan to give the devices back to the host, but for those that it has with a driver, or with none that fits."""
     refusals: list[Refusal] = []
     steps: list[Step] = []
     waived: list[Waived] = []
     for sbdf in unwanted:
         device, record = host.devices[sbdf], host.driver_paths.get(sbdf)
-        half_released = record is not None or bool(device.pciback_slots)
-        if not device.in_pciback and not half_released:
+        if not _is_left(host, device) and not _lacks_driver(host, device):
             continue
-        driver = posixpath.basename(record) if record and (device.in_pciback or device.driver is None) else None
+        bound = device.driver is not None and not device.in_pciback
+        driver = posixpath.basename(record) if record and not bound else None
         refusals += _cannot_be_released(host, device, driver)
         if not device.in_pciback:
-            steps.append(FinishRelease(sbdf, driver, record))
+            steps.append(FinishRelease(sbdf, driver, record, bound))
             continue
         verdict = _may_return(host, device, (policies or {}).get(sbdf, DevicePolicy()))
         refusals += verdict.refusals
@@ -217,22 +229,41 @@ def plan_absent(
     return _plan(steps, refusals, waived)
 
 
+def _is_left(host: Host, device: PciDevice) -> bool:
+    """Whether pciback holds or lists the device, or its former driver is still recorded."""
+    return device.in_pciback or device.sbdf in host.driver_paths or bool(device.pciback_slots)
+
+
+def _lacks_driver(host: Host, device: PciDevice) -> bool:
+    """Whether the device has no driver though the kernel has one for it, or might: a run was killed, or a hand did it.
+
+    A virtual function whose physical one does not have them probed is to have none.
+    """
+    physical = host.devices.get(device.physfn) if device.physfn is not None else None
+    if device.driver is not None or host.boot is None or (physical is not None and not physical.virtfns_probed):
+        return False
+    fitting = host.boot.modules.get(device.sbdf, ())
+    wanted = any(not module.unwanted for module in fitting)
+    return wanted or device.driver_override is not None or not host.boot.modules_known
+
+
 def free(host: Host, sbdf: Sbdf) -> bool:
     """Whether no domain has the device and no check forbids to give it away."""
     if sbdf in host.holders:
         return False
-    device = host.devices[sbdf]
-    if device.in_pciback:
-        return device.answers
-    return not verdict_on(host, sbdf).refusals
+    return host.devices[sbdf].answers and not verdict_on(host, sbdf).refusals
 
 
 def verdict_on(host: Host, sbdf: Sbdf) -> Verdict:
     """Check whether a device that the host has can be given away while all others stay with the host.
 
-    Groups of Xen are left out, even where they are known: a pool must choose alike wherever the plan is made.
+    One that pciback holds is judged by what it is alone, because the host does not use it any more. Groups of Xen are
+    left out, even where they are known: a pool must choose alike wherever the plan is made.
     """
-    return _may_leave(host, host.devices[sbdf], DevicePolicy(), host.with_host)
+    device = host.devices[sbdf]
+    if device.in_pciback:
+        return Verdict(tuple(against_kind(device)))
+    return _may_leave(host, device, DevicePolicy(), host.with_host)
 
 
 def _may_leave(
@@ -243,6 +274,8 @@ def _may_leave(
     group: Collection[Sbdf] = (),
     require_reset: bool = False,
 ) -> Verdict:
+    if not device.sbdf.has_xen_number:
+        return judge(against_kind(device), policy.waive)
     ties = ties_of(host.topology, device.sbdf, staying, group, require_reset)
     needed = needs_of_host(device, host.network, host.in_pciback)
     return judge([*needed, *ties.refusals], policy.waive, ties.warnings)

@@ -57,6 +57,6 @@ def _expected_driver(host: Host, plan: AssignablePlan, sbdf: Sbdf) -> str | None
     for step in plan.steps:
         if step.sbdf == sbdf:
             if isinstance(step, FinishRelease):
-                return step.driver or now
+                return now if step.bound else step.driver
             return step.driver if isinstance(step, Release) else PCIBACK
     return now

@@ -62,6 +62,7 @@ def _hardware(device: PciDevice) -> Facts:
         "header_type": device.header_type,
         "port_type": device.port_type,
         "parent": _text(device.parent),
+        "behind": _text(device.behind),
         "children": [str(function) for function in device.children],
         "answers": device.answers,
         "config": {
@@ -83,6 +84,7 @@ def _hardware(device: PciDevice) -> Facts:
         "reserved_memory_shared_with": sorted(sharers),
         "physfn": _text(device.physfn),
         "vf_index": device.vf_index,
+        "virtfns_probed": device.virtfns_probed,
         "virtfns": [str(function) for function in device.virtfns],
         "sriov_totalvfs": device.sriov_totalvfs,
     }
@@ -92,6 +94,7 @@ def _uses(device: PciDevice) -> Facts:
     """Return the facts that say what the host does with the function."""
     return {
         "driver": device.driver,
+        "driver_override": device.driver_override,
         "disks": [{"name": disk.name, "used_by": list(disk.used_by)} for disk in device.block],
         "interfaces": [
             {"name": interface.name, "mac": interface.mac, "up": interface.is_up, "upper": list(interface.upper)}
@@ -109,10 +112,9 @@ def _notes(note: Note) -> Facts:
 def _assignment(host: Host, device: PciDevice) -> Facts:
     """Return the facts that say who has the function, and whether it can be given away."""
     sbdf = device.sbdf
-    verdict = None if device.in_pciback else verdict_on(host, sbdf)
-    refusals = verdict.refusals if verdict is not None else ()
+    refusals = verdict_on(host, sbdf).refusals
     return {
-        "assignable": device.in_pciback,
+        "assignable": device.in_pciback and not refusals,
         "free": sbdf not in host.holders and not refusals and device.answers,
         "refusals": [
             {

@@ -16,11 +16,11 @@ from ..values.catalog import DevicePolicy
 from ..values.refusal import Refusal
 from .domain_plan import DomainsPlan
 from .isolation import ties_of
-from .safety import Check, against, judge
+from .safety import Check, against, against_kind, judge
 
 
 def isolation_refusals(host: Host, plan: DomainsPlan, policies: Mapping[Sbdf, DevicePolicy]) -> list[Refusal]:
-    """Check all devices that domains gain; what the user overrules is left out.
+    """Check what the devices are that domains gain, and what they share; what the user overrules is left out.
 
     A device in quarantine that no domain gets has no owner. Devices that one domain releases count as released.
     """
@@ -35,10 +35,16 @@ def isolation_refusals(host: Host, plan: DomainsPlan, policies: Mapping[Sbdf, De
         apart = (host.with_host | frozenset(owners)) - frozenset(step.after)
         for sbdf in step.add:
             if sbdf in host.devices:
-                policy = policies.get(sbdf, DevicePolicy())
+                policy, device = policies.get(sbdf, DevicePolicy()), host.devices[sbdf]
                 ties = ties_of(host.topology, sbdf, apart, host.groups.get(sbdf, frozenset()))
-                permissive = host.devices[sbdf].permissive and not policy.permissive
-                refusals = [*ties.refusals, *([_permissive(sbdf, step.domain.name)] if permissive else [])]
+                permissive = device.permissive and not policy.permissive
+                refusals = [
+                    *(
+                        refusal for refusal in against_kind(device) if refusal.waivable
+                    ),  # the others are refused already
+                    *ties.refusals,
+                    *([_permissive(sbdf, step.domain.name)] if permissive else []),
+                ]
                 found += judge(refusals, policy.waive).refusals
     return found
 

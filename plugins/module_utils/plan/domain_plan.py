@@ -17,6 +17,7 @@ from ..values.address import Sbdf
 from ..values.refusal import Refusal
 from ..values.words import did_you_mean, listed
 from .readiness import Ready, reasons_against, wrong_kind
+from .safety import against_kind
 
 #: pciback's virtual bus (drivers/xen/xen-pciback/vpci.c, PCI_SLOT_MAX).
 VIRTUAL_SLOTS = 32
@@ -305,8 +306,9 @@ def _unfit(domain: Domain, address: Sbdf, device: PciDevice | None) -> Refusal |
     who = f"{address} (for {domain.name})"
     if device is None:
         return Refusal("no-such-device", str(address), f"{who} does not exist on this host", "check it with `lspci -D`")
-    if device.is_bridge:
-        return Refusal("bridge", str(address), f"{who} is a bridge", "give away the devices behind it instead")
+    never = [refusal for refusal in against_kind(device) if not refusal.waivable]
+    if never:
+        return replace(never[0], reason=f"{who}: {never[0].reason}")
     if not device.in_pciback:
         bound = f"bound to {device.driver}" if device.driver else "bound to no driver"
         reason = f"{who} is not assignable: on the host it is {bound}, not to pciback"

@@ -30,6 +30,7 @@ from ..values.identity import Match
 from ..values.refusal import Refusal, Refused, refused
 from ..values.words import counted, did_you_mean, listed, shortened
 from .names import Lookup, Resolution, find, moves, resolve, with_physical_function
+from .safety import against_kind, judge
 
 Facts = Mapping[str, Any]
 
@@ -216,7 +217,13 @@ def _fill(
     except (SelectionError, AddressError) as error:
         raise refused("pool-select", name, f"Pool {name!r}: {error}") from error
     kind = with_physical_function(name, pool.kind, catalog, where)
-    candidates = [sbdf for sbdf in fitting if sbdf not in taken and where.match(kind, sbdf) is Match.YES]
+    candidates = [
+        sbdf
+        for sbdf in fitting
+        if sbdf not in taken
+        and where.match(kind, sbdf) is Match.YES
+        and not judge(against_kind(host.devices[sbdf]), catalog[name].waive).refusals
+    ]
     held = {sbdf for domain in host.domains.values() for sbdf in domain.devices}
     chosen_as = {
         sbdf: chosen for sbdf, chosen in where.chosen_as.items() if chosen in catalog and host.devices[sbdf].in_pciback

@@ -19,14 +19,12 @@ from ..values.catalog import CatalogEntry
 from ..values.refusal import Refusal
 from ..values.words import counted, did_you_mean, listed, shortened
 
-#: Parts of the mainboard by class: SMBus (it reaches the memory modules), interrupt controllers, timers, IOMMU.
-_MAINBOARD_CLASSES = ("0c05", "0800", "0801", "0802", "0803", "0806")
-
 
 class Check(Enum):
     """The checks, by the names that users overrule them with."""
 
     BRIDGE = "bridge"
+    SEGMENT = "segment"
     CONNECTION = "connection"
     MAINBOARD = "mainboard"
     DISK = "disk"
@@ -45,7 +43,7 @@ class Check(Enum):
 
 
 #: Checks that no declaration can waive; permissive has a key of its own.
-_NEVER = (Check.BRIDGE, Check.CONNECTION, Check.DEAD, Check.PERMISSIVE)
+_NEVER = (Check.BRIDGE, Check.SEGMENT, Check.CONNECTION, Check.DEAD, Check.PERMISSIVE)
 
 
 def against(check: Check, sbdf: Sbdf, reason: str, advice: str = "", waivable: bool = True) -> Refusal:
@@ -97,19 +95,27 @@ def wrong_waivers(catalog: Mapping[str, CatalogEntry]) -> list[Refusal]:
     ]
 
 
-def needs_of_host(device: PciDevice, network: NetworkUse, assigned: Collection[Sbdf] = ()) -> list[Refusal]:
-    """Refuse a device that the host must not lose; empty if it may. `assigned` are the functions that pciback holds.
-
-    A device that pciback holds already is refused only because of what it is: the host does not use it any more.
-    """
+def against_kind(device: PciDevice) -> list[Refusal]:
+    """Refuse a device because of what it is, also where pciback holds it: a mistake in `hide=` changes nothing."""
     sbdf, reasons = device.sbdf, list[Refusal]()
+    if not sbdf.has_xen_number:
+        behind = f"is behind the VMD {device.behind}" if device.behind else "has a segment of more than 16 bits"
+        reason = f"{sbdf} {behind}, and Xen has no number for it: Linux alone counts segments beyond ffff"
+        vmd = f"give away {device.behind} with all behind it, or " if device.behind else ""
+        reasons.append(against(Check.SEGMENT, sbdf, reason, f"{vmd}switch VMD off in the firmware"))
     if device.is_bridge:
         behind = f" ({counted(len(device.children), 'device')} behind it would go with it)" if device.children else ""
         reason = f"{sbdf} is a bridge (class {device.class_code}), which cannot be given away{behind}"
         reasons.append(against(Check.BRIDGE, sbdf, reason, "give away the devices behind it instead"))
-    if device.class_code.startswith(_MAINBOARD_CLASSES):
+    if device.is_mainboard_part:
         reason = f"{sbdf} is a part of the mainboard (class {device.class_code}), which the host itself needs"
         reasons.append(against(Check.MAINBOARD, sbdf, reason, "leave it with the host"))
+    return reasons
+
+
+def needs_of_host(device: PciDevice, network: NetworkUse, assigned: Collection[Sbdf] = ()) -> list[Refusal]:
+    """Refuse a device that the host must not lose; empty if it may. `assigned` are the functions that pciback holds."""
+    sbdf, reasons = device.sbdf, against_kind(device)
     if device.consoles:
         reason = f"{sbdf} carries the host's console ({listed(device.consoles)})"
         reasons.append(against(Check.CONSOLE, sbdf, reason, "move the console first"))

@@ -22,4 +22,6 @@ def is_for_device_model(job: RepairJob) -> bool:
 def removal_by_device_model(job: RepairJob) -> DeviceModelChange:
     """Make the removal that repairs the finding."""
     plan = DomainPlan(job.domain, remove=job.devices)
-    return DeviceModelChange(job.access, plan, job.host.devices, Handover(), job.clock, Recorder())
+    return DeviceModelChange(
+        job.access, plan, job.host.devices, Handover(quarantined=job.host.quarantined), job.clock, Recorder()
+    )

@@ -16,12 +16,14 @@ from .errors import XenPciError
 from .unquoted import advice_if_unquoted
 
 _SBDF = re.compile(
-    r"(?:([0-9a-fA-F]{1,4})[:-])?"  # segment
+    r"(?:([0-9a-fA-F]{1,8})[:-])?"  # segment
     r"([0-9a-fA-F]{1,2})[:-]([0-9a-fA-F]{1,2})[.-]([0-7])",  # bus, slot, function
     re.ASCII,
 )
 _GUEST = re.compile(r"([0-9a-f]{4}):([0-9a-f]{2}):([0-9a-f]{2})\.([0-9a-f]{2})", re.ASCII)
 _LAST_SLOT = 0x1F
+#: Xen keeps a segment in 16 bits (pci_sbdf_t in xen/include/xen/pci.h).
+_LAST_SEGMENT_OF_XEN = 0xFFFF
 
 
 class AddressError(XenPciError, ValueError):
@@ -30,7 +32,11 @@ class AddressError(XenPciError, ValueError):
 
 @dataclass(frozen=True, order=True)
 class Sbdf:
-    """Segment (PCI domain, 16 bits), bus (8), slot (5) and function (3) of one host function."""
+    """Segment (PCI domain), bus (8 bits), slot (5) and function (3) of one host function.
+
+    A segment that a PCI bus has by itself has 16 bits. Linux gives larger ones to the buses behind an Intel VMD
+    (vmd_find_free_domain in drivers/pci/controller/vmd.c).
+    """
 
     segment: int
     bus: int
@@ -62,6 +68,11 @@ class Sbdf:
 
     def __str__(self) -> str:
         return f"{self.segment:04x}:{self.bus:02x}:{self.slot:02x}.{self.function:x}"
+
+    @property
+    def has_xen_number(self) -> bool:
+        """Whether Xen can name this function: it has no number for larger segments, and dom0 reports no such device."""
+        return self.segment <= _LAST_SEGMENT_OF_XEN
 
     @property
     def devfn(self) -> int:

@@ -52,7 +52,7 @@ class WrongValue(ValueError):
 
 _HEX = "[0-9a-fA-F]"
 _ID, _ID_WORDS = f"(0[xX])?{_HEX}{{4}}", "4 hexadecimal digits in quotes"
-ADDRESS = f"({_HEX}{{1,4}}:)?{_HEX}{{1,2}}:[01]?{_HEX}\\.[0-7]|({_HEX}{{1,4}}-)?{_HEX}{{1,2}}-[01]?{_HEX}-[0-7]"
+ADDRESS = f"({_HEX}{{1,8}}:)?{_HEX}{{1,2}}:[01]?{_HEX}\\.[0-7]|({_HEX}{{1,8}}-)?{_HEX}{{1,2}}-[01]?{_HEX}-[0-7]"
 
 
 def _table(*keys: Key) -> Mapping[str, Key]:
@@ -137,7 +137,7 @@ IDENTITY_KEYS = _table(
         "The way to the device, by slot and function of each bridge and of the device. It stays the same when buses get"
         " other numbers.",
         '"0000:00/1c.2/00.0"',
-        pattern=f"{_HEX}{{4}}:{_HEX}{{2}}(/[01]{_HEX}\\.[0-7])+(/[vV][fF](0|[1-9][0-9]*))?",
+        pattern=f"{_HEX}{{4,8}}:{_HEX}{{2}}(/[01]{_HEX}\\.[0-7])+(/[vV][fF](0|[1-9][0-9]*))?",
     ),
     Key("label", "str", "text in quotes", "The firmware's name of an on-board device.", '"Onboard LAN 1"'),
     Key(

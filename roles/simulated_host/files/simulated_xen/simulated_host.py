@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from .host.bus import PciBus
 from .host.device import Address, Device
 from .host.files import Files
 from .host.machine import Machine
+from .host.models import MODELS
 from .host.pciback import PcibackDriver
 from .host.sysfs import Sysfs
 from .host.watch import ForeignWriters
@@ -109,6 +111,7 @@ class SimulatedHost:
         self.sysfs.build()
         self.bus.boot(self.machine.hidden)
         self._procfs()
+        self._modules()
         self._interpreter()
         self.kernel.boot()
         self.machine.extra.write(self.run.path, self._acts)
@@ -199,6 +202,17 @@ class SimulatedHost:
             return False
         self.sysfs.write(name, data)
         return True
+
+    def _modules(self) -> None:
+        """What depmod says of dom0's kernel: which modules there are, and for which devices; all of them are loaded."""
+        modules = Files(self.run.path / "lib" / "modules", self.run.path / "scratch")
+        release = "{}.{}.0-simulated".format(*self.machine.linux)
+        modules.directory(release)
+        aliases = sorted({alias for model in MODELS.values() if (alias := model.alias)})
+        modules.attribute(f"{release}/modules.alias", "\n".join(aliases))
+        # By the name of the kernel that this process runs on, too, as Python's os.uname has it.
+        if os.uname().release != release:
+            modules.link(os.uname().release, release)
 
     def _interpreter(self) -> None:
         """Put on PYTHONPATH what tells a Python process which host it is on: it goes by its own place."""

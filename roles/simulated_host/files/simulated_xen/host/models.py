@@ -28,6 +28,14 @@ class Model:
     port_type: int = 0
     msi: bool = False
 
+    @property
+    def alias(self) -> str:
+        """The line of modules.alias by which the kernel finds its driver, empty if there is none."""
+        if self.driver is None:
+            return ""
+        numbers = f"v{self.identity.vendor:08X}d{self.identity.device:08X}"
+        return f"alias pci:{numbers}sv*sd*bc*sc*i* {self.driver.replace('-', '_')}"
+
 
 K = 1024
 M = 1024 * K

@@ -58,7 +58,7 @@ class World:
     timeout = 1.0
 
     def __init__(self) -> None:
-        self.drivers: dict[Sbdf, str | None] = {A: "e1000e", B: None, C: "pciback"}
+        self.bound: dict[Sbdf, str | None] = {A: "e1000e", B: None, C: "pciback"}
         self.slots = {C}
         self.unprobed: set[Sbdf] = set()
         self.overrides: dict[Sbdf, str] = {}
@@ -73,7 +73,7 @@ class World:
         self.changes = 0
 
     def state(self) -> Any:
-        return copy.deepcopy((self.drivers, self.slots, self.quarantine, self.nodes, self.lifted))
+        return copy.deepcopy((self.bound, self.slots, self.quarantine, self.nodes, self.lifted))
 
     def _change(self, failure: Exception) -> None:
         self.changes += 1
@@ -82,7 +82,7 @@ class World:
 
     # sysfs
     def driver_of(self, sbdf: Sbdf) -> str | None:
-        return self.drivers[sbdf]
+        return self.bound[sbdf]
 
     def driver_override(self, sbdf: Sbdf) -> str | None:
         return self.overrides.get(sbdf)
@@ -101,21 +101,30 @@ class World:
         return sbdf not in self.dead
 
     def unbind(self, sbdf: Sbdf) -> None:
-        if self.drivers[sbdf] is not None:
+        if self.bound[sbdf] is not None:
             self._change(SysfsError("no unbind"))
-            self.drivers[sbdf] = None
+            self.bound[sbdf] = None
             self.lifted.discard(sbdf)
 
     def bind(self, sbdf: Sbdf, driver: str) -> None:
         self._change(SysfsError("no bind"))
-        assert self.drivers[sbdf] is None, "bind of a device that has a driver"
+        assert self.bound[sbdf] is None, "bind of a device that has a driver"
         assert sbdf not in self.unprobed or self.overrides.get(sbdf) == driver, "no driver but the reserved one"
         assert driver != "pciback" or sbdf in self.slots, "pciback takes only what is on its list"
-        self.drivers[sbdf] = driver
+        self.bound[sbdf] = driver
 
     def probe(self, sbdf: Sbdf) -> bool:
         self._change(SysfsError("no probe"))
         return False
+
+    def drivers(self) -> frozenset[str]:
+        return frozenset({"pciback", "e1000e", "nvme"})
+
+    def drivers_of_module(self, module: str) -> list[str]:
+        return [name for name in self.drivers() if name == module]
+
+    def pciback_loaded(self) -> bool:
+        return True
 
     def add_slot(self, sbdf: Sbdf) -> bool:
         self._change(SysfsError("no slot"))
@@ -134,7 +143,7 @@ class World:
 
     def set_permissive(self, sbdf: Sbdf) -> None:
         self._change(SysfsError("no permissive"))
-        assert self.drivers[sbdf] == "pciback"
+        assert self.bound[sbdf] == "pciback"
         self.lifted.add(sbdf)
 
     # Xen
@@ -190,7 +199,7 @@ def host(world: World) -> Host:
         sbdf: PciDevice(
             sbdf, "8086", "10d3", "", "", "020000", "00", driver=driver, net=(interface,) if sbdf == A else ()
         )
-        for sbdf, driver in world.drivers.items()
+        for sbdf, driver in world.bound.items()
     }
     return Host(devices=devices, domains={})
 
@@ -203,7 +212,7 @@ def run(world: World, *steps: Step) -> None:
 def test_devices_are_moved_recorded_and_noted() -> None:
     world = World()
     run(world, *STEPS)
-    assert world.drivers == {A: "pciback", B: "pciback", C: "nvme"}
+    assert world.bound == {A: "pciback", B: "pciback", C: "nvme"}
     assert (world.slots, world.quarantine) == ({A, B}, {A, B})
     assert world.nodes[f"/libxl/pci/{A.libxl_key}/driver_path"] == E1000E
     assert not [path for path in world.nodes if C.libxl_key in path]
@@ -246,7 +255,7 @@ def test_a_device_hidden_at_boot_was_never_quarantined_and_is_released() -> None
     world = World()
     world.quarantine.clear()
     run(world, Release(C, None, None))
-    assert (world.drivers[C], world.slots) == (None, set())
+    assert (world.bound[C], world.slots) == (None, set())
 
 
 def test_a_release_that_xen_refuses_for_another_reason_is_refused() -> None:
@@ -254,7 +263,7 @@ def test_a_release_that_xen_refuses_for_another_reason_is_refused() -> None:
     world.fail_at = 1
     with pytest.raises(StepFailed, match="no release"):
         run(world, Release(C, "nvme", NVME))
-    assert world.drivers[C] == "pciback"
+    assert world.bound[C] == "pciback"
 
 
 def test_a_driver_of_now_replaces_an_older_record() -> None:
@@ -269,7 +278,7 @@ def test_quarantine_leaves_the_binding_alone() -> None:
     world.quarantine.clear()
     run(world, Quarantine(C))
     assert world.quarantine == {C}
-    assert world.drivers[C] == "pciback"
+    assert world.bound[C] == "pciback"
     assert NoteStore(cast(Any, world)).all()[C].quarantined
 
 
@@ -298,7 +307,7 @@ def test_permissive_is_cleared_by_letting_go() -> None:
     world = World()
     world.lifted = {C}
     run(world, Rebind(C))
-    assert (world.drivers[C], world.lifted, world.quarantine) == ("pciback", set(), {C})
+    assert (world.bound[C], world.lifted, world.quarantine) == ("pciback", set(), {C})
 
 
 def test_permissive_that_does_not_hold_is_an_error() -> None:
@@ -310,9 +319,9 @@ def test_permissive_that_does_not_hold_is_an_error() -> None:
 
 def test_a_release_that_others_began_is_finished() -> None:
     world = World()
-    world.drivers[C] = None
+    world.bound[C] = None
     run(world, FinishRelease(C, "nvme", NVME))
-    assert (world.drivers[C], world.slots) == ("nvme", set())
+    assert (world.bound[C], world.slots) == ("nvme", set())
     assert not [path for path in world.nodes if path.startswith("/libxl")]
 
 
@@ -323,7 +332,7 @@ def test_notes_of_devices_that_others_released_or_swapped_mean_nothing() -> None
     NoteStore(store).write(C, Note(True, "15b3:1017"))
     assert _current_notes(NoteStore(store).all(), host(world).devices) == {}
     NoteStore(store).write(C, Note(True, "8086:10d3"))
-    world.drivers[C] = "nvme"
+    world.bound[C] = "nvme"
     assert _current_notes(NoteStore(store).all(), host(world).devices) == {}
 
 
@@ -336,7 +345,7 @@ class Resettable(World):
         self.held_at_reset: list[str | None] = []
 
     def reset(self, sbdf: Sbdf) -> bool:
-        self.held_at_reset.append(self.drivers[sbdf])
+        self.held_at_reset.append(self.bound[sbdf])
         if isinstance(self.outcome, Exception):
             raise self.outcome
         return self.outcome
@@ -345,7 +354,7 @@ class Resettable(World):
 def test_what_a_guest_had_is_reset_while_pciback_still_has_it() -> None:
     world = Resettable(True)
     run(world, Release(C, "nvme", NVME, "web01"))
-    assert (world.held_at_reset, world.drivers[C]) == (["pciback"], "nvme")
+    assert (world.held_at_reset, world.bound[C]) == (["pciback"], "nvme")
     world = Resettable(True)
     run(world, Release(C, "nvme", NVME))
     assert world.held_at_reset == []
@@ -378,6 +387,9 @@ class Loaded:
     def drivers(self) -> frozenset[str]:
         return frozenset(self._names)
 
+    def drivers_of_module(self, module: str) -> list[str]:
+        return ["e1000e"] if module == "e1000e" else []
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._world, name)
 
@@ -389,11 +401,12 @@ class Modules:
         self.loaded: list[str] = []
 
     def drivers_of(self, devices: list[tuple[Sbdf, str]]) -> dict[Sbdf, tuple[DriverModule, ...]]:
-        return {sbdf: (DriverModule("e1000e"), DriverModule("ahci", built_in=True)) for sbdf, _modalias in devices}
+        modules = (DriverModule("e1000e"), DriverModule("ahci", built_in=True), DriverModule("nouveau", unwanted=True))
+        return {sbdf: modules for sbdf, _modalias in devices}
 
-    def load(self, name: str) -> bool:
+    def load(self, name: str) -> str:
         self.loaded.append(name)
-        return True
+        return ""
 
 
 @pytest.mark.parametrize(("there", "loaded"), [({"pciback"}, ["e1000e"]), ({"pciback", "e1000e"}, [])])
@@ -405,6 +418,7 @@ def test_a_driver_that_fits_is_loaded_if_it_is_not(there: set[str], loaded: list
     seen.modules = cast(Any, modules)
     apply(seen, Host(devices=devices, domains={}), [Release(C, None, None)])
     assert modules.loaded == loaded
+    assert world.bound[C] == "e1000e"
 
 
 def test_the_guest_that_gets_a_device_is_noted_beside_what_else_is_known_of_it() -> None:
@@ -421,14 +435,14 @@ def test_a_virtual_function_that_drivers_are_not_offered_is_reserved_for_pciback
     world = World()
     world.unprobed = {B}
     run(world, Take(B, None, None))
-    assert (world.drivers[B], world.overrides) == ("pciback", {B: "pciback"})
+    assert (world.bound[B], world.overrides) == ("pciback", {B: "pciback"})
     before = world.state()
     world.fail_at = world.changes + 1
     with pytest.raises(StepFailed, match="all is as before"):
         run(world, Release(B, None, None))
     assert world.state() == before
     run(world, Release(B, None, None))
-    assert (world.drivers[B], world.overrides) == (None, {})
+    assert (world.bound[B], world.overrides) == (None, {})
     world.fail_at = world.changes + 4
     with pytest.raises(StepFailed, match="all is as before"):
         run(world, Take(B, None, None))

@@ -215,7 +215,7 @@ def test_what_is_left_of_a_release_is_finished() -> None:
         device(C, None),
         driver_paths={B: E1000E},
     )
-    steps = (FinishRelease(A, None, None), FinishRelease(B, "e1000e", E1000E))
+    steps = (FinishRelease(A, None, None, bound=True), FinishRelease(B, "e1000e", E1000E))
     assert plan_absent(now, [A, B, C]).steps == steps
     assert plan_present(now, [], exclusive=True).steps == steps
 

@@ -133,7 +133,7 @@ def test_a_reason_overrules_one_check_and_is_kept() -> None:
 
 def test_what_a_check_may_never_be_waived_for_cannot_be() -> None:
     never = [check for check in Check if not against(check, A, "a reason").waivable]
-    assert never == [Check.BRIDGE, Check.CONNECTION, Check.DEAD, Check.PERMISSIVE]
+    assert never == [Check.BRIDGE, Check.SEGMENT, Check.CONNECTION, Check.DEAD, Check.PERMISSIVE]
     assert not against(Check.DISK, A, "a reason", waivable=False).waivable
 
 

@@ -66,7 +66,9 @@ def test_the_pattern_of_an_address_takes_what_is_one(text: str) -> None:
     Sbdf.parse(text)
 
 
-@pytest.mark.parametrize("text", ["0000:03:20.0", "0000:03-00.0", "0000:03:00.8", "03:00", "10000:03:00.0", "03-00.0"])
+@pytest.mark.parametrize(
+    "text", ["0000:03:20.0", "0000:03-00.0", "0000:03:00.8", "03:00", "100000000:03:00.0", "03-00.0"]
+)
 def test_the_pattern_of_an_address_refuses_what_is_none(text: str) -> None:
     with pytest.raises(WrongValue):
         checked(DEVICE_KEYS["address"], text)
