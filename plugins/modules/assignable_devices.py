@@ -400,9 +400,9 @@ def _observe(module: AnsibleModule, access: HostAccess, wanted: WantedDevices) -
     host = observe(access)
     if module.check_mode:
         host = host.assuming_free(wanted.assumed_free)
-    names = resolve_names(wanted.catalog.entries, host, wanted.known_names)
+    names = resolve_names(wanted.catalog.entries, host, wanted.known_names, wanted.leaving)
     devices = names.expand(wanted.names)
-    taken = [sbdf for sbdf in devices if not host.devices[sbdf].in_pciback]
+    taken = [sbdf for sbdf in devices if sbdf in host.with_host]
     return with_boot(access, with_groups(access, host, taken), devices), names
 
 
@@ -439,7 +439,8 @@ def _exit(
     after: AssignmentState,
     fingerprint: str,
 ) -> None:
-    before = {sbdf: host.devices[sbdf].driver for sbdf in plan.expected.drivers}
+    drivers = {sbdf: device.driver for sbdf, device in host.devices.items()}
+    before = {sbdf: drivers.get(sbdf) for sbdf in plan.expected.drivers}
     changes = planned_changes(plan.devices.steps, plan.boot)
     module.exit_json(
         changed=bool(changes),

@@ -52,11 +52,11 @@ options:
         C(xen_pci_exclusive)). Example: C(exclusive: true).
       - >-
         V(state) (str, present or absent, default V(present)). With V(absent), the listed devices are taken away from
-        the domain. Example: C(state: absent).
+        the domain. They need not be on the host any more. Example: C(state: absent).
       - >-
         V(config) (str, the path of a file). File from which the domain is created (xl.cfg). Its C(pci) list gets the
-        same devices once the domain has them, and C(passthrough) and C(e820_host) where they are needed. Example:
-        C(config: /etc/xen/web01.cfg).
+        same devices once the domain has them, and C(passthrough) and C(e820_host) where they are needed. With it, the
+        domain need not run. Example: C(config: /etc/xen/web01.cfg).
       # end
       - >-
         An element of V(devices) is a name of O(catalog), a host address such as V(0000:03:00.0), or a part of a pool
@@ -270,11 +270,15 @@ domains:
       type: str
       returned: success
     domid:
-      description: Its number.
+      description: Its number, V(null) if it does not run.
       type: int
       returned: success
+    running:
+      description: Whether it runs. Of a domain that does not, only its file V(config) is kept in step.
+      type: bool
+      returned: success
     before:
-      description: Host addresses of its devices before the run.
+      description: Host addresses of its devices before the run; of a domain that does not run, those in its file.
       type: list
       elements: str
       returned: success
@@ -399,6 +403,7 @@ from ansible_collections.xen.pci.plugins.module_utils.results.domain_report impo
 from ansible_collections.xen.pci.plugins.module_utils.results.domain_results import (
     config_file_result,
     domain_result,
+    halted_results,
     names_result,
     observed_diff,
     planned_actions,
@@ -560,7 +565,8 @@ def _exit_expected(module: AnsibleModule, plan: CompletePlan, first: FirstRepair
         diff=planned_diff(steps, files),
         fingerprint=fingerprint,
         domains=[
-            {**planned_domain_result(step), **config_file_result(step.domain.name, files)} for step in steps.domains
+            *({**planned_domain_result(step), **config_file_result(step.domain.name, files)} for step in steps.domains),
+            *halted_results(files),
         ],
         **names_result(plan.resolution),
     )
@@ -585,7 +591,10 @@ def _exit_applied(
         "repaired": list(first.repaired),
         "diff": observed_diff(reports, files),
         "fingerprint": fingerprint,
-        "domains": [{**domain_result(report), **config_file_result(report.name, files)} for report in reports],
+        "domains": [
+            *({**domain_result(report), **config_file_result(report.name, files)} for report in reports),
+            *halted_results(files),
+        ],
         "seconds": seconds,
         **names_result(plan.resolution),
     }

@@ -580,6 +580,20 @@ host:
       type: list
       elements: dict
       sample: []
+    gone_devices:
+      description:
+        - Devices that the host does not have, and of which something is left. C(pciback_slots) is how often pciback's
+          list names the address. The others are what was noted of the device while the host had it.
+        - M(xen.pci.assignable_devices) with V(state=absent) removes what is left.
+      type: list
+      elements: dict
+      sample:
+        - address: "0000:05:00.0"
+          pciback_slots: 1
+          noted_name: disk
+          noted_domain: web01
+          noted_nvme_serial: S4EV0A1
+          noted_macs: []
     kernel_connections:
       description: Numbers of the domains with which dom0's kernel has a PCI connection.
       type: list

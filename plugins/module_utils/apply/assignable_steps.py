@@ -16,7 +16,7 @@ from ..model.device import PCIBACK, XenOwner
 from ..model.domain import DOMID_IO
 from ..model.host import Host
 from ..model.notes import Note
-from ..plan.assignable_plan import FinishRelease, MakePermissive, Quarantine, Rebind, Release, Step, Take
+from ..plan.assignable_plan import FinishRelease, Forget, MakePermissive, Quarantine, Rebind, Release, Step, Take
 from ..values.address import Sbdf
 from ..values.catalog import DevicePolicy
 from .host_driver import bind, give_to_fitting_driver, set_override
@@ -40,6 +40,8 @@ def apply(access: HostAccess, host: Host, steps: Sequence[Step]) -> None:
                 _make_permissive(access, step, undo)
             elif isinstance(step, FinishRelease):
                 _finish_release(access, host, step, undo)
+            elif isinstance(step, Forget):
+                _forget(access, host, step, undo)
             else:
                 _release(access, host, step, host.notes.get(step.sbdf), undo)
 
@@ -116,6 +118,18 @@ def _finish_release(access: HostAccess, host: Host, step: FinishRelease, undo: U
         _leave_quarantine(access, step.sbdf, undo)
     _end_release(access, host, step, undo)
     access.notes.drop(step.sbdf)
+
+
+def _forget(access: HostAccess, host: Host, step: Forget, undo: Undo) -> None:
+    sbdf, gone = step.sbdf, host.gone.get(step.sbdf)
+    if step.listed and access.sysfs.remove_slot(sbdf):
+        undo.add(lambda: access.sysfs.add_slot(sbdf))
+    if step.record is not None:
+        undo.add(lambda: access.toolstack.record_driver(sbdf, step.record))
+        access.toolstack.record_driver(sbdf, None)
+    if gone is not None and gone.note.product:
+        undo.add(lambda: access.notes.write(sbdf, gone.note))
+    access.notes.drop(sbdf)
 
 
 def _release(access: HostAccess, host: Host, step: Release, note: Note | None, undo: Undo) -> None:

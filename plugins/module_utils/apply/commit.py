@@ -73,6 +73,13 @@ def forget(access: HostAccess, domain: Domain, devices: Collection[Sbdf]) -> Flo
         access.toolstack.amend(domain, (), devices)
 
 
+def unlist(access: HostAccess, domain: Domain, devices: Collection[Sbdf]) -> Flow:
+    """Have the configuration no longer list devices that the domain does not have. Raises ConfigError, LockError."""
+    with ExitStack() as locks:
+        yield from _lock(access, domain, locks)
+        access.toolstack.amend(domain, (), devices)
+
+
 def _lock(access: HostAccess, domain: Domain, locks: ExitStack) -> Flow:
     """Take the domain's locks; another toolstack may hold them for long, which is not to hold up the other domains."""
     try:

@@ -38,4 +38,5 @@ def _written(files: XlCfgFiles, planned: FileChange, moved: Sequence[Moved], bac
         reason = str(error)
     else:
         return replace(change, backup_file=copy)
-    return replace(planned, after=planned.before, error=f"{name}: its devices are as declared, but {reason}; run again")
+    done = "its devices are as declared, but " if planned.running else "it does not run, and "
+    return replace(planned, after=planned.before, error=f"{name}: {done}{reason}; run again")

@@ -24,6 +24,7 @@ from ..values.errors import HostError
 from ..values.words import listed
 from . import rights, rollback
 from .clean import is_clean, proof_of
+from .commit import unlist
 from .loop import Again, Clock, DeadlinePassed, Flow, Join, Start, Until, Work
 from .report import DomainFailed, Interrupted, Recorder
 
@@ -117,6 +118,8 @@ class DomainChange:
             rest = tuple(device for device in plan.remove if device not in first)
             if plan.add or rest:
                 yield from self._exchange(plan.add, rest)
+            if plan.unlisted:
+                yield from unlist(self.access, plan.domain, plan.unlisted)
         except (DomainFailed, HostError):
             if first:
                 yield from self._bring_back(first)

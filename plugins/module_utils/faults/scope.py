@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from ..values.address import Sbdf
 from .finding import Finding
-from .table import Blocks, Fault, Looks, RepairedBy
+from .table import Blocks, Fault, Looks, Removal, RepairedBy
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,8 @@ class Scope:
     devices: frozenset[Sbdf] = frozenset()
     #: These faults only, and then also those that are repaired only if they are named.
     named: frozenset[Fault] = frozenset()
+    #: Devices that are declared to leave their domains and that pciback does not hold, so that no cycle removes them.
+    leaving: frozenset[Sbdf] = frozenset()
 
     def covers(self, finding: Finding) -> bool:
         """Whether the finding is within the domains, devices and faults asked for."""
@@ -46,5 +48,13 @@ class Scope:
         return self.covers(finding) and finding.recipe is not None and allowed
 
     def finishes(self, finding: Finding) -> bool:
-        """Whether it is covered and a killed run of ours leaves it."""
-        return self.covers(finding) and finding.fault.repaired_by is RepairedBy.ANY_RUN
+        """Whether it is covered, and a killed run of ours leaves it or its recipe does no more than was declared."""
+        unfinished = finding.fault.repaired_by is RepairedBy.ANY_RUN
+        return self.covers(finding) and (unfinished or self._is_declared(finding))
+
+    def _is_declared(self, finding: Finding) -> bool:
+        """Whether its recipe removes a device as declared; pciback stops at that device, and is led past it."""
+        if finding.fault is Fault.STUCK_CYCLE:
+            return not self.leaving.isdisjoint(finding.devices)
+        leaves = bool(finding.devices) and self.leaving.issuperset(finding.devices)
+        return leaves and finding.fault.removal is Removal.ENDS_IT_WITH_CONNECTION

@@ -15,7 +15,7 @@ from ..model.connection import PciConnection, frontend_path
 from ..model.device import PciDevice, XenOwner
 from ..model.domain import DOMID_IO, Domain
 from ..model.host import Host
-from ..model.notes import Note
+from ..model.notes import GoneDevice, Note
 from ..model.physical_function import PhysicalFunction
 from ..values.address import Sbdf
 from ..values.errors import HostError
@@ -40,7 +40,8 @@ def observe(access: HostAccess) -> Host:
     connections = read_connections(access.store)
     markers = access.toolstack.markers()
     owners = {sbdf: access.hypervisor.owner(sbdf) for sbdf, device in devices.items() if device.in_pciback}
-    notes = access.memory.complete(devices, _current_notes(access.notes.all(), devices))
+    noted = access.notes.all()
+    notes = access.memory.complete(devices, _current_notes(noted, devices))
     return Host(
         devices=devices,
         domains=_domains(access, devices, owners, names, connections),
@@ -53,6 +54,7 @@ def observe(access: HostAccess) -> Host:
         drivers=sysfs.drivers(),
         permissive_for_all=sysfs.permissive_for_all(),
         notes=_in_order(notes),
+        gone=_in_order(_gone(noted, sysfs.pciback_list(), devices)),
         quarantined=frozenset(sbdf for sbdf, note in notes.items() if note.quarantined) | frozenset(markers.drivers),
         kernel_connections=sysfs.kernel_connections(),
         kernel_errors=read_kernel_errors(access.store),
@@ -162,6 +164,15 @@ def _current_notes(notes: Mapping[Sbdf, Note], devices: Mapping[Sbdf, PciDevice]
         if sbdf in devices
         and devices[sbdf].in_pciback
         and note.product == f"{devices[sbdf].vendor}:{devices[sbdf].device}"
+    }
+
+
+def _gone(notes: Mapping[Sbdf, Note], listed: Mapping[Sbdf, int], devices: Collection[Sbdf]) -> dict[Sbdf, GoneDevice]:
+    """Find what is left of devices that the host does not have: our notes, and places on pciback's list."""
+    return {
+        sbdf: GoneDevice(notes.get(sbdf, Note()), listed.get(sbdf, 0))
+        for sbdf in {*notes, *listed}
+        if sbdf not in devices
     }
 
 

@@ -231,6 +231,10 @@ class Sysfs:
                 raise
         return True
 
+    def pciback_list(self) -> dict[Sbdf, int]:
+        """How often pciback's list names each function, as far as the kernel shows it."""
+        return dict(Counter(self._listed_by_pciback("slots")))
+
     def permissive(self, sbdf: Sbdf) -> bool:
         """Whether pciback lets the device's user write all of its configuration space."""
         return sbdf in self._listed_by_pciback("permissive")

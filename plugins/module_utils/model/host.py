@@ -19,7 +19,7 @@ from .boot_facts import BootFacts
 from .connection import PciConnection
 from .device import PCIBACK, PciDevice, XenOwner
 from .domain import Domain
-from .notes import Note
+from .notes import GoneDevice, Note
 from .physical_function import PhysicalFunction
 from .topology import Topology
 from .usage import NetworkUse
@@ -54,6 +54,8 @@ class Host:
     permissive_for_all: bool = False
     #: Notes about devices that pciback still holds, completed by what is known from earlier boots.
     notes: Mapping[Sbdf, Note] = field(default_factory=dict)
+    #: What is left of devices that the host does not have any more.
+    gone: Mapping[Sbdf, GoneDevice] = field(default_factory=dict)
     #: Devices known to be in Xen's quarantine when no guest has them: noted by us, or recorded by xl on the way there.
     quarantined: frozenset[Sbdf] = frozenset()
     #: Domids of the PCI connections that dom0's kernel has.

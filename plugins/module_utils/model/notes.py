@@ -32,3 +32,11 @@ class Note:
         """Note all that can be read of a device now."""
         macs = tuple(interface.mac for interface in device.net if interface.mac)
         return cls(False, f"{device.vendor}:{device.device}", Remembered(device.nvme_serial, macs))
+
+
+@dataclass(frozen=True)
+class GoneDevice:
+    """What is left of a device that the host does not have: our note, and how often pciback's list names it."""
+
+    note: Note = field(default_factory=Note)
+    pciback_slots: int = 0

@@ -21,6 +21,7 @@ from ..model.host import Host
 from ..values.address import Sbdf
 from ..values.catalog import DevicePolicy
 from ..values.refusal import Refusal
+from ..values.words import listed
 from .isolation import ties_of
 from .safety import Check, Verdict, Waived, against, against_kind, judge, needs_of_host
 
@@ -132,7 +133,29 @@ class FinishRelease:
         return f"finish the release of {self.sbdf}: take it off pciback's list{given}"
 
 
-Step = Union[Take, Quarantine, Rebind, MakePermissive, Release, FinishRelease]
+@dataclass(frozen=True)
+class Forget:
+    """Remove what is left of a device that the host does not have: its place on pciback's list, its record, our note.
+
+    pciback would take whatever device comes to that place.
+    """
+
+    action: ClassVar[str] = "forget"
+
+    sbdf: Sbdf
+    record: str | None
+    listed: bool
+
+    def __str__(self) -> str:
+        left = [
+            *(["its place on pciback's list"] if self.listed else []),
+            *(["the record of its driver"] if self.record else []),
+            "what was noted of it",
+        ]
+        return f"forget {self.sbdf}, which this host does not have: {listed(left)}"
+
+
+Step = Union[Take, Quarantine, Rebind, MakePermissive, Release, FinishRelease, Forget]
 
 
 @dataclass(frozen=True)
@@ -212,6 +235,10 @@ def plan_absent(
     steps: list[Step] = []
     waived: list[Waived] = []
     for sbdf in unwanted:
+        if sbdf not in host.devices:
+            refusals += _still_held(host, sbdf, "forgotten")
+            steps += _leftovers(host, sbdf)
+            continue
         device, record = host.devices[sbdf], host.driver_paths.get(sbdf)
         if not _is_left(host, device) and not _lacks_driver(host, device):
             continue
@@ -281,11 +308,23 @@ def _may_leave(
     return judge([*needed, *ties.refusals], policy.waive, ties.warnings)
 
 
-def _cannot_be_released(host: Host, device: PciDevice, driver: str | None) -> Iterator[Refusal]:
-    sbdf, held = device.sbdf, host.holders.get(device.sbdf)
+def _still_held(host: Host, sbdf: Sbdf, what: str) -> Iterator[Refusal]:
+    held = host.holders.get(sbdf)
     if held is not None:
-        reason = f"{sbdf} cannot be released because {held}"
+        reason = f"{sbdf} cannot be {what} because {held}"
         yield Refusal("held", str(sbdf), reason, "detach it from there first")
+
+
+def _leftovers(host: Host, sbdf: Sbdf) -> Iterator[Step]:
+    """Yield the step that removes what is left of a device that the host does not have, if something is."""
+    gone, record = host.gone.get(sbdf), host.driver_paths.get(sbdf)
+    if gone is not None or record is not None:
+        yield Forget(sbdf, record, listed=gone is not None and gone.pciback_slots > 0)
+
+
+def _cannot_be_released(host: Host, device: PciDevice, driver: str | None) -> Iterator[Refusal]:
+    sbdf = device.sbdf
+    yield from _still_held(host, sbdf, "released")
     if device.lost_hold:
         reason = f"{sbdf} cannot be released: {device.lost_hold_in_words}, and unbinding it may crash dom0"
         yield Refusal("lost-hold", str(sbdf), reason, "restart dom0 first")

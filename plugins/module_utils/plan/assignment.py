@@ -43,6 +43,11 @@ class WantedDevices:
         """Names whose entries in the catalog could be read."""
         return [name for name in self.names if name not in self.catalog.unreadable]
 
+    @property
+    def leaving(self) -> list[str]:
+        """Names whose devices need not be on the host, since they are not to be assignable."""
+        return [] if self.present else self.known_names
+
 
 @dataclass(frozen=True)
 class AssignmentPlan:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ..model.device import PCIBACK
 from ..model.host import Host
 from ..values.address import Sbdf
-from .assignable_plan import AssignablePlan, FinishRelease, MakePermissive, Rebind, Release, Take
+from .assignable_plan import AssignablePlan, FinishRelease, Forget, MakePermissive, Rebind, Release, Take
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,13 @@ class AssignmentState:
         cls, host: Host, plan: AssignablePlan, devices: Collection[Sbdf], after_reboot: frozenset[Sbdf]
     ) -> AssignmentState:
         """Derive the state that the plan leads to."""
-        released = {step.sbdf for step in plan.steps if isinstance(step, (Release, FinishRelease))}
+        released = {step.sbdf for step in plan.steps if isinstance(step, (Release, FinishRelease, Forget))}
         recorded = {sbdf: path for sbdf, path in host.driver_paths.items() if sbdf not in released}
         recorded.update({step.sbdf: step.driver for step in plan.steps if isinstance(step, Take) and step.driver})
         quarantined = (host.quarantined | {step.sbdf for step in plan.steps}) - released
         drivers = {sbdf: _expected_driver(host, plan, sbdf) for sbdf in devices}
-        permissive = {sbdf for sbdf in devices if host.devices[sbdf].permissive and sbdf not in released}
+        here = [sbdf for sbdf in devices if sbdf in host.devices]
+        permissive = {sbdf for sbdf in here if host.devices[sbdf].permissive and sbdf not in released}
         permissive -= {step.sbdf for step in plan.steps if isinstance(step, Rebind)}
         permissive |= {step.sbdf for step in plan.steps if isinstance(step, MakePermissive)}
         return cls(drivers, recorded, quarantined, after_reboot, frozenset(permissive))
@@ -53,6 +54,8 @@ class AssignmentState:
 
 
 def _expected_driver(host: Host, plan: AssignablePlan, sbdf: Sbdf) -> str | None:
+    if sbdf not in host.devices:
+        return None
     now = host.devices[sbdf].driver
     for step in plan.steps:
         if step.sbdf == sbdf:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -23,11 +23,16 @@ def checked_catalog(declared: object) -> Catalog:
     return replace(catalog, refusals=(*catalog.refusals, *wrong_waivers(catalog.entries)))
 
 
-def resolve_names(catalog: Mapping[str, CatalogEntry], host: Host, wanted: Iterable[str]) -> Resolution:
-    """Find the devices that names and pools mean. Raises NeedsJmespath if an expression needs it and it is absent."""
+def resolve_names(
+    catalog: Mapping[str, CatalogEntry], host: Host, wanted: Iterable[str], leaving: Collection[str] = ()
+) -> Resolution:
+    """Find the devices that names and pools mean; those of `leaving` need not be on the host.
+
+    Raises NeedsJmespath if an expression needs it and it is absent.
+    """
     chosen_as = {sbdf: note.name for sbdf, note in host.notes.items() if note.name}
-    where = Lookup(host.devices, host.remembered, chosen_as)
-    return resolve_all(catalog, where, wanted, host, lambda: _facts(host))
+    where = Lookup(host.devices, host.remembered, chosen_as, host.gone)
+    return resolve_all(catalog, where, wanted, host, lambda: _facts(host), leaving)
 
 
 def _facts(host: Host) -> list[dict[str, Any]]:

@@ -15,11 +15,12 @@ from ..values.address import Sbdf
 from ..values.catalog import Catalog, DevicePolicy
 from ..values.declared_domain import DeclaredDomain
 from ..values.refusal import Refusal
+from ..values.words import shortened
 from .blocking_faults import blocking_faults
 from .catalog_lookup import device_policies, resolve_names
 from .domain_isolation import isolation_refusals
 from .domain_plan import BEYOND_REPAIR, DesiredDomain, DomainsPlan, make_plan, unknown_domain
-from .file_plan import FileChange, plan_files
+from .file_plan import FileChange, listed_in_file, plan_files
 from .names import Resolution
 from .plan_document import Document, guest_identity, identities, plan_document
 from .pools import against_request, share_out, taken_away
@@ -53,13 +54,19 @@ class ResolvedDeclaration:
     policies: Mapping[Sbdf, DevicePolicy]
     refusals: tuple[Refusal, ...] = ()
     unclear: frozenset[str] = frozenset()
+    #: Devices that domains are to lose while they keep others, and that pciback does not hold.
+    leaving: frozenset[Sbdf] = frozenset()
+    #: Domains that do not run, of which only the file is kept in step.
+    halted: frozenset[str] = frozenset()
 
     @property
     def scope(self) -> Scope:
-        """Faults of the domains that are declared, and of the devices that they are to have."""
+        """Faults of the domains that run, and of the devices that they are to have or lose."""
+        running = [want for want in self.desired if want.name not in self.halted]
         return Scope(
-            domains=frozenset(want.name for want in self.desired),
-            devices=frozenset(device for want in self.desired for device in want.devices),
+            domains=frozenset(want.name for want in running),
+            devices=frozenset(device for want in running for device in want.devices),
+            leaving=self.leaving,
         )
 
     def newcomers(self, host: Host) -> list[Sbdf]:
@@ -97,30 +104,36 @@ def resolve_declaration(host: Host, declaration: Declaration) -> ResolvedDeclara
     refusals += [refusal for refusal in no_pools if refusal.subject not in declaration.catalog.unreadable]
     doubtful = declaration.catalog.unreadable.union(refusal.subject for refusal in no_pools)
     wanted = dict.fromkeys(name for domain in declaration.domains for name in domain.names if name not in doubtful)
-    resolution = resolve_names(declaration.catalog.entries, host, wanted)
+    staying = {name for domain in declaration.domains if domain.present for name in domain.names}
+    resolution = resolve_names(declaration.catalog.entries, host, wanted, wanted.keys() - staying)
     doubtful = doubtful.union(refusal.subject for refusal in resolution.refusals)
     unclear = {
         domain.name for domain in declaration.domains if domain.refusals or not doubtful.isdisjoint(domain.names)
     }
-    given, shortages = _given(host, declaration, resolution)
+    listed = _listed(host, declaration)
+    given, shortages = _given(listed, declaration, resolution)
     refusals += resolution.refusals
+    refusals += _unknown_places(host, declaration, resolution, listed)
     refusals += [refusal for refusal in shortages if not resolution.refusals and refusal.subject not in unclear]
     refusals += [
-        unknown_domain(host, domain.name) for domain in declaration.domains if host.domain_named(domain.name) is None
+        unknown_domain(host, domain.name)
+        for domain in declaration.domains
+        if domain.config is None and host.domain_named(domain.name) is None
     ]
     names = {sbdf: name for devices in given.values() for sbdf, name in devices.items()}
+    desired = [
+        _desired(domain, given[domain.name])
+        for domain in declaration.domains
+        if given[domain.name] or (domain.exclusive and domain.present) or not (domain.devices or domain.name in unclear)
+    ]
     return ResolvedDeclaration(
-        desired=tuple(
-            _desired(domain, given[domain.name])
-            for domain in declaration.domains
-            if given[domain.name]
-            or (domain.exclusive and domain.present)
-            or not (domain.devices or domain.name in unclear)
-        ),
+        desired=tuple(desired),
         resolution=resolution,
         policies=device_policies(declaration.catalog.entries, names),
         refusals=tuple(refusals),
         unclear=frozenset(unclear),
+        leaving=_leaving(host, desired),
+        halted=frozenset(want.name for want in desired if host.domain_named(want.name) is None),
     )
 
 
@@ -184,11 +197,59 @@ def _against_requests(declaration: Declaration) -> Iterator[Refusal]:
                 yield wrong
 
 
+def _listed(host: Host, declaration: Declaration) -> dict[str, tuple[Sbdf, ...]]:
+    """Find the devices that each domain has, and those that the file of a declared one lists that does not run."""
+    files = {domain.name: listed_in_file(host, domain.config) for domain in declaration.domains}
+    return {**files, **{domain.name: domain.devices for domain in host.domains.values()}}
+
+
+def _unknown_places(
+    host: Host, declaration: Declaration, resolution: Resolution, listed: Mapping[str, tuple[Sbdf, ...]]
+) -> Iterator[Refusal]:
+    """Refuse a missing name that is to be absent while a domain lists a device that may be the one."""
+    unknown = [name for name in resolution.missing if name not in resolution.gone]
+    for domain in declaration.domains:
+        names = [] if domain.present else [name for name in domain.names if name in unknown]
+        if not names:
+            continue
+        running = host.domain_named(domain.name)
+        everything = (
+            *listed.get(domain.name, ()),
+            *listed_in_file(host, domain.config),
+            *((running.configured or ()) if running is not None else ()),
+        )
+        known = resolution.expand(domain.names)
+        strange = sorted({sbdf for sbdf in everything if sbdf not in host.devices and sbdf not in known})
+        for name in names if strange else ():
+            reason = (
+                f"{name!r} is not on this host, and where it was is not known, but {domain.name} lists"
+                f" {shortened(strange)}, where this host has no device"
+            )
+            advice = f"name that address instead of {name!r}, or beside it in the catalog, if it is the same device"
+            yield Refusal("absent", name, reason, advice)
+
+
+def _leaving(host: Host, desired: Sequence[DesiredDomain]) -> frozenset[Sbdf]:
+    """Find the devices that PV guests are to lose while they keep others, and that pciback does not hold.
+
+    The device model of an HVM guest ejects them like all others.
+    """
+    found: set[Sbdf] = set()
+    for want in desired:
+        domain = host.domain_named(want.name)
+        has = frozenset(domain.devices) if domain is not None and domain.device_model is None else frozenset()
+        if want.present:
+            lost = has - frozenset(want.devices) if want.exclusive else frozenset()
+        else:
+            lost = has & frozenset(want.devices)
+        found |= lost if has - lost or (want.present and want.devices) else frozenset()
+    return frozenset(found) - host.in_pciback
+
+
 def _given(
-    host: Host, declaration: Declaration, resolution: Resolution
+    has: Mapping[str, tuple[Sbdf, ...]], declaration: Declaration, resolution: Resolution
 ) -> tuple[dict[str, dict[Sbdf, str]], list[Refusal]]:
     """Find the devices of each domain with the names they come from, and refuse pools that are too small."""
-    has = {domain.name: domain.devices for domain in host.domains.values()}
     present = {domain.name: domain.devices for domain in declaration.domains if domain.present}
     given, shortages = share_out(present, resolution, has)
     for domain in declaration.domains:

@@ -65,6 +65,8 @@ class DomainPlan:
     arriving: frozenset[Sbdf] = frozenset()
     departing: frozenset[Sbdf] = frozenset()
     awaited: frozenset[Sbdf] = frozenset()
+    #: Devices that the domain does not have, and that its stored configuration is to list no more.
+    unlisted: tuple[Sbdf, ...] = ()
 
     @property
     def after(self) -> tuple[Sbdf, ...]:
@@ -74,7 +76,7 @@ class DomainPlan:
     @property
     def changes(self) -> bool:
         """Whether anything is to be done."""
-        return bool(self.add or self.remove)
+        return bool(self.add or self.remove or self.unlisted)
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,9 @@ def _difference(want: DesiredDomain, domain: Domain) -> DomainPlan:
         remove = [device for device in has if want.exclusive and device not in want.devices]
         add = [device for device in want.devices if device not in has]
     keep = [device for device in has if device not in remove]
-    return DomainPlan(domain, tuple(add), tuple(remove), tuple(keep))
+    configured = domain.configured or ()
+    unlisted = [device for device in want.devices if device in configured and device not in has]
+    return DomainPlan(domain, tuple(add), tuple(remove), tuple(keep), unlisted=() if want.present else tuple(unlisted))
 
 
 def _with_dependencies(step: DomainPlan, leaving: Mapping[Sbdf, DomainPlan], wanted: Collection[Sbdf]) -> DomainPlan:
@@ -188,16 +192,22 @@ def _declared_twice(desired: Sequence[DesiredDomain]) -> dict[Sbdf, list[str]]:
 
 def _against_domain(host: Host, want: DesiredDomain, domain: Domain | None) -> list[Refusal]:
     if domain is None:
-        return [unknown_domain(host, want.name)]
+        return _against_file(host, want) if want.config is not None else [unknown_domain(host, want.name)]
     kind = wrong_kind(domain)
     return [] if kind is None else [Refusal("wrong-kind", want.name, kind.text, kind.advice)]
+
+
+def _against_file(host: Host, want: DesiredDomain) -> list[Refusal]:
+    """Refuse devices with which a domain that does not run could not be created."""
+    unfit = (_unfit(want.name, device, host.devices.get(device)) for device in want.devices if want.present)
+    return [refusal for refusal in unfit if refusal is not None]
 
 
 def unknown_domain(host: Host, name: str) -> Refusal:
     """Refuse a name that no running domain has."""
     running = sorted(domain.name for domain in host.domains.values())
     reason = f"No domain named {name} runs on this host (running: {listed(running, 'none')})"
-    advice = did_you_mean(name, running, "correct the name, or start the domain")
+    advice = did_you_mean(name, running, "correct the name, start the domain, or name its file in config")
     return Refusal("unknown-domain", name, reason, advice)
 
 
@@ -287,7 +297,7 @@ def _kept_by_pciback(step: DomainPlan, wanted: Collection[Sbdf]) -> list[Refusal
 
 
 def _against_device(host: Host, domain: Domain, address: Sbdf, leaving: Collection[Sbdf]) -> list[Refusal]:
-    if unfit := _unfit(domain, address, host.devices.get(address)):
+    if unfit := _unfit(domain.name, address, host.devices.get(address)):
         return [unfit]
     if address in leaving:
         return []
@@ -301,9 +311,9 @@ def _against_device(host: Host, domain: Domain, address: Sbdf, leaving: Collecti
     return _unexplained_owner(host, domain, address)
 
 
-def _unfit(domain: Domain, address: Sbdf, device: PciDevice | None) -> Refusal | None:
-    """Refuse a device that cannot be attached to any guest; None if it can."""
-    who = f"{address} (for {domain.name})"
+def _unfit(name: str, address: Sbdf, device: PciDevice | None) -> Refusal | None:
+    """Refuse a device that cannot be attached to any guest, for the domain of this name; None if it can."""
+    who = f"{address} (for {name})"
     if device is None:
         return Refusal("no-such-device", str(address), f"{who} does not exist on this host", "check it with `lspci -D`")
     never = [refusal for refusal in against_kind(device) if not refusal.waivable]

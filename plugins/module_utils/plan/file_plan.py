@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ..model.host import Host
+from ..values.address import Sbdf
 from ..values.refusal import Refusal
 from .domain_plan import DesiredDomain
 from .names import Moved
@@ -19,7 +20,10 @@ from .names import Moved
 
 @dataclass(frozen=True)
 class FileChange:
-    """One domain's file, as it is and as it is to be; `backup_file` is the path of a copy, `error` why it failed."""
+    """One domain's file, as it is and as it is to be; `backup_file` is the path of a copy, `error` why it failed.
+
+    Of a domain that does not run (`running` false), there is nothing else to be brought in step.
+    """
 
     want: DesiredDomain
     path: str
@@ -27,6 +31,7 @@ class FileChange:
     after: str
     backup_file: str | None = None
     error: str = ""
+    running: bool = True
 
     @property
     def changed(self) -> bool:
@@ -50,11 +55,28 @@ def plan_files(
             continue
         try:
             before = host.config_files[path]
-            changes.append(FileChange(want, path, before, text_for(want, before, moved)))
+            running = host.domain_named(want.name) is not None
+            changes.append(FileChange(want, path, before, text_for(want, before, moved), running=running))
         except XlConfigError as error:
             reason = f"{want.name}: its configuration {path} cannot be changed: {error}"
             refusals.append(Refusal("config-file", want.name, reason))
     return tuple(changes), tuple(refusals)
+
+
+def listed_in_file(host: Host, path: str | None) -> tuple[Sbdf, ...]:
+    """Find the devices that the file of a domain lists; none if there is no file, or one that is refused anyway."""
+    return devices_in(host.config_files.get(path, "")) if path is not None else ()
+
+
+def devices_in(text: str) -> tuple[Sbdf, ...]:
+    """Find the devices that a file of this text lists; none if it is not understood."""
+    from ..model.xl_file import devices_of  # noqa: PLC0415 - as in plan_files
+    from ..values.xl_config import XlConfigError  # noqa: PLC0415 - as in plan_files
+
+    try:
+        return devices_of(text)
+    except XlConfigError:
+        return ()
 
 
 def text_for(want: DesiredDomain, before: str, moved: Sequence[Moved]) -> str:

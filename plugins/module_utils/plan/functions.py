@@ -66,11 +66,13 @@ def resolve_functions(host: Host, wanted: WantedFunctions) -> DeclaredFunctions:
     """Look up the names of all physical functions."""
     names = [function.name for function in wanted.functions]
     known = [name for name in dict.fromkeys(names) if name not in wanted.catalog.unreadable]
-    resolution = resolve(wanted.catalog.entries, Lookup(host.devices, host.remembered), known)
+    leaving = [function.name for function in wanted.functions if not function.count]
+    resolution = resolve(wanted.catalog.entries, Lookup(host.devices, host.remembered, gone=host.gone), known, leaving)
     refusals = [*wanted.catalog.refusals, *resolution.refusals]
     refusals += [
         Refusal("absent", name, f"{name!r} is not on this host", "correct it, or remove it")
         for name in resolution.missing
+        if name not in leaving
     ]
     refusals += [
         Refusal("listed-twice", name, f"{name!r} is listed more than once", "list it once")

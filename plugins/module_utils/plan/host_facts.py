@@ -83,6 +83,17 @@ def host_facts(host: Host) -> Facts:
             {"domid": domid, **connection_facts(connection)}
             for domid, connection in sorted(host.orphaned_connections.items())
         ],
+        "gone_devices": [
+            {
+                "address": str(sbdf),
+                "pciback_slots": gone.pciback_slots,
+                "noted_name": gone.note.name,
+                "noted_domain": gone.note.guest,
+                "noted_nvme_serial": gone.note.identity.nvme_serial,
+                "noted_macs": list(gone.note.identity.macs),
+            }
+            for sbdf, gone in sorted(host.gone.items())
+        ],
         "kernel_connections": sorted(host.kernel_connections),
         "kernel_errors": [{"domid": domid, "error": error} for domid, error in sorted(host.kernel_errors.items())],
         "boot": {name: value for name, value in boot.items() if name not in _OF_DEVICES},

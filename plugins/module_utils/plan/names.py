@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from ..model.notes import GoneDevice
 from ..values.address import Sbdf
 from ..values.catalog import CatalogEntry, address_of
 from ..values.identity import DeviceFacts, Identity, Match, Remembered
@@ -39,7 +40,8 @@ class Resolution:
     """The devices that wanted names mean, and a refusal for each name that is not clear.
 
     `missing` are names whose devices are absent and not required. `recalled` has a sentence for each name whose device
-    is known only from an earlier boot.
+    is known only from an earlier boot. `gone` has the last places of devices that are absent, as
+    they are to be.
     """
 
     found: Mapping[str, Sbdf]
@@ -48,12 +50,14 @@ class Resolution:
     moved: tuple[Moved, ...] = ()
     pools: Mapping[str, tuple[Sbdf, ...]] = field(default_factory=dict)
     recalled: tuple[str, ...] = ()
+    gone: Mapping[str, tuple[Sbdf, ...]] = field(default_factory=dict)
 
     def expand(self, names: Iterable[str]) -> dict[Sbdf, str]:
         """Return the devices of these names in order, each with its name; missing ones are left out."""
         devices: dict[Sbdf, str] = {}
         for name in names:
-            for sbdf in self.pools.get(name, ()) or ((self.found[name],) if name in self.found else ()):
+            found = self.pools.get(name, ()) or ((self.found[name],) if name in self.found else ())
+            for sbdf in (*found, *self.gone.get(name, ())):
                 devices.setdefault(sbdf, name)
         return devices
 
@@ -62,12 +66,14 @@ class Resolution:
 class Lookup:
     """Where names are looked up: the host's functions, and what is remembered of them.
 
-    `chosen_as` has the name under which each function was chosen last.
+    `chosen_as` has the name under which each function was chosen last. `gone` is what is left of functions that the
+    host does not have any more.
     """
 
     devices: Mapping[Sbdf, DeviceFacts]
     remembered: Mapping[Sbdf, Remembered] = field(default_factory=dict)
     chosen_as: Mapping[Sbdf, str] = field(default_factory=dict)
+    gone: Mapping[Sbdf, GoneDevice] = field(default_factory=dict)
 
     def match(self, identity: Identity, sbdf: Sbdf) -> Match:
         return identity.match(self.devices[sbdf], self.remembered.get(sbdf, Remembered()))
@@ -77,22 +83,30 @@ class _Absent(Refused):
     """The device is not on this host, as far as can be seen."""
 
 
-def resolve(catalog: Mapping[str, CatalogEntry], where: Lookup, wanted: Iterable[str]) -> Resolution:
+def resolve(
+    catalog: Mapping[str, CatalogEntry], where: Lookup, wanted: Iterable[str], leaving: Collection[str] = ()
+) -> Resolution:
     """Find the one function that each wanted name (of the catalog) or address means, without pools.
 
-    A name is refused if it is missing, ambiguous or not what was declared, and so are two names for one function.
+    A name is refused if it is missing, ambiguous or not what was declared, and so are two names for one function. A
+    missing name of `leaving` means the place where its device was: there it is to be absent.
     """
     found: dict[str, Sbdf] = {}
     names: dict[Sbdf, list[str]] = defaultdict(list)
     refusals: list[Refusal] = []
     missing: list[str] = []
+    gone: dict[str, tuple[Sbdf, ...]] = {}
     for name in wanted:
         try:
             sbdf = find(name, catalog, where)
         except Refused as error:
-            if isinstance(error, _Absent) and not catalog.get(name, CatalogEntry()).required:
+            absent, entry = isinstance(error, _Absent), catalog.get(name, CatalogEntry())
+            places = last_places(name, entry, where) if absent and name in leaving else ()
+            if places:
+                gone[name] = places
+            if absent and not entry.required:
                 missing.append(name)
-            else:
+            elif not places:
                 refusals += error.refusals
             continue
         found[name] = sbdf
@@ -104,7 +118,17 @@ def resolve(catalog: Mapping[str, CatalogEntry], where: Lookup, wanted: Iterable
     ]
     recalled = [_recalled(name, sbdf, catalog, where) for name, sbdf in found.items()]
     moved = moves(found, catalog, where)
-    return Resolution(found, tuple(refusals), tuple(missing), moved, recalled=tuple(filter(None, recalled)))
+    return Resolution(found, tuple(refusals), tuple(missing), moved, recalled=tuple(filter(None, recalled)), gone=gone)
+
+
+def last_places(name: str, entry: CatalogEntry, where: Lookup) -> tuple[Sbdf, ...]:
+    """Find where an absent device was, by our notes or else by the declaration: places where no device is now."""
+    identity = entry.identity
+    noted = [
+        sbdf for sbdf, gone in where.gone.items() if gone.note.name == name or identity.was_read_as(gone.note.identity)
+    ]
+    declared = [address for address in (identity.address, address_of(name)) if address is not None]
+    return tuple(sorted(sbdf for sbdf in noted or declared if sbdf not in where.devices))
 
 
 def moves(names: Iterable[str], catalog: Mapping[str, CatalogEntry], where: Lookup) -> tuple[Moved, ...]:

@@ -29,7 +29,7 @@ from ..values.errors import XenPciError
 from ..values.identity import Match
 from ..values.refusal import Refusal, Refused, refused
 from ..values.words import counted, did_you_mean, listed, shortened
-from .names import Lookup, Resolution, find, moves, resolve, with_physical_function
+from .names import Lookup, Resolution, find, last_places, moves, resolve, with_physical_function
 from .safety import against_kind, judge
 
 Facts = Mapping[str, Any]
@@ -69,15 +69,17 @@ def resolve_all(
     wanted: Iterable[str],
     host: Host,
     facts: Callable[[], Sequence[Facts]],
+    leaving: Collection[str] = (),
 ) -> Resolution:
     """Find the devices that wanted names mean, pools included; `facts` is only called if there are pools.
 
     Devices that have a name of their own never become part of a pool, and those of one pool never of another. All pools
-    of the catalog are filled in their order, wanted or not, so that every task of a play makes the same choice.
+    of the catalog are filled in their order, wanted or not, so that every task of a play makes the same choice. A pool
+    of `leaving` also means the devices that were chosen for it and have left the host, and need not have enough.
     """
     wanted = list(wanted)
     pools = {name: entry.pool for name, entry in catalog.items() if entry.pool is not None}
-    single = resolve(catalog, where, [name for name in wanted if name not in pools])
+    single = resolve(catalog, where, [name for name in wanted if name not in pools], leaving)
     if not pools:
         return single
     taken = set(single.found.values()) | _named(catalog, where)
@@ -93,12 +95,13 @@ def resolve_all(
             continue
         taken.update(filled[name])
         short = _shortage(name, pool, filled[name])
-        if short and catalog[name].required and name in wanted:
+        if short and catalog[name].required and name in wanted and name not in leaving:
             refusals.append(short)
         elif name in wanted and not filled[name]:
             missing.append(name)
     moved = moves(wanted, catalog, where)
-    return replace(single, refusals=tuple(refusals), missing=tuple(missing), pools=filled, moved=moved)
+    gone = {**single.gone, **{name: last_places(name, catalog[name], where) for name in pools if name in leaving}}
+    return replace(single, refusals=tuple(refusals), missing=tuple(missing), pools=filled, moved=moved, gone=gone)
 
 
 def share_out(
@@ -144,7 +147,8 @@ def taken_away(wanted: Sequence[str | PoolRequest], resolution: Resolution, has:
     found = resolution.expand(request for request in wanted if isinstance(request, str))
     for share in wanted:
         if isinstance(share, PoolRequest):
-            held = [sbdf for sbdf in resolution.pools.get(share.pool, ()) if sbdf in has and sbdf not in found]
+            members = (*resolution.pools.get(share.pool, ()), *resolution.gone.get(share.pool, ()))
+            held = [sbdf for sbdf in members if sbdf in has and sbdf not in found]
             found.update(dict.fromkeys(held[: share.count], share.pool))
     return found
 

@@ -26,7 +26,8 @@ from ..verify.domain_verdict import DomainVerdict, verify_domains
 class DomainReport:
     """The result of a run for one domain.
 
-    `unseen`: its devices could not be read after the run, so `after` is what the domain had before.
+    `unseen`: its devices could not be read after the run, so `after` is what the domain had before. `unlisted`: devices
+    were taken from its stored configuration that it did not have.
     """
 
     name: str
@@ -41,11 +42,12 @@ class DomainReport:
     warnings: Sequence[str] = ()
     error: str = ""
     unseen: bool = False
+    unlisted: bool = False
 
     @property
     def changed(self) -> bool:
-        """Whether the domain's devices are not those from before, or may not be."""
-        return self.unseen or set(self.before) != set(self.after)
+        """Whether the domain's devices are not those from before, or may not be, or its stored configuration is not."""
+        return self.unseen or self.unlisted or set(self.before) != set(self.after)
 
 
 def already_there(host: Host, plan: DomainsPlan, level: ConvergeLevel) -> tuple[DomainReport, ...] | None:
@@ -92,6 +94,7 @@ def _report(outcome: DomainOutcome, verdict: DomainVerdict) -> DomainReport:
         cycles=recorder.cycles,
         warnings=[*recorder.warnings, *([failure] if failure and not error else [])],
         error=f"{error}; {failure}" if error and failure else error,
+        unlisted=bool(outcome.step.unlisted) and not error,
     )
 
 

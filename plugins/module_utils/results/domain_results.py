@@ -10,7 +10,7 @@ from typing import Any
 
 from ..model.evidence import Evidence
 from ..plan.domain_plan import DomainPlan, DomainsPlan
-from ..plan.file_plan import FileChange
+from ..plan.file_plan import FileChange, devices_in
 from ..plan.names import Resolution
 from ..values.address import Sbdf
 from .common import change, diff_of, file_diff
@@ -30,6 +30,7 @@ def planned_changes(plan: DomainsPlan, files: Sequence[FileChange]) -> list[dict
     for step in plan.domains:
         changes += [change(step.domain.name, device, "remove") for device in step.remove]
         changes += [change(step.domain.name, device, "add") for device in step.add]
+        changes += [change(step.domain.name, device, "unlist") for device in step.unlisted]
     return changes + [change(file.want.name, file.path, "write") for file in files if file.changed]
 
 
@@ -43,9 +44,27 @@ def planned_domain_result(step: DomainPlan) -> dict[str, Any]:
     return {
         "name": step.domain.name,
         "domid": step.domain.domid,
+        "running": True,
         "before": _texts(step.domain.devices),
         "after": _texts(step.after),
     }
+
+
+def halted_results(files: Sequence[FileChange]) -> list[dict[str, Any]]:
+    """Describe the domains that do not run, whose devices are those of their files."""
+    return [
+        {
+            "name": file.want.name,
+            "domid": None,
+            "running": False,
+            "before": _texts(devices_in(file.before)),
+            "after": _texts(devices_in(file.after)),
+            "error": "",
+            **config_file_result(file.want.name, files),
+        }
+        for file in files
+        if not file.running
+    ]
 
 
 def domain_result(report: DomainReport) -> dict[str, Any]:
@@ -53,6 +72,7 @@ def domain_result(report: DomainReport) -> dict[str, Any]:
     return {
         "name": report.name,
         "domid": report.domid,
+        "running": True,
         "before": _texts(report.before),
         "after": _texts(report.after),
         "backend_state": str(report.backend_state),
@@ -104,6 +124,8 @@ def _diffs(
     domains: Mapping[str, tuple[Sequence[Sbdf], Sequence[Sbdf]]], files: Sequence[FileChange]
 ) -> list[dict[str, Any]]:
     """Make the diff of the devices of all domains, then of the files that changed."""
+    halted = {file.want.name: (devices_in(file.before), devices_in(file.after)) for file in files if not file.running}
+    domains = {**domains, **halted}
     devices = diff_of(
         {name: sorted(_texts(before)) for name, (before, _after) in domains.items()},
         {name: sorted(_texts(after)) for name, (_before, after) in domains.items()},

@@ -136,6 +136,11 @@ class Identity:
             getattr(self, field.name) is not None for field in fields(self) if field.name not in _READ_BY_DRIVERS
         )
 
+    def was_read_as(self, remembered: Remembered) -> bool:
+        """Whether this is the device of which its own driver has read this, as far as that distinguishes it."""
+        by_serial = self.nvme_serial is not None and self.nvme_serial == remembered.nvme_serial
+        return by_serial or (self.mac is not None and self.mac in remembered.macs)
+
     def match(self, facts: DeviceFacts, remembered: Remembered = Remembered()) -> Match:
         """Compare everything declared, including the address, with a function of the host."""
         fixed = (

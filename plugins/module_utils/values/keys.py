@@ -243,7 +243,7 @@ DOMAIN_KEYS = _table(
         "state",
         "str",
         "present or absent",
-        "With V(absent), the listed devices are taken away from the domain.",
+        "With V(absent), the listed devices are taken away from the domain. They need not be on the host any more.",
         "absent",
         "present",
         choices=("present", "absent"),
@@ -253,7 +253,7 @@ DOMAIN_KEYS = _table(
         "str",
         "the path of a file",
         "File from which the domain is created (xl.cfg). Its C(pci) list gets the same devices once the domain has"
-        " them, and C(passthrough) and C(e820_host) where they are needed.",
+        " them, and C(passthrough) and C(e820_host) where they are needed. With it, the domain need not run.",
         "/etc/xen/web01.cfg",
     ),
 )
