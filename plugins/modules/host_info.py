@@ -287,7 +287,13 @@ devices:
       description: Network interfaces of the host on this function, and the interfaces above them.
       type: list
       elements: dict
-      sample: [{name: eth1, mac: "52:54:00:00:01:01", up: true, upper: [xenbr0]}]
+      sample: [{name: eth1, mac: "52:54:00:00:01:01", up: true, promiscuous: false, upper: [xenbr0]}]
+    interface_elsewhere:
+      description:
+        - Whether its driver makes a network interface that is not here, so that another network namespace or a program
+          may use it.
+      type: bool
+      sample: false
     consoles:
       description: How the host's console depends on it; empty if it does not.
       type: list
@@ -567,8 +573,15 @@ host:
       description:
         - Interfaces that carry the default route, those that carry the connection that Ansible uses, and the networks
           that each interface has an address in.
+        - V(connection_ends) says where the way of that connection ends without a card, so that each card that is up and
+          in use may carry it. V(routed) are the interfaces with any route.
       type: dict
-      sample: {default_route: [xenbr0], connection: [xenbr0], networks: {xenbr0: [192.0.2.0/24]}}
+      sample:
+        default_route: [xenbr0]
+        connection: [eth0, xenbr0]
+        networks: {xenbr0: [192.0.2.0/24]}
+        routed: [xenbr0]
+        connection_ends: []
     markers:
       description: Number of the domain that libxl's marker gives each device to, also of devices that are gone.
       type: dict

@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from ..model.device import PciDevice, Resource
+from ..model.device import PCIBACK, PciDevice, Resource
 from ..values.address import AddressError, Sbdf
 from .config_space import ConfigSpace
 from .kernel_files import link_name, list_names, pci_function_of, read_attribute
@@ -28,6 +28,9 @@ _VIRTFN = re.compile(r"virtfn(\d+)")
 _MODALIAS = re.compile(r"pci:v0000(.{4})d0000(.{4})sv0000(.{4})sd0000(.{4})bc(..)sc(..)i(..)")
 #: Six BARs and the ROM; what follows in `resource` are SR-IOV's and bridges' windows.
 _RESOURCE_LINES = 7
+_NETWORK_CLASS = "02"
+#: Drivers that keep a device for a guest, or from all others.
+_IDLE_DRIVERS = (PCIBACK, "pci-stub")
 
 
 class VirtualPlace(NamedTuple):
@@ -51,6 +54,8 @@ def read_device(directory: str, sbdf: Sbdf, around: Surroundings, virtual: Virtu
     boot_vga = "boot_vga" in names and read_attribute(f"{directory}/boot_vga") == "1"
     modalias = read_attribute(f"{directory}/modalias") or ""
     vendor, device, subsystem_vendor, subsystem_device, class_code = _identity(modalias)
+    driver = link_name(f"{directory}/driver") if "driver" in names else None
+    nets = tuple(around.nets.get(sbdf, ()))
     with open_config(directory) as config:
         return PciDevice(
             sbdf=sbdf,
@@ -61,7 +66,7 @@ def read_device(directory: str, sbdf: Sbdf, around: Surroundings, virtual: Virtu
             class_code=class_code,
             revision=_hexadecimal(f"{directory}/revision"),
             modalias=modalias,
-            driver=link_name(f"{directory}/driver") if "driver" in names else None,
+            driver=driver,
             numa_node=_integer(f"{directory}/numa_node", -1),
             irq=interrupt_line(directory),
             header_type=config.header_type(),
@@ -77,7 +82,8 @@ def read_device(directory: str, sbdf: Sbdf, around: Surroundings, virtual: Virtu
             vf_index=virtual.number if virtual is not None else None,
             children=tuple(sorted(_sbdfs(name for name in names if name[-2:-1] == "."))),
             config=config.flags(),
-            net=tuple(around.nets.get(sbdf, ())),
+            net=nets,
+            interface_elsewhere=not nets and _makes_interface(driver, class_code, names),
             block=tuple(around.blocks.get(sbdf, ())),
             path=virtual.path if virtual is not None else path,
             slot=around.slot_names.get(sbdf.host_slot),
@@ -105,6 +111,14 @@ def driver_override(directory: str) -> str | None:
     """
     text = read_attribute(f"{directory}/driver_override")
     return None if text in (None, "", "(null)") else text
+
+
+def _makes_interface(driver: str | None, class_code: str, names: set[str]) -> bool:
+    """Whether the driver of a function makes a network interface of it.
+
+    One that another network namespace has leaves the empty directory `net` (sysfs shows each namespace its own).
+    """
+    return driver not in (None, *_IDLE_DRIVERS) and ("net" in names or class_code.startswith(_NETWORK_CLASS))
 
 
 def interrupt_line(directory: str) -> int:

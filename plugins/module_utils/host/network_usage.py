@@ -3,31 +3,37 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What uses the network interfaces of the host, and which of them carries the connection that we run under.
 
-Uses are followed upward through bonds, bridges and VLANs to addresses and routes. What to make of it is decided
-elsewhere.
+Uses are followed upward through bonds, bridges and VLANs to addresses and routes, the connection also downward
+(connection_way.py). What to make of it is decided elsewhere.
 """
 
 from __future__ import annotations
 
 import ipaddress
-import json
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from functools import cached_property
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple, Union
 
 from ..model.device import NetInterface
 from ..model.usage import NetworkUse
 from ..values.address import Sbdf
-from . import command
+from .connection_way import InterfaceStack, ip_says, is_same
 from .kernel_files import beside, link_target, list_names, pci_function_of, read_text
 
-_IFF_UP = 0x1
+_IFF_UP, _IFF_PROMISC = 0x1, 0x100
 _RTF_UP, _RTF_GATEWAY, _RTF_REJECT = 0x1, 0x2, 0x200
 _IPV6_LINK_ONLY = 0x20
-_IP_SECONDS = 20.0
+_EVERYWHERE = {4: "0.0.0.0/0", 6: "::/0"}
+#: What every interface that is up has by itself.
+_IPV6_OF_ALL = (ipaddress.IPv6Network("fe80::/10"), ipaddress.IPv6Network("ff00::/8"))
 _Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
+_Address = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
+_Interface = Union[ipaddress.IPv4Interface, ipaddress.IPv6Interface]
+_Addresses = Mapping[str, list[_Interface]]
 
 
 class NetGraph:
@@ -47,35 +53,91 @@ class NetGraph:
         return dict(found)
 
     def use(self, connection: Iterable[str] | None = None) -> NetworkUse:
-        """Which interfaces carry a default route, and which lead to or own the addresses of a connection.
+        """Which interfaces carry a default route, and which carry a connection: lead to its addresses, or own one.
 
-        That is the connection that we run under, unless another is given.
+        That is the connection that we run under, unless another is given: its peer's address and its own, in turn.
         """
-        connection = connection_addresses() if connection is None else connection
+        connection = connection_addresses(others=self._proc) if connection is None else tuple(connection)
         routes, own = _routes(self._proc / "net"), self._own_addresses()
-        carrying = {name for address in connection for name in _interfaces_to(address, routes, own)}
+        carrying: set[str] = set()
+        ends: list[str] = []
+        for peer, here in zip_longest(connection[::2], connection[1::2], fillvalue=None):
+            for address, source in ((peer, here or ""), (here, None)):
+                found, problem = self._carrying(address, source, routes, own) if address is not None else (set(), "")
+                carrying |= found
+                ends += [problem] if problem else []
+        way = InterfaceStack(self._class).way(sorted(carrying))
         return NetworkUse(
             default_route=frozenset(route.interface for route in routes if route.network.prefixlen == 0),
-            connection=frozenset(carrying),
+            connection=way.interfaces,
             networks=_networks(routes, own, self._proc / "net"),
+            routed=frozenset(route.interface for route in routes if not _is_of_all(route.network)),
+            connection_ends=(*dict.fromkeys(ends), *(f"interface {name}" for name in sorted(way.ends))),
         )
 
-    def _own_addresses(self) -> dict[str, list[ipaddress.IPv4Interface]]:
-        """Read the IPv4 addresses of each interface.
+    def _carrying(self, text: str, source: str | None, routes: list[_Route], own: _Addresses) -> tuple[set[str], str]:
+        """Interfaces that carry what goes to or comes to an address, and why others may as well, empty if none may.
 
-        /proc has only the routes of the main table, in which an address without a network (/32, point-to-point) leaves
-        no trace. What iproute2 says of another network namespace than that of sysfs is left out: there number or MAC
-        address differ.
+        `source` is our own address, None if the address is that.
         """
-        found = {}
-        for link in _ip_addresses():
-            name = str(link.get("ifname"))
-            here = [read_text(self._class / name / file) for file in ("ifindex", "address")]
-            if here == [str(link.get("ifindex")), link.get("address")]:
-                texts = [
-                    f"{info['local']}/{info['prefixlen']}" for info in link["addr_info"] if info["family"] == "inet"
-                ]
-                found[name] = [ipaddress.IPv4Interface(text) for text in texts]
+        address = _address(text)
+        if address is None:
+            return set(), f"address {text!r}, which is none of the Internet Protocol"
+        if "%" in text:
+            return {text.partition("%")[2]}, ""
+        having = {name for name, addresses in own.items() if address in [one.ip for one in addresses]}
+        found = having | _interfaces_to(address, routes)
+        if source is not None:
+            found |= self._by_policy(address, source)
+            return found, "" if found else f"address {text}, to which no route leads"
+        direct = (route for route in routes if route.direct and route.network.prefixlen and address in route.network)
+        known = bool(having) or next(direct, None) is not None
+        return found, "" if known else f"address {text}, which no interface here has"
+
+    def _by_policy(self, peer: _Address, source: str) -> set[str]:
+        """Interfaces of routes to an address that /proc does not show: of other tables, and the rest of a multipath.
+
+        Rules choose the table, also by marks that we cannot see, so each table counts that a rule may lead to.
+        """
+        family = f"-{peer.version}"
+        routes = ip_says(family, "route", "show", "table", "all", "match", str(peer))
+        by_table: dict[str, list[_Route]] = defaultdict(list)
+        for item in routes:
+            for leg in (item, *item.get("nexthops", ())):
+                target = item.get("dst")
+                network = _network(_EVERYWHERE[peer.version] if target == "default" else str(target))
+                if "dev" in leg and network is not None and peer in network:
+                    by_table[str(item.get("table", "main"))].append(_Route(network, str(leg["dev"])))
+        tables = {"main"} | (_tables(ip_says(family, "rule", "show"), source) if by_table.keys() - {"main"} else set())
+        found = {name for table in tables for name in _interfaces_to(peer, by_table.get(table, []))}
+        return {name for name in found if name in self._same}
+
+    @cached_property
+    def _links(self) -> list[dict[str, Any]]:
+        """Interfaces with addresses as iproute2 has them, of the network namespace of sysfs only."""
+        return [link for link in ip_says("address", "show") if is_same(self._class, link)]
+
+    @cached_property
+    def _same(self) -> frozenset[str]:
+        return frozenset(str(link["ifname"]) for link in self._links)
+
+    def _own_addresses(self) -> _Addresses:
+        """Read the addresses of each interface.
+
+        /proc has only the IPv4 routes of the main table, in which an address without a network (/32, point-to-point)
+        leaves no trace.
+        """
+        found: dict[str, list[_Interface]] = {
+            str(link["ifname"]): [
+                ipaddress.IPv4Interface(f"{info['local']}/{info['prefixlen']}")
+                for info in link.get("addr_info", ())
+                if info.get("family") == "inet"
+            ]
+            for link in self._links
+            if link.get("addr_info")
+        }
+        for name, address, _scope in _ipv6_addresses(self._proc / "net"):
+            found.setdefault(name, []).append(ipaddress.IPv6Interface(address))
         return found
 
     def _interface(self, name: str) -> NetInterface:
@@ -84,6 +146,7 @@ class NetGraph:
             name=name,
             mac=(read_text(f"{self._class}/{name}/address") or "").lower(),
             is_up=bool(int(flags, 16) & _IFF_UP),
+            promiscuous=bool(int(flags, 16) & _IFF_PROMISC),
             upper=tuple(self._above(name, frozenset())),
         )
 
@@ -98,25 +161,43 @@ class NetGraph:
         return list(dict.fromkeys(found))
 
 
-def connection_addresses(procfs: Path = Path("/proc")) -> tuple[str, ...]:
-    """Both ends of the ssh connection that we run under, empty if there is none.
+def connection_addresses(procfs: Path = Path("/proc"), others: Path | None = None) -> tuple[str, ...]:
+    """Both ends of the ssh connection that we run under, the peer's and our own; empty if there is none.
 
-    Tools that change the user drop SSH_CONNECTION, so our ancestors' environments are read as well.
+    Tools that change the user drop SSH_CONNECTION, so our ancestors' environments are read as well. Some start us from
+    the init system instead (run0, machinectl), so that no ancestor knows it. Then each connection of a process in
+    `others` may be ours.
     """
-    pid, text = os.getpid(), os.environ.get("SSH_CONNECTION")
-    while text is None and pid > 1:
-        try:
-            environment = (procfs / str(pid) / "environ").read_bytes().split(b"\0")
-            parent = (
-                (procfs / str(pid) / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[1]
-            )
-        except (OSError, IndexError):
-            break
-        values = [entry[15:] for entry in environment if entry.startswith(b"SSH_CONNECTION=")]
-        text = values[0].decode("ascii", "replace") if values else None
-        pid = int(parent)
-    words = (text or "").split()
-    return (words[0], words[2]) if len(words) == 4 else ()
+    text = os.environ.get("SSH_CONNECTION") or _of_ancestors(procfs)
+    texts = [text] if text else _of_processes(procfs if others is None else others)
+    return tuple(end for text in texts for end in _both_ends(text))
+
+
+def _of_ancestors(procfs: Path) -> str:
+    pid = os.getpid()
+    while pid > 1:
+        text = _ssh_connection(procfs / str(pid))
+        if text:
+            return text
+        parent = (read_text(procfs / str(pid) / "stat") or "").rpartition(")")[2].split()[1:2]
+        pid = int(parent[0]) if parent else 0
+    return ""
+
+
+def _of_processes(procfs: Path) -> list[str]:
+    found = (_ssh_connection(procfs / name) for name in list_names(procfs) if name.isdecimal())
+    return sorted({text for text in found if text})
+
+
+def _ssh_connection(process: Path) -> str:
+    environment = (read_text(process / "environ") or "").split("\0")
+    return next((entry[15:] for entry in environment if entry.startswith("SSH_CONNECTION=")), "")
+
+
+def _both_ends(text: str) -> tuple[str, str]:
+    """Return the addresses of a connection; what cannot be read is kept as it is, as an address that leads nowhere."""
+    words = text.split()
+    return (words[0], words[2]) if len(words) == 4 else (text, text)
 
 
 class _Route(NamedTuple):
@@ -142,18 +223,19 @@ def _routes(directory: Path) -> list[_Route]:
     return found
 
 
-def _ip_addresses() -> list[dict[str, Any]]:
-    """Ask iproute2 about all interfaces and their addresses; nothing where it is not there."""
-    try:
-        links = json.loads(command.run(["ip", "-json", "address", "show"], _IP_SECONDS).output)
-    except (OSError, ValueError):
-        return []
-    return [link for link in links if link.get("addr_info")]
+def _tables(rules: list[dict[str, Any]], source: str) -> set[str]:
+    """Routing tables that rules may lead us to: not those of a VRF, of what is forwarded, of other sources."""
+    own = _address(source)
+    found = set()
+    for rule in rules:
+        network = _network(f"{rule.get('src')}/{rule['srclen']}" if "srclen" in rule else str(rule.get("src")))
+        of_others = network is not None and own is not None and own not in network and "not" not in rule
+        if "l3mdev" not in rule and rule.get("iif", "lo") == "lo" and not of_others:
+            found.add(str(rule.get("table")))
+    return found
 
 
-def _networks(
-    routes: list[_Route], own: Mapping[str, list[ipaddress.IPv4Interface]], directory: Path
-) -> dict[str, tuple[str, ...]]:
+def _networks(routes: list[_Route], own: _Addresses, directory: Path) -> dict[str, tuple[str, ...]]:
     """Find the networks in which each interface has an address.
 
     Of IPv4 these are also the networks reached without a gateway, which is how the kernel enters an address. Of IPv6
@@ -161,26 +243,44 @@ def _networks(
     """
     found: dict[str, list[str]] = defaultdict(list)
     for name, addresses in own.items():
-        found[name] += [str(address.network) for address in addresses]
+        found[name] += [str(address.network) for address in addresses if address.version == 4]
     for route in routes:
         if route.direct and route.network.version == 4 and route.network.prefixlen:
             found[route.interface].append(str(route.network))
-    for line in (read_text(directory / "if_inet6") or "").splitlines():
-        words = line.split()
-        if len(words) == 6 and words[5] != "lo" and int(words[3], 16) != _IPV6_LINK_ONLY:
-            found[words[5]].append(str(ipaddress.IPv6Address(bytes.fromhex(words[0]))))
-    return {name: tuple(dict.fromkeys(networks)) for name, networks in found.items()}
+    for name, address, scope in _ipv6_addresses(directory):
+        if name != "lo" and scope != _IPV6_LINK_ONLY:
+            found[name].append(address)
+    return {name: tuple(dict.fromkeys(networks)) for name, networks in found.items() if networks}
 
 
-def _interfaces_to(address: str, routes: list[_Route], own: Mapping[str, list[ipaddress.IPv4Interface]]) -> set[str]:
-    """Interfaces of the longest prefixes that hold the address, and the one that has it if it is our own."""
+def _ipv6_addresses(directory: Path) -> list[tuple[str, str, int]]:
+    """Each address with its interface and its scope."""
+    lines = (read_text(directory / "if_inet6") or "").splitlines()
+    found = [words for line in lines if len(words := line.split()) == 6]
+    return [(words[5], str(ipaddress.IPv6Address(bytes.fromhex(words[0]))), int(words[3], 16)) for words in found]
+
+
+def _address(text: str) -> _Address | None:
     try:
-        wanted = ipaddress.ip_address(address.partition("%")[0])
+        address = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
-        return set()
-    if isinstance(wanted, ipaddress.IPv6Address) and wanted.ipv4_mapped:
-        wanted = wanted.ipv4_mapped
-    fitting = [route for route in routes if route.network.version == wanted.version and wanted in route.network]
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def _network(text: str) -> _Network | None:
+    try:
+        return ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return None
+
+
+def _is_of_all(network: _Network) -> bool:
+    return any(network.version == 6 and network.network_address in one for one in _IPV6_OF_ALL)
+
+
+def _interfaces_to(address: _Address, routes: list[_Route]) -> set[str]:
+    """Interfaces of the longest prefixes that hold the address."""
+    fitting = [route for route in routes if route.network.version == address.version and address in route.network]
     longest = max((route.network.prefixlen for route in fitting), default=0)
-    having = {name for name, addresses in own.items() if wanted in [address.ip for address in addresses]}
-    return having | {route.interface for route in fitting if route.network.prefixlen == longest}
+    return {route.interface for route in fitting if route.network.prefixlen == longest}

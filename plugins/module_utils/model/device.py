@@ -64,12 +64,16 @@ class ConfigFlags:
 
 @dataclass(frozen=True)
 class NetInterface:
-    """A network interface of the host that a device provides."""
+    """A network interface of the host that a device provides.
+
+    `promiscuous`: it takes all frames, as for a bridge or a switch that the kernel does not know.
+    """
 
     name: str
     mac: str
     is_up: bool
     upper: tuple[str, ...] = ()
+    promiscuous: bool = False
 
 
 @dataclass(frozen=True)
@@ -187,6 +191,8 @@ class PciDevice:
     driver_override: str | None = None
     #: Network interfaces on it.
     net: tuple[NetInterface, ...] = ()
+    #: Its driver runs a network interface, but none is here: another network namespace or a program has it.
+    interface_elsewhere: bool = False
     #: Disks on it.
     block: tuple[BlockUse, ...] = ()
     #: How the host's console depends on it, in words.

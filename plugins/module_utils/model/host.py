@@ -118,6 +118,11 @@ class Host:
         configured = {device for domain in self.domains.values() for device in domain.configured or ()}
         return frozenset({*self.devices, *self.markers, *listed, *configured})
 
+    def depending_on(self, device: PciDevice) -> list[PciDevice]:
+        """List the functions that the host has and would lose with this one: its virtual functions."""
+        found = (self.devices.get(sbdf) for sbdf in device.virtfns)
+        return [one for one in found if one is not None and not one.in_pciback]
+
     def domain_named(self, name: str) -> Domain | None:
         """Find the domain of this name, None if there is none; dom0 is never found, because it gets no devices."""
         return next((domain for domain in self.domains.values() if domain.name == name), None)

@@ -8,17 +8,28 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from .device import NetInterface
+
 
 @dataclass(frozen=True)
 class NetworkUse:
     """Names of the interfaces that carry the default route, and of those that carry Ansible's connection.
 
-    `networks` are the networks in which each interface has an address, by its name.
+    `networks` are the networks in which each interface has an address, by its name. `routed` are the interfaces that
+    any route leads through. `connection_ends` say where the way of the connection ends without a card, so that each
+    card that could carry it may do so; empty if all of the way is known.
     """
 
     default_route: frozenset[str] = frozenset()
     connection: frozenset[str] = frozenset()
     networks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    routed: frozenset[str] = frozenset()
+    connection_ends: tuple[str, ...] = ()
+
+    def is_used(self, interface: NetInterface) -> bool:
+        """Whether anything shows that frames go through an interface: an address, a route, what is above it."""
+        known = interface.name in self.networks or interface.name in self.routed | self.default_route
+        return known or bool(interface.upper) or interface.promiscuous
 
 
 @dataclass(frozen=True)

@@ -97,9 +97,16 @@ def _uses(device: PciDevice) -> Facts:
         "driver_override": device.driver_override,
         "disks": [{"name": disk.name, "used_by": list(disk.used_by)} for disk in device.block],
         "interfaces": [
-            {"name": interface.name, "mac": interface.mac, "up": interface.is_up, "upper": list(interface.upper)}
+            {
+                "name": interface.name,
+                "mac": interface.mac,
+                "up": interface.is_up,
+                "promiscuous": interface.promiscuous,
+                "upper": list(interface.upper),
+            }
             for interface in device.net
         ],
+        "interface_elsewhere": device.interface_elsewhere,
         "consoles": list(device.consoles),
     }
 

@@ -8,8 +8,8 @@ The checks for devices that hardware does not keep apart are in `isolation.py`.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from ..model.device import NetInterface, PciDevice
@@ -18,6 +18,9 @@ from ..values.address import Sbdf
 from ..values.catalog import CatalogEntry
 from ..values.refusal import Refusal
 from ..values.words import counted, did_you_mean, listed, shortened
+
+#: Drivers that keep a device for programs.
+_PROGRAM_DRIVERS = ("vfio-pci", "uio_pci_generic", "igb_uio")
 
 
 class Check(Enum):
@@ -113,14 +116,33 @@ def against_kind(device: PciDevice) -> list[Refusal]:
     return reasons
 
 
-def needs_of_host(device: PciDevice, network: NetworkUse, assigned: Collection[Sbdf] = ()) -> list[Refusal]:
-    """Refuse a device that the host must not lose; empty if it may. `assigned` are the functions that pciback holds."""
+def needs_of_host(
+    device: PciDevice,
+    network: NetworkUse,
+    assigned: Collection[Sbdf] = (),
+    depending: Sequence[PciDevice] = (),
+) -> list[Refusal]:
+    """Refuse a device that the host must not lose; empty if it may. `assigned` are the functions that pciback holds.
+
+    What the host uses `depending` functions for, such as virtual ones, it loses as well.
+    """
     sbdf, reasons = device.sbdf, against_kind(device)
+    if device.virtfns:
+        reasons.append(_virtual_functions(device, [function for function in device.virtfns if function in assigned]))
+    reasons += _uses(device, network)
+    for other in depending:
+        for use in _uses(other, network):
+            reason = f"{sbdf} would take {other.sbdf} from the host, and {use.reason}"
+            reasons.append(replace(use, subject=str(sbdf), reason=reason))
+    return reasons
+
+
+def _uses(device: PciDevice, network: NetworkUse) -> list[Refusal]:
+    """Refuse a device that the host uses now."""
+    sbdf, reasons = device.sbdf, list[Refusal]()
     if device.consoles:
         reason = f"{sbdf} carries the host's console ({listed(device.consoles)})"
         reasons.append(against(Check.CONSOLE, sbdf, reason, "move the console first"))
-    if device.virtfns:
-        reasons.append(_virtual_functions(device, [function for function in device.virtfns if function in assigned]))
     uses = [f"disk {disk.name}: {use}" for disk in device.block for use in disk.used_by]
     if uses:
         reason = f"{sbdf} carries {'; '.join(uses)}"
@@ -128,7 +150,7 @@ def needs_of_host(device: PciDevice, network: NetworkUse, assigned: Collection[S
     for interface in device.net:
         if interface.is_up:
             reasons += _network_reasons(sbdf, interface, network)
-    return reasons
+    return [*reasons, *_hidden_interface(device, network)]
 
 
 def _virtual_functions(device: PciDevice, out: Sequence[Sbdf]) -> Refusal:
@@ -143,11 +165,15 @@ def _virtual_functions(device: PciDevice, out: Sequence[Sbdf]) -> Refusal:
 def _network_reasons(sbdf: Sbdf, interface: NetInterface, network: NetworkUse) -> list[Refusal]:
     name, stack = interface.name, (interface.name, *interface.upper)
     reasons = []
-    through = next((layer for layer in stack if layer in network.connection), None)
+    through = next((layer for layer in reversed(stack) if layer in network.connection), None)
+    advice = "move the connection to another interface first"
     if through is not None:
         reason = f"{sbdf} is network interface {name}, which carries the connection that Ansible uses"
-        advice = "move the connection to another interface first"
         reasons.append(against(Check.CONNECTION, sbdf, f"{reason}{_via(through, name)}", advice))
+    elif network.connection_ends and network.is_used(interface):
+        reason = f"{sbdf} is network interface {name}, which is up and {_may_carry(network)}"
+        advice = f"set {name} down first if it does not, or {advice.removesuffix(' first')}"
+        reasons.append(against(Check.CONNECTION, sbdf, reason, advice))
     uses = []
     through = next((layer for layer in stack if layer in network.default_route), None)
     if through is not None:
@@ -161,6 +187,27 @@ def _network_reasons(sbdf: Sbdf, interface: NetInterface, network: NetworkUse) -
         reason = f"{sbdf} is network interface {name}, which is up and {' and '.join(uses)}"
         reasons.append(against(Check.NETWORK, sbdf, reason, "end that use first"))
     return reasons
+
+
+def _hidden_interface(device: PciDevice, network: NetworkUse) -> Iterator[Refusal]:
+    """Refuse a network card whose driver runs but whose interface is not here: another network namespace may have it.
+
+    A driver of programs (DPDK) makes no interface at all; what its program switches nothing shows.
+    """
+    if not device.interface_elsewhere:
+        return
+    has = f"{device.sbdf} is a network card that driver {device.driver} runs, but it has no interface here"
+    if network.connection_ends:
+        advice = "move the connection to another interface, or take the card from that driver first"
+        yield against(Check.CONNECTION, device.sbdf, f"{has}. It {_may_carry(network)}", advice)
+    if device.driver not in _PROGRAM_DRIVERS:
+        reason = f"{has}, so another network namespace may use it"
+        yield against(Check.NETWORK, device.sbdf, reason, "look for it with `ip netns` and `lsns -t net`")
+
+
+def _may_carry(network: NetworkUse) -> str:
+    ends = listed(network.connection_ends)
+    return f"may carry the connection that Ansible uses: that leads to {ends}, and nothing shows which card is below"
 
 
 def _via(through: str, name: str) -> str:

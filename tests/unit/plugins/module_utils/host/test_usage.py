@@ -42,7 +42,14 @@ class Tree:
             (directory / "holders" / holder).mkdir()
         (self.sys / "class/block" / directory.name).symlink_to(directory)
 
-    def net(self, path: str, flags: str = "0x1003", upper: tuple[str, ...] = ()) -> None:
+    def net(
+        self,
+        path: str,
+        flags: str = "0x1003",
+        upper: tuple[str, ...] = (),
+        lower: tuple[str, ...] = (),
+        **files: str,
+    ) -> None:
         directory = self.sys / "devices" / path
         directory.mkdir(parents=True)
         (directory / "address").write_text("52:54:00:00:01:01\n")
@@ -50,6 +57,10 @@ class Tree:
         (directory / "ifindex").write_text("4\n")
         for name in upper:
             (directory / f"upper_{name}").mkdir()
+        for name in lower:
+            (directory / f"lower_{name}").mkdir()
+        for name, text in files.items():
+            (directory / name).write_text(f"{text}\n")
         (self.sys / "class/net" / directory.name).symlink_to(directory)
 
     def disk(self) -> None:
@@ -263,8 +274,10 @@ def test_an_address_without_a_route_is_told(
     link = {"ifname": "eth0", "ifindex": 4, "address": "52:54:00:00:01:01"}
     addresses = [{"family": "inet", **address}, {"family": "inet6", "local": "fe80::1", "prefixlen": 64}]
     put_program(tree, monkeypatch, "ip", json.dumps([{**link, "addr_info": addresses}, {"ifname": "eth9"}]))
-    assert NetGraph(tree.sys).use([address["local"]]) == NetworkUse(
-        connection=frozenset({"eth0"}), networks={"eth0": (network,)}
+    assert NetGraph(tree.sys).use(["10.8.0.9", address["local"]]) == NetworkUse(
+        connection=frozenset({"eth0"}),
+        networks={"eth0": (network,)},
+        connection_ends=("address 10.8.0.9, to which no route leads",),
     )
     put_program(tree, monkeypatch, "ip", json.dumps([{**link, "ifindex": 5, "addr_info": addresses}]))
     assert NetGraph(tree.sys).use(()) == NetworkUse(), "eth0 of another network namespace"
@@ -317,24 +330,111 @@ ROUTES6 = "fd000000000000000000000000000000 40 0 00 0 00000100 00000001 00000000
 
 
 @pytest.mark.parametrize(
-    ("connection", "interfaces"),
+    ("connection", "interfaces", "ends"),
     [
-        (("10.0.1.9", "10.0.1.2"), {"eth1"}),
-        (("192.0.2.7", "10.0.1.2"), {"xenbr0", "eth1"}),
-        (("fd00::1", "fd00::2"), {"eth2"}),
-        (("::ffff:10.0.1.9",), {"eth1"}),
-        (("fd00::1%eth2",), {"eth2"}),
-        (("nonsense",), set()),
-        ((), set()),
+        (("10.0.1.9", "10.0.1.2"), {"eth1"}, 0),
+        (("192.0.2.7", "10.0.1.2"), {"eth0", "xenbr0", "eth1"}, 0),
+        (("fd00::1", "fd00::2"), {"eth2"}, 0),
+        (("::ffff:10.0.1.9",), {"eth1"}, 0),
+        (("fd00::1%eth2",), {"eth2"}, 0),
+        (("fe80::1%eth2", "fe80::2%eth2"), {"eth2"}, 0),
+        (("10.0.1.9", "10.7.7.7"), {"eth0", "xenbr0", "eth1"}, 1),  # no interface here has the second
+        (("127.0.0.1", "127.0.0.1"), {"eth0", "xenbr0"}, 1),
+        (("UNKNOWN", "UNKNOWN"), set(), 1),
+        ((), set(), 0),
     ],
 )
 def test_routes_tell_the_interfaces_of_a_connection(
-    tree: Tree, connection: tuple[str, ...], interfaces: set[str]
+    tree: Tree, connection: tuple[str, ...], interfaces: set[str], ends: int
 ) -> None:
     (tree.proc / "net/route").write_text(ROUTES)
     (tree.proc / "net/ipv6_route").write_text(ROUTES6)
-    networks = {"xenbr0": ("10.0.0.0/24",), "eth1": ("10.0.1.0/24",)}
-    assert NetGraph(tree.sys).use(connection) == NetworkUse(frozenset({"xenbr0"}), frozenset(interfaces), networks)
+    tree.write("proc/net/if_inet6", "fd000000000000000000000000000002 02 40 00 80     eth2\n")
+    for name in ("eth0", "eth1", "eth2"):
+        tree.net(f"pci0000:00/{NIC}/net/{name}")
+    tree.net("virtual/net/xenbr0", lower=("eth0",))
+    found = NetGraph(tree.sys).use(connection)
+    assert found.default_route == {"xenbr0"}
+    assert found.networks == {"xenbr0": ("10.0.0.0/24",), "eth1": ("10.0.1.0/24",), "eth2": ("fd00::2",)}
+    assert found.routed == {"xenbr0", "eth1", "eth2"}
+    assert (found.connection, len(found.connection_ends)) == (interfaces, ends)
+
+
+VIRTUAL = "virtual/net"
+OVS = [("ovs-system", "openvswitch"), ("br0", "openvswitch")]
+
+
+@pytest.mark.parametrize(
+    ("links", "kinds", "way", "ends"),
+    [
+        ({"br0": ["eth0"]}, [], {"br0", "eth0"}, set()),
+        ({"br0": ["bond0.7"], "bond0.7": ["bond0"], "bond0": ["eth0", "eth1"]}, [], {"bond0", "eth0", "eth1"}, set()),
+        ({"br0": []}, [], {"br0"}, {"br0"}),  # WireGuard, PPP, tun, a port of OVS: nothing is shown below
+        ({"br0": [], "ovs-system": ["eth0"]}, [], {"br0"}, {"br0"}),
+        ({"br0": [], "ovs-system": ["eth0"]}, OVS, {"br0", "eth0"}, set()),
+        ({"br0": [], "ovs-system": ["eth0", "vxlan_sys"]}, OVS, {"br0", "eth0"}, {"vxlan_sys"}),
+        ({"br0": [], "ovs-system": []}, OVS, {"br0"}, {"br0"}),
+        ({"br0": ["eth0", "vif1.0"]}, [], {"br0", "eth0", "vif1.0"}, set()),  # a guest beside a card
+        ({"br0": ["eth0", "vif1.0-emu", "vnet3"]}, [], {"eth0"}, set()),
+        ({"br0": ["eth0", "tap0"]}, [], {"eth0"}, {"tap0"}),  # may be a VPN
+        ({"br0": ["eth0", "veth0"]}, [("veth0", "veth")], {"eth0"}, set()),
+        ({"br0": ["eth0", "gretap1"]}, [("gretap1", "gretap")], {"eth0"}, {"gretap1"}),
+        ({"br0": ["vif1.0"]}, [], {"vif1.0"}, {"vif1.0"}),  # a guest is the way
+        ({"br0": ["br0.1"], "br0.1": ["br0"]}, [], {"br0.1"}, set()),
+        ({"br0": ["soc0"]}, [], {"soc0"}, set()),  # a card that is not on PCI
+    ],
+)
+def test_the_way_of_a_connection_is_followed_down_to_cards(
+    tree: Tree,
+    monkeypatch: pytest.MonkeyPatch,
+    links: dict[str, list[str]],
+    kinds: list[tuple[str, str]],
+    way: set[str],
+    ends: set[str],
+) -> None:
+    for name in ("eth0", "eth1"):
+        tree.net(f"pci0000:00/{NIC}/net/{name}")
+    for name in {*links, *(port for ports in links.values() for port in ports)} - {"eth0", "eth1"}:
+        tree.net(f"{VIRTUAL}/{name}", lower=tuple(links.get(name, ())))
+        if name.startswith(("vif1.0-emu", "vnet", "tap")):
+            tree.write(f"sys/devices/{VIRTUAL}/{name}/tun_flags", "0x1002")
+        if name in ("vif1.0", "soc0"):
+            tree.write(f"sys/devices/{'vif-1-0' if name == 'vif1.0' else 'platform'}/uevent", "")
+            parent = tree.sys / "devices" / ("vif-1-0" if name == "vif1.0" else "platform")
+            (tree.sys / "devices" / VIRTUAL / name / "device").symlink_to(parent)
+    link = {"ifindex": 4, "address": "52:54:00:00:01:01"}
+    said = [{"ifname": name, **link, "linkinfo": {"info_kind": kind}} for name, kind in kinds]
+    put_program(tree, monkeypatch, "ip", json.dumps(said))
+    tree.write("proc/net/route", ROUTES.replace("xenbr0", "br0"))
+    found = NetGraph(tree.sys).use(("10.0.0.9", "10.0.0.2"))
+    assert found.connection >= way
+    assert found.connection_ends == tuple(f"interface {name}" for name in sorted(ends))
+
+
+TABLES = """#!/bin/sh
+case "$*" in
+*route*) echo '[{"dst":"default","dev":"eth0"},{"dst":"default","dev":"eth1","table":"101"},{"dst":"10.0.0.0/8",\
+"nexthops":[{"dev":"eth2"},{"dev":"eth3"}]},{"dst":"default","dev":"eth4","table":"102"}, \
+{"dst":"default","dev":"eth5","table":"vrf9"},{"type":"prohibit","dst":"default"}]';;
+*rule*) echo '[{"priority":0,"src":"all","table":"local"},{"src":"10.1.0.0","srclen":16,"table":"101"},\
+{"src":"10.2.0.0","srclen":16,"table":"102"},{"src":"all","l3mdev":null,"table":"vrf9"},{"src":"all","table":"main"}]';;
+*address*) echo '[LINKS]';;
+*) echo '[]';;
+esac
+"""
+
+
+def test_tables_that_rules_lead_to_and_all_legs_of_a_route_count(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"eth{number}" for number in range(6)]
+    for name in names:
+        tree.net(f"pci0000:00/{NIC}/net/{name}")
+    info = '"addr_info":[{"family":"inet","local":"10.1.0.2","prefixlen":32}]'
+    links = [f'{{"ifname":"{name}","ifindex":4,"address":"52:54:00:00:01:01","addr_info":[]}}' for name in names]
+    links[0] = links[0].replace('"addr_info":[]', info)
+    put_program(tree, monkeypatch, "ip", "")
+    tree.write("bin/ip", TABLES.replace("LINKS", ",".join(links)))
+    found = NetGraph(tree.sys).use(("10.9.9.9", "10.1.0.2"))
+    assert (found.connection, found.connection_ends) == ({"eth0", "eth1", "eth2", "eth3"}, ())
 
 
 def test_the_connection_is_found_in_the_environment_of_an_ancestor(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -351,5 +451,13 @@ def test_the_connection_is_found_in_the_environment_of_an_ancestor(tree: Tree, m
 def test_no_connection_where_nobody_came_by_ssh(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SSH_CONNECTION", raising=False)
     assert connection_addresses(tree.proc) == ()
-    monkeypatch.setenv("SSH_CONNECTION", "10.0.1.9 5000 10.0.1.2 22")
-    assert connection_addresses(tree.proc) == ("10.0.1.9", "10.0.1.2")
+    for pid, text in (
+        ("7", "10.0.1.9 5000 10.0.1.2 22"),
+        ("8", "UNKNOWN 1 UNKNOWN 2"),
+        ("9", "10.0.1.9 5000 10.0.1.2 22"),
+    ):
+        tree.write(f"proc/{pid}/environ", f"A=b\0SSH_CONNECTION={text}\0")
+    either = ("10.0.1.9", "10.0.1.2", "UNKNOWN", "UNKNOWN")
+    assert connection_addresses(tree.proc) == either, "started by the init system for one of them (run0)"
+    monkeypatch.setenv("SSH_CONNECTION", "10.0.1.8 5000 10.0.1.2 22")
+    assert connection_addresses(tree.proc) == ("10.0.1.8", "10.0.1.2")
