@@ -17,6 +17,7 @@ import yaml
 
 from ansible_collections.xen.pci.plugins.module_utils.plan.safety import Check, wrong_waivers
 from ansible_collections.xen.pci.plugins.module_utils.values.catalog import CatalogEntry
+from ansible_collections.xen.pci.plugins.module_utils.values.function_keys import FUNCTION_KEYS, SETTING_KEYS
 from ansible_collections.xen.pci.plugins.module_utils.values.keys import (
     ADDRESS,
     DEVICE_KEYS,
@@ -46,7 +47,7 @@ def schema() -> Schema:
     variables = {name: _value(key) for name, key in VARIABLES.items()}
     variables["xen_pci_devices"].update(_CATALOG)
     variables["xen_pci_domains"].update(_mapping({"minLength": 1}, "domain"))
-    variables["xen_pci_virtual_functions"]["items"] = {"type": ["object", "string"], "required": ["pf", "count"]}
+    variables["xen_pci_virtual_functions"].update({"type": ["array", "string", "null"], "items": _ref("function")})
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Variables of the Ansible collection xen.pci",
@@ -54,7 +55,13 @@ def schema() -> Schema:
         "type": ["object", "null"],
         "properties": variables,
         "propertyNames": {"if": {"pattern": "^xen_pci"}, "then": {"enum": list(VARIABLES)}},
-        "$defs": {"device": _device(), "domain": _domain(), "request": _request()},
+        "$defs": {
+            "device": _device(),
+            "domain": _domain(),
+            "request": _request(),
+            "function": _function(),
+            "setting": _keys(SETTING_KEYS),
+        },
     }
 
 
@@ -80,7 +87,7 @@ def _device() -> Schema:
 def _domain() -> Schema:
     contradiction = {"exclusive": {"const": True}, "state": {"const": "absent"}}
     found = _keys(DOMAIN_KEYS)
-    found["properties"]["devices"].update(items={"$ref": "#/$defs/request"}, uniqueItems=True)
+    found["properties"]["devices"].update(items=_ref("request"), uniqueItems=True)
     return {**found, "allOf": [{"not": {**_OBJECT, "properties": contradiction, "required": list(contradiction)}}]}
 
 
@@ -90,6 +97,12 @@ def _request() -> Schema:
         "description": "A name of the catalog, an address, or a part of a pool.",
         "pattern": r"\S",
     }
+
+
+def _function() -> Schema:
+    found = _keys(FUNCTION_KEYS)
+    found["properties"]["vfs"].update(items=_ref("setting"))
+    return found
 
 
 def _keys(table: Mapping[str, Key]) -> Schema:
@@ -110,8 +123,12 @@ def _mapping(names: Schema, values: str) -> Schema:
         "type": ["object", "string", "null"],
         "pattern": TEMPLATE,
         "propertyNames": names,
-        "additionalProperties": {"$ref": f"#/$defs/{values}"},
+        "additionalProperties": _ref(values),
     }
+
+
+def _ref(definition: str) -> Schema:
+    return {"$ref": f"#/$defs/{definition}"}
 
 
 _CATALOG = _mapping({"minLength": 1, "not": {"pattern": f"^({ADDRESS})$"}}, "device")

@@ -21,6 +21,10 @@ sys.path.insert(0, str(CLONE / ".build" / "collections"))
 
 from declaration_schema import schema  # noqa: E402
 
+from ansible_collections.xen.pci.plugins.module_utils.values.function_keys import (  # noqa: E402
+    FUNCTION_KEYS,
+    SETTING_KEYS,
+)
 from ansible_collections.xen.pci.plugins.module_utils.values.keys import (  # noqa: E402
     DEVICE_KEYS,
     DOMAIN_KEYS,
@@ -40,6 +44,8 @@ TABLES: Mapping[str, Mapping[str, Key]] = {
     "keys of every device and pool": POLICY_KEYS,
     "keys of a domain": DOMAIN_KEYS,
     "keys of a part of a pool": SHARE_KEYS,
+    "keys of a physical function": FUNCTION_KEYS,
+    "keys of a virtual function": SETTING_KEYS,
 }
 _CODE = re.compile(r"\b(?:V|C|O|RV|M)\((?:[\w.]+#\w+:)?([^)]*)\)")
 _WIDTH = 120
@@ -84,6 +90,7 @@ PARTS: Mapping[str, Callable[[Mapping[str, Key]], str]] = {
     "docs/declaration.md": rows,
     "plugins/doc_fragments/catalog.py": bullets,
     "plugins/modules/domain_devices.py": bullets,
+    "plugins/modules/virtual_functions.py": bullets,
 }
 _PART = re.compile(
     r"(^[^\n]*\bbegin: (?P<name>[\w ]+?)(?: -->)?\n)(?P<text>.*?)(?P<end>^[^\n]*\bend\b[^\n]*\n)", re.M | re.S

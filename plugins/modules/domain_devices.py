@@ -415,6 +415,7 @@ from ansible_collections.xen.pci.plugins.module_utils.values.catalog import read
 from ansible_collections.xen.pci.plugins.module_utils.values.declared_domain import DeclaredDomain, read_domain
 from ansible_collections.xen.pci.plugins.module_utils.values.errors import HostError, XenPciError
 from ansible_collections.xen.pci.plugins.module_utils.values.refusal import Refusal
+from ansible_collections.xen.pci.plugins.module_utils.values.words import itemized
 
 
 def main() -> None:
@@ -600,7 +601,8 @@ def _exit_applied(
     }
     errors = [*(report.error for report in reports if report.error), *(file.error for file in files if file.error)]
     if errors:
-        module.fail_json(msg="; ".join(errors), **result)
+        sentences = [f"{error}." for error in errors]
+        module.fail_json(msg=f"Not everything is as declared:{itemized(sentences)}", **result)
     module.exit_json(**result)
 
 

@@ -701,6 +701,7 @@ from ansible_collections.xen.pci.plugins.module_utils.model.host import Host
 from ansible_collections.xen.pci.plugins.module_utils.plan.boot_plan import Holding
 from ansible_collections.xen.pci.plugins.module_utils.plan.device_facts import all_facts
 from ansible_collections.xen.pci.plugins.module_utils.plan.host_facts import domain_facts, host_facts
+from ansible_collections.xen.pci.plugins.module_utils.results.common import failure
 from ansible_collections.xen.pci.plugins.module_utils.results.finding_results import finding_result
 from ansible_collections.xen.pci.plugins.module_utils.values.errors import HostError
 
@@ -724,7 +725,7 @@ def main() -> None:
             else:
                 host = with_boot(access, observe(access))
     except HostError as error:
-        module.fail_json(msg=str(error))
+        module.fail_json(**failure(error))
     result: dict[str, Any] = {
         "changed": False,
         "host": host_facts(host),

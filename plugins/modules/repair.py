@@ -269,12 +269,11 @@ refusals:
 """
 
 from collections.abc import Iterable
-from contextlib import suppress
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 from ansible_collections.xen.pci.plugins.module_utils.faults.finding import Finding, in_words, title
-from ansible_collections.xen.pci.plugins.module_utils.faults.scope import Scope
+from ansible_collections.xen.pci.plugins.module_utils.faults.scope import Scope, unknown_names
 from ansible_collections.xen.pci.plugins.module_utils.faults.table import Fault, RepairedBy
 from ansible_collections.xen.pci.plugins.module_utils.host.access import HostAccess, open_host
 from ansible_collections.xen.pci.plugins.module_utils.host.observe import observe
@@ -290,10 +289,10 @@ from ansible_collections.xen.pci.plugins.module_utils.results.finding_results im
     finding_changes,
     finding_result,
 )
-from ansible_collections.xen.pci.plugins.module_utils.values.address import AddressError, Sbdf
+from ansible_collections.xen.pci.plugins.module_utils.values.catalog import read_addresses
 from ansible_collections.xen.pci.plugins.module_utils.values.errors import XenPciError
 from ansible_collections.xen.pci.plugins.module_utils.values.refusal import Refusal, Refused
-from ansible_collections.xen.pci.plugins.module_utils.values.words import did_you_mean, itemized, listed
+from ansible_collections.xen.pci.plugins.module_utils.values.words import itemized
 
 
 def main() -> None:
@@ -318,58 +317,32 @@ def main() -> None:
     try:
         check_timeout(module.params["timeout"])
         with open_host() as access, access.run_lock(module.params["timeout"], only_looks=module.check_mode):
-            refusals = [*_impossible_times(module), *_malformed(module), *_unknown(module, access)]
+            scope, refusals = _scope(module)
+            refusals += unknown_names(scope, observe(access)) if scope.names_some else []
             if refusals:
                 raise Refused(refusals)
-            (_exit_expected if module.check_mode else _repair)(module, access, _scope(module))
+            (_exit_expected if module.check_mode else _repair)(module, access, scope)
     except XenPciError as error:
         module.fail_json(**failure(error))
 
 
-def _scope(module: AnsibleModule) -> Scope:
-    return Scope(
+def _scope(module: AnsibleModule) -> tuple[Scope, list[Refusal]]:
+    """Read the options of the task; returns also what is wrong with them."""
+    devices, refusals = read_addresses("devices", module.params["devices"])
+    scope = Scope(
         domains=frozenset(module.params["domains"]),
-        devices=_addresses(module),
+        devices=frozenset(devices),
         named=frozenset(fault for fault in Fault if fault.code in module.params["faults"]),
     )
+    return scope, [*_impossible_times(module.params["settle"], module.params["timeout"]), *refusals]
 
 
-def _addresses(module: AnsibleModule) -> frozenset[Sbdf]:
-    """Read the addresses in the option devices; other texts are refused in `_malformed`."""
-    found = set()
-    for text in module.params["devices"]:
-        with suppress(AddressError):
-            found.add(Sbdf.parse(text))
-    return frozenset(found)
-
-
-def _impossible_times(module: AnsibleModule) -> Iterable[Refusal]:
-    settle, timeout = module.params["settle"], module.params["timeout"]
+def _impossible_times(settle: float, timeout: float) -> Iterable[Refusal]:
     if not 0 <= settle < timeout:
         reason = (
             f"settle ({settle:g}) must be at least 0 and less than timeout ({timeout}), or no time is left to repair"
         )
         yield Refusal("settle", "settle", reason, "correct settle or timeout")
-
-
-def _malformed(module: AnsibleModule) -> Iterable[Refusal]:
-    for text in module.params["devices"]:
-        try:
-            Sbdf.parse(text)
-        except AddressError as error:
-            yield Refusal("malformed-address", text, str(error), "correct it, or leave it out")
-
-
-def _unknown(module: AnsibleModule, access: HostAccess) -> Iterable[Refusal]:
-    """Refuse names that the host does not have: a misspelled name has no faults, and would seem to be in order."""
-    running = set(access.toolstack.names().values())
-    for name in sorted(set(module.params["domains"]) - running):
-        reason = f"No domain named {name} runs on this host (running: {listed(sorted(running), 'none')})"
-        yield Refusal("unknown-domain", name, reason, did_you_mean(name, running, "correct the name, or leave it out"))
-    addresses = _addresses(module)
-    for device in sorted(addresses - observe(access).named_devices) if addresses else ():
-        reason = f"This host has no device {device}, and nothing on it names one"
-        yield Refusal("unknown-device", str(device), reason, "correct the address, or leave it out")
 
 
 def _exit_expected(module: AnsibleModule, access: HostAccess, scope: Scope) -> None:

@@ -35,45 +35,39 @@ attributes:
     support: full
 options:
   physical_functions:
-    description: Physical functions and what they are to have. Others are left alone.
+    description:
+      - Physical functions and what they are to have. Others are left alone.
+      - Each element is a dictionary with the keys below.
+      # begin: keys of a physical function
+      - >-
+        V(pf) (str, a name of the catalog or an address, required). Physical function. The name of a pool cannot be
+        used. Example: C(pf: uplink).
+      - >-
+        V(count) (int from 0 to 65535, required). Number of virtual functions. Example: C(count: 8).
+      - >-
+        V(drivers_autoprobe) (bool). Whether drivers of the host may take virtual functions that are created from now
+        on. Set V(false) if they are for domains only. If not given, this stays as it is. With V(false), Linux binds
+        them only to the driver that C(driver_override) names. For pciback too, M(xen.pci.assignable_devices) sets it.
+        C(xl pci-assignable-add) does not, and fails. Example: C(drivers_autoprobe: false).
+      - >-
+        V(vfs) (list of settings of single virtual functions, default V([])). Settings of single virtual functions. They
+        need a physical function with a network interface. Example: C(vfs: [{index: 0, vlan: 20}]).
+      # end
+      - Each element of V(vfs) is a dictionary with the keys below.
+      # begin: keys of a virtual function
+      - >-
+        V(index) (int from 0 to 65534, required). Number of the virtual function, from 0. Example: C(index: 0).
+      - >-
+        V(mac) (str, six bytes such as 02:00:5e:00:00:01 in quotes, the first one even). MAC address. Example: C(mac:
+        "02:00:5e:00:00:01").
+      - >-
+        V(vlan) (int from 0 to 4094). VLAN of its frames, V(0) for none. Example: C(vlan: 20).
+      - >-
+        V(spoof_check) (bool). Whether frames with another source address are dropped. Example: C(spoof_check: true).
+      # end
     type: list
     elements: dict
     required: true
-    suboptions:
-      pf:
-        description: Physical function by its name in O(catalog), or by address, for example V(0000:3b:00.0).
-        type: str
-        required: true
-      count:
-        description: Number of virtual functions.
-        type: int
-        required: true
-      drivers_autoprobe:
-        description:
-          - Whether drivers of the host may take virtual functions that are created from now on. Set V(false) if they
-            are for domains only. If not given, this stays as it is.
-          - With V(false), Linux binds them only to the driver that C(driver_override) names. For pciback too,
-            M(xen.pci.assignable_devices) sets it. C(xl pci-assignable-add) does not, and fails.
-        type: bool
-      vfs:
-        description: Settings of single virtual functions. They need a physical function with a network interface.
-        type: list
-        elements: dict
-        default: []
-        suboptions:
-          index:
-            description: Number of the virtual function, from 0.
-            type: int
-            required: true
-          mac:
-            description: MAC address.
-            type: str
-          vlan:
-            description: VLAN of its frames, 0 for none.
-            type: int
-          spoof_check:
-            description: Whether frames with another source address are dropped.
-            type: bool
   timeout:
     description:
       - Seconds to wait for another run of this collection on the host, which may be rebuilding the initramfs. If it has
@@ -82,7 +76,7 @@ options:
     type: int
     default: 300
 requirements:
-  - iproute2 on the Xen host, if O(physical_functions[].vfs) is used
+  - iproute2 on the Xen host, if V(vfs) is used in O(physical_functions)
 notes:
   - Virtual functions are gone after a reboot. Run the play again then.
   - A name of a pool in O(catalog) cannot be used here.
@@ -221,15 +215,13 @@ from ansible_collections.xen.pci.plugins.module_utils.host.observe import observ
 from ansible_collections.xen.pci.plugins.module_utils.host.run_lock import check_timeout
 from ansible_collections.xen.pci.plugins.module_utils.host.xenstore_connection import PYXS_IMPORT_ERROR
 from ansible_collections.xen.pci.plugins.module_utils.model.host import Host
-from ansible_collections.xen.pci.plugins.module_utils.model.physical_function import VfSettings
 from ansible_collections.xen.pci.plugins.module_utils.plan.catalog_lookup import checked_catalog
 from ansible_collections.xen.pci.plugins.module_utils.plan.function_plan import FunctionPlan
 from ansible_collections.xen.pci.plugins.module_utils.plan.functions import (
     DeclaredFunctions,
-    WantedFunction,
-    WantedFunctions,
     complete_function_plan,
     functions_document,
+    read_functions,
     resolve_functions,
 )
 from ansible_collections.xen.pci.plugins.module_utils.plan.plan_document import against_fingerprint
@@ -239,28 +231,15 @@ from ansible_collections.xen.pci.plugins.module_utils.results.function_results i
     function_diff,
     function_result,
 )
-from ansible_collections.xen.pci.plugins.module_utils.values.catalog import normal_mac
 from ansible_collections.xen.pci.plugins.module_utils.values.errors import XenPciError
 from ansible_collections.xen.pci.plugins.module_utils.verify.function_verdict import verify_functions
 
 
 def main() -> None:
     """Run as an Ansible module."""
-    settings = {
-        "index": {"type": "int", "required": True},
-        "mac": {"type": "str"},
-        "vlan": {"type": "int"},
-        "spoof_check": {"type": "bool"},
-    }
-    function = {
-        "pf": {"type": "str", "required": True},
-        "count": {"type": "int", "required": True},
-        "drivers_autoprobe": {"type": "bool"},
-        "vfs": {"type": "list", "elements": "dict", "default": [], "options": settings},
-    }
     module = AnsibleModule(
         argument_spec={
-            "physical_functions": {"type": "list", "elements": "dict", "required": True, "options": function},
+            "physical_functions": {"type": "list", "elements": "dict", "required": True},
             "catalog": {"type": "dict", "default": {}},
             "fingerprint": {"type": "str"},
             "timeout": {"type": "int", "default": 300},
@@ -278,7 +257,7 @@ def main() -> None:
 
 
 def _run(module: AnsibleModule, access: HostAccess) -> None:
-    wanted = _wanted(module)
+    wanted = read_functions(module.params["physical_functions"], checked_catalog(module.params["catalog"]))
     host = observe(access)
     declared = resolve_functions(host, wanted)
     host = with_functions(access, host, declared.physical, declared.with_settings)
@@ -292,23 +271,6 @@ def _run(module: AnsibleModule, access: HostAccess) -> None:
         apply_functions(access, plan.steps)
         after = _verified(module, access, host, declared, plan)
     _exit(module, host, after, declared, plan, document["fingerprint"])
-
-
-def _wanted(module: AnsibleModule) -> WantedFunctions:
-    """Read the options of the task."""
-    functions = tuple(
-        WantedFunction(
-            name=function["pf"],
-            count=function["count"],
-            drivers_autoprobe=function["drivers_autoprobe"],
-            settings=tuple(
-                (vf["index"], VfSettings(normal_mac(vf["mac"]), vf["vlan"], vf["spoof_check"]))
-                for vf in function["vfs"]
-            ),
-        )
-        for function in module.params["physical_functions"]
-    )
-    return WantedFunctions(functions, checked_catalog(module.params["catalog"]))
 
 
 def _verified(

@@ -271,7 +271,7 @@ def test_all_that_is_wrong_with_a_task_is_said_at_once(host: Host) -> None:
     refused = host.repair(domains=["gl"], devices=["0000:77:00.0", "77:00"], settle=20)
     expected = {
         ("settle", "settle"),
-        ("malformed-address", "77:00"),
+        ("address", "devices"),
         ("unknown-domain", "gl"),
         ("unknown-device", "0000:77:00.0"),
     }

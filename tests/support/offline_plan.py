@@ -26,16 +26,12 @@ def forbid(event: str, arguments: tuple[Any, ...]) -> None:
 
 sys.addaudithook(forbid)
 
-from ansible_collections.xen.pci.plugins.module_utils.model.physical_function import VfSettings  # noqa: E402
 from ansible_collections.xen.pci.plugins.module_utils.model.snapshot import from_json  # noqa: E402
 from ansible_collections.xen.pci.plugins.module_utils.plan import offline  # noqa: E402
 from ansible_collections.xen.pci.plugins.module_utils.plan.assignment import read_wanted  # noqa: E402
 from ansible_collections.xen.pci.plugins.module_utils.plan.catalog_lookup import checked_catalog  # noqa: E402
 from ansible_collections.xen.pci.plugins.module_utils.plan.declaration import Declaration  # noqa: E402
-from ansible_collections.xen.pci.plugins.module_utils.plan.functions import (  # noqa: E402
-    WantedFunction,
-    WantedFunctions,
-)
+from ansible_collections.xen.pci.plugins.module_utils.plan.functions import read_functions  # noqa: E402
 from ansible_collections.xen.pci.plugins.module_utils.values.declared_domain import read_domain  # noqa: E402
 
 
@@ -50,13 +46,7 @@ def document_of(module: str, parameters: dict[str, Any], snapshot: Any) -> dict[
         domains = [read_domain(name, one) for name, one in options["domains"].items()]
         everything = options.get("repair") == "first"
         return offline.plan_domains(host, Declaration(tuple(domains), catalog), everything)
-    functions = tuple(_function(one) for one in options["physical_functions"])
-    return offline.plan_virtual_functions(host, WantedFunctions(functions, catalog))
-
-
-def _function(one: dict[str, Any]) -> WantedFunction:
-    settings = tuple((vf["index"], VfSettings(vf.get("mac"), vf.get("vlan"))) for vf in one.get("vfs", ()))
-    return WantedFunction(one["pf"], one["count"], one.get("drivers_autoprobe"), settings)
+    return offline.plan_virtual_functions(host, read_functions(options["physical_functions"], catalog))
 
 
 if __name__ == "__main__":

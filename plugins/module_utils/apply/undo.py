@@ -17,7 +17,7 @@ class StepFailed(XenPciError):
 
     def __init__(self, message: str, left: Sequence[str]) -> None:
         state = f"not everything could be undone: {'; '.join(left)}" if left else "all is as before this run"
-        super().__init__(f"{message}; {state}.")
+        super().__init__(f"{message}; {state}")
         self.left = tuple(left)
 
 

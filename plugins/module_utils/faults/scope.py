@@ -5,9 +5,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ..model.host import Host
 from ..values.address import Sbdf
+from ..values.refusal import Refusal
+from ..values.words import did_you_mean, listed
 from .finding import Finding
 from .table import Blocks, Fault, Looks, Removal, RepairedBy
 
@@ -26,13 +30,17 @@ class Scope:
     #: Devices that are declared to leave their domains and that pciback does not hold, so that no cycle removes them.
     leaving: frozenset[Sbdf] = frozenset()
 
+    @property
+    def names_some(self) -> bool:
+        """Whether it is limited to some domains or devices."""
+        return bool(self.domains or self.devices)
+
     def covers(self, finding: Finding) -> bool:
         """Whether the finding is within the domains, devices and faults asked for."""
         if self.named and finding.fault not in self.named:
             return False
-        everything = not self.domains and not self.devices
         named = finding.domain in self.domains or finding.serves in self.domains
-        return everything or named or not self.devices.isdisjoint(finding.devices)
+        return not self.names_some or named or not self.devices.isdisjoint(finding.devices)
 
     def matters(self, finding: Finding) -> bool:
         """Whether the finding is covered and must be looked into before a change.
@@ -58,3 +66,14 @@ class Scope:
             return not self.leaving.isdisjoint(finding.devices)
         leaves = bool(finding.devices) and self.leaving.issuperset(finding.devices)
         return leaves and finding.fault.removal is Removal.ENDS_IT_WITH_CONNECTION
+
+
+def unknown_names(scope: Scope, host: Host) -> Iterator[Refusal]:
+    """Refuse domains and devices that the host does not have: they have no faults, and would seem to be in order."""
+    running = {domain.name for domain in host.domains.values()}
+    for name in sorted(scope.domains - running):
+        reason = f"No domain named {name} runs on this host (running: {listed(sorted(running), 'none')})"
+        yield Refusal("unknown-domain", name, reason, did_you_mean(name, running, "correct the name, or leave it out"))
+    for device in sorted(scope.devices - host.named_devices):
+        reason = f"This host has no device {device}, and nothing on it names one"
+        yield Refusal("unknown-device", str(device), reason, "correct the address, or leave it out")

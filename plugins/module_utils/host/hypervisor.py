@@ -287,7 +287,7 @@ def _open_calls() -> Calls:
         if library is None:
             raise HypervisorError(
                 f"no way to Xen: neither xen.lowlevel.xc nor libxenctrl.so.{running_version() or '<version>'} "
-                "can be loaded; is this a dom0, and are Xen's tools of the running version installed?"
+                "can be loaded; run on a dom0, and install Xen's tools of the running version"
             ) from None
         return library
     return _Binding(xc)

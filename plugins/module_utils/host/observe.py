@@ -103,12 +103,18 @@ def with_boot(access: HostAccess, host: Host, devices: Collection[Sbdf] = ()) ->
 def with_functions(
     access: HostAccess, host: Host, physical: Iterable[Sbdf], settings_of: Collection[Sbdf] = ()
 ) -> Host:
-    """Add these physical functions as they are now; settings are read only of `settings_of`."""
+    """Add these physical functions as they are now; settings are read only of `settings_of`.
+
+    Settings that cannot be read are unknown: who needs them refuses, and all else can be planned.
+    """
     found = {}
     for sbdf in host.devices.keys() & set(physical):
         function = PhysicalFunction(host.devices[sbdf], access.sriov.drivers_autoprobe(sbdf))
         if sbdf in settings_of and function.interface is not None:
-            function = replace(function, settings=access.sriov.vf_settings(function.interface))
+            try:
+                function = replace(function, settings=access.sriov.vf_settings(function.interface))
+            except HostError as error:  # such as a host without iproute2
+                function = replace(function, settings_problem=str(error))
         found[sbdf] = function
     return replace(host, functions={**host.functions, **found})
 

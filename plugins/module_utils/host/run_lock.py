@@ -41,7 +41,7 @@ def run_lock(timeout: float) -> Iterator[None]:
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         raise RunLockError(
-            f"{directory}, where xenstored's socket should be, cannot be opened ({error.strerror}); is this a Xen dom0?"
+            f"{directory}, where xenstored's socket should be, cannot be opened ({error.strerror}); run on a Xen dom0"
         ) from error
     try:
         _acquire(descriptor, directory, timeout)

@@ -50,7 +50,7 @@ class Sriov:
             return {int(info["vf"]): _settings(info) for info in link.get("vfinfo_list", [])}
         except (ValueError, KeyError, TypeError) as error:
             raise SriovError(
-                f"`ip -json link show dev {interface}` gave something unreadable; is iproute2 complete?"
+                f"`ip -json link show dev {interface}` gave something unreadable; install all of iproute2"
             ) from error
 
     def set_vf(self, interface: str, index: int, settings: VfSettings) -> None:

@@ -74,7 +74,7 @@ class Sysfs:
             names = os.listdir(self._bus / "devices")
         except OSError as error:
             raise SysfsError(
-                f"sysfs has no PCI bus ({self._bus / 'devices'}: {error.strerror}); is this a dom0 with sysfs mounted?",
+                f"sysfs has no PCI bus ({self._bus / 'devices'}: {error.strerror}); run on a dom0 with sysfs mounted",
                 error.errno or 0,
             ) from error
         around = self._surroundings(guest_disks)

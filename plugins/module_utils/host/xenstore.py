@@ -172,9 +172,7 @@ class XenStore(_Requests):
         try:
             store._router.start()
         except PyXSError as error:
-            raise XenStoreGone(
-                f"cannot reach xenstored ({error}); is this a Xen dom0 with xenstored running?"
-            ) from error
+            raise XenStoreGone(f"cannot reach xenstored ({error}); run on a Xen dom0 with xenstored running") from error
         try:
             yield store
         finally:

@@ -38,12 +38,14 @@ class VfSettings:
 class PhysicalFunction:
     """A physical function as observed: its device, and whether drivers are offered new virtual functions.
 
-    `settings` has what is set for each virtual function, by its index.
+    `settings` has what is set for each virtual function, by its index. If that could not be read, `settings_problem`
+    says why.
     """
 
     device: PciDevice
     drivers_autoprobe: bool = True
     settings: Mapping[int, VfSettings] = field(default_factory=dict)
+    settings_problem: str = ""
 
     @property
     def interface(self) -> str | None:

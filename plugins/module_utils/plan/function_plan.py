@@ -17,13 +17,8 @@ from ..model.device import PciDevice
 from ..model.host import Host
 from ..model.physical_function import PhysicalFunction, VfSettings
 from ..values.address import Sbdf
-from ..values.catalog import MAC
 from ..values.refusal import Refusal
-from ..values.unquoted import advice_if_unquoted
 from ..values.words import counted
-
-#: 802.1Q has twelve bits; 4095 is reserved.
-_LAST_VLAN = 4094
 
 
 @dataclass(frozen=True)
@@ -130,7 +125,7 @@ def _refusals(host: Host, now: PhysicalFunction, desired: DesiredFunctions) -> l
     if not device.sriov_totalvfs:
         return [_against(pf, "no-sriov", f"{pf} has no SR-IOV", "correct the name, or enable SR-IOV in the firmware")]
     found = []
-    if not 0 <= desired.count <= device.sriov_totalvfs:
+    if desired.count > device.sriov_totalvfs:
         reason = f"{pf} can have 0 to {device.sriov_totalvfs} virtual functions, not {desired.count}"
         found.append(_against(pf, "vf-count", reason))
     if desired.count != len(device.virtfns):
@@ -164,11 +159,14 @@ def _refused_settings(host: Host, now: PhysicalFunction, desired: DesiredFunctio
             " be set"
         )
         found.append(_against(pf, "no-interface", reason, "remove them"))
+    elif desired.settings and now.settings_problem:
+        reason = f"{pf}: what is set for its virtual functions is not known ({now.settings_problem})"
+        found.append(_against(pf, "settings-unknown", reason, "correct that, or remove mac, vlan and spoof_check"))
     found += wrong_settings(desired)
     for index, wanted in sorted(desired.settings.items()):
         which = f"{pf}, virtual function {index}"
         seen = now.settings.get(index)
-        holder = host.holder_of(now.device.virtfns[index]) if 0 <= index < len(now.device.virtfns) else None
+        holder = host.holder_of(now.device.virtfns[index]) if index < len(now.device.virtfns) else None
         if holder is not None and seen is not None and wanted.missing_in(seen).mac is not None:
             reason = f"{which}: its MAC address cannot become {wanted.mac} while domain {holder.name} uses it"
             found.append(_against(pf, "vf-in-use", reason, "detach it from there first"))
@@ -177,30 +175,16 @@ def _refused_settings(host: Host, now: PhysicalFunction, desired: DesiredFunctio
 
 def wrong_settings(desired: DesiredFunctions) -> list[Refusal]:
     """Refuse settings that no virtual function can have, whatever the host has."""
-    pf, found = desired.pf, []
-    for index, wanted in sorted(desired.settings.items()):
-        which = f"{pf}, virtual function {index}"
-        if not 0 <= index < desired.count:
-            found.append(_against(pf, "vf-index", f"{which}: {pf} is to have {_functions(desired.count)} only"))
-        if wanted.vlan is not None and not 0 <= wanted.vlan <= _LAST_VLAN:
-            found.append(_against(pf, "vlan", f"{which}: VLAN {wanted.vlan} is not one of 0 (none) to {_LAST_VLAN}"))
-        if wanted.mac is not None and not _is_for_one_card(wanted.mac):
-            reason = f"{which}: {wanted.mac!r} is not a MAC address that a card can have"
-            advice = "write six bytes such as 02:00:5e:00:00:01, of which the first is even"
-            found.append(_against(pf, "mac", reason, advice_if_unquoted(wanted.mac) or advice))
-    return found
+    pf, some = desired.pf, _functions(desired.count)
+    return [
+        _against(pf, "vf-index", f"{pf}, virtual function {index}: {pf} is to have {some} only")
+        for index in sorted(desired.settings)
+        if index >= desired.count
+    ]
 
 
 def _against(sbdf: Sbdf, code: str, reason: str, advice: str = "") -> Refusal:
     return Refusal(code, str(sbdf), reason, advice)
-
-
-def _is_for_one_card(mac: str) -> bool:
-    """Whether it is a MAC address that is not a multicast one, which drivers refuse.
-
-    The lowest bit of the first byte distinguishes them.
-    """
-    return MAC.fullmatch(mac) is not None and not int(mac[:2], 16) & 1
 
 
 def _use(host: Host, sbdf: Sbdf) -> tuple[str, str] | None:

@@ -1,19 +1,23 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Make one plan for all physical functions from the declaration of virtual functions, or every refusal."""
+"""Read the declaration of virtual functions, and make one plan for all physical ones, or every refusal."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from ..model.host import Host
 from ..model.physical_function import VfSettings
 from ..values.address import Sbdf
-from ..values.catalog import Catalog
+from ..values.catalog import Catalog, normal_mac
+from ..values.function_keys import FUNCTION_KEYS, SETTING_KEYS
+from ..values.keys import Key, WrongValue, read_keys
 from ..values.plain import plain
 from ..values.refusal import Refusal
+from ..values.words import listed
 from .function_plan import DesiredFunctions, FunctionPlan, plan_functions, wrong_settings
 from .names import Lookup, resolve
 from .plan_document import Document, identities, plan_document
@@ -31,10 +35,11 @@ class WantedFunction:
 
 @dataclass(frozen=True)
 class WantedFunctions:
-    """What a task declares of virtual functions."""
+    """What a task declares of virtual functions; `refusals` say what could not be read of it."""
 
     functions: tuple[WantedFunction, ...]
     catalog: Catalog = field(default_factory=Catalog)
+    refusals: tuple[Refusal, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -62,13 +67,48 @@ class DeclaredFunctions:
         return frozenset(desired.pf for desired in self.by_name.values() if desired.settings)
 
 
+def read_functions(declared: Iterable[Any], catalog: Catalog | None = None) -> WantedFunctions:
+    """Read `physical_functions` or `xen_pci_virtual_functions`, strictly. Everything wrong is in `refusals`."""
+    functions: list[WantedFunction] = []
+    refusals: list[Refusal] = []
+    for one in declared:
+        values, wrong = _keys_of(one, FUNCTION_KEYS, "a physical function")
+        name = str(values.get("pf", one))
+        settings, wrong_settings = _settings_of(values.get("vfs", ()))
+        refusals += [
+            Refusal("function-options", name, f"{name}: {error}", error.advice) for error in [*wrong, *wrong_settings]
+        ]
+        if "pf" in values and "count" in values:
+            functions.append(WantedFunction(name, values["count"], values.get("drivers_autoprobe"), settings))
+    return WantedFunctions(tuple(functions), catalog or Catalog(), tuple(refusals))
+
+
+def _settings_of(vfs: Iterable[Any]) -> tuple[tuple[tuple[int, VfSettings], ...], list[WrongValue]]:
+    settings, wrong = [], []
+    for at, one in enumerate(vfs):
+        values, wrong_here = _keys_of(one, SETTING_KEYS, "a virtual function")
+        wrong += [WrongValue(f"vfs[{at}]: {error}", error.advice) for error in wrong_here]
+        if not wrong_here:
+            settings.append((values.pop("index"), VfSettings(**values)))
+    return tuple(settings), wrong
+
+
+def _keys_of(declared: Any, keys: Mapping[str, Key], kind: str) -> tuple[dict[str, Any], list[WrongValue]]:
+    if not isinstance(declared, Mapping):
+        return {}, [WrongValue(f"{declared!r} is not {kind}", f"write a dictionary with some of {listed(keys)}")]
+    values, wrong = read_keys(keys, kind, declared)
+    if "mac" in values:
+        values["mac"] = normal_mac(values["mac"])
+    return values, wrong
+
+
 def resolve_functions(host: Host, wanted: WantedFunctions) -> DeclaredFunctions:
     """Look up the names of all physical functions."""
     names = [function.name for function in wanted.functions]
     known = [name for name in dict.fromkeys(names) if name not in wanted.catalog.unreadable]
     leaving = [function.name for function in wanted.functions if not function.count]
     resolution = resolve(wanted.catalog.entries, Lookup(host.devices, host.remembered, gone=host.gone), known, leaving)
-    refusals = [*wanted.catalog.refusals, *resolution.refusals]
+    refusals = [*wanted.catalog.refusals, *wanted.refusals, *resolution.refusals]
     refusals += [
         Refusal("absent", name, f"{name!r} is not on this host", "correct it, or remove it")
         for name in resolution.missing

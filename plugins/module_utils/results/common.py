@@ -17,7 +17,7 @@ def failure(error: XenPciError) -> dict[str, Any]:
     """Return what a module returns that fails with this error; `changed` if the error says that something was."""
     if isinstance(error, Refused):
         return refusal_result(error.refusals)
-    return {"msg": str(error), "changed": bool(getattr(error, "left", ()))}
+    return {"msg": f"{error}.", "changed": bool(getattr(error, "left", ()))}
 
 
 def refusal_result(refusals: Sequence[Refusal], lead: str = "Nothing was changed") -> dict[str, Any]:

@@ -20,8 +20,6 @@ from .keys import KIND_KEYS as _KINDS
 from .refusal import Refusal, Refused, refused
 from .unquoted import advice_if_unquoted
 
-#: In the normal form that `parse_value` makes.
-MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", re.ASCII)
 #: What is left of an address without quotes where it is a key: Ansible hands keys on as text.
 _FRACTION = re.compile(r"[0-9]+\.[0-9]+", re.ASCII)
 
@@ -205,11 +203,16 @@ def _digits(text: str) -> str:
     return text.lower()[2:] if text.lower().startswith("0x") else text.lower()
 
 
+def normal_mac(text: str) -> str:
+    """Write a MAC address in the form in which MAC addresses are compared."""
+    return text.lower().replace("-", ":")
+
+
 #: What makes the normal form of a value; other values are as they are declared.
 _NORMAL: Mapping[str, Callable[[str], Any]] = {
     **dict.fromkeys(("vendor", "device", "subsystem_vendor", "subsystem_device", "class"), _digits),
     "address": Sbdf.parse,
-    "mac": lambda text: text.lower().replace("-", ":"),
+    "mac": normal_mac,
     "path": str.lower,
     "serial": lambda text: text.lower().replace(":", "-"),
 }
@@ -220,11 +223,6 @@ def _reasons(waive: Mapping[Any, Any]) -> dict[str, str]:
         if not isinstance(reason, str) or not reason.strip():
             raise WrongValue(f"waive must give the reason for {check} as text, not {reason!r}")
     return {str(check): reason.strip() for check, reason in waive.items()}
-
-
-def normal_mac(text: str | None) -> str | None:
-    """Write a MAC address in the form in which MAC addresses are compared; other text stays as it is."""
-    return None if text is None else text.strip().lower().replace("-", ":")
 
 
 def read_addresses(option: str, texts: Iterable[str]) -> tuple[tuple[Sbdf, ...], tuple[Refusal, ...]]:

@@ -36,7 +36,7 @@ _TABLE = (
         "a list of physical functions and what they are to have",
         "Virtual functions that the role C(xen.pci.host) creates, as the option C(physical_functions) of"
         " M(xen.pci.virtual_functions).",
-        "[{pf: uplink, count: 4}]",
+        "[{pf: uplink, count: 4, drivers_autoprobe: false}]",
         "[]",
     ),
     Key(

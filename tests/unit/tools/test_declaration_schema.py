@@ -20,7 +20,9 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from ansible_collections.xen.pci.plugins.module_utils.plan.catalog_lookup import checked_catalog
+from ansible_collections.xen.pci.plugins.module_utils.plan.functions import read_functions
 from ansible_collections.xen.pci.plugins.module_utils.values.declared_domain import read_domain
+from ansible_collections.xen.pci.plugins.module_utils.values.function_keys import FUNCTION_KEYS, SETTING_KEYS
 from ansible_collections.xen.pci.plugins.module_utils.values.keys import (
     DEVICE_KEYS,
     DOMAIN_KEYS,
@@ -59,7 +61,11 @@ def declarations(value: Any) -> Iterator[dict[str, Any]]:
             yield own
         for module, options in value.items():
             if str(module).startswith("xen.pci.") and isinstance(options, Mapping):
-                names = {"catalog": "xen_pci_devices", "domains": "xen_pci_domains"}
+                names = {
+                    "catalog": "xen_pci_devices",
+                    "domains": "xen_pci_domains",
+                    "physical_functions": "xen_pci_virtual_functions",
+                }
                 if module != "xen.pci.repair":
                     yield {variable: options[name] for name, variable in names.items() if name in options}
         for one in value.values():
@@ -115,6 +121,7 @@ def test_the_declarations_are_found() -> None:
         "inventories/example/host_vars/alder.yml",
         "inventories/example/group_vars/xen.yml",
         "plugins/modules/domain_devices.py",
+        "plugins/modules/virtual_functions.py",
         "roles/host/README.md",
         "tests/integration/targets/apply/tasks/cases.yml",
     } <= found
@@ -243,6 +250,48 @@ def test_an_element_of_devices_is_valid_if_the_parser_takes_it(request: Any) -> 
     assert accepts(domains={"web01": declared}) == domain_parses(declared)
 
 
+# Virtual functions.
+
+
+def functions_parse(declared: list[Any]) -> bool:
+    return not read_functions(declared).refusals
+
+
+SETTINGS = st.lists(
+    st.fixed_dictionaries({}, optional={name: fitting(key) | JUNK for name, key in SETTING_KEYS.items()}) | JUNK,
+    max_size=2,
+)
+
+
+@pytest.mark.parametrize("name", FUNCTION_KEYS)
+@given(data=st.data())
+def test_a_value_of_a_physical_function_is_valid_if_the_parser_takes_it(name: str, data: st.DataObject) -> None:
+    value = data.draw((SETTINGS if name == "vfs" else fitting(FUNCTION_KEYS[name])) | JUNK)
+    declared = [{"pf": "uplink", "count": 4, name: value}]
+    assert accepts(virtual_functions=declared) == functions_parse(declared)
+
+
+@pytest.mark.parametrize("name", SETTING_KEYS)
+@given(data=st.data())
+def test_a_setting_of_a_virtual_function_is_valid_if_the_parser_takes_it(name: str, data: st.DataObject) -> None:
+    vfs = [{"index": 0, name: data.draw(fitting(SETTING_KEYS[name]) | JUNK)}]
+    declared = [{"pf": "uplink", "count": 4, "vfs": vfs}]
+    assert accepts(virtual_functions=declared) == functions_parse(declared)
+
+
+@given(st.lists(st.sampled_from([*FUNCTION_KEYS, "cuont"]), unique=True))
+def test_keys_of_a_physical_function_are_valid_together_if_the_parser_takes_them(names: list[str]) -> None:
+    examples = {name: yaml.safe_load(key.example) for name, key in FUNCTION_KEYS.items()}
+    declared = [{name: examples.get(name, 1) for name in names}]
+    assert accepts(virtual_functions=declared) == functions_parse(declared)
+
+
+@given(JUNK)
+def test_a_physical_function_is_a_mapping(declared: Any) -> None:
+    assert not accepts(virtual_functions=[declared])
+    assert not functions_parse([declared])
+
+
 def distinct_names(declared: Any) -> bool:
     """Whether no name is there twice unless the whole element is. See LEFT."""
     devices = declared["devices"] if isinstance(declared["devices"], list) else []
@@ -269,7 +318,7 @@ def test_what_only_the_parsers_refuse(variables: dict[str, Any]) -> None:
 
 def test_a_variable_without_a_value_is_valid() -> None:
     """As where all its entries are commented out; the playbook and the role take it for an empty one."""
-    assert accepts(devices=None, domains=None)
+    assert accepts(devices=None, domains=None, virtual_functions=None)
 
 
 @pytest.mark.parametrize("name", ["xen_pci_device", "xen_pci_x"])

@@ -49,6 +49,10 @@ class Away:
         self._environment = {**os.environ, **variables}
         self._snapshot: Any = None
 
+    def lose_programs(self) -> None:
+        """Have the host lose all programs, `ip` among them."""
+        self._environment["PATH"] = str(self.directory)
+
     def close(self) -> None:
         daemon.stop(self.directory)
 
@@ -175,6 +179,18 @@ def test_virtual_functions(away: Away) -> None:
     assert away.module("virtual_functions", {"physical_functions": wanted})["changed"]
     assert not away.agree("virtual_functions", physical_functions=wanted)["steps"]
     away.agree("virtual_functions", physical_functions=[{"pf": PF, "count": 200}, {"pf": "0000:00:00.0", "count": 1}])
+
+
+@pytest.mark.parametrize("away", ["two-socket"], indirect=True)
+def test_virtual_functions_without_iproute2(away: Away) -> None:
+    """What is set for them is unknown then, and only a task that sets it is refused."""
+    wanted = {"pf": PF, "count": 4}
+    away.module("virtual_functions", {"physical_functions": [wanted]})
+    away.lose_programs()
+    assert not away.agree("virtual_functions", physical_functions=[wanted])["steps"]
+    settings = {**wanted, "vfs": [{"index": 1, "vlan": 20}]}
+    refused = away.agree("virtual_functions", physical_functions=[settings])
+    assert [one["code"] for one in refused["refusals"]] == ["settings-unknown"]
 
 
 def refused_for_its_fingerprint(answer: dict[str, Any]) -> bool:

@@ -165,8 +165,9 @@ def test_a_setting_on_a_function_that_stays_is_set_back(server: Server) -> None:
     ("vfs", "code"),
     [
         ([{"index": 1, "vlan": 5}, {"index": 1, "vlan": 6}], "listed-twice"),
-        ([{"index": 0, "mac": "02:00:5e"}], "mac"),
-        ([{"index": 0, "mac": "01:00:5e:00:00:01"}], "mac"),
+        ([{"index": 0, "mac": "02:00:5e"}], "function-options"),
+        ([{"index": 0, "mac": "01:00:5e:00:00:01"}], "function-options"),
+        ([{"index": 0, "vlna": 5}], "function-options"),
     ],
 )
 def test_a_setting_that_no_function_can_have_is_refused(server: Server, vfs: list[dict[str, Any]], code: str) -> None:
@@ -176,6 +177,14 @@ def test_a_setting_that_no_function_can_have_is_refused(server: Server, vfs: lis
         assert [(refusal["code"], refusal["subject"]) for refusal in refused["refusals"]] == [(code, FIRST)]
         assert refused["msg"].startswith("Nothing was changed")
     assert server.file(FIRST, "sriov_numvfs") == "0" and server.ip["calls"] == []
+
+
+def test_without_iproute2_all_but_settings_can_be_had(server: Server) -> None:
+    server.environment["PATH"] = str(server.directory)
+    wanted: dict[str, Any] = {"pf": FIRST, "count": 2}
+    assert server.run(wanted)["changed"] and not server.run(wanted)["changed"]
+    refused = server.run({**wanted, "vfs": [{"index": 0, "vlan": 20}]})
+    assert [(one["code"], one["subject"]) for one in refused["refusals"]] == [("settings-unknown", FIRST)]
 
 
 def test_a_setting_that_cannot_be_set_back_is_told_as_a_change(server: Server) -> None:

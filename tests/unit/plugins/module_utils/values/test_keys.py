@@ -10,6 +10,7 @@ import yaml
 
 from ansible_collections.xen.pci.plugins.module_utils.values.address import AddressError, Sbdf
 from ansible_collections.xen.pci.plugins.module_utils.values.catalog import parse_value
+from ansible_collections.xen.pci.plugins.module_utils.values.function_keys import FUNCTION_KEYS, SETTING_KEYS
 from ansible_collections.xen.pci.plugins.module_utils.values.keys import (
     DEVICE_KEYS,
     DOMAIN_KEYS,
@@ -19,7 +20,8 @@ from ansible_collections.xen.pci.plugins.module_utils.values.keys import (
     checked,
 )
 
-ALL = [(table, key) for table in (DEVICE_KEYS, DOMAIN_KEYS, SHARE_KEYS) for key in table.values()]
+TABLES = (DEVICE_KEYS, DOMAIN_KEYS, SHARE_KEYS, FUNCTION_KEYS, SETTING_KEYS)
+ALL = [(table, key) for table in TABLES for key in table.values()]
 NAMES = [key.name for _table, key in ALL]
 
 
