@@ -312,7 +312,7 @@ devices:
     refusals:
       description:
         - What speaks against giving it away. Once pciback holds it, only what it is counts (V(bridge), V(segment),
-          V(mainboard)): then it was probably hidden by mistake.
+          V(mainboard)), and it was probably hidden by mistake.
         - The check V(group) is made only when a device is given away, because it costs a call to Xen for each device.
       type: list
       elements: dict

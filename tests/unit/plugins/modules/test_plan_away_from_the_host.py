@@ -40,7 +40,7 @@ class Away:
         self.config.write_text('name = "g1"\ntype = "pv"\n')
         variables = daemon.start(machine, self.directory).environment()
         modules = self.directory / "lib/modules" / os.uname().release
-        modules.mkdir(parents=True)
+        modules.mkdir(parents=True, exist_ok=True)
         (modules / "modules.dep").write_text("kernel/drivers/xen/xen-pciback/xen-pciback.ko:\n")
         (modules / "modules.alias").write_text("alias pci:v00008086d000010D3sv*sd*bc*sc*i* e1000e\n")
         self.ip = FakeIp(directory)
