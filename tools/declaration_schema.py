@@ -80,6 +80,7 @@ def _device() -> Schema:
             {"if": _OBJECT, "then": identified},
             {"if": {**_OBJECT, "required": ["vf"]}, "then": {"required": ["pf"]}},
             {"if": {**_OBJECT, "required": ["subsystem"]}, "then": _without(["subsystem_vendor", "subsystem_device"])},
+            {"if": {**_OBJECT, "required": ["functions"]}, "then": _without([*POOL_KEYS, "function", "vf"])},
         ],
     }
 
@@ -131,7 +132,7 @@ def _ref(definition: str) -> Schema:
     return {"$ref": f"#/$defs/{definition}"}
 
 
-_CATALOG = _mapping({"minLength": 1, "not": {"pattern": f"^({ADDRESS})$"}}, "device")
+_CATALOG = _mapping({"minLength": 1, "not": {"pattern": f"^({ADDRESS}|[0-9]+\\.[0-9]+)$"}}, "device")
 
 
 def _without(keys: Iterable[str]) -> Schema:

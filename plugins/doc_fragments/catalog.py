@@ -84,6 +84,10 @@ options:
         V(required) (bool, default V(true)). Whether a device that is absent, or a pool with too few devices, is an
         error. Example: C(required: false).
       - >-
+        V(functions) (str, all). With V(all), the name means all functions of the card that the other keys find,
+        whichever of them they fit: those in its slot, and those below a bridge of the card. Not for pools, and not with
+        V(function) or V(vf). Example: C(functions: all).
+      - >-
         V(waive) (dict of checks to the reasons for overruling them, default V({})). Checks that are overruled for this
         device, each with the reason as text. Example: C(waive: {shared-interrupt: the other device is not in use}).
       - >-

@@ -385,6 +385,13 @@ devices:
       description: Checks that were waived for it since pciback has it, and the reason for each.
       type: dict
       sample: {shared-interrupt: The other device is not used.}
+    companions:
+      description:
+        - Other functions of the same graphics card, such as its audio and USB functions. Its driver may need them.
+        - C(functions=all) in the catalog declares all functions of a card.
+      type: list
+      elements: str
+      sample: ["0000:01:00.1"]
     domain:
       description: Name of the domain whose connection in xenstore lists it.
       type: str

@@ -14,10 +14,11 @@ from ..values.address import Sbdf
 from ..values.catalog import Catalog, read_addresses
 from ..values.plain import plain
 from ..values.refusal import Refusal, Refused
-from .assignable_plan import AssignablePlan, plan_absent, plan_present
+from .assignable_plan import AssignablePlan, Take, plan_absent, plan_present
 from .assignment_state import AssignmentState
 from .boot_plan import BootPlan, Persistence
-from .catalog_lookup import device_policies
+from .cards import suggestions
+from .catalog_lookup import catalog_names, device_policies
 from .isolation import OF_OTHERS
 from .names import Resolution
 from .plan_document import Document, identities, plan_document
@@ -92,6 +93,11 @@ def complete_plan(host: Host, wanted: WantedDevices, found: Resolution) -> Assig
         plan = plan_present(host, list(names), wanted.exclusive and not unclear, policies, wanted.require_reset)
     else:
         plan = plan_absent(host, list(names), policies)
+    taken = [step.sbdf for step in plan.steps if isinstance(step, Take)]
+    together = {*names, *host.in_pciback}
+    catalog = wanted.catalog.entries
+    lacking = suggestions(host.devices, taken, together, policies, lambda: catalog_names(catalog, host))
+    plan = replace(plan, warnings=(*plan.warnings, *(f"{sentence}." for sentence in lacking)))
     against = [refusal for refusal in plan.refusals if not (unclear and refusal.code in OF_OTHERS)]
     boot, persistence = host.boot_facts, _persistence(wanted, frozenset(names), plan)
     boot_plan = persistence.plan(boot)

@@ -6,13 +6,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from ..model.host import Host
 from ..values.address import Sbdf
 from ..values.catalog import Catalog, CatalogEntry, DevicePolicy, read_catalog
-from .names import Lookup, Resolution
+from ..values.refusal import Refused
+from .names import Lookup, Resolution, find_functions
 from .pools import resolve_all
 from .safety import wrong_waivers
 
@@ -39,6 +41,15 @@ def _facts(host: Host) -> list[dict[str, Any]]:
     from .device_facts import all_facts  # noqa: PLC0415 - only pools need facts, and each import costs every run
 
     return all_facts(host)
+
+
+def catalog_names(catalog: Mapping[str, CatalogEntry], host: Host) -> dict[Sbdf, str]:
+    """Return the name of each single device and card of the catalog, as far as they can be found on the host."""
+    where, names = Lookup(host.devices, host.remembered), dict[Sbdf, str]()
+    for name, entry in catalog.items():
+        with suppress(Refused):  # refused where the name is wanted
+            names.update(dict.fromkeys(() if entry.pool is not None else find_functions(name, catalog, where), name))
+    return names
 
 
 def device_policies(catalog: Mapping[str, CatalogEntry], names: Mapping[Sbdf, str]) -> dict[Sbdf, DevicePolicy]:

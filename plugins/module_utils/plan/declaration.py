@@ -6,18 +6,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 
 from ..faults.finding import Finding
 from ..faults.scope import Scope
 from ..model.host import Host
 from ..values.address import Sbdf
-from ..values.catalog import Catalog, DevicePolicy
+from ..values.catalog import Catalog, CatalogEntry, DevicePolicy
 from ..values.declared_domain import DeclaredDomain
 from ..values.refusal import Refusal
 from ..values.words import shortened
 from .blocking_faults import blocking_faults
-from .catalog_lookup import device_policies, resolve_names
+from .cards import suggestions
+from .catalog_lookup import catalog_names, device_policies, resolve_names
 from .domain_isolation import isolation_refusals
 from .domain_plan import BEYOND_REPAIR, DesiredDomain, DomainsPlan, make_plan, unknown_domain
 from .file_plan import FileChange, listed_in_file, plan_files
@@ -52,6 +53,7 @@ class ResolvedDeclaration:
     desired: tuple[DesiredDomain, ...]
     resolution: Resolution
     policies: Mapping[Sbdf, DevicePolicy]
+    catalog: Mapping[str, CatalogEntry] = field(default_factory=dict)
     refusals: tuple[Refusal, ...] = ()
     unclear: frozenset[str] = frozenset()
     #: Devices that domains are to lose while they keep others, and that pciback does not hold.
@@ -130,6 +132,7 @@ def resolve_declaration(host: Host, declaration: Declaration) -> ResolvedDeclara
         desired=tuple(desired),
         resolution=resolution,
         policies=device_policies(declaration.catalog.entries, names),
+        catalog=declaration.catalog.entries,
         refusals=tuple(refusals),
         unclear=frozenset(unclear),
         leaving=_leaving(host, desired),
@@ -142,6 +145,13 @@ def complete_plan(host: Host, declared: ResolvedDeclaration, findings: Iterable[
     plan = make_plan(host, declared.desired)
     clear = DomainsPlan(tuple(step for step in plan.domains if step.domain.name not in declared.unclear))
     files, unreadable = plan_files(host, declared.desired, declared.resolution.moved)
+    catalog, policies = declared.catalog, declared.policies
+    lacking = [
+        sentence
+        for step in plan.domains
+        for sentence in suggestions(host.devices, step.add, step.after, policies, lambda: catalog_names(catalog, host))
+    ]
+    plan = replace(plan, doubts=(*plan.doubts, *lacking))
     refusals = (
         *declared.refusals,
         *plan.refusals,

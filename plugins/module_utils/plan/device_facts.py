@@ -12,6 +12,7 @@ from ..model.host import Host
 from ..model.notes import Note
 from ..values.identity import Remembered
 from .assignable_plan import verdict_on
+from .cards import companions
 
 Facts = dict[str, Any]
 
@@ -26,6 +27,7 @@ def all_facts(host: Host) -> list[Facts]:
             **_uses(device),
             **_assignment(host, device),
             **_notes(host.notes.get(sbdf, Note())),
+            "companions": [str(other) for other in companions(host.devices, sbdf)],
             "domain": holders.get(sbdf),
         }
         for sbdf, device in host.devices.items()

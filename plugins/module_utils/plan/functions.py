@@ -115,6 +115,10 @@ def resolve_functions(host: Host, wanted: WantedFunctions) -> DeclaredFunctions:
         if name not in leaving
     ]
     refusals += [
+        Refusal("pool-for-device", name, f"{name!r} is a whole card, but a single device is needed", "name a device")
+        for name in resolution.pools
+    ]
+    refusals += [
         Refusal("listed-twice", name, f"{name!r} is listed more than once", "list it once")
         for name in dict.fromkeys(names)
         if names.count(name) > 1

@@ -21,6 +21,7 @@ from ..values.identity import DeviceFacts, Identity, Match, Remembered
 from ..values.refusal import Refusal, Refused, refused
 from ..values.unquoted import advice_if_unquoted
 from ..values.words import did_you_mean, shortened
+from .cards import functions_of_card
 
 
 @dataclass(frozen=True)
@@ -83,22 +84,31 @@ class _Absent(Refused):
     """The device is not on this host, as far as can be seen."""
 
 
+class _Ambiguous(Refused):
+    """Several devices fit."""
+
+    def __init__(self, refusals: Iterable[Refusal], candidates: Collection[Sbdf]) -> None:
+        super().__init__(refusals)
+        self.candidates = candidates
+
+
 def resolve(
     catalog: Mapping[str, CatalogEntry], where: Lookup, wanted: Iterable[str], leaving: Collection[str] = ()
 ) -> Resolution:
-    """Find the one function that each wanted name (of the catalog) or address means, without pools.
+    """Find the function that each wanted name (of the catalog) or address means, or all of a card, without pools.
 
     A name is refused if it is missing, ambiguous or not what was declared, and so are two names for one function. A
     missing name of `leaving` means the place where its device was: there it is to be absent.
     """
     found: dict[str, Sbdf] = {}
+    cards: dict[str, tuple[Sbdf, ...]] = {}
     names: dict[Sbdf, list[str]] = defaultdict(list)
     refusals: list[Refusal] = []
     missing: list[str] = []
     gone: dict[str, tuple[Sbdf, ...]] = {}
     for name in wanted:
         try:
-            sbdf = find(name, catalog, where)
+            functions = find_functions(name, catalog, where)
         except Refused as error:
             absent, entry = isinstance(error, _Absent), catalog.get(name, CatalogEntry())
             places = last_places(name, entry, where) if absent and name in leaving else ()
@@ -109,8 +119,12 @@ def resolve(
             elif not places:
                 refusals += error.refusals
             continue
-        found[name] = sbdf
-        names[sbdf].append(name)
+        if catalog.get(name, CatalogEntry()).functions:
+            cards[name] = functions
+        else:
+            found[name] = functions[0]
+        for sbdf in functions:
+            names[sbdf].append(name)
     refusals += [
         Refusal("same-device", str(sbdf), f"{_quoted(same)} are the same device, {sbdf}", "list it once")
         for sbdf, same in names.items()
@@ -118,7 +132,8 @@ def resolve(
     ]
     recalled = [_recalled(name, sbdf, catalog, where) for name, sbdf in found.items()]
     moved = moves(found, catalog, where)
-    return Resolution(found, tuple(refusals), tuple(missing), moved, recalled=tuple(filter(None, recalled)), gone=gone)
+    said = tuple(filter(None, recalled))
+    return Resolution(found, tuple(refusals), tuple(missing), moved, pools=cards, recalled=said, gone=gone)
 
 
 def last_places(name: str, entry: CatalogEntry, where: Lookup) -> tuple[Sbdf, ...]:
@@ -128,6 +143,8 @@ def last_places(name: str, entry: CatalogEntry, where: Lookup) -> tuple[Sbdf, ..
         sbdf for sbdf, gone in where.gone.items() if gone.note.name == name or identity.was_read_as(gone.note.identity)
     ]
     declared = [address for address in (identity.address, address_of(name)) if address is not None]
+    if entry.functions:
+        declared = [replace(address, function=function) for address in declared for function in range(8)]
     return tuple(sorted(sbdf for sbdf in noted or declared if sbdf not in where.devices))
 
 
@@ -146,13 +163,34 @@ def moves(names: Iterable[str], catalog: Mapping[str, CatalogEntry], where: Look
     return tuple(move for move in moved if move.before != move.after)
 
 
+def find_functions(name: str, catalog: Mapping[str, CatalogEntry], where: Lookup) -> tuple[Sbdf, ...]:
+    """Find the function that one name means, or all functions of the card that it means. Raises Refused."""
+    if not catalog.get(name, CatalogEntry()).functions:
+        return (find(name, catalog, where),)
+    try:
+        fitting: Collection[Sbdf] = (find(name, catalog, where),)
+    except _Ambiguous as error:
+        fitting = error.candidates
+    cards = sorted((functions_of_card(where.devices, sbdf) for sbdf in fitting), key=len)
+    if any(not set(card) <= set(cards[-1]) for card in cards):
+        raise _several(name, catalog[name].identity, [*fitting])
+    if not cards[-1]:
+        reason = f"{name!r} has no functions besides bridges"
+        raise refused("bridge", name, reason, "name what can be given away")
+    return cards[-1]
+
+
 def find(name: str, catalog: Mapping[str, CatalogEntry], where: Lookup, asked: frozenset[str] = frozenset()) -> Sbdf:
     """Find the function that one name or address means. Raises Refused."""
     entry = catalog.get(name)
     address = address_of(name)
     if entry is None and address is None:
         reason = f"{name!r} is neither a name in the catalog nor a PCI address (such as 0000:03:00.0)"
-        advice = advice_if_unquoted(name) or did_you_mean(name, catalog, "correct it, or add it to the catalog")
+        advice = (
+            _advice_for_functions(name)
+            or advice_if_unquoted(name)
+            or did_you_mean(name, catalog, "correct it, or add it to the catalog")
+        )
         raise refused("unknown-device", name, reason, advice)
     if entry is not None and entry.pool is not None:
         raise refused("pool-for-device", name, f"{name!r} is a pool, but a single device is needed", "name a device")
@@ -236,7 +274,16 @@ def _recalled(name: str, sbdf: Sbdf, catalog: Mapping[str, CatalogEntry], where:
 
 def _several(name: str, identity: Identity, candidates: list[Sbdf]) -> Refused:
     reason = f"{name!r} ({identity}) fits several devices: {shortened(sorted(candidates))}"
-    return refused("ambiguous", name, reason, "declare another key that only one of them has")
+    advice = "declare another key that only one of them has"
+    if len({sbdf.host_slot for sbdf in candidates}) == 1:
+        advice = "they are functions of one card: add functions: all if all of them are meant, else function"
+    return _Ambiguous([Refusal("ambiguous", name, reason, advice)], candidates)
+
+
+def _advice_for_functions(name: str) -> str:
+    """Advise on how to name all functions of a slot, which xl writes with a star."""
+    is_slot = name.endswith(".*") and address_of(f"{name[:-1]}0") is not None
+    return "name the card in the catalog, with the address of one function and functions: all" if is_slot else ""
 
 
 def _unreadable(name: str, identity: Identity, possible: list[Sbdf], where: Lookup) -> Refused:

@@ -29,7 +29,7 @@ from ..values.errors import XenPciError
 from ..values.identity import Match
 from ..values.refusal import Refusal, Refused, refused
 from ..values.words import counted, did_you_mean, listed, shortened
-from .names import Lookup, Resolution, find, last_places, moves, resolve, with_physical_function
+from .names import Lookup, Resolution, find_functions, last_places, moves, resolve, with_physical_function
 from .safety import against_kind, judge
 
 Facts = Mapping[str, Any]
@@ -82,7 +82,9 @@ def resolve_all(
     single = resolve(catalog, where, [name for name in wanted if name not in pools], leaving)
     if not pools:
         return single
-    taken = set(single.found.values()) | _named(catalog, where)
+    taken = {*single.found.values(), *(sbdf for card in single.pools.values() for sbdf in card)} | _named(
+        catalog, where
+    )
     filled: dict[str, tuple[Sbdf, ...]] = {}
     refusals, missing = list(single.refusals), list(single.missing)
     known = facts()
@@ -101,7 +103,14 @@ def resolve_all(
             missing.append(name)
     moved = moves(wanted, catalog, where)
     gone = {**single.gone, **{name: last_places(name, catalog[name], where) for name in pools if name in leaving}}
-    return replace(single, refusals=tuple(refusals), missing=tuple(missing), pools=filled, moved=moved, gone=gone)
+    return replace(
+        single,
+        refusals=tuple(refusals),
+        missing=tuple(missing),
+        pools={**single.pools, **filled},
+        moved=moved,
+        gone=gone,
+    )
 
 
 def share_out(
@@ -197,11 +206,11 @@ def _as_list(result: Any) -> list[Any]:
 
 def _named(catalog: Mapping[str, CatalogEntry], where: Lookup) -> set[Sbdf]:
     """Find the devices that have a name of their own in the catalog, as far as they can be found."""
-    found = set()
+    found = set[Sbdf]()
     for name, entry in catalog.items():
         if entry.pool is None:
             try:
-                found.add(find(name, catalog, where))
+                found.update(find_functions(name, catalog, where))
             except Refused:
                 continue  # refused where the name is wanted
     return found

@@ -57,7 +57,8 @@ class CatalogEntry:
     """What a name of the catalog means: one device, or a pool of them.
 
     `waive` holds the reason for each check that the user overrules. `permissive` is the reason for lifting pciback's
-    filter on configuration space; if it is empty, the filter stays.
+    filter on configuration space; if it is empty, the filter stays. With `functions` all, the name means all functions
+    of the card.
     """
 
     identity: Identity = field(default_factory=Identity)
@@ -65,6 +66,7 @@ class CatalogEntry:
     required: bool = True
     waive: Mapping[str, str] = field(default_factory=dict)
     permissive: str = ""
+    functions: str = ""
 
     @property
     def pf(self) -> str | None:
@@ -182,6 +184,10 @@ def _contradictions(declared: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "nothing says which device it is", f"add some of {', '.join(IDENTITY_KEYS)}"
     if "vf" in declared and "pf" not in declared:
         yield "vf is declared without pf, the physical function that it belongs to", "add pf"
+    if "functions" in declared:
+        for key in (*POOL_KEYS, "function", "vf"):
+            if key in declared:
+                yield f"functions means all functions of a card, which {key} contradicts", f"remove functions or {key}"
     if "subsystem" in declared and ("subsystem_vendor" in declared or "subsystem_device" in declared):
         reason = "subsystem cannot be combined with subsystem_vendor or subsystem_device, which it includes"
         yield reason, "remove subsystem or the other two"

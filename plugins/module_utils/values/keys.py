@@ -204,6 +204,15 @@ POLICY_KEYS = _table(
         "true",
     ),
     Key(
+        "functions",
+        "str",
+        "all",
+        "With V(all), the name means all functions of the card that the other keys find, whichever of them they fit:"
+        " those in its slot, and those below a bridge of the card. Not for pools, and not with V(function) or V(vf).",
+        "all",
+        choices=("all",),
+    ),
+    Key(
         "waive",
         "dict",
         "a dict of checks to the reasons for overruling them",
@@ -318,6 +327,8 @@ def _is_text(key: Key, text: Any) -> bool:
 def _advice(key: Key, value: Any) -> str:
     """Advise to use quotes where YAML may have made something else of a text; text without a form may be a number."""
     is_text = isinstance(value, (str, bool))
+    if key.pattern == ADDRESS and isinstance(value, str) and value.endswith(".*"):
+        return "write the address of one function, and add functions: all"
     if key.type not in ("str", "list") or key.choices or (is_text and not (key.pattern or "quotes" in key.form)):
         return ""
     return "" if isinstance(value, str) and not key.pattern else advice_if_unquoted(value)
