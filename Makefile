@@ -38,6 +38,12 @@ minor = $$($(1)/bin/python -c 'import sys; print("%d.%d" % sys.version_info[:2])
 # Hosts that the lab's tests run on side by side: each takes one core and about 4 GiB.
 LAB_HOSTS ?= 2
 
+# What the random tests choose by, and how long they last.
+ifndef SEED
+SEED := $(shell od -An -N4 -tx4 /dev/urandom | tr -d ' ')
+endif
+MINUTES ?= 60
+
 # Further words for pytest, for example: make unit PYTEST_ARGS='-k address -x'
 PYTEST_ARGS ?=
 # The name of the host that `make lab` boots; another one with LAB=...
@@ -105,7 +111,7 @@ demo-picture: $(READY) $(READY_DEMO) ## Make docs/demo.svg again, from a run of 
 .PHONY: test
 test: $(READY) ## All of them, one after the other, with counts
 	@$(VENV)/bin/python tools/steps.py $@ \
-		ruff ansible-lint reuse types unit faults conformance sanity sanity-newest sanity-oldest docs-lint integration \
+		ruff ansible-lint reuse types unit faults fuzz-short conformance sanity sanity-newest sanity-oldest docs-lint integration \
 		molecule demo-test build unit-newest integration-newest
 
 .PHONY: demo-test
@@ -120,6 +126,16 @@ unit: $(READY) ## Unit and property tests
 .PHONY: faults
 faults: $(READY) ## The fault suite on simulated hosts: a table of scenarios, what happened, verdict
 	$(VENV)/bin/python -m pytest -n 4 --junitxml=$(RESULTS)/faults.xml tests/faults $(PYTEST_ARGS)
+
+# How many episodes, not how many minutes: what is tried must not depend on how fast the machine is.
+.PHONY: fuzz-short
+fuzz-short: $(READY) ## Random episodes on simulated hosts, judged by the simulator: some minutes, from a fresh SEED
+	@echo 'seed $(SEED)'
+	FUZZ_SEED='$(SEED)' $(VENV)/bin/python -m pytest -n 2 --junitxml=$(RESULTS)/fuzz-short.xml tests/fuzz $(PYTEST_ARGS)
+
+.PHONY: fuzz
+fuzz: $(READY) ## The same for an hour, or for MINUTES=..., with SEED=... for the same episodes again
+	$(VENV)/bin/python tests/fuzz/hunt.py --seed '$(SEED)' --minutes $(MINUTES)
 
 .PHONY: conformance
 conformance: ## The same tests against different implementations of one interface

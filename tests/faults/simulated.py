@@ -89,6 +89,8 @@ def machine(more: Collection[str] = ()) -> dict[str, Any]:
 class Host:
     """A running simulated host: g1 and g2 take devices, g3 has no PCI frontend; pciback has nine devices, or more."""
 
+    quarantined = True
+
     def __init__(self, directory: Path, more: Collection[str] = ()) -> None:
         self.directory = directory
         self._machine = directory.with_name(f"{directory.name}.json")
@@ -102,7 +104,7 @@ class Host:
     # -- its life
 
     def start(self) -> None:
-        """Boot it. Its devices are in quarantine, as `assignable_devices` leaves them."""
+        """Boot it. Its devices are in quarantine, as `assignable_devices` leaves them, if they are to be."""
         run = daemon.prepare(self.directory)
         (run.path / "trace").touch()
         tell(self._hosts, [str(self._machine), str(run.path)])
@@ -110,7 +112,8 @@ class Host:
         self.rights = Rights()
         if self._process is None:
             self._process = self.modules()
-        self.repair(settle=0, faults=["unquarantined"])
+        if self.quarantined:
+            self.repair(settle=0, faults=["unquarantined"])
 
     def modules(self) -> subprocess.Popen[str]:
         """A process that runs modules on this host; a second one can race with the first."""

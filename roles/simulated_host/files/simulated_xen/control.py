@@ -18,6 +18,7 @@ from typing import Any, Callable
 
 from .domains import BadDomain, Config, NoSuchDomain
 from .faults import BadFault, Faults
+from .inner_state import inner_state
 from .simulated_host import SimulatedHost
 
 Handler = Callable[..., Awaitable[Any]]
@@ -43,6 +44,7 @@ class Control:
             "inject": self._inject,
             "load-pcifront": self._load_pcifront,
             "trace": self._trace,
+            "inner-state": self._inner_state,
             "at-rest": self._at_rest,
             "stop": self._stop,
         }
@@ -137,6 +139,9 @@ class Control:
 
     async def _trace(self, start: int = 0) -> Any:
         return [str(entry) for entry in self._host.trace.entries[start:]]
+
+    async def _inner_state(self) -> Any:
+        return inner_state(self._host)
 
     async def _at_rest(self, clients: int = 0) -> bool:
         await asyncio.sleep(0)  # who has just been woken takes his turn first

@@ -159,6 +159,11 @@ class Faults:
         self._kernel(domain).steps.once(step, act)
 
     @fault
+    async def disarm(self, domain: str, step: str) -> None:
+        """What was to happen the next time a kernel reaches a step (one of the faults ending in -at) does not."""
+        self._kernel(domain).steps.once(step, None)
+
+    @fault
     async def driver(self, domain: str, manner: str, device: str = "*") -> None:
         """How a guest's driver treats a device: bind, refuse, hang, keep (does not let go) or crash."""
         try:

@@ -147,6 +147,11 @@ class PciBus:
             return self.stub is not None and self.stub.takes(device)
         return not (device.model_name == "nvme-vf" and driver == "nvme")
 
+    def fitting(self, device: Device) -> str | None:
+        """The driver of the host that takes the device where nothing keeps it away, such as an override."""
+        kept = device.model_name == "nvme-vf" or (device.physfn is not None and not device.physfn.autoprobe)
+        return None if kept else device.model.driver
+
     def _attach(self, device: Device, driver: str) -> None:
         device.driver = driver
         if driver == PCIBACK:

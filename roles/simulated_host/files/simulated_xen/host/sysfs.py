@@ -30,7 +30,7 @@ def whole_number(text: str) -> int:
 
 
 class Sysfs:
-    """The tree of one host. `write` is what a write(2) to one of its files does."""
+    """The tree of one host. `write` is what a write(2) to one of its files does; `writes` counts them."""
 
     def __init__(self, files: Files, bus: PciBus, pciback: PcibackDriver) -> None:
         self._files = files
@@ -40,6 +40,7 @@ class Sysfs:
         self._registered: dict[Address, list[str]] = {}
         self._class_links: dict[str, list[str]] = {}
         self.actions: dict[str, Action] = {}
+        self.writes = 0
         self.on_directory: Callable[[str], None] = lambda directory: None
         bus.observer = self
 
@@ -331,6 +332,7 @@ class Sysfs:
 
     def write(self, path: str, data: bytes) -> None:
         """What a write(2) of `data` to a file does; `path` is from the root, links resolved. Raises OSError."""
+        self.writes += 1
         action = self.actions.get(path)
         if action is None:
             raise refuse(errno.EACCES)

@@ -47,9 +47,12 @@ class Steps:
         if held is not None:
             held.set()
 
-    def once(self, step: str, action: Callable[[], Awaitable[None]]) -> None:
-        """Run something the next time a step is reached (the guest dies, pauses, reboots there)."""
-        self._actions[step] = action
+    def once(self, step: str, action: Callable[[], Awaitable[None]] | None) -> None:
+        """Run something the next time a step is reached (the guest dies, pauses, reboots there), or nothing."""
+        if action is None:
+            self._actions.pop(step, None)
+        else:
+            self._actions[step] = action
 
     async def at(self, step: str) -> None:
         """A kernel is at a step."""

@@ -1,0 +1,28 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Random episodes on simulated hosts, some minutes of them: `make fuzz` plays more."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable
+
+import pytest
+from hunt import play
+from world import World
+
+#: The same for all workers where the Makefile says it.
+SEED = os.environ.get("FUZZ_SEED") or secrets.token_hex(4)
+EPISODES = int(os.environ.get("FUZZ_EPISODES", "40"))
+SHARDS = 8
+
+
+@pytest.mark.parametrize("shard", range(SHARDS))
+def test_random_episodes(world: World, shard: int, record_property: Callable[[str, object], None]) -> None:
+    record_property("scenario", f"random episodes {shard}, seed {SEED}")
+    numbers = range(shard, EPISODES, SHARDS)
+    broken = [words for number in numbers if (words := play(world, SEED, number))]
+    record_property("happened", f"{len(numbers)} episodes")
+    assert not broken, "\n\n".join(broken)
