@@ -103,7 +103,9 @@ notes:
     names pciback, or another driver than the one that the device had before.
   - It is refused as well, unless its V(waive) in O(catalog) gives a reason for that check, if it is a part of the
     mainboard (V(mainboard)), a disk on it is in use (V(disk)), a network interface on it is up and has an address,
-    the default route or something above it (V(network)), it carries the console (V(console)), it has virtual
+    the default route or something above it (V(network)), a disk on it holds data (V(data)), a program has its device
+    nodes open (V(processes)), a keyboard or a mouse hangs on it (V(input)) or a smart card reader, a security key, a
+    power supply or a Thunderbolt device (V(peripheral)), it carries the console (V(console)), it has virtual
     functions (V(virtual-functions)), it shares a page of memory or an interrupt line with a device that stays
     (V(shared-page), V(shared-interrupt)), it is in one IOMMU group with a device that stays (V(group)), a switch
     without ACS lets one reach the other (V(acs)), or firmware keeps it and others at the same memory
@@ -309,7 +311,7 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 from ansible_collections.xen.pci.plugins.module_utils.apply.assignable_steps import apply
 from ansible_collections.xen.pci.plugins.module_utils.host.access import HostAccess, open_host
-from ansible_collections.xen.pci.plugins.module_utils.host.observe import observe, with_boot, with_groups
+from ansible_collections.xen.pci.plugins.module_utils.host.observe import observe, with_boot, with_groups, with_uses
 from ansible_collections.xen.pci.plugins.module_utils.host.run_lock import check_timeout
 from ansible_collections.xen.pci.plugins.module_utils.host.xenstore_connection import PYXS_IMPORT_ERROR
 from ansible_collections.xen.pci.plugins.module_utils.model.host import Host
@@ -400,9 +402,13 @@ def _observe(module: AnsibleModule, access: HostAccess, wanted: WantedDevices) -
     host = observe(access)
     if module.check_mode:
         host = host.assuming_free(wanted.assumed_free)
+    if wanted.catalog.has_pools:
+        host = with_uses(access, host)
     names = resolve_names(wanted.catalog.entries, host, wanted.known_names, wanted.leaving)
     devices = names.expand(wanted.names)
     taken = [sbdf for sbdf in devices if sbdf in host.with_host]
+    if taken and not wanted.catalog.has_pools:
+        host = with_uses(access, host)
     return with_boot(access, with_groups(access, host, taken), devices), names
 
 

@@ -367,7 +367,12 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible.module_utils.common.validation import check_type_path
 
 from ansible_collections.xen.pci.plugins.module_utils.host.access import HostAccess, open_host
-from ansible_collections.xen.pci.plugins.module_utils.host.observe import observe, with_config_files, with_groups
+from ansible_collections.xen.pci.plugins.module_utils.host.observe import (
+    observe,
+    with_config_files,
+    with_groups,
+    with_uses,
+)
 from ansible_collections.xen.pci.plugins.module_utils.host.run_lock import check_timeout
 from ansible_collections.xen.pci.plugins.module_utils.host.xenstore_connection import PYXS_IMPORT_ERROR
 from ansible_collections.xen.pci.plugins.module_utils.model.evidence import ConvergeLevel
@@ -486,6 +491,8 @@ def _observe(module: AnsibleModule, access: HostAccess, declaration: Declaration
     host = with_config_files(access, observe(access), declaration.config_files)
     if module.check_mode:
         host = host.assuming_bound(declaration.assumed_bound)
+    if declaration.catalog.has_pools:
+        host = with_uses(access, host)
     declared = resolve_declaration(host, declaration)
     return with_groups(access, host, declared.newcomers(host)), declared
 
@@ -533,8 +540,9 @@ def _see_repaired(
 ) -> tuple[Host, ResolvedDeclaration]:
     """Observe the host after repairs; in check mode, return the host as it is expected to be then."""
     if first.host is not None:
-        declared = resolve_declaration(first.host, declaration)
-        return with_groups(access, first.host, declared.newcomers(first.host)), declared
+        host = with_uses(access, first.host) if declaration.catalog.has_pools else first.host
+        declared = resolve_declaration(host, declaration)
+        return with_groups(access, host, declared.newcomers(host)), declared
     try:
         return _observe(module, access, declaration)
     except HostError as error:

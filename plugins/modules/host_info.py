@@ -294,6 +294,30 @@ devices:
           may use it.
       type: bool
       sample: false
+    inputs:
+      description: Keyboards and mice on it, whatever buses are between.
+      type: list
+      elements: str
+      sample: [keyboard Logitech K120]
+    peripherals:
+      description:
+        - Smart card readers, security keys and power supplies (UPS) on it, and devices that are connected to it over
+          Thunderbolt.
+      type: list
+      elements: str
+      sample: [smart card reader Gemalto USB Reader]
+    data:
+      description:
+        - What its disks hold that nothing uses now, as udev has read it. Where udev has not, the disk is read, and said
+          to be not empty or to be unreadable.
+      type: list
+      elements: str
+      sample: ["sdb holds a part of a volume group, a pool or an array (LVM2_member)"]
+    processes:
+      description: Programs of the host that have its device nodes open.
+      type: list
+      elements: str
+      sample: [/dev/dri/card0 in Xorg (812)]
     consoles:
       description: How the host's console depends on it; empty if it does not.
       type: list
@@ -702,7 +726,12 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 from ansible_collections.xen.pci.plugins.module_utils.faults.diagnose import diagnose
 from ansible_collections.xen.pci.plugins.module_utils.host.access import open_host
-from ansible_collections.xen.pci.plugins.module_utils.host.observe import observe, observe_everything, with_boot
+from ansible_collections.xen.pci.plugins.module_utils.host.observe import (
+    observe,
+    observe_everything,
+    with_boot,
+    with_uses,
+)
 from ansible_collections.xen.pci.plugins.module_utils.host.xenstore_connection import PYXS_IMPORT_ERROR
 from ansible_collections.xen.pci.plugins.module_utils.model.host import Host
 from ansible_collections.xen.pci.plugins.module_utils.plan.boot_plan import Holding
@@ -730,7 +759,7 @@ def main() -> None:
             if "snapshot" in module.params["gather"]:
                 host = observe_everything(access, module.params["config_files"])
             else:
-                host = with_boot(access, observe(access))
+                host = with_uses(access, with_boot(access, observe(access)))
     except HostError as error:
         module.fail_json(**failure(error))
     result: dict[str, Any] = {

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +22,9 @@ from .toolstack.libxl import Libxl
 from .xenstore import XenStore
 
 if TYPE_CHECKING:
+    from ..model.device import PciDevice
+    from ..model.usage import OtherUse
+    from ..values.address import Sbdf
     from .boot_config import BootConfig
     from .kernel_modules import KernelModules
     from .sriov import Sriov
@@ -79,6 +82,12 @@ class HostAccess:
         from .boot_config import BootConfig  # noqa: PLC0415 - for xen.pci.assignable_devices only
 
         return BootConfig(self._root)
+
+    def other_uses(self, devices: Mapping[Sbdf, PciDevice]) -> dict[Sbdf, OtherUse]:
+        """Read what else the host may need functions for that it drives itself."""
+        from .other_uses import other_uses  # noqa: PLC0415 - only where a device may be taken from the host
+
+        return other_uses(self.sysfs.root, devices)
 
     @cached_property
     def config_files(self) -> XlCfgFiles:

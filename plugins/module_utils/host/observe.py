@@ -67,7 +67,7 @@ def observe_everything(access: HostAccess, config_files: Iterable[str] = ()) -> 
     Raises HostError.
     """
     host = observe(access)
-    host = with_boot(access, with_groups(access, host, host.devices), host.devices)
+    host = with_uses(access, with_boot(access, with_groups(access, host, host.devices), host.devices))
     physical = {sbdf: device for sbdf, device in host.devices.items() if device.sriov_totalvfs}
     # Where there are no virtual functions, nothing is set for one.
     host = with_functions(access, host, physical, [sbdf for sbdf, device in physical.items() if device.virtfns])
@@ -86,6 +86,11 @@ def with_groups(access: HostAccess, host: Host, devices: Iterable[Sbdf]) -> Host
         with suppress(HypervisorError):
             groups[sbdf] = frozenset(other for owner in owners for other in access.hypervisor.device_group(owner, sbdf))
     return replace(host, groups={**host.groups, **groups})
+
+
+def with_uses(access: HostAccess, host: Host) -> Host:
+    """Return the host with what else it may need functions for, which only a plan to take one from it depends on."""
+    return replace(host, uses=access.other_uses(host.devices))
 
 
 def with_boot(access: HostAccess, host: Host, devices: Collection[Sbdf] = ()) -> Host:

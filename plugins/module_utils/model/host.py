@@ -22,14 +22,14 @@ from .domain import Domain
 from .notes import GoneDevice, Note
 from .physical_function import PhysicalFunction
 from .topology import Topology
-from .usage import NetworkUse
+from .usage import NetworkUse, OtherUse
 
 
 @dataclass(frozen=True)
 class Host:
     """Everything that a decision may depend on.
 
-    Reading each of the last five fields takes extra time, so they are read only for what a declaration is about.
+    Reading each of the last six fields takes extra time, so they are read only for what a declaration is about.
     """
 
     #: All PCI functions, in the order of their addresses (sysfs).
@@ -64,6 +64,8 @@ class Host:
     kernel_errors: Mapping[int, str] = field(default_factory=dict)
     #: Functions that Xen can only assign together, for the devices that it was asked about.
     groups: Mapping[Sbdf, frozenset[Sbdf]] = field(default_factory=dict)
+    #: What else the host may need functions for that it drives itself.
+    uses: Mapping[Sbdf, OtherUse] = field(default_factory=dict)
     #: What the next boot will do, None if it was not read.
     boot: BootFacts | None = None
     #: Physical functions that were asked about, with what is set for their virtual functions.
@@ -119,9 +121,20 @@ class Host:
         return frozenset({*self.devices, *self.markers, *listed, *configured})
 
     def depending_on(self, device: PciDevice) -> list[PciDevice]:
-        """List the functions that the host has and would lose with this one: its virtual functions."""
-        found = (self.devices.get(sbdf) for sbdf in device.virtfns)
-        return [one for one in found if one is not None and not one.in_pciback]
+        """List the functions that the host drives and would lose with this one.
+
+        These are its virtual functions, what is behind it if it is an Intel VMD, and if it is a Thunderbolt controller
+        with something connected, what was plugged in from outside, and what is below the same switch.
+        """
+        found = set(device.virtfns)
+        found.update(sbdf for sbdf, other in self.devices.items() if other.behind == device.sbdf)
+        if self.uses.get(device.sbdf, OtherUse()).thunderbolt:
+            found.update(sbdf for sbdf, use in self.uses.items() if use.tunneled)
+            switch = "/".join(device.path.split("/")[:-2])
+            if "/" in switch:
+                found.update(sbdf for sbdf, other in self.devices.items() if other.path.startswith(f"{switch}/"))
+        wanted = (self.devices[sbdf] for sbdf in sorted(found - {device.sbdf}) if sbdf in self.devices)
+        return [other for other in wanted if not other.in_pciback and not other.is_bridge]
 
     def domain_named(self, name: str) -> Domain | None:
         """Find the domain of this name, None if there is none; dom0 is never found, because it gets no devices."""

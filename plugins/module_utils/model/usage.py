@@ -33,6 +33,25 @@ class NetworkUse:
 
 
 @dataclass(frozen=True)
+class OtherUse:
+    """What the host may need a function for besides mounted disks, interfaces and consoles, in words.
+
+    `inputs` are keyboards and mice. `peripherals` are other things on its USB bus that the host may need at any time,
+    `thunderbolt` the devices that are connected to its Thunderbolt bus. `claims` name disks that are in use although
+    nothing shows what for; `data` says what disks hold that nothing uses now. `processes` are programs that have its
+    device nodes open. `tunneled`: it was plugged in from outside.
+    """
+
+    inputs: tuple[str, ...] = ()
+    peripherals: tuple[str, ...] = ()
+    thunderbolt: tuple[str, ...] = ()
+    claims: tuple[str, ...] = ()
+    data: tuple[str, ...] = ()
+    processes: tuple[str, ...] = ()
+    tunneled: bool = False
+
+
+@dataclass(frozen=True)
 class GuestDisk:
     """A disk that dom0 serves to a guest, as the toolstack records it.
 

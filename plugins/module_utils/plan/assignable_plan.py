@@ -304,7 +304,7 @@ def _may_leave(
     if not device.sbdf.has_xen_number:
         return judge(against_kind(device), policy.waive)
     ties = ties_of(host.topology, device.sbdf, staying, group, require_reset)
-    needed = needs_of_host(device, host.network, host.in_pciback, host.depending_on(device))
+    needed = needs_of_host(device, host.network, host.in_pciback, host.depending_on(device), host.uses)
     return judge([*needed, *ties.refusals], policy.waive, ties.warnings)
 
 

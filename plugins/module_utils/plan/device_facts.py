@@ -10,6 +10,7 @@ from typing import Any
 from ..model.device import PciDevice, XenOwner
 from ..model.host import Host
 from ..model.notes import Note
+from ..model.usage import OtherUse
 from ..values.identity import Remembered
 from .assignable_plan import verdict_on
 from .cards import companions
@@ -24,7 +25,7 @@ def all_facts(host: Host) -> list[Facts]:
         {
             **_identity(device, host.remembered.get(sbdf, Remembered())),
             **_hardware(device),
-            **_uses(device),
+            **_uses(device, host.uses.get(sbdf, OtherUse())),
             **_assignment(host, device),
             **_notes(host.notes.get(sbdf, Note())),
             "companions": [str(other) for other in companions(host.devices, sbdf)],
@@ -92,7 +93,7 @@ def _hardware(device: PciDevice) -> Facts:
     }
 
 
-def _uses(device: PciDevice) -> Facts:
+def _uses(device: PciDevice, other: OtherUse) -> Facts:
     """Return the facts that say what the host does with the function."""
     return {
         "driver": device.driver,
@@ -110,6 +111,10 @@ def _uses(device: PciDevice) -> Facts:
         ],
         "interface_elsewhere": device.interface_elsewhere,
         "consoles": list(device.consoles),
+        "inputs": list(other.inputs),
+        "peripherals": [*other.peripherals, *other.thunderbolt],
+        "data": list(other.data),
+        "processes": list(other.processes),
     }
 
 

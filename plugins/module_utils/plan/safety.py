@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
+from types import MappingProxyType
 
 from ..model.device import NetInterface, PciDevice
-from ..model.usage import NetworkUse
+from ..model.usage import NetworkUse, OtherUse
 from ..values.address import Sbdf
 from ..values.catalog import CatalogEntry
 from ..values.refusal import Refusal
@@ -33,6 +34,10 @@ class Check(Enum):
     DISK = "disk"
     NETWORK = "network"
     CONSOLE = "console"
+    INPUT = "input"
+    PERIPHERAL = "peripheral"
+    DATA = "data"
+    PROCESSES = "processes"
     VIRTUAL_FUNCTIONS = "virtual-functions"
     NO_RESET = "no-reset"
     UNTRUSTED = "untrusted"
@@ -121,36 +126,55 @@ def needs_of_host(
     network: NetworkUse,
     assigned: Collection[Sbdf] = (),
     depending: Sequence[PciDevice] = (),
+    others: Mapping[Sbdf, OtherUse] = MappingProxyType({}),
 ) -> list[Refusal]:
     """Refuse a device that the host must not lose; empty if it may. `assigned` are the functions that pciback holds.
 
-    What the host uses `depending` functions for, such as virtual ones, it loses as well.
+    What the host uses `depending` functions for, such as virtual ones, it loses as well. `others` are the uses that are
+    no part of a device's facts.
     """
     sbdf, reasons = device.sbdf, against_kind(device)
     if device.virtfns:
         reasons.append(_virtual_functions(device, [function for function in device.virtfns if function in assigned]))
-    reasons += _uses(device, network)
+    reasons += _uses(device, network, others.get(sbdf, OtherUse()))
     for other in depending:
-        for use in _uses(other, network):
+        for use in _uses(other, network, others.get(other.sbdf, OtherUse())):
             reason = f"{sbdf} would take {other.sbdf} from the host, and {use.reason}"
             reasons.append(replace(use, subject=str(sbdf), reason=reason))
     return reasons
 
 
-def _uses(device: PciDevice, network: NetworkUse) -> list[Refusal]:
-    """Refuse a device that the host uses now."""
+def _uses(device: PciDevice, network: NetworkUse, other: OtherUse) -> list[Refusal]:
+    """Refuse a device that the host uses now, or may need at any time."""
     sbdf, reasons = device.sbdf, list[Refusal]()
     if device.consoles:
         reason = f"{sbdf} carries the host's console ({listed(device.consoles)})"
         reasons.append(against(Check.CONSOLE, sbdf, reason, "move the console first"))
-    uses = [f"disk {disk.name}: {use}" for disk in device.block for use in disk.used_by]
+    uses = [*(f"disk {disk.name}: {use}" for disk in device.block for use in disk.used_by), *other.claims]
     if uses:
         reason = f"{sbdf} carries {'; '.join(uses)}"
         reasons.append(against(Check.DISK, sbdf, reason, "stop that use first"))
     for interface in device.net:
         if interface.is_up:
             reasons += _network_reasons(sbdf, interface, network)
-    return [*reasons, *_hidden_interface(device, network)]
+    return [*reasons, *_hidden_interface(device, network), *_other_uses(sbdf, other)]
+
+
+def _other_uses(sbdf: Sbdf, use: OtherUse) -> Iterator[Refusal]:
+    if use.inputs:
+        needed = "which the host may need at its console, and for a passphrase when it boots"
+        advice = "plug it into another controller, or waive the check if the host is never used that way"
+        yield against(Check.INPUT, sbdf, f"{sbdf} carries {listed(use.inputs)}, {needed}", advice)
+    things = (*use.peripherals, *use.thunderbolt)
+    if things:
+        reason = f"{sbdf} carries {listed(things)}, which the host may need at any time"
+        yield against(Check.PERIPHERAL, sbdf, reason, "plug it into another controller, or unplug it")
+    if use.data:
+        advice = "look what it is, and waive the check if the host does not need it, such as a guest's own data"
+        yield against(Check.DATA, sbdf, f"{sbdf} carries a disk with data: {'; '.join(use.data)}", advice)
+    if use.processes:
+        reason = f"Programs have device nodes of {sbdf} open: {shortened(use.processes)}"
+        yield against(Check.PROCESSES, sbdf, reason, "stop them first: its driver may wait for them for ever")
 
 
 def _virtual_functions(device: PciDevice, out: Sequence[Sbdf]) -> Refusal:

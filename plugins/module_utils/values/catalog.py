@@ -95,6 +95,11 @@ class Catalog:
     refusals: tuple[Refusal, ...] = ()
     unreadable: frozenset[str] = frozenset()
 
+    @property
+    def has_pools(self) -> bool:
+        """Whether devices are to be chosen by what the host uses them for."""
+        return any(entry.pool is not None for entry in self.entries.values())
+
 
 def read_catalog(declared: Any) -> Catalog:
     """Read `xen_pci_devices`: a mapping of names to keys, or to an address. Everything wrong is in `refusals`."""

@@ -17,7 +17,7 @@ from .host.files import Files
 from .host.machine import Machine
 from .host.models import MODELS
 from .host.pciback import PcibackDriver
-from .host.sysfs import Sysfs
+from .host.sysfs import Sysfs, disk_number
 from .host.watch import ForeignWriters
 from .hypervisor import Hypervisor
 from .kernel.dom0 import Dom0Kernel
@@ -99,7 +99,9 @@ class SimulatedHost:
         self.bus = PciBus(machine, self.trace.note)
         self.pciback = PcibackDriver(self.bus, machine.linux >= (4, 9))
         self.pciback.slots += machine.hidden
-        self.sysfs = Sysfs(self.files, self.bus, self.pciback)
+        self.sysfs = Sysfs(
+            self.files, Files(run.path / "run" / "udev" / "data", run.path / "scratch"), self.bus, self.pciback
+        )
         self.writers = ForeignWriters(str(run.sys), self.sysfs, self.trace)
         self.hypervisor = Hypervisor(self.bus.devices, machine.iommu, machine.xen, self.trace.note)
         self.kernel = Dom0Kernel(self.store, machine, self.pciback, self.sysfs, self.files)
@@ -177,7 +179,9 @@ class SimulatedHost:
             for name in device.names if device.facts.mounted else []:
                 disk = f"{name}n1" if device.model.child == "nvme" else name
                 where = device.facts.mounted
-                mounts.append(f"{20 + number} 1 259:{number} / {where} rw,relatime shared:1 - ext4 /dev/{disk} rw")
+                mounts.append(
+                    f"{20 + number} 1 {disk_number(disk)} / {where} rw,relatime shared:1 - ext4 /dev/{disk} rw"
+                )
         for directory in ("self", "net", "xen", "sys/kernel"):
             proc.directory(directory)
         proc.attribute("self/mountinfo", "\n".join(mounts))

@@ -29,11 +29,23 @@ def whole_number(text: str) -> int:
         raise refuse(errno.EINVAL) from None
 
 
-class Sysfs:
-    """The tree of one host. `write` is what a write(2) to one of its files does; `writes` counts them."""
+def disk_number(name: str) -> str:
+    """Device number of a disk, as Linux gives it: sdb is 8:16, nvme1n1 is 259:1."""
+    if name.startswith("sd"):
+        return f"8:{16 * (ord(name[2]) - ord('a'))}"
+    digits = "".join(letter if letter.isdecimal() else " " for letter in name).split()
+    return f"259:{digits[0] if digits else 0}"
 
-    def __init__(self, files: Files, bus: PciBus, pciback: PcibackDriver) -> None:
+
+class Sysfs:
+    """The tree of one host. `write` is what a write(2) to one of its files does; `writes` counts them.
+
+    `udev` is the place of what udev says of disks.
+    """
+
+    def __init__(self, files: Files, udev: Files, bus: PciBus, pciback: PcibackDriver) -> None:
         self._files = files
+        self._udev = udev
         self._bus = bus
         self._pciback = pciback
         self._paths: dict[Address, str] = {}
@@ -323,7 +335,9 @@ class Sysfs:
         self._make_disk(f"{scsi}/block", name)
 
     def _make_disk(self, top: str, name: str) -> None:
-        texts = {"size": "32768", "ro": "0", "removable": "0", "queue/logical_block_size": "512"}
+        number = disk_number(name)
+        texts = {"size": "32768", "ro": "0", "removable": "0", "queue/logical_block_size": "512", "dev": number}
+        self._udev.attribute(f"b{number}", "E:DEVTYPE=disk")  # udev has looked and found no signature
         owner = os.path.dirname(top) if top.endswith("/block") else top
         self._make(f"{top}/{name}", texts, [f"block/{name}", f"class/block/{name}"], owner)
         self._files.directory(f"{top}/{name}/holders")
