@@ -31,7 +31,8 @@ def nothing(_host: Host) -> None:
 class Scenario:
     """`disturb` comes before the task, `meanwhile` once the node `when` has its value, `calm` after the task.
 
-    `outcomes`: how the task may end (ok, error, refused). `says`: words that its message must have then.
+    `outcomes`: how the task may end (ok, error, refused). `refused`: the codes of its refusals. `says`: what its
+    message must name, such as the device and the side that failed: errors have no codes.
     `again`: whether the same task succeeds once all is calm; a guest that died is not there any more. `also`: a state
     that is neither old nor new, because what was asked of a guest, or done by another one, cannot be taken back.
     """
@@ -44,6 +45,7 @@ class Scenario:
     when: tuple[str, str] = ("", "")
     calm: Act = nothing
     outcomes: Collection[str] = ("error",)
+    refused: Collection[str] = ()
     says: Collection[str] = ()
     again: bool = True
     timeout: int = SHORT
@@ -81,6 +83,8 @@ def perform(host: Host, scenario: Scenario, record_property: Callable[[str, obje
     record_property("happened", f"{outcome}: {result.get('msg', '')[:150]}".rstrip(": "))
     assert outcome in scenario.outcomes, result.get("msg")
     assert result["elapsed"] < scenario.timeout + 30, "the task did not end in time"
+    if scenario.refused:
+        assert {one["code"] for one in result["refusals"]} == set(scenario.refused), result["msg"]
     if outcome != "ok":
         assert all(word in result["msg"] for word in scenario.says), result["msg"]
         assert "Traceback" not in result["msg"] and result["msg"]

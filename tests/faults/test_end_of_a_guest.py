@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import pytest
 from changes import CHANGES, SLOW, each_step
+from refusal_codes import codes_in
 from scenarios import SHORT, Meanwhile, Scenario, finish, inject, lists, nothing, only, perform, recover
 from simulated import A, B, Host, marker
 
@@ -114,14 +115,13 @@ def test_a_guest_that_has_shut_down_and_is_kept(host: Host, record_property: Cal
     host.rest()
     for devices in ([A, B], [B], []):
         closed = host.devices(SHORT, g4=devices)
-        assert "g4: closed_connection" in closed["msg"] and "Nothing was changed" in closed["msg"]
-        assert "when it shuts down" in closed["msg"]
+        assert codes_in(closed) == [("closed_connection", "g4")]
     record_property("happened", closed["msg"])
-    assert "left_rights" in host.repair()["msg"], "it does not connect again"
+    assert [one["fault"] for one in host.repair()["left"]] == ["left_rights"], "it does not connect again"
     recover(host)
     assert host.settled({}) == []
     vain = host.devices(SHORT, g4=[A])
-    assert "shuts down" in vain["msg"] and "nothing is left behind" in vain["msg"]
+    assert vain["failed"] and not vain["changed"]
     host.xl("destroy", "g4")
     assert host.settled({}) == []
     assert host.repair(check=True)["findings"] == []

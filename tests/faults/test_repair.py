@@ -12,6 +12,7 @@ import pytest
 import test_hvm
 from fault_injection import back, closed_by_guest, leaked, pause, wake
 from faulty_hosts import FAULTY_HOSTS, FaultyHost
+from refusal_codes import codes_in
 from simulated import A, B, C, D, Host, marker
 
 from ansible_collections.xen.pci.plugins.module_utils.faults.table import Fault
@@ -24,10 +25,6 @@ SILENT_DEVICE_MODEL = "silent_device_model"
 
 def names(findings: list[dict[str, Any]]) -> set[str]:
     return {finding["fault"] for finding in findings}
-
-
-def reasons(refused: dict[str, Any]) -> list[tuple[str, str]]:
-    return [(one["code"], one["subject"]) for one in refused["refusals"]]
 
 
 @pytest.mark.parametrize("faulty", FAULTY_HOSTS, ids=[faulty.name for faulty in FAULTY_HOSTS])
@@ -154,14 +151,12 @@ def test_a_complaint_of_pciback_vanishes_with_the_next_change_that_succeeds(host
 
 
 def test_a_device_that_fell_off_the_bus_hides_nothing_of_the_others(host: Host) -> None:
-    """Its guest cannot let it go in a cycle, so that is left to a repair; the task still reports the other domain."""
+    """No cycle can remove it, so its recipe does what is declared; the task reports the other domain beside it."""
     assert not host.devices(g1=[A, B], g2=[C]).get("failed")
     host.pull_out(A)
-    refused = host.devices(g1=[B], g2=[])
-    assert refused["failed"] and "g1: device_gone" in refused["msg"] and "repair: first" in refused["msg"]
-    everything = {"domains": {"g1": {"devices": [B], "exclusive": True}, "g2": {"devices": [], "exclusive": True}}}
-    done = host.run("domain_devices", {**everything, "repair": "first", "timeout": 15})
+    done = host.devices(g1=[B], g2=[])
     assert not done.get("failed"), done["msg"]
+    assert any("device_gone" in one for one in done["repaired"])
     assert any(f"{C} " in line and "from g2 to the pool" in line for line in done["log"])
     assert host.settled({"g1": [B], "g2": []}) == []
 
@@ -202,13 +197,13 @@ def test_what_could_not_be_repaired_but_changed_the_host_is_reported_with_the_re
     half_repaired(host)
     first, second = host.repair(), host.repair()
     for one in (first, second):
-        assert one["failed"] and f"{A} could not be reset" in one["msg"]
+        assert one["failed"] and [A in attempt["problem"] for attempt in one["attempts"]] == [True]
     assert (first["changed"], second["changed"]) == (True, False)
     host.restart()
     half_repaired(host)
     first, second = host.devices(g1=[B]), host.devices(g1=[B])
     for one in (first, second):
-        assert one["failed"] and f"Could not repair: g1: left_rights ({A}): {A} could not be reset" in one["msg"]
+        assert one["failed"] and f"g1: left_rights ({A}): " in one["msg"]
     assert (first["changed"], second["changed"]) == (True, False)
     host.inject("reset-fails", device=A, fails=False)
     assert host.devices(g1=[B])["changed"]
@@ -221,7 +216,7 @@ def test_a_connection_that_does_not_come_back_is_not_repaired(host: Host) -> Non
     closed_by_guest(host)
     pause(host)
     repaired = host.repair(timeout=300)
-    assert repaired["failed"] and "g1 did not connect again in time and has lost them" in repaired["msg"]
+    assert repaired["failed"]
     assert {one["fault"]: one["repaired"] for one in repaired["attempts"]} == {
         "closed_connection": False,
         "left_rights": True,
@@ -236,9 +231,9 @@ def test_a_name_that_no_domain_has_does_not_pass_for_healthy(host: Host, check: 
     assert not host.devices(g1=[A]).get("failed")
     host.act(("remove", marker(A)))
     refused = host.repair(check=check, domains=["g1", "gl"])
-    assert refused["failed"] and reasons(refused) == [("unknown-domain", "gl")]
-    assert "(running: g1, g2, g3)" in refused["msg"]
-    assert "Did you mean 'g1'?" in host.repair(check=check, domains=["g11"])["msg"]
+    assert refused["failed"] and codes_in(refused) == [("unknown-domain", "gl")]
+    (refusal,) = host.repair(check=check, domains=["g11"])["refusals"]
+    assert "'g1'" in refusal["advice"]
     assert host.nodes().get(marker(A)) is None
     assert not host.repair(domains=["g1"]).get("failed")
 
@@ -253,7 +248,7 @@ def test_check_mode_expects_no_fault_that_is_not_there(host: Host) -> None:
 def test_a_device_that_nothing_names_does_not_pass_for_healthy(host: Host, check: bool) -> None:
     nowhere = "0000:77:00.0"
     refused = host.repair(check=check, devices=[A, nowhere])
-    assert refused["failed"] and reasons(refused) == [("unknown-device", nowhere)]
+    assert refused["failed"] and codes_in(refused) == [("unknown-device", nowhere)]
     host.act(("write", marker(nowhere), "77"))
     assert names(host.repair(check=check, devices=[nowhere])["findings"]) == {"dead_marker"}
 
@@ -264,7 +259,7 @@ def test_a_time_in_which_nothing_could_be_repaired_is_refused(host: Host, settle
     host.act(("write", marker(A), "77"))
     for check in (True, False):
         refused = host.repair(check=check, settle=settle, timeout=timeout)
-        assert refused["failed"] and reasons(refused) == [("settle", "settle")]
+        assert refused["failed"] and codes_in(refused) == [("settle", "settle")]
 
 
 def test_all_that_is_wrong_with_a_task_is_said_at_once(host: Host) -> None:
@@ -275,5 +270,5 @@ def test_all_that_is_wrong_with_a_task_is_said_at_once(host: Host) -> None:
         ("unknown-domain", "gl"),
         ("unknown-device", "0000:77:00.0"),
     }
-    assert refused["failed"] and not refused["changed"] and set(reasons(refused)) == expected
+    assert refused["failed"] and not refused["changed"] and set(codes_in(refused)) == expected
     assert all(one["reason"] in refused["msg"] for one in refused["refusals"])

@@ -113,7 +113,7 @@ def store_troubles() -> list[Scenario]:
                 inject("store-frozen"),
                 when,
                 calm=both(inject("store-frozen", frozen=False), inject("late", domain=who, step=where, seconds=0)),
-                says=("xenstored", "answered"),
+                says=("xenstored",),
             ),
         ]
     before, after = CHANGES["both"]
@@ -125,7 +125,7 @@ def store_troubles() -> list[Scenario]:
             after,
             inject("conflicts", count=100000),
             calm=inject("conflicts", count=0),
-            says=("200 times",),
+            says=("xenstore",),
             timeout=15,
         ),
     ]
@@ -156,21 +156,23 @@ def refusals() -> list[Scenario]:
         ),
         Scenario(
             "a guest created without passthrough", {"g1": []}, {"g4": [A]}, create(passthrough=False),
-            outcomes=("refused",), says=("passthrough",), again=False,
+            outcomes=("refused",), refused=("not-ready",), again=False,
         ),
         Scenario(
             "a PVH guest", {"g1": []}, {"g4": [A]}, create(type="pvh"),
-            outcomes=("refused",), says=("PVH",), again=False,
+            outcomes=("refused",), refused=("wrong-kind",), again=False,
         ),
         Scenario(
-            "a guest that is not there", {"g1": []}, {"g9": [A]}, outcomes=("refused",), says=("g9",), again=False
+            "a guest that is not there", {"g1": []}, {"g9": [A]},
+            outcomes=("refused",), refused=("unknown-domain",), again=False,
         ),
         Scenario(
-            "a device of another guest", {"g2": [A]}, {"g1": [A]}, outcomes=("refused",), says=("g2",), again=False
+            "a device of another guest", {"g2": [A]}, {"g1": [A]},
+            outcomes=("refused",), refused=("held",), again=False,
         ),
         Scenario(
             "a device that pciback does not have", {"g1": []}, {"g1": ["0000:00:03.0"]},
-            outcomes=("refused",), says=("pciback",), again=False,
+            outcomes=("refused",), refused=("not-assignable",), again=False,
         ),
         Scenario(
             "a driver that does not let go", *CHANGES["fewer"], inject("driver", domain="g1", manner="keep"),
@@ -199,16 +201,16 @@ def half_moves() -> list[Scenario]:
     return [
         Scenario(
             "a swap with a guest that is silent", {"g1": [A, B], "g2": [C]}, {"g1": [B, C], "g2": [A]},
-            silent(True), calm=silent(False), says=("g2 did not release it", A, "is attached again"),
+            silent(True), calm=silent(False), says=("g2", A),
         ),
         Scenario(
             "a swap of only devices with a guest that is silent", {"g1": [A], "g2": [C]}, {"g1": [C], "g2": [A]},
-            silent(True), calm=silent(False), says=("g2 did not release it", A, "is attached again"),
+            silent(True), calm=silent(False), says=("g2", A),
         ),
         Scenario(
             "a move behind which pciback refuses a device", {"g1": [A, B], "g2": [C]}, {"g1": [B, D], "g2": [A, C]},
             inject("refuse-export", device=D), calm=inject("refuse-export", device=D, refuse=False),
-            says=("pciback", D, A, "as declared"), also={"g1": [B], "g2": [A, C]}, timeout=15,
+            says=("pciback", D, A), also={"g1": [B], "g2": [A, C]}, timeout=15,
         ),
     ]  # fmt: skip
 
@@ -225,8 +227,7 @@ def test_a_swap_of_three_is_all_or_nothing(
     host.ask("pause", domain=silent, paused=True)
     failed = host.devices(SHORT, **after)
     record_property("happened", failed["msg"])
-    assert f"{silent} did not release it" in failed["msg"] and "the domain that gives it" in failed["msg"]
-    assert not failed["changed"]
+    assert failed["failed"] and not failed["changed"] and silent in failed["msg"]
     host.ask("pause", domain=silent, paused=False)
     assert host.settled(before) == []
     assert not host.devices(**after).get("failed")
@@ -296,7 +297,7 @@ def test_a_second_run_gives_up_in_time(host: Host, record_property: Callable[[st
     finally:
         end(other)
     record_property("happened", second.get("msg", "ok")[:150])
-    assert "another run" in second["msg"]
+    assert second["failed"] and not second["changed"]
     assert host.settled({"g1": [A]}) == []
 
 
@@ -348,13 +349,11 @@ def test_a_pci_error_is_told_with_every_outcome_until_the_connection_ends(
     host.inject("aer", domain="g1")
     more = host.devices(g1=[A, B], g2=[C])
     assert not more.get("failed")
-    assert "PCI error (AER) that g1 could not handle (aerState=aerfail)" in warnings(more)
-    assert "g2" not in warnings(more)
+    assert "AER" in warnings(more) and "g1" in warnings(more) and "g2" not in warnings(more)
     pause(True)(host)
     fewer = host.devices(SHORT, g1=[A])
     record_property("happened", fewer["msg"])
-    assert "paused or hung" in fewer["msg"]
-    assert "PCI error (AER) that g1 could not handle" in fewer["msg"]
+    assert fewer["failed"] and "AER" in fewer["msg"]
     pause(False)(host)
     assert not host.devices(g1=[]).get("failed")
     assert warnings(host.devices(g1=[A])) == ""

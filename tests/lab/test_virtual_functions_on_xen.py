@@ -78,8 +78,7 @@ def test_no_number_changes_while_it_is_out(host: Host) -> None:
     for count in (0, 2):
         refused = functions(host, count)
         assert refused["failed"]
-        [(code, _function)] = playbook.codes(refused)
-        assert code == "vf-in-use" and "is with domain g1" in refused["msg"]
+        assert [code for code, _function in playbook.codes(refused)] == ["vf-in-use"]
         assert number(host) == str(VFS)
     assert not functions(host, VFS)["changed"]
 
@@ -88,8 +87,7 @@ def test_nor_while_pciback_has_it(host: Host) -> None:
     assert give(host)["changed"]
     assert attached_by_xl(host, "g1") == set()
     refused = functions(host, 0)
-    [(code, _function)] = playbook.codes(refused)
-    assert code == "vf-in-use" and "is bound to pciback" in refused["msg"]
+    assert [code for code, _function in playbook.codes(refused)] == ["vf-in-use"]
     assert number(host) == str(VFS)
 
 

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from ansible_collections.xen.pci.plugins.module_utils.values.refusal import Refusal
 
@@ -13,3 +14,8 @@ from ansible_collections.xen.pci.plugins.module_utils.values.refusal import Refu
 def codes(refusals: Iterable[Refusal]) -> list[tuple[str, str]]:
     """Code and subject of each refusal, in their order."""
     return [(one.code, one.subject) for one in refusals]
+
+
+def codes_in(answer: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Code and subject of each refusal in a module's answer; none if it did not refuse."""
+    return [(one["code"], one["subject"]) for one in answer.get("refusals", ())]

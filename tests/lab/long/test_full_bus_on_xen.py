@@ -62,7 +62,6 @@ def test_thirty_two_devices_come_in_one_cycle(host: Host, full: Modules) -> None
 def test_one_more_is_refused_before_anything_is_touched(host: Host, full: Modules) -> None:
     refused = declare(full, *ALL, ONE_MORE.bdf)
     assert refused["failed"] and playbook.codes(refused) == [("bus-full", "g1")]
-    assert "would need 33 slots on its virtual PCI bus, which has 32" in refused["msg"]
     assert traces_of(host, [ONE_MORE]) == []
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 from fake_ip import FakeIp
+from refusal_codes import codes_in
 from short_path import short_directory
 
 from simulated_xen import daemon
@@ -119,10 +120,10 @@ def test_while_one_is_out_the_number_stays_and_the_holder_is_named(server: Serve
     for count in (0, 2, 8):
         refused = server.run({"pf": SECOND, "count": 2}, {"pf": FIRST, "count": count})
         assert refused["failed"]
-        assert f"{vfs[1]['address']} is bound to pciback" in refused["msg"]
+        assert ("vf-in-use", vfs[1]["address"]) in codes_in(refused)
     assert server.file(SECOND, "sriov_numvfs") == "0", "nothing was touched"
     server.xl("pci-attach", "web01", vfs[1]["address"])
-    assert "is with domain web01" in server.run({"pf": FIRST, "count": 0})["msg"]
+    assert codes_in(server.run({"pf": FIRST, "count": 0})) == [("vf-in-use", vfs[1]["address"])]
     assert not server.run({"pf": FIRST, "count": 4})["changed"]
     server.xl("pci-detach", "web01", vfs[1]["address"])
     server.xl("pci-assignable-remove", "-r", vfs[1]["address"])
@@ -174,7 +175,7 @@ def test_a_setting_that_no_function_can_have_is_refused(server: Server, vfs: lis
     server.set_ip({})
     for check in (True, False):
         refused = server.run({"pf": FIRST, "count": 2, "vfs": vfs}, check=check)
-        assert [(refusal["code"], refusal["subject"]) for refusal in refused["refusals"]] == [(code, FIRST)]
+        assert codes_in(refused) == [(code, FIRST)]
         assert refused["msg"].startswith("Nothing was changed")
     assert server.file(FIRST, "sriov_numvfs") == "0" and server.ip["calls"] == []
 
@@ -184,7 +185,7 @@ def test_without_iproute2_all_but_settings_can_be_had(server: Server) -> None:
     wanted: dict[str, Any] = {"pf": FIRST, "count": 2}
     assert server.run(wanted)["changed"] and not server.run(wanted)["changed"]
     refused = server.run({**wanted, "vfs": [{"index": 0, "vlan": 20}]})
-    assert [(one["code"], one["subject"]) for one in refused["refusals"]] == [("settings-unknown", FIRST)]
+    assert codes_in(refused) == [("settings-unknown", FIRST)]
 
 
 def test_a_setting_that_cannot_be_set_back_is_told_as_a_change(server: Server) -> None:
@@ -197,7 +198,7 @@ def test_a_setting_that_cannot_be_set_back_is_told_as_a_change(server: Server) -
 
 
 def test_what_is_no_physical_function_is_refused(server: Server) -> None:
-    assert "has no SR-IOV" in server.run({"pf": "0000:3d:00.0", "count": 1})["msg"]
-    assert "no PCI device" in server.run({"pf": "0000:7d:00.0", "count": 1})["msg"]
+    assert codes_in(server.run({"pf": "0000:3d:00.0", "count": 1})) == [("no-sriov", "0000:3d:00.0")]
+    assert codes_in(server.run({"pf": "0000:7d:00.0", "count": 1})) == [("absent", "0000:7d:00.0")]
     twice = server.run({"pf": "uplink0", "count": 1}, {"pf": FIRST, "count": 1})
-    assert twice["failed"] and "same-device" in [one["code"] for one in twice["refusals"]]
+    assert "same-device" in [code for code, _subject in codes_in(twice)]
