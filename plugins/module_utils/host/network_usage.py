@@ -12,7 +12,7 @@ from __future__ import annotations
 import ipaddress
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from itertools import zip_longest
 from pathlib import Path
@@ -27,6 +27,10 @@ from .kernel_files import beside, link_target, list_names, pci_function_of, read
 _IFF_UP, _IFF_PROMISC = 0x1, 0x100
 _RTF_UP, _RTF_GATEWAY, _RTF_REJECT = 0x1, 0x2, 0x200
 _IPV6_LINK_ONLY = 0x20
+#: How processes are called that set SSH_CONNECTION.
+_SSH_SERVERS = ("sshd", "dropbear", "tailscaled", "teleport")
+#: Servers that take over from ssh with a connection of their own, whose other end they do not say.
+_OTHER_SERVERS = ("mosh-server", "etterminal")
 _EVERYWHERE = {4: "0.0.0.0/0", 6: "::/0"}
 #: What every interface that is up has by itself.
 _IPV6_OF_ALL = (ipaddress.IPv6Network("fe80::/10"), ipaddress.IPv6Network("ff00::/8"))
@@ -164,24 +168,27 @@ class NetGraph:
 def connection_addresses(procfs: Path = Path("/proc"), others: Path | None = None) -> tuple[str, ...]:
     """Both ends of the ssh connection that we run under, the peer's and our own; empty if there is none.
 
-    Tools that change the user drop SSH_CONNECTION, so our ancestors' environments are read as well. Some start us from
-    the init system instead (run0, machinectl), so that no ancestor knows it. Then each connection of a process in
-    `others` may be ours.
+    Tools that change the user drop SSH_CONNECTION, so our ancestors' environments are read as well. Where no ancestor
+    is a server of ssh, what they have may be of an earlier connection (tmux), or gone (run0 and machinectl start us
+    from the init system). Then each connection of a process in `others` may be ours, too.
     """
-    text = os.environ.get("SSH_CONNECTION") or _of_ancestors(procfs)
-    texts = [text] if text else _of_processes(procfs if others is None else others)
-    return tuple(end for text in texts for end in _both_ends(text))
+    ancestors = list(_ancestors(procfs))
+    texts = [os.environ.get("SSH_CONNECTION") or next((text for _name, text in ancestors if text), "")]
+    names = [name for name, _text in ancestors]
+    if not any(name.startswith(_SSH_SERVERS) for name in names):
+        texts += _of_processes(procfs if others is None else others)
+    texts += [name for name in names if name in _OTHER_SERVERS]
+    return tuple(end for text in dict.fromkeys(filter(None, texts)) for end in _both_ends(text))
 
 
-def _of_ancestors(procfs: Path) -> str:
+def _ancestors(procfs: Path) -> Iterator[tuple[str, str]]:
+    """Yield us and the processes above us: the name of each, and its SSH_CONNECTION."""
     pid = os.getpid()
     while pid > 1:
-        text = _ssh_connection(procfs / str(pid))
-        if text:
-            return text
-        parent = (read_text(procfs / str(pid) / "stat") or "").rpartition(")")[2].split()[1:2]
+        process = procfs / str(pid)
+        yield read_text(process / "comm") or "", _ssh_connection(process)
+        parent = (read_text(process / "stat") or "").rpartition(")")[2].split()[1:2]
         pid = int(parent[0]) if parent else 0
-    return ""
 
 
 def _of_processes(procfs: Path) -> list[str]:

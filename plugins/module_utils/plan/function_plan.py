@@ -203,6 +203,7 @@ def _use_by_host(device: PciDevice) -> tuple[str, str] | None:
         return "is bound to pciback", "release it first"
     uses = [use for disk in device.block for use in disk.used_by]
     uses += [f"its interface {interface.name} is up" for interface in device.net if interface.is_up]
+    uses += ["its interface is not here but in another network namespace"] if device.interface_elsewhere else []
     return (f"is used by the host ({'; '.join(uses)})", "end that use first") if uses else None
 
 
