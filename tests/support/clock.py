@@ -6,10 +6,15 @@
 The simulator knows when all kernels wait for somebody else. If the module is the only client of xenstored then, what
 it waits for does not come, however long it waits: its clock goes forward to the end of the wait. In all other cases
 (a side that is late, another toolstack, a store that does not answer) it waits like everybody.
+
+A machine that is busy with other things must not let a limit pass that the simulator had no chance to keep. So each
+look at the simulator counts as the time that it takes on an idle machine, and whatever else happens between two
+questions for the time as one slice of a wait at most.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -21,6 +26,13 @@ from simulated_xen.interpreter.xen.lowlevel._simulator import Refused, request
 _real_monotonic, _real_sleep, _real_next_event = time.monotonic, time.sleep, XenStore.next_event
 #: Seconds between two questions to the simulator while something is under way.
 _ASK_AGAIN = 0.01
+#: Seconds of a wait that asks again and again whether another process has let go of a lock: the simulator does not
+#: know of that process, which works.
+_POLL = 0.05
+#: The most that such a question counts as, with the wait behind it.
+_MOST_FOR_A_LOOK = 0.02
+#: The most that counts otherwise: the product waits in slices of 0.25 s where it waits for xenstored.
+_MOST_AT_ONCE = 0.3
 
 
 class Clock:
@@ -28,7 +40,8 @@ class Clock:
 
     def __init__(self, directory: Path) -> None:
         self._directory = str(directory)
-        self._ahead = 0.0
+        self._now = self._seen = _real_monotonic()
+        self._reading = threading.Lock()
         self._loop: loop._Loop | None = None
 
     def install(self) -> None:
@@ -48,17 +61,22 @@ class Clock:
         time.monotonic, time.sleep = self.monotonic, self.sleep
 
     def monotonic(self) -> float:
-        """Real seconds, and those that nobody had to wait for."""
-        return _real_monotonic() + self._ahead
+        """Real seconds as far as they count, and those that nobody had to wait for."""
+        with self._reading:
+            real = _real_monotonic()
+            self._now += min(real - self._seen, _MOST_AT_ONCE)
+            self._seen = real
+            return self._now
 
     def sleep(self, seconds: float) -> None:
         """Wait, or be done with it."""
         until = self.monotonic() + seconds
         while (left := until - self.monotonic()) > 0:
-            if self._at_rest():
-                self._ahead += left
+            if seconds > _POLL and self._at_rest():
+                self._set(max(until, self.monotonic()))
             else:
                 _real_sleep(min(left, _ASK_AGAIN))
+                self._set(min(until - left + _MOST_FOR_A_LOOK, self.monotonic()))
 
     def next_event(self, store: XenStore, timeout: float) -> Any:
         """XenStore.next_event, but nobody waits for an event that cannot come."""
@@ -67,11 +85,17 @@ class Clock:
         while event is None and (left := until - self.monotonic()) > 0:
             if self._works() or not self._at_rest():
                 event = _real_next_event(store, min(left, _ASK_AGAIN))
+                self._set(min(until - left + _MOST_FOR_A_LOOK, self.monotonic()))
                 continue
             store.read("/")  # its answer comes after all events that were on their way
             event = _real_next_event(store, 0)
-            self._ahead += left if event is None else 0.0
+            if event is None:
+                self._set(max(until, self.monotonic()))
         return event
+
+    def _set(self, now: float) -> None:
+        with self._reading:
+            self._now, self._seen = now, _real_monotonic()
 
     def _works(self) -> bool:
         """Whether a flow waits for a call that is under way in another thread."""

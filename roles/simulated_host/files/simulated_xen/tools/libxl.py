@@ -23,6 +23,7 @@ MOVED = ("state", "dev", "key", "vdev", "opts", "vdevfn", "name")
 DRIVER = "xen-pci-passthrough"
 #: libxl waits 10 s for a backend and 60 s for that of a stub domain.
 STUB_WAITS = 6
+_UNPLUG_LOOKS = 10
 OPTIONS = "msitranslate=0,power_mgmt=0,permissive={},rdm_policy=strict"
 
 
@@ -228,12 +229,13 @@ class Libxl(Toolstack):
         except Failed as error:
             complain(f"Domain {domid}:{error}")
             raise Failed("unable to remove device") from None
-        deadline = time.monotonic() + self.wait
-        while self._in_qemu(domid, address) is not None:
-            if time.monotonic() > deadline:
-                complain(f"Domain {domid}:timed out waiting for DM to remove {self.qemu_name(address)}", "warning")
-                raise Failed("unable to remove device")
-            time.sleep(self.wait / 10)
+        for _second in range(_UNPLUG_LOOKS):
+            if self._in_qemu(domid, address) is None:
+                return
+            time.sleep(self.wait / _UNPLUG_LOOKS)
+        if self._in_qemu(domid, address) is not None:
+            complain(f"Domain {domid}:timed out waiting for DM to remove {self.qemu_name(address)}", "warning")
+            raise Failed("unable to remove device")
 
     def _enter(self, domid: int, address: Address, devfn: int, permissive: bool, starting: bool) -> None:
         backend = self.backend(domid)
@@ -251,7 +253,7 @@ class Libxl(Toolstack):
         if pv and not starting and not self.xs.wait_for(f"{backend}/state", "4", self.wait):
             complain(f"libxl_device.c:1470:libxl__wait_for_backend: Backend {backend} not ready")
             raise Failed(f"Domain {domid}:libxl__device_pci_add failed for PCI device {address} (rc -3)")
-        number = int(count)
+        number = self.atoi(count)
         self.remember(domid, address)
 
         def write() -> None:
@@ -289,13 +291,15 @@ class Libxl(Toolstack):
     def attached(self, domid: int) -> dict[int, Address]:
         """Entries of the backend by index."""
         backend = self.backend(domid)
-        count = int(self.xs.read(f"{backend}/num_devs") or 0)
         found = {}
-        for number in range(count):
+        for number in range(self.atoi(self.xs.read(f"{backend}/num_devs"))):
             text = self.xs.read(f"{backend}/dev-{number}")
             if text is None:
                 raise Failed(f"segmentation fault: dev-{number} is missing below {backend}")
-            found[number] = Address.parse(text)
+            try:
+                found[number] = Address.parse(text)
+            except ValueError:  # sscanf finds nothing and says nothing (libxl__device_pci_from_xs_be)
+                found[number] = Address(0, 0, 0, 0)
         return found
 
     def detach(self, domid: int, address: Address, force: bool = False) -> None:
@@ -341,7 +345,7 @@ class Libxl(Toolstack):
         self.xs.transaction(mark)
         if not ready():
             return False
-        count = int(self.xs.read(f"{backend}/num_devs") or 0)
+        count = self.atoi(self.xs.read(f"{backend}/num_devs"))
         self.xs.transaction(lambda: self._compact(backend, int(number), count))
         if count == 1:
             self.xs.transaction(lambda: self._tear_down(domid))

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from ..store.wire import Op
 
 _HEADER = struct.Struct("<IIII")
+_LOOKS = 100
 
 
 class StoreClient:
@@ -112,10 +113,12 @@ class StoreClient:
             done = False
 
     def wait_for(self, path: str, value: str, seconds: float) -> bool:
-        """Look at a node until it has a value, as libxl__wait_for_backend does (100 looks)."""
-        deadline = time.monotonic() + seconds
-        while self.read(path) != value:
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(min(0.1, seconds / 100))
-        return True
+        """Look at a node until it has a value, as libxl__wait_for_backend does.
+
+        The looks are counted, not the seconds: on a busy machine the kernels are slower as well.
+        """
+        for _look in range(_LOOKS):
+            if self.read(path) == value:
+                return True
+            time.sleep(seconds / _LOOKS)
+        return self.read(path) == value
