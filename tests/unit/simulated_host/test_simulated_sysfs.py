@@ -244,3 +244,25 @@ def test_capabilities_can_be_walked(on_sysfs: Any) -> None:
         assert space("0000:00:08.0")[0x0E] == 0x80, "multi-function"
 
     on_sysfs(body)
+
+
+def test_xen_hears_of_devices_that_leave_and_come(on_sysfs: Any) -> None:
+    """A device that comes back is dom0's, whoever had it before."""
+
+    def body(host: Any) -> None:
+        virtual = "0000:05:00.1"
+        for name, leave, come in (
+            (NIC, (f"bus/pci/devices/{NIC}/remove", "1"), ("bus/pci/rescan", "1")),
+            (virtual, (f"bus/pci/devices/{PF}/sriov_numvfs", "0"), (f"bus/pci/devices/{PF}/sriov_numvfs", "1")),
+        ):
+            if name == virtual:
+                write(host, *come)
+            device = host.bus.find(name)
+            host.hypervisor.assign(0x7FF1, device.address.sbdf)
+            write(host, *leave)
+            assert host.hypervisor.owner(device.address) == 0
+            write(host, *come)
+            assert host.hypervisor.owner(host.bus.find(name).address) == 0
+            host.hypervisor.assign(0x7FF1, device.address.sbdf)
+
+    on_sysfs(body)

@@ -72,6 +72,15 @@ class Hypervisor:
             if owner == domid:
                 self._owners[address] = DOMID_IO
 
+    def forget(self, address: Address) -> None:
+        """A device has left dom0's bus, which Linux tells Xen (PHYSDEVOP_pci_device_remove): it is nobody's.
+
+        If it comes back, it is dom0's (pci_add_device). Windows and interrupts that a domain may use stay.
+        """
+        self.broken.discard(address)
+        if self._owners.pop(address, DOM0) != DOM0:
+            self._note("xen", "forget", str(address))
+
     def owner(self, address: Address) -> int:
         """Which domain owns a device."""
         return self._owners.get(address, DOM0)

@@ -104,6 +104,7 @@ class SimulatedHost:
         )
         self.writers = ForeignWriters(str(run.sys), self.sysfs, self.trace)
         self.hypervisor = Hypervisor(self.bus.devices, machine.iommu, machine.xen, self.trace.note)
+        self.bus.on_gone = self.hypervisor.forget
         self.kernel = Dom0Kernel(self.store, machine, self.pciback, self.sysfs, self.files)
         self.domains = Domains(self.store, self.hypervisor, self, run.libxl, run.qemu)
         self.xl = XlProcesses(run.path)

@@ -62,6 +62,7 @@ class PciBus:
         self.new_ids: dict[str, list[str]] = {}
         self.observer: Observer | None = None
         self.stub: Stub | None = None
+        self.on_gone: Callable[[Address], None] = lambda address: None
         self._note = note
         self._counters: dict[str, int] = {}
         self._removed: list[Device] = []
@@ -290,6 +291,7 @@ class PciBus:
         if device.driver is not None:
             self.unbind(device)
         self.devices.pop(device.address, None)
+        self.on_gone(device.address)
         if self.observer:
             self.observer.removed(device)
 

@@ -10,6 +10,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -104,6 +105,12 @@ class Toolstack:
             return command(self._sockets / f"qmp-libxl-{domid}", self.wait, name, **arguments)
 
     @staticmethod
+    def atoi(text: str | None) -> int:
+        """C's reading of a number: what does not begin with one is 0."""
+        match = re.match(r"\s*[+-]?\d+", text or "", re.ASCII)
+        return int(match[0]) if match else 0
+
+    @staticmethod
     def marker(address: Address) -> str:
         """libxl's own directory for a device."""
         a = address
@@ -143,8 +150,13 @@ class Toolstack:
         return self._userdata / f"userdata-d.{domid}.{self.domain(domid)['uuid']}.libxl-json"
 
     def load(self, domid: int) -> Any:
-        """The stored configuration."""
-        return json.loads(self.json_path(domid).read_text(encoding="utf-8").rstrip("\0"))
+        """The stored configuration; Failed if there is none, or one that libxl cannot read."""
+        try:
+            return json.loads(self.json_path(domid).read_text(encoding="utf-8").rstrip("\0"))
+        except FileNotFoundError:
+            raise Failed(f"Domain {domid}:no such file or directory: libxl-json") from None
+        except ValueError as error:
+            raise Failed(f"libxl_json.c: failed to parse the configuration of domain {domid}: {error}") from None
 
     def remembered(self, domid: int) -> list[str]:
         """Devices of the stored configuration."""

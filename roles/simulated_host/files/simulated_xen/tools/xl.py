@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -67,7 +68,8 @@ def pci_list(libxl: Libxl, words: list[str]) -> None:
     if entries:
         print("Vdev Device")
     for number, address in entries.items():
-        devfn = int(libxl.xs.read(f"{libxl.backend(domid)}/vdevfn-{number}") or "0", 16)
+        vdevfn = libxl.xs.read(f"{libxl.backend(domid)}/vdevfn-{number}") or ""
+        devfn = int(vdevfn, 16) if re.fullmatch("[0-9a-f]+", vdevfn) else 0
         print(f"{devfn >> 3:02x}.{devfn & 7:01x} {address}")
 
 
