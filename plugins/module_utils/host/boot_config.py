@@ -29,7 +29,7 @@ from ..model.boot_facts import (
 )
 from ..values.address import AddressError, Sbdf
 from ..values.errors import HostError
-from . import command
+from . import command, run_lock
 from .modprobe_files import ModprobeFile, modprobe_files
 from .whole_file import write_whole
 
@@ -184,10 +184,9 @@ class BootConfig:
             if tool is None:
                 raise BootConfigError("neither update-initramfs nor dracut was found to rebuild the initramfs")
             words = _REBUILD[tool]
-        done = command.run(words)
+        done = command.run(words, keep=run_lock.held())
         if done.status:
-            last = (done.errors.strip() or done.output.strip()).splitlines()[-1:]
-            raise BootConfigError(f"{' '.join(words)} failed with status {done.status}: {' '.join(last)}")
+            raise BootConfigError(f"{' '.join(words)} failed with status {done.status}: {done.last_words}")
 
 
 def _is_ours(text: str) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 
@@ -19,9 +19,18 @@ class Finished:
     output: str
     errors: str
 
+    @property
+    def last_words(self) -> str:
+        """The last line that it wrote to say what went wrong: what is before it leads to that."""
+        lines = [line.strip() for line in (self.errors.strip() or self.output.strip()).splitlines()]
+        return lines[-1] if lines else f"nothing, and ended with status {self.status}"
 
-def run(words: Sequence[str], seconds: float | None = None) -> Finished:
-    """Run a program to its end. Raises OSError if it cannot be started, or was killed because `seconds` were over."""
+
+def run(words: Sequence[str], seconds: float | None = None, keep: Collection[int] = ()) -> Finished:
+    """Run a program to its end. Raises OSError if it cannot be started, or was killed because `seconds` were over.
+
+    `keep` are descriptors that it has open as well, and so the locks on them for as long as it runs.
+    """
     # ansible-test wants AnsibleModule.run_command, but the layers below the modules know no AnsibleModule.
     try:
         done = subprocess.run(  # pylint: disable=ansible-bad-function
@@ -32,6 +41,7 @@ def run(words: Sequence[str], seconds: float | None = None) -> Finished:
             errors="replace",  # it may say anything, and in any locale
             stdin=subprocess.DEVNULL,
             timeout=seconds,
+            pass_fds=tuple(keep),
         )
     except subprocess.TimeoutExpired as error:
         raise TimeoutError(errno.ETIMEDOUT, f"{words[0]} did not end in {seconds} s") from error

@@ -5,6 +5,7 @@
 
 The lock is a flock on the directory of xenstored's socket: every dom0 has it, it stands for this very
 host, nothing is created that could be left behind, and the kernel releases it however a run ends.
+A program that changes the host for a run inherits it, and so outlives a run that is killed with the lock held.
 libxl's own locks are per domain and are taken for the moment of a commit only (see `toolstack/libxl_files.py`).
 """
 
@@ -33,6 +34,15 @@ def check_timeout(timeout: float) -> None:
         raise RunLockError(f"timeout must be greater than 0, not {timeout:g}; nothing was changed")
 
 
+#: Descriptors of the locks that this process holds.
+_HELD: list[int] = []
+
+
+def held() -> tuple[int, ...]:
+    """Descriptors for programs that change the host in our place: the lock is free once all that have them ended."""
+    return tuple(_HELD)
+
+
 @contextmanager
 def run_lock(timeout: float) -> Iterator[None]:
     """Hold the host's lock; RunLockError after `timeout` seconds."""
@@ -45,8 +55,10 @@ def run_lock(timeout: float) -> Iterator[None]:
         ) from error
     try:
         _acquire(descriptor, directory, timeout)
+        _HELD.append(descriptor)
         yield
     finally:
+        _HELD[:] = [other for other in _HELD if other != descriptor]
         os.close(descriptor)
 
 
@@ -58,7 +70,8 @@ def _acquire(descriptor: int, directory: Path, timeout: float) -> None:
         except BlockingIOError:
             if time.monotonic() >= deadline:
                 raise RunLockError(
-                    f"another run of xen.pci has been changing this host for {timeout:g} s, nothing was changed; "
+                    f"another run of xen.pci has been changing this host for {timeout:g} s (or a program that one "
+                    "started and that outlived it), nothing was changed; "
                     f"wait for it, or find it with `fuser {directory}`"
                 ) from None
             time.sleep(_LOOK_AGAIN)

@@ -86,5 +86,5 @@ def _ip(words: Sequence[str]) -> str:
     except OSError as error:
         raise SriovError(f"`ip` could not be run ({error.strerror}); install iproute2") from error
     if done.status:
-        raise SriovError(f"`ip {' '.join(words)}` failed: {done.errors.strip() or f'status {done.status}'}")
+        raise SriovError(f"`ip {' '.join(words)}` failed: {done.last_words}")
     return done.output

@@ -12,7 +12,7 @@ from __future__ import annotations
 import shutil
 
 from ...values.address import Sbdf
-from .. import command
+from .. import command, run_lock
 from .contract import ToolstackError
 
 #: Seconds after which an xl that hangs is killed; its own waits add up to less (10 s for QEMU, 60 s for a stub domain).
@@ -41,14 +41,15 @@ def _run(*words: str) -> None:
     if program is None:
         raise XlError("the program xl, which changes the devices of HVM guests, is not on this host")
     try:
-        finished = command.run([program, *words], _MOST_SECONDS)
+        # It goes on if this process is killed; the next run of ours then waits for it.
+        finished = command.run([program, *words], _MOST_SECONDS, keep=run_lock.held())
     except OSError as error:
         raise XlError(f"{program} could not be run to its end ({error.strerror})") from error
     if finished.status:
-        raise XlError(f"xl {words[0]} said {_essence(finished.errors)!r}")
+        raise XlError(f"xl {words[0]} said {_essence(finished)!r}")
 
 
-def _essence(errors: str) -> str:
+def _essence(finished: command.Finished) -> str:
     """Return the first complaint, the cause; those after it are its echo. libxl puts its file and line before each."""
-    lines = [line.strip() for line in errors.splitlines() if "libxl: error:" in line] or errors.strip().splitlines()
-    return (lines[0].rpartition("libxl: error: ")[2] if lines else "nothing")[:_LONGEST]
+    lines = [line for line in finished.errors.splitlines() if "libxl: error:" in line]
+    return (lines[0].rpartition("libxl: error: ")[2].strip() if lines else finished.last_words)[:_LONGEST]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.xen.pci.plugins.module_utils.host import run_lock
 from ansible_collections.xen.pci.plugins.module_utils.host.toolstack import xl
 from ansible_collections.xen.pci.plugins.module_utils.values.address import Sbdf
 
@@ -49,3 +50,22 @@ def test_none_at_all(program: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(program.parent))
     with pytest.raises(xl.XlError, match="is not on this host"):
         xl.detach(1, DEVICE)
+
+
+def test_of_a_program_that_ends_otherwise_the_last_line_is_told(program: Path) -> None:
+    script = "printf 'Traceback (most recent call last):\\n  File \"xl\"\\nValueError: x\\n\\n' >&2; exit 1"
+    assert says(program, script) == "xl pci-attach said 'ValueError: x'"
+    assert says(program, "exit 3") == "xl pci-attach said 'nothing, and ended with status 3'"
+
+
+def test_it_keeps_the_lock_of_the_run_that_started_it(
+    program: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XENSTORED_PATH", str(tmp_path / "socket"))
+    program.write_text(f"#!/bin/sh\nls -l /proc/$$/fd > {tmp_path}/open\n")
+    program.chmod(0o755)
+    with run_lock.run_lock(5):
+        xl.attach(1, DEVICE)
+    assert f"-> {tmp_path}\n" in (tmp_path / "open").read_text()
+    xl.attach(1, DEVICE)
+    assert f"-> {tmp_path}\n" not in (tmp_path / "open").read_text()
