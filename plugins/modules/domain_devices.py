@@ -102,7 +102,9 @@ options:
       - V(never) refuses with the name of the fault, also where no device would have to be added or removed. Only what a
         killed run of this module left is finished first in any case (entries of a removal, a closed connection, rights
         and markers without an entry).
-      - V(first) repairs every fault of these domains and devices that M(xen.pci.repair) knows, as that module would.
+      - V(first) repairs every fault of these domains and devices that M(xen.pci.repair) knows, as that module would. A
+        repair that would take a device from a guest that uses it is not done: the task fails and says what it would
+        cost, in check mode as well.
     type: str
     choices: [never, first]
     default: never

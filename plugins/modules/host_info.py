@@ -501,6 +501,10 @@ domains:
       type: list
       elements: str
       sample: ["0000:03:00.0"]
+    config_problem:
+      description: Why what libxl has stored of it cannot be read, empty if it can be, or if libxl stores nothing of it.
+      type: str
+      sample: ""
     device_model:
       description:
         - What the device model (QEMU) of an HVM guest says of the guest's PCI bus, V(null) for other guests.
@@ -617,6 +621,10 @@ host:
       description: Number of the domain that libxl's marker gives each device to, also of devices that are gone.
       type: dict
       sample: {"0000:03:00.0": 3}
+    unreadable_markers:
+      description: Texts of markers that name no domain.
+      type: dict
+      sample: {}
     orphaned_connections:
       description:
         - PCI connections that xenstore keeps of domains that do not exist. Beside the number of the domain (C(domid)),

@@ -24,6 +24,9 @@ description:
     started the run.
   - The task fails if a fault is left that needs attention, or if a repair has cost a guest its devices.
     V(leaked_hold) is only a suspicion and is only reported.
+  - Before an entry, a right or a connection goes, the module looks whether a driver in a guest still runs the device.
+    What would cost a guest a device that it uses is not done, unless the fault is named in O(faults). RV(findings)
+    says what it would cost.
 extends_documentation_fragment:
   - xen.pci.attributes
   - xen.pci.attributes.actiongroup_pci
@@ -63,17 +66,21 @@ options:
     default: []
     choices:
       - aer_failure
+      - altered_entry
+      - altered_state
       - closed_connection
       - dead_marker
       - device_gone
       - disordered_entries
       - empty_connection
+      - foreign_entry
       - late_answer
       - leaked_hold
       - left_rights
       - lost_backend
       - lost_entry
       - lost_event
+      - lost_place
       - missed_connect
       - missing_marker
       - never_connected
@@ -99,6 +106,8 @@ options:
       - unfinished_repair
       - unlisted_device
       - unquarantined
+      - unreadable_configuration
+      - unreadable_marker
       - wrong_marker
   settle:
     description:
@@ -203,6 +212,11 @@ findings:
       type: str
       returned: success
       choices: [any run, a repair, a repair that names it, a person, nothing]
+    costs:
+      description: Host addresses of devices that the guest uses and that a repair of this fault would take from it.
+      type: list
+      elements: str
+      returned: success
 attempts:
   description:
     - What was done about each fault, in order. A repair may have uncovered another fault that was not found first.
@@ -279,7 +293,11 @@ from ansible_collections.xen.pci.plugins.module_utils.host.access import HostAcc
 from ansible_collections.xen.pci.plugins.module_utils.host.observe import observe
 from ansible_collections.xen.pci.plugins.module_utils.host.run_lock import check_timeout
 from ansible_collections.xen.pci.plugins.module_utils.host.xenstore_connection import PYXS_IMPORT_ERROR
-from ansible_collections.xen.pci.plugins.module_utils.repair.outcome import Repaired, RepairInterrupted
+from ansible_collections.xen.pci.plugins.module_utils.repair.outcome import (
+    Repaired,
+    RepairInterrupted,
+    in_words_of_cost,
+)
 from ansible_collections.xen.pci.plugins.module_utils.repair.run import repair
 from ansible_collections.xen.pci.plugins.module_utils.repair.settle import SETTLE_SECONDS, observe_until_settled
 from ansible_collections.xen.pci.plugins.module_utils.results.audit import audit_repair, record
@@ -389,15 +407,15 @@ def _left_in_words(repaired: Repaired, scope: Scope) -> Iterable[str]:
         problem = f" (tried: {tried[finding.key]})" if tried.get(finding.key) else ""
         if scope.repairs(finding) and finding.key not in tried:
             problem = " (the timeout passed before a repair was tried)"
-        if scope.repairs(finding) or finding.fault.repaired_by is RepairedBy.PERSON:
-            yield f"{title(finding)}: {finding.evidence}{problem}. {finding.fault.meaning}. {finding.fault.advice}."
+        if scope.repairs(finding) or finding.costs or finding.fault.repaired_by is RepairedBy.PERSON:
+            yield f"{title(finding)}: {finding.evidence}{problem}. {finding.fault.meaning}. {finding.advice}."
 
 
 def _lost_devices_in_words(repaired: Repaired) -> Iterable[str]:
     for attempt in repaired.attempts:
-        if attempt.cost_devices:
+        if attempt.cost and not attempt.repaired:
             advice = "The devices are free. Attach them again once the guest answers"
-            yield f"{title(attempt.finding)}: {attempt.problem}. {advice}."
+            yield f"{title(attempt.finding)}: {attempt.problem or in_words_of_cost(attempt)}. {advice}."
 
 
 def _lines(findings: Iterable[Finding]) -> str:

@@ -73,16 +73,24 @@ class Rights:
             held.add(int(words[1])) if words[2] == "1" else held.discard(int(words[1]))
 
 
-def machine(more: Collection[str] = ()) -> dict[str, Any]:
+#: The physical function of `Host(linux=...)`, and its virtual ones.
+PF, VF_1, VF_2, VF_3 = (f"0000:05:00.{function}" for function in range(4))
+
+
+def machine(more: Collection[str] = (), linux: str = "") -> dict[str, Any]:
     """The small server without the devices that no scenario is about: each look at the host reads all.
 
-    With `more` at these addresses, simple ones.
+    With `more` at these addresses, simple ones. With another `linux` in dom0, and then with virtual functions.
     """
     description: dict[str, Any] = json.loads((Path(daemon.__file__).parent / "machines/small-server.json").read_text())
     kept = {*DEVICES, *OTHERS}
     description["devices"] = [one for one in description["devices"] if f"0000:{one['at']}" in kept or "bus" in one]
     others = {SOUND: "hd-audio", **dict.fromkeys(USB, "ehci"), **dict.fromkeys(more, "edu")}
     description["devices"] += [{"at": at.removeprefix("0000:"), "model": model} for at, model in others.items()]
+    if linux:
+        description["devices"] = [one for one in description["devices"] if f"0000:{one['at']}" != PF]
+        description["devices"].append({"at": PF.removeprefix("0000:"), "model": "igb", "numvfs": 3})
+        description["linux"] = linux
     return {**description, "hidden": [*DEVICES, *others]}
 
 
@@ -91,10 +99,10 @@ class Host:
 
     quarantined = True
 
-    def __init__(self, directory: Path, more: Collection[str] = ()) -> None:
+    def __init__(self, directory: Path, more: Collection[str] = (), linux: str = "") -> None:
         self.directory = directory
         self._machine = directory.with_name(f"{directory.name}.json")
-        self._machine.write_text(json.dumps(machine(more)))
+        self._machine.write_text(json.dumps(machine(more, linux)))
         self.log = directory.with_name(f"{directory.name}.log")
         self._hosts = process_of(HOSTS, {**os.environ, **HASTE, "PYTHONPATH": os.pathsep.join(sys.path)})
         self._process: subprocess.Popen[str] | None = None

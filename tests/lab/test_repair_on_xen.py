@@ -32,7 +32,8 @@ class FaultyHost:
     """A bad state. `found`: the faults named at first; `repaired`: what g1 has in the end.
 
     `asked`: the faults to name for repair; `after`: what is done when that is over, whatever came of it; g1 that wakes
-    up may do by itself what is `awaited`. `noted`: what is reported until then without being a failure.
+    up may do by itself what is `awaited`. `noted`: what is reported until then without being a failure. `costs`: g1
+    loses devices that it uses, so the repair fails, though nothing is left.
     """
 
     name: str
@@ -44,6 +45,7 @@ class FaultyHost:
     awaited: Collection[str] = ()
     noted: Collection[str] = ()
     after: Break | None = None
+    costs: bool = False
 
 
 def entry(lab: Ward, index: int, device: str, state: str = "1", domid: int | None = None) -> list[tuple[object, ...]]:
@@ -164,6 +166,24 @@ def rights_taken(lab: Ward) -> None:
 
 def state_not_followed(lab: Ward) -> None:
     lab.act(("write", lab.back("state"), "8"))
+
+
+def state_written(value: str) -> Break:
+    """By another program, in dom0's end of a connection that works; nothing: removed."""
+    return lambda lab: lab.act(("write", lab.back("state"), value) if value else ("remove", lab.back("state")))
+
+
+def frontend_state_written(value: str) -> Break:
+    return lambda lab: lab.act(("write", lab.front("state"), value))
+
+
+def sub_state_written(value: str) -> Break:
+    return lambda lab: lab.act(("write", lab.back("state-0"), value))
+
+
+def renamed(lab: Ward) -> None:
+    """The first entry, by a device that pciback has for no guest."""
+    lab.act(("write", lab.back("dev-0"), E), ("write", lab.back("key-0"), E))
 
 
 def quarantine_lost(lab: Ward) -> None:
@@ -306,7 +326,33 @@ FAULTY_HOSTS = [
         asked=["stale_configuration"],
     ),
     FaultyHost("a device that fell off the bus", [A, B], pulled_out, ["device_gone"], [B], after=plugged_in),
-    FaultyHost("a connection that xenstore lost", [A], tidied_up, ["stuck_kernel_device"], []),
+    FaultyHost(
+        "a connection that xenstore lost",
+        [A],
+        tidied_up,
+        ["stuck_kernel_device"],
+        [],
+        asked=["stuck_kernel_device", "left_rights"],
+        costs=True,
+    ),
+    *(
+        FaultyHost(f"dom0's state is {value or 'gone'}", [A, B], state_written(value), ["altered_state"], [A, B])
+        for value in ("", "1", "3", "x")
+    ),
+    *(
+        FaultyHost(f"the guest's state is {value}", [A, B], frontend_state_written(value), [fault], [A, B])
+        for value, fault in (
+            ("1", "altered_state"),
+            ("3", "altered_state"),
+            ("8", "altered_state"),
+            ("7", "late_answer"),
+        )
+    ),
+    *(
+        FaultyHost(f"a sub-state is {value}", [A, B], sub_state_written(value), ["altered_entry"], [A, B])
+        for value in "15"
+    ),
+    FaultyHost("an entry that names another device", [A, B], renamed, ["disordered_entries", "lost_entry"], [A, B]),
     FaultyHost("dom0's end removed under the guest", [A, B], backend_removed, ["lost_backend"], []),
     FaultyHost(
         "a device unbound under a guest",
@@ -401,6 +447,22 @@ def test_a_device_that_pciback_holds_for_nobody(lab: Ward, happened: Callable[[s
         lab.renew("g1", "g2")
 
 
+def test_an_entry_that_lost_its_place(lab: Ward, happened: Callable[[str], None]) -> None:
+    """Neither kernel can remove it alone, so its guest keeps it until all of its devices go."""
+    try:
+        assert not lab.modules.devices({"g1": [A, B]}).get("failed")
+        lab.act(("remove", lab.back("vdev-0")))
+        repaired = lab.modules.repair()
+        assert repaired["failed"] and names(repaired["left"]) == ["lost_place"], repaired
+        happened(repaired["msg"])
+        assert lab.modules.devices({"g1": [B]}).get("failed")
+        assert not lab.modules.devices({"g1": []}).get("failed")
+        assert lab.wrong({"g1": []}) == []
+    except BaseException:
+        lab.renew()
+        raise
+
+
 def test_a_pci_error_that_the_guest_cannot_handle(lab: Ward, happened: Callable[[str], None]) -> None:
     """All that pciback does is to say so, though dom0 calls the device recovered; it stays with the guest."""
     try:
@@ -430,7 +492,7 @@ def is_named_and_repaired(lab: Ward, faulty: FaultyHost) -> str:
     finally:
         if faulty.after is not None:
             faulty.after(lab)
-    assert bool(repaired.get("failed")) == bool(faulty.awaited), repaired.get("msg")
+    assert bool(repaired.get("failed")) == (bool(faulty.awaited) or faulty.costs), repaired.get("msg")
     assert names(repaired["left"]) == sorted([*faulty.awaited, *faulty.noted])
 
     assert lab.wrong({"g1": faulty.repaired}) == []

@@ -67,6 +67,8 @@ class Handshake(DomainChange):
             yield from self._rest()
 
     def _first(self) -> tuple[Sbdf, ...]:
+        if self.plan.departing and not self.plan.after:
+            return self.plan.remove  # its connection ends with them, in one step
         return tuple(device for device in self.plan.remove if device in self.plan.departing)
 
     def _rest(self) -> Flow:
@@ -161,10 +163,17 @@ class Handshake(DomainChange):
                 kind, writes = CycleKind.CLOSE, changes.close(self.domid)
             else:
                 kind, writes = CycleKind.RECONFIGURE, changes.reconfigure(backend, add, remove)
+                writes += self._correct_places(transaction, remove)
             transaction.apply([Remove(error_path(self.domid)), *writes])  # the kernel never clears its error
             return Listed(add, value=(kind, places))
 
         return (yield from commit(self.access, self.plan.domain, body))
+
+    def _correct_places(self, transaction: Transaction, remove: Collection[Sbdf]) -> list[Change]:
+        """Have both kernels find the virtual functions that leave (see `connection_writes.correct_places`)."""
+        virtual = [device for device in remove if device in self._devices and self._devices[device].physfn is not None]
+        backend = read_connection(transaction, self.domid) if virtual else None
+        return [] if backend is None else changes.correct_places(backend, virtual)
 
     def _check_unchanged(self, backend: PciConnection | None, add: Collection[Sbdf], remove: Collection[Sbdf]) -> None:
         present = set(backend.devices) if backend else set()

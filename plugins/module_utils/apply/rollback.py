@@ -20,6 +20,7 @@ from ..host.xenstore import Transaction
 from ..host.xenstore_nodes import domain_exists, read_connection, read_states, states_of
 from ..model import connection_writes as changes
 from ..model.connection import PciConnection
+from ..model.store_changes import Change
 from ..values.address import Sbdf
 from ..values.states import XenbusState
 from .loop import NEXT_EVENT, Again, DeadlinePassed
@@ -124,12 +125,18 @@ def reconfigure(access: HostAccess, domid: int, add: Collection[Sbdf]) -> Rollba
         if backend.unanswered:
             transaction.apply(changes.withdraw(backend))
             return _Step.WITHDRAWN
-        if ends in _ANSWERED_TOO_LATE:
-            transaction.apply(changes.restart_failed(backend, add))
+        restart = restart_of(backend, add)
+        if restart:
+            transaction.apply(restart)
             return _Step.RESTARTED
         return _Step.MOVING
 
     return _until_ended(access, domid, look)
+
+
+def restart_of(backend: PciConnection, add: Collection[Sbdf]) -> list[Change]:
+    """Lead both ends out of a cycle that pciback gave up, or that was answered after it had been withdrawn."""
+    return changes.restart_failed(backend, add) if backend.ends in _ANSWERED_TOO_LATE else []
 
 
 def close(access: HostAccess, domid: int, _add: Collection[Sbdf]) -> Rollback:

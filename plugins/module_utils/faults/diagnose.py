@@ -13,19 +13,18 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
-from ..model.connection import PciConnection
 from ..model.device import PciDevice, XenOwner
 from ..model.device_model import qemu_name
 from ..model.domain import Domain, DomainKind
 from ..model.host import Host
 from ..values.address import Sbdf
-from ..values.states import SubState, XenbusState
-from ..values.words import listed
+from . import use
+from .connection_faults import against_host, of, of_connection
 from .finding import Finding
+from .recipes import Recipe
 from .table import Fault
 
 _ADDRESS_IN_ERROR = re.compile(r"locate PCI device \(([0-9a-f:.]{12})\)", re.ASCII)
-_STARTING = (XenbusState.UNKNOWN, XenbusState.INITIALISING, XenbusState.INIT_WAIT, XenbusState.INITIALISED)
 
 
 def diagnose(host: Host) -> list[Finding]:
@@ -40,44 +39,43 @@ def diagnose(host: Host) -> list[Finding]:
     ]
     guests = {domain.stub.domid: domain.name for domain in host.domains.values() if domain.stub is not None}
     return [
-        replace(finding, serves=guests[finding.domid]) if finding.domid in guests else finding for finding in findings
+        replace(finding, serves=guests.get(finding.domid or 0, ""), costs=_costs(host, finding)) for finding in findings
     ]
+
+
+def _costs(host: Host, finding: Finding) -> tuple[Sbdf, ...]:
+    """Find what the guest of a connection that xenstore has lost still uses, which ends with it."""
+    domain = host.domains.get(finding.domid or 0)
+    if domain is None or finding.recipe is not Recipe.END_LOST:
+        return ()
+    return tuple(device for device in finding.devices if use.uses(host, domain, device))
 
 
 def _connections(host: Host) -> Iterator[Finding]:
     for domain in host.domains.values():
         yield from _device_model(host, domain)
         if domain.stub is not None:
-            yield from _entries_against_host(host, domain)
+            yield from against_host(host, domain)
         if domain.own_connection is None:
             yield from _lost_connection(host, domain)
         else:
-            yield from _own_connection(host, domain, domain.own_connection)
+            yield from of_connection(host, domain, domain.own_connection)
 
 
 def _lost_connection(host: Host, domain: Domain) -> Iterator[Finding]:
     """Find what is left of a connection that xenstore does not have."""
-    marked = sorted(sbdf for sbdf, domid in host.markers.items() if domid == domain.domid)
+    marked = {sbdf for sbdf, domid in host.markers.items() if domid == domain.domid}
+    run = {sbdf for sbdf in domain.configured or () if host.holder_of(sbdf) is None and use.is_run(host, sbdf)}
+    had = sorted(marked | run)
     if domain.domid in host.kernel_connections:
         says = "its connection is gone from xenstore, but not from dom0's kernel"
-        yield _of(domain, Fault.STUCK_KERNEL_DEVICE, says, marked)
-    elif domain.frontend_alone:
-        says = "dom0's end of its connection is gone from xenstore, but the guest's is not"
-        yield _of(domain, Fault.LOST_BACKEND, says, marked)
+        yield of(domain, Fault.STUCK_KERNEL_DEVICE, says, had)
+    elif domain.frontend_alone or (use.is_told_by_model(domain) and use.unlisted(host, domain)):
+        says = "dom0's end of its connection is gone from xenstore, but the guest has its devices"
+        yield of(domain, Fault.LOST_BACKEND, says, had)
     elif waiting := _to_come_back(host, domain):
         says = "a repair removed its connection, and there is no new one"
-        yield _of(domain, Fault.UNFINISHED_REPAIR, says, waiting)
-
-
-def _own_connection(host: Host, domain: Domain, connection: PciConnection) -> Iterator[Finding]:
-    if connection.state is XenbusState.INITIALISING and domain.domid in host.kernel_connections:
-        says = f"dom0's kernel still has an earlier connection and ignores this one (backend {connection.state})"
-        yield _of(domain, Fault.STUCK_KERNEL_DEVICE, says, connection.devices)
-    elif domain.kind is DomainKind.PV:  # of an HVM guest, the states say nothing: its device model does it all
-        yield from _cycle(domain, connection)
-    if connection.aer_state:
-        yield _of(domain, Fault.AER_FAILURE, f"pciback wrote aerState={connection.aer_state[:32]}")
-    yield from _entries_against_host(host, domain)
+        yield of(domain, Fault.UNFINISHED_REPAIR, says, waiting)
 
 
 def _to_come_back(host: Host, domain: Domain) -> list[Sbdf]:
@@ -95,18 +93,22 @@ def _device_model(host: Host, domain: Domain) -> Iterator[Finding]:
     if model is None:
         return
     if model.plugged is None:
-        yield _of(domain, Fault.SILENT_DEVICE_MODEL, model.problem)
+        yield of(domain, Fault.SILENT_DEVICE_MODEL, model.problem)
+    lists = domain.stub or domain
+    lost = lists.own_connection is None and use.unlisted(host, lists)
+    if lost or (lists.own_connection is not None and use.is_disordered(host, lists, lists.own_connection)):
+        return  # the entries of what it has are gone, or may be among those
     changing = (
         domain.stub is not None and domain.stub.own_connection is not None and not domain.stub.own_connection.connected
     )
     for sbdf in () if changing else model.lacks(domain.devices):  # the cycle that is under way comes first
-        yield _of(domain, Fault.STALE_RECORD, "libxl lists it, but the device model does not have it", (sbdf,))
+        yield of(domain, Fault.STALE_RECORD, "libxl lists it, but the device model does not have it", (sbdf,))
     for name in model.unexpected(domain.devices):
         called = [sbdf for sbdf in host.devices if qemu_name(sbdf) == name and _may_be_its(host, domain, sbdf)]
         # The name lacks the segment.
         owned = [sbdf for sbdf in called if host.xen_owners.get(sbdf) is XenOwner.GUEST]
         says = f"its device model has {name}, and libxl does not list it"
-        yield _of(domain, Fault.UNLISTED_DEVICE, says, owned or called)
+        yield of(domain, Fault.UNLISTED_DEVICE, says, owned or called)
 
 
 def _may_be_its(host: Host, domain: Domain, device: Sbdf) -> bool:
@@ -116,109 +118,6 @@ def _may_be_its(host: Host, domain: Domain, device: Sbdf) -> bool:
     """
     marked = host.markers.get(device, domain.domid) == domain.domid
     return host.devices[device].in_pciback and host.holder_of(device) is None and marked
-
-
-def _cycle(domain: Domain, backend: PciConnection) -> Iterator[Finding]:
-    ends = f"backend {backend.state}, frontend {backend.frontend_state}"
-    if backend.connected:
-        yield from _at_rest(domain, backend)
-        return
-    fault = _fault_of_ends(backend)
-    reason = f"; pciback said {backend.error[:200]!r}" if backend.error and fault is Fault.REFUSED_CYCLE else ""
-    yield _of(domain, fault, ends + reason, backend.devices)
-
-
-def _fault_of_ends(backend: PciConnection) -> Fault:  # noqa: PLR0911 - a table of states, one line each
-    back, front = backend.state, backend.frontend_state
-    if not backend.online and back.is_ending:
-        return Fault.UNANSWERED_CLOSE if front is XenbusState.CONNECTED else Fault.UNFINISHED_CLOSE
-    if back is XenbusState.CLOSING and front is XenbusState.RECONFIGURING:
-        return Fault.REFUSED_CYCLE
-    if back.is_ending or front.is_ending:
-        return Fault.CLOSED_CONNECTION
-    if back is XenbusState.RECONFIGURING and front is XenbusState.RECONFIGURING:
-        return Fault.STUCK_CYCLE
-    if back is XenbusState.RECONFIGURING and front is XenbusState.CONNECTED:
-        return Fault.SILENT_GUEST
-    if back is XenbusState.CONNECTED and front is XenbusState.RECONFIGURING:
-        return Fault.LATE_ANSWER
-    if back is XenbusState.RECONFIGURING and front is XenbusState.INITIALISED:
-        return Fault.MISSED_CONNECT
-    if back is XenbusState.RECONFIGURING or back in _STARTING:
-        return Fault.NEVER_CONNECTED
-    return Fault.LOST_EVENT
-
-
-def _at_rest(domain: Domain, backend: PciConnection) -> Iterator[Finding]:
-    if _is_disordered(backend):
-        yield _of(domain, Fault.DISORDERED_ENTRIES, "; ".join(backend.problems()), backend.devices)
-        return
-    if not backend.entries:
-        yield _of(domain, Fault.EMPTY_CONNECTION, "both ends are connected with num_devs=0")
-    for fault, state in (
-        (Fault.UNFINISHED_REMOVAL, SubState.TO_REMOVE),
-        (Fault.UNEXPORTED_ENTRY, SubState.TO_ADD),
-    ):
-        entries = [entry for entry in backend.entries if entry.state is state]
-        if entries:
-            nodes = ", ".join(f"state-{entry.index}={state.value}" for entry in entries)
-            devices = tuple(entry.device for entry in entries if entry.device is not None)
-            yield _of(domain, fault, f"{nodes}, though both ends are at rest", devices)
-
-
-def _is_disordered(backend: PciConnection) -> bool:
-    return not backend.count_is_sound or bool(backend.stray_nodes) or _has_holes(backend)
-
-
-def _has_holes(backend: PciConnection) -> bool:
-    devices = backend.devices
-    unknown = any(entry.device is None or entry.state is None for entry in backend.entries)
-    nowhere = any(entry.state is SubState.EXPORTED and entry.guest_address is None for entry in backend.entries)
-    return unknown or nowhere or len(set(devices)) != len(devices)
-
-
-def _entries_against_host(host: Host, domain: Domain) -> Iterator[Finding]:
-    unmarked = [sbdf for sbdf in domain.devices if host.markers.get(sbdf) not in host.domains]
-    if unmarked:  # also of devices that the host has no more: the marker shows whose rights are left
-        yield _of(domain, Fault.MISSING_MARKER, "libxl's marker names no domain that exists", unmarked)
-    for sbdf in domain.devices:
-        device = host.devices.get(sbdf)
-        if device is None:
-            yield _of(domain, Fault.DEVICE_GONE, "the host does not have it any more", (sbdf,))
-        elif not device.in_pciback:
-            driver = f"driver {device.driver}" if device.driver else "no driver"
-            yield _of(domain, Fault.NOT_IN_PCIBACK, f"the host has it with {driver}", (sbdf,))
-        elif _is_used_without_rights(host, domain, sbdf):
-            yield _of(domain, Fault.RIGHTS_MISSING, "Xen says that no guest owns it", (sbdf,))
-        others = _others_with(host, domain, sbdf)
-        if others:
-            yield _of(
-                domain,
-                Fault.SHARED_DEVICE,
-                f"{listed(others)} also {'lists' if len(others) == 1 else 'list'} it",
-                (sbdf,),
-            )
-
-
-def _others_with(host: Host, domain: Domain, device: Sbdf) -> list[str]:
-    """Names of the other domains whose connections also list a device."""
-    return [other.name for other in host.domains.values() if other is not domain and device in other.devices]
-
-
-def _is_used_without_rights(host: Host, domain: Domain, device: Sbdf) -> bool:
-    """Whether the guest can use a device that Xen does not let it.
-
-    xl also takes the rights from a guest that does not answer, and so has not given the device back.
-    """
-    backend = domain.connection
-    entry = backend.entry_of(device) if backend else None
-    if domain.device_model is not None:
-        return domain.device_model.has(device) is not None and host.xen_owners.get(device) is XenOwner.HOST
-    if backend is None or entry is None or host.xen_owners.get(device) is not XenOwner.HOST:
-        return False
-    if entry.state is SubState.TO_REMOVE:
-        return backend.unanswered
-    return entry.state is SubState.EXPORTED and backend.online
 
 
 def _without_domain(host: Host) -> Iterator[Finding]:
@@ -237,6 +136,9 @@ def _without_domain(host: Host) -> Iterator[Finding]:
 
 def _markers(host: Host) -> Iterator[Finding]:
     holders = _holders(host)
+    for sbdf, text in sorted(host.unreadable_markers.items()):
+        if sbdf not in holders:  # of a holder, MISSING_MARKER says it
+            yield Finding(Fault.UNREADABLE_MARKER, f"libxl's marker says {text[:32]!r}", devices=(sbdf,))
     for sbdf, domid in sorted(host.markers.items()):
         domain, holder = host.domains.get(domid), holders.get(sbdf)
         if domain is not None and sbdf in domain.devices:
@@ -252,28 +154,22 @@ def _markers(host: Host) -> Iterator[Finding]:
             if domain.device_model is not None and not domain.device_model.lacks([sbdf]):
                 continue  # found already: the guest has it, or that cannot be seen
             in_use = _guest_still_runs(host, domain, sbdf)
-            if (
-                domain.kind is DomainKind.PV
-                and domain.own_connection
-                and _is_disordered(domain.own_connection)
-                and not in_use
-            ):
+            backend = domain.own_connection if domain.kind is DomainKind.PV else None
+            if backend is not None and not in_use and use.is_disordered(host, domain, backend):
                 continue  # its entry may be among those, and then the guest has it still
             owner = host.xen_owners.get(sbdf, XenOwner.UNKNOWN)
             says = f"libxl's marker names {domain.name}, whose connection does not list it"
             fault = Fault.LOST_ENTRY if in_use else Fault.LEFT_RIGHTS
-            yield _of(domain, fault, f"{says} (owner according to Xen: {owner.value})", (sbdf,))
+            yield of(domain, fault, f"{says} (owner according to Xen: {owner.value})", (sbdf,))
         else:
-            yield _of(
+            yield of(
                 domain, Fault.WRONG_MARKER, f"libxl's marker names it, but {holder.name} lists the device", (sbdf,)
             )
 
 
 def _guest_still_runs(host: Host, domain: Domain, device: Sbdf) -> bool:
-    """Whether a driver in the guest still runs a device: pciback resets and disables what it takes back."""
-    facts = host.devices.get(device)
-    owned = host.xen_owners.get(device) is XenOwner.GUEST and domain.device_model is None
-    return owned and facts is not None and facts.config.driver_is_active
+    """Whether a driver in the guest still runs a device that no connection lists, with its rights or without."""
+    return domain.device_model is None and use.is_run(host, device)
 
 
 def _configurations(host: Host) -> Iterator[Finding]:
@@ -284,15 +180,19 @@ def _configurations(host: Host) -> Iterator[Finding]:
     While a domain's devices change, or one is lost, the two may differ, and other faults say so.
     """
     for domain in host.domains.values():
+        if domain.config_problem and domain.serves is None:
+            yield of(domain, Fault.UNREADABLE_CONFIGURATION, domain.config_problem)
         stored, stubbed = domain.configured, domain.stub is not None or domain.serves is not None
         if stored is None or stubbed or not _knows_its_devices(domain):
             continue
-        lost = [sbdf for sbdf in domain.devices if sbdf not in stored and not _others_with(host, domain, sbdf)]
+        foreign = use.foreign(host, domain)
+        lost = [sbdf for sbdf in domain.devices if not use.others_with(host, domain, sbdf)]
+        lost = [sbdf for sbdf in lost if sbdf not in stored and sbdf not in foreign]
         if lost:
-            yield _of(domain, Fault.NOT_CONFIGURED, "libxl's stored configuration does not list it", lost)
+            yield of(domain, Fault.NOT_CONFIGURED, "libxl's stored configuration does not list it", lost)
         left = [sbdf for sbdf in stored if sbdf not in domain.devices and host.markers.get(sbdf) != domain.domid]
         if left:
-            yield _of(domain, Fault.STALE_CONFIGURATION, "libxl's stored configuration still lists it", left)
+            yield of(domain, Fault.STALE_CONFIGURATION, "libxl's stored configuration still lists it", left)
 
 
 def _knows_its_devices(domain: Domain) -> bool:
@@ -324,6 +224,9 @@ def _devices(host: Host) -> Iterator[Finding]:
         free = device.in_pciback and host.xen_owners.get(sbdf) is XenOwner.HOST and sbdf not in held
         if not free or sbdf in host.markers:
             continue
+        if use.is_run(host, sbdf) and not any(sbdf in orphan.devices for orphan in host.orphaned_connections.values()):
+            says = "no connection lists it, and Xen has taken it from every guest, but a driver in a guest runs it"
+            yield Finding(Fault.LOST_ENTRY, says, devices=(sbdf,))
         if sbdf not in host.quarantined and not device.belongs_to_host:  # a mistake of hide=, which a release ends
             yield Finding(Fault.UNQUARANTINED, "nothing shows that Xen quarantines it", devices=(sbdf,))
         if device.permissive and not device.lost_hold:  # which must not be taken from pciback to clear it
@@ -352,7 +255,3 @@ def _names(kernel_error: str, device: Sbdf) -> bool:
 
 def _holders(host: Host) -> dict[Sbdf, Domain]:
     return {sbdf: domain for domain in host.domains.values() for sbdf in domain.devices}
-
-
-def _of(domain: Domain, fault: Fault, evidence: str, devices: tuple[Sbdf, ...] | list[Sbdf] = ()) -> Finding:
-    return Finding(fault, evidence, domain.domid, domain.name, tuple(devices))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ..values.address import Sbdf
 from ..values.words import listed
 from .recipes import Recipe
-from .table import Fault
+from .table import Fault, RepairedBy
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,24 @@ class Finding:
     devices: tuple[Sbdf, ...] = ()
     #: The name of the guest whose device model runs in that domain, if it is a stub domain.
     serves: str = ""
+    #: Devices that the guest uses and that the recipe would take from it.
+    costs: tuple[Sbdf, ...] = ()
+
+    @property
+    def repaired_by(self) -> RepairedBy:
+        """Which run repairs it: what costs a guest a device in use, only one that is asked for that."""
+        return RepairedBy.NAMED_REPAIR if self.costs else self.fault.repaired_by
+
+    @property
+    def advice(self) -> str:
+        """What to do next, without the last full stop."""
+        if not self.costs:
+            return self.fault.advice
+        return (
+            f"A repair would take {listed(self.costs)} from {where(self)}, which uses "
+            f"{'it' if len(self.costs) == 1 else 'them'}, so it is done only if this fault is named in the option "
+            "faults of xen.pci.repair. A restart of the guest ends it as well"
+        )
 
     @property
     def recipe(self) -> Recipe | None:
@@ -66,4 +84,5 @@ def title(finding: Finding) -> str:
 
 def in_words(finding: Finding) -> str:
     """Give the title, and what is done about it, by a recipe or by a person."""
-    return f"{title(finding)}: {finding.recipe.text if finding.recipe else finding.fault.advice}"
+    cost = f" (which takes {listed(finding.costs)} from {where(finding)})" if finding.costs else ""
+    return f"{title(finding)}: {finding.recipe.text if finding.recipe else finding.advice}{cost}"

@@ -30,8 +30,13 @@ class Recipe(Enum):
 
     WITHDRAW = RecipeKind.CONNECTION, "withdraw the cycle that the guest has not answered; it keeps what it had"
     RESTART = RecipeKind.CONNECTION, "drop the entries that pciback refused and have both ends finish the cycle"
-    SKIP_STALE = RecipeKind.CONNECTION, "drop the entries that pciback does not have, one by one, until it goes on"
+    SKIP_STALE = (
+        RecipeKind.CONNECTION,
+        "have pciback look once more, then drop the entries that it does not have, one by one, until it goes on",
+    )
     NUDGE = RecipeKind.CONNECTION, "write the states of both ends again, so that each looks at the other once more"
+    CONNECT_AGAIN = RecipeKind.CONNECTION, "write again that both ends are connected, as both kernels have it"
+    KEEP_ENTRIES = RecipeKind.CONNECTION, "write again that the devices which the guest uses are exported to it"
     REOPEN = RecipeKind.CONNECTION, "withdraw the request to close, which the guest has not answered"
     RECREATE = RecipeKind.CONNECTION, "remove the closed connection and create it again with the same devices"
     FORGET_ENTRIES = RecipeKind.CONNECTION, "drop the entries that nothing uses and close the gaps"
@@ -50,6 +55,7 @@ class Recipe(Enum):
     TAKE_FROM_ANY = RecipeKind.DEVICE, "reset the device and take it from the domain that Xen lets it be taken from"
     MARK = RecipeKind.DEVICE, "write libxl's marker"
     UNMARK = RecipeKind.DEVICE, "remove libxl's marker"
+    DROP_MARKER = RecipeKind.DEVICE, "remove libxl's marker, which names no domain"
     QUARANTINE = RecipeKind.DEVICE, "have Xen quarantine the device, and note it"
     CONFIGURE = RecipeKind.DEVICE, "have libxl's stored configuration list the devices of the connection"
     REBIND = RecipeKind.DEVICE, "take the device from pciback and give it back, which clears the setting"

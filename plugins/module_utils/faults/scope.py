@@ -52,19 +52,19 @@ class Scope:
 
     def repairs(self, finding: Finding) -> bool:
         """Whether it is covered and has a recipe that may be carried out."""
-        allowed = finding.fault.repaired_by is not RepairedBy.NAMED_REPAIR or finding.fault in self.named
+        allowed = finding.repaired_by is not RepairedBy.NAMED_REPAIR or finding.fault in self.named
         return self.covers(finding) and finding.recipe is not None and allowed
 
     def finishes(self, finding: Finding) -> bool:
         """Whether it is covered, and a killed run of ours leaves it or its recipe does no more than was declared."""
-        unfinished = finding.fault.repaired_by is RepairedBy.ANY_RUN
+        unfinished = finding.repaired_by is RepairedBy.ANY_RUN
         return self.covers(finding) and (unfinished or self._is_declared(finding))
 
     def _is_declared(self, finding: Finding) -> bool:
         """Whether its recipe removes a device as declared; pciback stops at that device, and is led past it."""
         if finding.fault is Fault.STUCK_CYCLE:
             return not self.leaving.isdisjoint(finding.devices)
-        leaves = bool(finding.devices) and self.leaving.issuperset(finding.devices)
+        leaves = finding.recipe is not None and bool(finding.devices) and self.leaving.issuperset(finding.devices)
         return leaves and finding.fault.removal is Removal.ENDS_IT_WITH_CONNECTION
 
 

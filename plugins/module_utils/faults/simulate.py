@@ -16,6 +16,7 @@ from typing import Callable
 from ..model import connection_writes as changes
 from ..model.connection import PciConnection, backend_path
 from ..model.device import ConfigFlags, PciDevice, XenOwner
+from ..model.device_model import qemu_name
 from ..model.domain import Domain
 from ..model.host import Host
 from ..model.store_changes import Change, Remove, Write
@@ -24,6 +25,7 @@ from ..values.states import SubState, XenbusState
 from .finding import Finding
 from .recipes import Recipe, RecipeKind, implements
 from .table import Fault
+from .use import evidently_has, foreign, uses
 
 _CONNECTED = str(XenbusState.CONNECTED.value)
 
@@ -41,7 +43,9 @@ def simulate_repair(host: Host, findings: Iterable[Finding]) -> Host:
             host = DEVICE_SIMULATIONS[finding.required_recipe](host, finding)
         elif kind is RecipeKind.END_OF_CONNECTION:
             host = _ended(_without_connection(host, finding), finding.required_domid)
-        elif domain is not None and kind is not RecipeKind.DEVICE_MODEL and _has_pv_connection(domain):
+        elif domain is not None and domain.device_model is not None:
+            host = _with_repaired_record(host, domain, finding)
+        elif domain is not None:
             host = _with_repaired_connection(host, domain, finding)
     return host
 
@@ -56,9 +60,32 @@ def able_to_return(host: Host, devices: Iterable[Sbdf]) -> list[Sbdf]:
     ]
 
 
-def _has_pv_connection(domain: Domain) -> bool:
-    """Whether the domain makes its handshakes itself, and for itself."""
-    return domain.device_model is None and domain.serves is None
+def _with_repaired_record(host: Host, domain: Domain, finding: Finding) -> Host:
+    """Replace what libxl lists for a guest with a device model, and what that one has."""
+    backend = domain.own_connection
+    if finding.recipe is Recipe.PUT_IN_ORDER:
+        if backend is None:
+            return host
+        has = evidently_has(host, domain, backend)
+        nodes = _changed(backend, changes.put_in_order(backend.domid, backend.nodes, has, by_places=False))
+        ordered = PciConnection.from_nodes(backend.domid, nodes, str(backend.frontend_state.value))
+        return replace(host, domains={**host.domains, domain.domid: replace(domain, own_connection=ordered)})
+    host = _take_rights(host, finding)
+    after, model = host.domains[domain.domid], domain.device_model
+    if model is not None and model.plugged is not None:
+        gone = {qemu_name(device) for device in finding.devices}
+        plugged = {name: place for name, place in model.plugged.items() if name not in gone}
+        after = replace(after, device_model=replace(model, plugged=plugged))
+    host = _disabled(replace(host, domains={**host.domains, domain.domid: after}), finding.devices)
+    return _without_empty(host, domain.domid if domain.stub is None else domain.stub.domid)
+
+
+def _without_empty(host: Host, domid: int) -> Host:
+    """Remove a connection that has lost its last device, as libxl does."""
+    domain = host.domains.get(domid)
+    if domain is None or domain.own_connection is None or domain.own_connection.entries:
+        return host
+    return _ended(_with_connection(host, domain, None), domid)
 
 
 def _with_repaired_connection(host: Host, domain: Domain, finding: Finding) -> Host:
@@ -75,6 +102,13 @@ def _ended(host: Host, domid: int) -> Host:
 
 def _applied(connection: PciConnection, written: Iterable[Change]) -> PciConnection | None:
     """Return the connection at rest, with these changes; None if no entry is left, since an empty one is not kept."""
+    nodes = _changed(connection, written)
+    after = PciConnection.from_nodes(connection.domid, {**nodes, "state": _CONNECTED, "online": "1"}, _CONNECTED)
+    return after if after.entries else None
+
+
+def _changed(connection: PciConnection, written: Iterable[Change]) -> dict[str, str]:
+    """Return the nodes of dom0's end after these changes."""
     nodes = dict(connection.nodes)
     for change in written:
         directory, _slash, name = change.path.rpartition("/")
@@ -83,15 +117,23 @@ def _applied(connection: PciConnection, written: Iterable[Change]) -> PciConnect
                 nodes[name] = change.value
             elif isinstance(change, Remove):
                 nodes.pop(name, None)
-    after = PciConnection.from_nodes(connection.domid, {**nodes, "state": _CONNECTED, "online": "1"}, _CONNECTED)
-    return after if after.entries else None
+    return nodes
 
 
 def _with_connection(host: Host, domain: Domain, connection: PciConnection | None) -> Host:
     """Replace a connection: what leaves it also leaves libxl's configuration, and pciback disables it."""
     gone = set(domain.devices) - set(connection.devices if connection is not None else ())
     after = replace(domain, own_connection=connection, frontend_alone=False, configured=_reduced(domain, gone))
-    return replace(_disabled(host, gone), domains={**host.domains, domain.domid: after})
+    return _with_domain(_disabled(host, gone), after)
+
+
+def _with_domain(host: Host, after: Domain) -> Host:
+    """Replace a domain, also where it is the stub domain of another one."""
+    domains = {**host.domains, after.domid: after}
+    guest = host.domains.get(after.serves or 0)
+    if guest is not None:
+        domains[guest.domid] = replace(guest, stub=after)
+    return replace(host, domains=domains)
 
 
 def _without_connection(host: Host, finding: Finding) -> Host:
@@ -129,15 +171,24 @@ def _withdraw_or_restart(_host: Host, _finding: Finding, connection: PciConnecti
     return changes.withdraw(connection) if connection.unanswered else changes.restart_failed(connection, ())
 
 
-@implements(CONNECTION_SIMULATIONS, Recipe.SKIP_STALE, Recipe.FORGET_ENTRIES)
-def _drop_unused(_host: Host, _finding: Finding, connection: PciConnection) -> Sequence[Change]:
-    unused = [entry.device for entry in connection.entries if entry.state in (SubState.TO_REMOVE, SubState.TO_ADD)]
-    return changes.compact(connection, [sbdf for sbdf in unused if sbdf is not None])
+@implements(CONNECTION_SIMULATIONS, Recipe.SKIP_STALE, Recipe.FORGET_ENTRIES, Recipe.KEEP_ENTRIES)
+def _keep_used(host: Host, finding: Finding, connection: PciConnection) -> Sequence[Change]:
+    """Keep what the guest uses, and drop what nothing uses."""
+    domain = host.domains[finding.required_domid]
+    asked = [entry for entry in connection.entries if entry.state in (SubState.TO_REMOVE, SubState.TO_ADD)]
+    used = [entry for entry in asked if entry.state is SubState.TO_REMOVE and uses(host, domain, entry.device)]
+    if finding.recipe is Recipe.KEEP_ENTRIES:
+        return changes.keep(connection, [entry for entry in asked if entry.device in finding.devices])
+    unused = [entry.device for entry in asked if entry not in used and entry.device is not None]
+    kept = changes.keep(connection, used) if finding.recipe is Recipe.SKIP_STALE else []
+    return [*kept, *changes.compact(connection, unused)]
 
 
 @implements(CONNECTION_SIMULATIONS, Recipe.PUT_IN_ORDER)
-def _put_in_order(_host: Host, _finding: Finding, connection: PciConnection) -> Sequence[Change]:
-    return changes.put_in_order(connection.domid, connection.nodes)
+def _put_in_order(host: Host, finding: Finding, connection: PciConnection) -> Sequence[Change]:
+    domain = host.domains[finding.required_domid]
+    has = evidently_has(host, domain, connection)
+    return changes.put_in_order(connection.domid, connection.nodes, has, foreign(host, domain))
 
 
 @implements(CONNECTION_SIMULATIONS, Recipe.DETACH)
@@ -145,7 +196,7 @@ def _detach(_host: Host, finding: Finding, connection: PciConnection) -> Sequenc
     return changes.compact(connection, finding.devices)
 
 
-@implements(CONNECTION_SIMULATIONS, Recipe.NUDGE, Recipe.REOPEN)
+@implements(CONNECTION_SIMULATIONS, Recipe.NUDGE, Recipe.REOPEN, Recipe.CONNECT_AGAIN)
 def _change_states_only(_host: Host, _finding: Finding, _connection: PciConnection) -> Sequence[Change]:
     return ()
 
@@ -182,6 +233,12 @@ def _mark(host: Host, finding: Finding) -> Host:
 @implements(DEVICE_SIMULATIONS, Recipe.UNMARK)
 def _unmark(host: Host, finding: Finding) -> Host:
     return replace(host, markers={sbdf: domid for sbdf, domid in host.markers.items() if sbdf not in finding.devices})
+
+
+@implements(DEVICE_SIMULATIONS, Recipe.DROP_MARKER)
+def _drop_marker(host: Host, finding: Finding) -> Host:
+    left = {sbdf: text for sbdf, text in host.unreadable_markers.items() if sbdf not in finding.devices}
+    return replace(host, unreadable_markers=left)
 
 
 @implements(DEVICE_SIMULATIONS, Recipe.TAKE_RIGHTS, Recipe.TAKE_FROM_ANY)

@@ -120,6 +120,12 @@ class Fault(_Row, Enum):
         "One end of the connection waits for the other, which does not move",
         "Check whether the guest is paused. A repair has both ends look at each other once more",
     )
+    ALTERED_STATE = (
+        Recipe.CONNECT_AGAIN, RepairedBy.REPAIR, Blocks.PLANS, Removal.LEAVES_IT, Looks.UNDER_WAY, Turn.ANY,
+        "The guest is connected and uses its devices, but the state of one end does not say so: another program has "
+        "written it",
+        "Repair it. The guest keeps its devices",
+    )
     # ---- the beginning and the end of a connection
     NEVER_CONNECTED = (
         Recipe.DISSOLVE, RepairedBy.NAMED_REPAIR, Blocks.NOTHING, Removal.LEAVES_IT, Looks.UNDER_WAY, Turn.ANY,
@@ -173,6 +179,25 @@ class Fault(_Row, Enum):
         Recipe.FORGET_ENTRIES, RepairedBy.REPAIR, Blocks.PLANS, Removal.LEAVES_IT, Looks.AT_REST, Turn.ANY,
         "The connection has an entry that pciback has never seen, so the guest does not have the device",
         "Repair it, then attach the device",
+    )
+    ALTERED_ENTRY = (
+        Recipe.KEEP_ENTRIES, RepairedBy.REPAIR, Blocks.PLANS, Removal.LEAVES_IT, Looks.AT_REST, Turn.ANY,
+        "The entry's sub-state says that the device is to be added or removed, but the guest has and uses it: another "
+        "program has written it",
+        "Repair it. The guest keeps the device",
+    )
+    LOST_PLACE = (
+        None, RepairedBy.PERSON, Blocks.PLANS, Removal.ENDS_IT_WITH_CONNECTION, Looks.AT_REST, Turn.ANY,
+        "The guest uses the device, but its entry does not say where the guest's bus has it (vdev-N), so neither "
+        "kernel can remove it alone",
+        "Restart the guest when that suits, or take all of its devices from it at once. Until then it can use the "
+        "device",
+    )
+    FOREIGN_ENTRY = (
+        None, RepairedBy.PERSON, Blocks.PLANS, Removal.ENDS_IT, Looks.AT_REST, Turn.ANY,
+        "The connection lists a device that nothing else says the domain has: no marker, no right, no driver, and not "
+        "its stored configuration. So it is given no rights over it",
+        "Declare the domain without the device, or restart the guest",
     )
     DISORDERED_ENTRIES = (
         Recipe.PUT_IN_ORDER, RepairedBy.REPAIR, Blocks.PLANS, Removal.LEAVES_IT, Looks.AT_REST, Turn.ANY,
@@ -261,6 +286,17 @@ class Fault(_Row, Enum):
         Recipe.MARK, RepairedBy.REPAIR, Blocks.PLANS, Removal.ENDS_IT, Looks.AT_REST, Turn.ANY,
         "The domain has the device, but libxl's marker does not say so. xl would give it to another domain as well",
         "Repair it",
+    )
+    UNREADABLE_MARKER = (
+        Recipe.DROP_MARKER, RepairedBy.REPAIR, Blocks.PLANS, Removal.LEAVES_IT, Looks.AT_REST, Turn.ANY,
+        "libxl's marker names no domain but is there, so xl gives the device to no domain",
+        "Repair it",
+    )
+    UNREADABLE_CONFIGURATION = (
+        None, RepairedBy.PERSON, Blocks.PLANS, Removal.LEAVES_IT, Looks.AT_REST, Turn.ANY,
+        "libxl's stored configuration of the domain cannot be read. The domain does not come back from its next "
+        "reboot, and a change of its devices cannot be stored",
+        "Shut the domain down and create it again from its file (xl create), which stores the configuration again",
     )
     NOT_CONFIGURED = (
         Recipe.CONFIGURE, RepairedBy.REPAIR, Blocks.PLANS, Removal.ENDS_IT, Looks.AT_REST, Turn.ANY,

@@ -46,6 +46,7 @@ def observe(access: HostAccess) -> Host:
         devices=devices,
         domains=_domains(access, devices, owners, names, connections),
         markers=_in_order(markers.holders),
+        unreadable_markers=_in_order(markers.unreadable),
         driver_paths=_in_order(markers.drivers),
         orphaned_connections=_in_order({domid: found for domid, found in connections.items() if domid not in names}),
         xen_owners=owners,

@@ -39,7 +39,7 @@ _HELD: list[int] = []
 
 
 def held() -> tuple[int, ...]:
-    """Descriptors for programs that change the host in our place: the lock is free once all that have them ended."""
+    """Return the descriptors for programs that change the host for us: the lock lasts until all that have them end."""
     return tuple(_HELD)
 
 

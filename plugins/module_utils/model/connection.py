@@ -43,7 +43,7 @@ class Entry:
 
     #: The N in the names of its nodes; it moves when an entry before it goes.
     index: int
-    #: Address on the host (`dev-N`), None if it cannot be read.
+    #: Address on the host (`dev-N`), None if it cannot be read, or if `key-N` names another device.
     device: Sbdf | None
     #: State of the device (`state-N`), None if it is none of the three that pciback knows.
     state: SubState | None
@@ -56,12 +56,18 @@ class Entry:
     def from_nodes(cls, index: int, nodes: Mapping[str, str]) -> Entry:
         """Read the entry with this index from the nodes of the directory."""
         own = {kind: nodes[f"{kind}-{index}"] for kind in ENTRY_NODES if f"{kind}-{index}" in nodes}
-        device, guest_address = None, None
-        with suppress(AddressError):
-            device = Sbdf.parse(own.get("dev", ""))
+        guest_address = None
+        device = _address(own.get("dev"))
+        if own.get("key", own.get("dev")) != own.get("dev") and _address(own["key"]) not in (None, device):
+            device = None
         with suppress(AddressError):
             guest_address = GuestAddress.parse(own.get("vdev", ""))
         return cls(index, device, parse_sub_state(own.get("state")), guest_address, tuple(own.items()))
+
+    @property
+    def exported_nowhere(self) -> bool:
+        """Whether it is exported, but its place on the bus of the guest cannot be read, so it cannot be removed."""
+        return self.state is SubState.EXPORTED and self.guest_address is None
 
     @property
     def exported(self) -> bool:
@@ -130,6 +136,11 @@ class PciConnection:
         return self.state is self.frontend_state is XenbusState.CONNECTED
 
     @property
+    def ends(self) -> tuple[XenbusState, XenbusState]:
+        """The states of both ends, dom0's first."""
+        return self.state, self.frontend_state
+
+    @property
     def unanswered(self) -> bool:
         """Whether a cycle was begun and the guest has not answered."""
         waiting = (XenbusState.CONNECTED, XenbusState.INITIALISED)
@@ -168,13 +179,17 @@ class PciConnection:
             found.append("the connection has no entries (num_devs=0), so xl takes it for one that starts")
         if self.stray_nodes:
             found.append(f"there are nodes beyond num_devs={len(self.entries)}: {', '.join(self.stray_nodes)}")
-        seen = set()
+        seen: set[object] = set()
         for entry in self.entries:
-            if entry.device is None:
+            named = devices_of(dict(entry.nodes)) if entry.device is None else []
+            if len(named) > 1:
+                found.append(f"entry {entry.index} names {named[0]} in dev-{entry.index} and {named[1]} in its key")
+            elif entry.device is None:
                 found.append(f"entry {entry.index} has no readable dev-{entry.index}")
-            elif entry.device in seen:
-                found.append(f"{entry.device} has two entries")
-            seen.add(entry.device)
+            device = entry.device or next(iter(named), None)
+            if device in seen:
+                found.append(f"{device} has two entries")
+            seen.add(device or entry.index)
             if entry.state is None:
                 found.append(f"entry {entry.index} ({entry.device}) has no sub-state, or one that pciback ignores")
             if entry.state is SubState.TO_REMOVE:
@@ -182,6 +197,22 @@ class PciConnection:
             elif entry.state is SubState.TO_ADD and self.connected:
                 found.append(f"entry {entry.index} ({entry.device}) was never exported by pciback (sub-state 1)")
         return found
+
+
+def devices_of(own: Mapping[str, str]) -> list[Sbdf]:
+    """Return the devices that the nodes of one entry name, by their kinds: `dev-N` first, and `key-N` if it differs.
+
+    libxl and we write the same text into both.
+    """
+    named = (_address(own.get(kind)) for kind in ("dev", "key"))
+    return list(dict.fromkeys(device for device in named if device is not None))
+
+
+def _address(text: str | None) -> Sbdf | None:
+    try:
+        return Sbdf.parse(text or "")
+    except AddressError:
+        return None
 
 
 def index_of(name: str) -> int:

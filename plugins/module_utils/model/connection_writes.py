@@ -9,10 +9,12 @@ Every function returns the changes of ONE transaction. Nothing here accesses xen
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from operator import itemgetter
 
 from ..values.address import AddressError, GuestAddress, Sbdf
 from ..values.states import SubState, XenbusState, parse_sub_state
-from .connection import ENTRY_NODES, Entry, PciConnection, backend_path, frontend_path
+from .connection import ENTRY_NODES, Entry, PciConnection, backend_path, devices_of, frontend_path
 from .store_changes import Change, Directory, Remove, Write
 
 #: libxl's defaults; pciback ignores the node, and libxl parses it when it lists devices.
@@ -127,43 +129,125 @@ def ask_again(domid: int, frontend_state: XenbusState) -> list[Change]:
     return [Write(f"{frontend_path(domid)}/state", str(frontend_state.value))]
 
 
-def skip_stale(backend: PciConnection) -> list[Change]:
+def skip_stale(backend: PciConnection, used: Collection[Sbdf] = ()) -> list[Change]:
     """Remove the first entry to remove, and all to add; then have pciback walk the entries again.
 
     pciback stopped without an error at an entry to remove whose device it does not have (xen_pcibk_reconfigure).
     Which entry it was cannot be seen, but those before it are done: so the first goes, and the rest is tried.
+    What the guest still has in use, neither end has found where `vdev-N` says: it stays.
     An entry to add may lack rights by now, so it is removed rather than exported.
     """
-    stale = next((entry.device for entry in backend.entries if entry.state is SubState.TO_REMOVE), None)
+    stale = next((entry for entry in backend.entries if entry.state is SubState.TO_REMOVE), None)
+    again = ask_again(backend.domid, XenbusState.RECONFIGURING)
+    if stale is not None and stale.device in used:
+        return [*keep(backend, [stale]), *again]
     gone = [entry.device for entry in backend.entries if entry.state is SubState.TO_ADD and entry.device is not None]
-    if stale is not None:
-        gone.append(stale)
-    return [*compact(backend, gone), *ask_again(backend.domid, XenbusState.RECONFIGURING)]
+    if stale is not None and stale.device is not None:
+        gone.append(stale.device)
+    return [*compact(backend, gone), *again]
 
 
-def put_in_order(domid: int, nodes: Mapping[str, str]) -> list[Change]:
-    """Renumber the entries that the guest has (those with `vdev-N`) without gaps, each with all its nodes."""
+def keep(backend: PciConnection, entries: Sequence[Entry]) -> list[Change]:
+    """Set entries to exported whose devices the guest has and is to keep."""
+    back = backend_path(backend.domid)
+    places = correct_places(backend, [entry.device for entry in entries if entry.device is not None])
+    return [*places, *(_sub_state(back, entry.index, SubState.EXPORTED) for entry in entries)]
+
+
+def correct_places(backend: PciConnection, devices: Collection[Sbdf]) -> list[Change]:
+    """Correct the function number in `vdev-N`, so that both kernels find the device there when it is to be removed.
+
+    Before Linux 5.14 pciback wrote 0 for a virtual function, but answered at the number that it has on the host
+    (__xen_pcibk_add_pci_dev and __xen_pcibk_get_pci_dev in vpci.c; "redo VF placement in the virtual topology").
+    """
+    back = backend_path(backend.domid)
+    return [
+        Write(f"{back}/vdev-{entry.index}", str(replace(entry.guest_address, function=entry.device.function)))
+        for entry in backend.entries
+        if entry.device in devices and entry.device is not None and entry.guest_address is not None
+        if entry.guest_address.function != entry.device.function
+    ]
+
+
+def connect_again(backend: PciConnection, guest_is_connected: bool) -> list[Change]:
+    """Write Connected in place of states that only the nodes have: both kernels are connected.
+
+    Neither would write it, since each compares with what it has written itself (xenbus_switch_state). That the guest
+    asks for something (Reconfiguring) is left: it is answered.
+    """
+    back, front = backend.ends
+    if back.is_ending or front.is_ending or not (guest_is_connected or front is XenbusState.CONNECTED):
+        return []
+    asks = front is XenbusState.RECONFIGURING
+    paths = [path(backend.domid) for path in (backend_path, frontend_path) if path is backend_path or not asks]
+    return [_state(path, XenbusState.CONNECTED) for path in paths]
+
+
+def finish_by_hand(backend: PciConnection, guest_is_connected: bool) -> list[Change]:
+    """Write Connected for the end that waits for nothing any more, and for the guest's only if it is connected.
+
+    pciback answers the guest's Connected with its own.
+    """
+    back, front = backend.ends
+    if backend.ends == (XenbusState.RECONFIGURED, XenbusState.CONNECTED):
+        return [_state(backend_path(backend.domid), XenbusState.CONNECTED)]
+    here = back in (XenbusState.CONNECTED, XenbusState.RECONFIGURED) and front is not XenbusState.CONNECTED
+    if not here or front.is_ending or not guest_is_connected:
+        return []
+    return [_state(path(backend.domid), XenbusState.CONNECTED) for path in (frontend_path, backend_path)]
+
+
+def put_in_order(
+    domid: int,
+    nodes: Mapping[str, str],
+    has: Collection[Sbdf] = (),
+    has_not: Collection[Sbdf] = (),
+    by_places: bool = True,
+) -> list[Change]:
+    """Renumber the entries that the guest has without gaps, each with all its nodes; none if that cannot be said.
+
+    Those are the ones with a place on its bus (`vdev-N`), and those of devices that it certainly `has`; where nothing
+    goes by places, as with a device model, what the guest has and nothing else. An entry that names a device that it
+    `has_not`, or none, is of another one.
+    """
     found: dict[int, dict[str, str]] = {}
     for name, value in nodes.items():
         kind, separator, number = name.rpartition("-")
         if separator and kind in ENTRY_NODES and number.isascii() and number.isdecimal():
             found.setdefault(int(number), {})[kind] = value
-    kept: dict[Sbdf, dict[str, str]] = {}
-    for _index, own in sorted(found.items()):
-        device = _device_of(own)
-        if device is not None and device not in kept and _has_guest_address(own):
-            kept[device] = own
+    kept: dict[Sbdf, int] = {}
+    unnamed: list[int] = []
+    for index, own in sorted(found.items()):
+        device = _device_of(own, has)
+        if device is None or device in has_not:
+            unnamed += [index] if _has_guest_address(own) else []
+        elif device not in kept and (device in has or (by_places and _has_guest_address(own))):
+            kept[device] = index
+    missing = [device for device in has if device not in kept]
+    if not by_places:
+        kept.update({device: max(found, default=0) + at for at, device in enumerate(missing, 1)})
+    elif missing and unnamed:
+        if len(missing) > 1 or len(unnamed) > 1:
+            return []
+        kept[missing[0]] = unnamed[0]
+    entries = {device: found.get(index, {}) for device, index in sorted(kept.items(), key=itemgetter(1))}
+    return _in_order(domid, nodes, entries, {f"{kind}-{index}" for index, own in found.items() for kind in own})
+
+
+def _in_order(
+    domid: int, nodes: Mapping[str, str], kept: Mapping[Sbdf, Mapping[str, str]], old: Collection[str]
+) -> list[Change]:
+    """Write these entries, numbered by their order, in place of the nodes of all `old` ones."""
     back = backend_path(domid)
     written: dict[str, str] = {"num_devs": str(len(kept))}
     for index, (device, own) in enumerate(kept.items()):
-        complete = {"key": str(device), "opts": DEFAULT_OPTIONS, **own}
+        complete = {"opts": DEFAULT_OPTIONS, **own, "key": str(device), "dev": str(device)}
         if parse_sub_state(own.get("state")) is None:
             complete["state"] = str(SubState.EXPORTED.value)
-        written.update({f"{kind}-{index}": value for kind, value in {**complete, "dev": str(device)}.items()})
-    old = {f"{kind}-{index}" for index, own in found.items() for kind in own}
+        written.update({f"{kind}-{index}": value for kind, value in complete.items()})
     return [
         *[Write(f"{back}/{name}", value) for name, value in written.items() if nodes.get(name) != value],
-        *[Remove(f"{back}/{name}") for name in sorted(old - written.keys())],
+        *[Remove(f"{back}/{name}") for name in sorted({*old} - written.keys())],
     ]
 
 
@@ -215,14 +299,12 @@ def _sub_state(back: str, index: int, state: SubState) -> Write:
     return Write(f"{back}/state-{index}", str(state.value))
 
 
-def _device_of(own: Mapping[str, str]) -> Sbdf | None:
-    """Read the address on the host from `dev-N`, or from `key-N`, in which libxl and we write the same text."""
-    for kind in ("dev", "key"):
-        try:
-            return Sbdf.parse(own.get(kind, ""))
-        except AddressError:
-            continue
-    return None
+def _device_of(own: Mapping[str, str], has: Collection[Sbdf]) -> Sbdf | None:
+    """Return the device of an entry; of two that its nodes name, the one that the guest has."""
+    named = devices_of(own)
+    if len(named) > 1:
+        named = [device for device in named if device in has]
+    return named[0] if len(named) == 1 else None
 
 
 def _has_guest_address(own: Mapping[str, str]) -> bool:

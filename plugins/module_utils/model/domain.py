@@ -61,6 +61,8 @@ class Domain:
     uses_iommu: bool | None = None
     #: Devices that a reboot would give it, None where libxl stores nothing of the domain.
     configured: tuple[Sbdf, ...] | None = None
+    #: Why what libxl has stored of it cannot be read, empty if it can be or if libxl stores nothing of it.
+    config_problem: str = ""
 
     # ---- the device model of an HVM guest
 

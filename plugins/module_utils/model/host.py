@@ -38,6 +38,8 @@ class Host:
     domains: Mapping[int, Domain]
     #: libxl's markers in xenstore: the domid that it has given a device to.
     markers: Mapping[Sbdf, int] = field(default_factory=dict)
+    #: Texts of markers that name no domain: not a number.
+    unreadable_markers: Mapping[Sbdf, str] = field(default_factory=dict)
     #: Directory of the driver that each device had before pciback, as libxl and we record it.
     driver_paths: Mapping[Sbdf, str] = field(default_factory=dict)
     #: Connections in xenstore whose domains do not exist, by domid.

@@ -22,7 +22,7 @@ def blocking_faults(findings: Iterable[Finding], plan: DomainsPlan) -> list[Refu
             finding.fault.code,
             where(finding),
             f"{title(finding)}: {finding.fault.meaning}",
-            f"{finding.fault.advice}. {_HOW_TO_REPAIR}" if finding.recipe else finding.fault.advice,
+            f"{finding.advice}. {_HOW_TO_REPAIR}" if finding.recipe and not finding.costs else finding.advice,
         )
         for finding in findings
         if finding.fault.blocks is Blocks.PLANS and not _ends(finding, plan)

@@ -38,6 +38,7 @@ def domain_facts(domain: Domain) -> Facts:
             for reason in against
         ],
         "configured": None if domain.configured is None else [str(sbdf) for sbdf in domain.configured],
+        "config_problem": domain.config_problem,
         "device_model": None if model is None else _device_model(model),
         "stub_domid": None if domain.stub is None else domain.stub.domid,
         "serves": domain.serves,
@@ -79,6 +80,7 @@ def host_facts(host: Host) -> Facts:
         "permissive_for_all": host.permissive_for_all,
         "network": plain(host.network),
         "markers": plain(host.markers),
+        "unreadable_markers": plain(host.unreadable_markers),
         "orphaned_connections": [
             {"domid": domid, **connection_facts(connection)}
             for domid, connection in sorted(host.orphaned_connections.items())

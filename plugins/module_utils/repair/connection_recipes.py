@@ -19,10 +19,14 @@ from ..apply.commit import Listed, commit
 from ..apply.loop import NEXT_EVENT, Again, DeadlinePassed, Flow
 from ..faults.recipes import Recipe, implements
 from ..faults.simulate import able_to_return
+from ..faults.use import evidently_has, foreign, uses
+from ..host.sysfs import SysfsError
 from ..host.xenstore import Transaction
 from ..host.xenstore_nodes import read_connection, read_states, states_of
 from ..model import connection_writes as changes
 from ..model.connection import PciConnection, backend_path, error_path, frontend_path
+from ..model.device import PCIBACK
+from ..model.domain import DomainKind
 from ..model.store_changes import Change, Write
 from ..values.address import Sbdf
 from ..values.states import SubState, XenbusState
@@ -76,6 +80,24 @@ class ConnectionJob(RepairJob):
         note = self.access.notes.change_to_come_back(self.domid, devices)
         self.access.store.transaction(lambda transaction: transaction.apply([note]))
 
+    def run_by_guest(self, devices: Collection[Sbdf]) -> set[Sbdf]:
+        """Find those of the devices that pciback holds and a guest runs now; pciback disables what it takes."""
+        if self.domain.serves is not None:  # the device model of its guest has just said so
+            return {device for device in devices if uses(self.host, self.domain, device)}
+        return {device for device in devices if self._is_run(device)}
+
+    def runs_all(self, backend: PciConnection) -> bool:
+        """Whether a driver in the guest runs each device of the connection, so that the guest's kernel is connected."""
+        devices = [entry.device for entry in backend.entries if entry.exported and entry.device is not None]
+        return len(devices) == len(backend.entries) == len(self.run_by_guest(devices)) > 0
+
+    def _is_run(self, device: Sbdf) -> bool:
+        try:
+            sysfs = self.access.sysfs
+            return sysfs.driver_of(device) == PCIBACK and sysfs.config_flags(device).driver_is_active
+        except SysfsError:
+            return False
+
     def ends(self) -> tuple[XenbusState, XenbusState]:
         """Read the states of both ends now, backend first."""
         return states_of(read_states(self.access.store, self.domid))
@@ -111,8 +133,17 @@ def repair_connection(repair: RepairJob) -> Repairing:
         job.access.store.unwatch(paths, job.token)
 
 
-@implements(CONNECTION_RECIPES, Recipe.WITHDRAW, Recipe.RESTART)
-def _withdraw_or_restart(job: ConnectionJob) -> Repairing:
+@implements(CONNECTION_RECIPES, Recipe.RESTART)
+def _restart(job: ConnectionJob) -> Repairing:
+    """Have both ends go through an empty cycle. A guest that only seems to wait for one does not answer it."""
+    yield from job.commit(lambda _transaction, backend: rollback.restart_of(backend, ()))
+    yield from job.await_rest(_ANSWER_SECONDS)
+    yield from _connect_by_hand(job)
+    return (yield from _withdraw(job))
+
+
+@implements(CONNECTION_RECIPES, Recipe.WITHDRAW)
+def _withdraw(job: ConnectionJob) -> Repairing:
     """Do what a run of ours does when its own cycle fails. Who began this one is not known."""
     left = yield from rollback.reconfigure(job.access, job.domid, ())
     yield from job.await_rest(_ANSWER_SECONDS)
@@ -128,15 +159,22 @@ def _reopen(job: ConnectionJob) -> Repairing:
 
 @implements(CONNECTION_RECIPES, Recipe.SKIP_STALE)
 def _skip_stale(job: ConnectionJob) -> Repairing:
-    """Drop entry by entry, for as long as pciback stays in Reconfiguring."""
+    """Have pciback look once more; then drop entry by entry, for as long as it stays in Reconfiguring.
+
+    It may have missed the guest's answer only. An entry that is dropped then is one that pciback still has, and the
+    guest finds the device again, which may have lost its rights by now.
+    """
     stuck = (XenbusState.RECONFIGURING, XenbusState.RECONFIGURING)
 
-    def body(_transaction: Transaction, backend: PciConnection) -> Collection[Change]:
-        return changes.skip_stale(backend) if (backend.state, backend.frontend_state) == stuck else ()
+    def again(_transaction: Transaction, backend: PciConnection) -> Collection[Change]:
+        return changes.ask_again(job.domid, stuck[1]) if backend.ends == stuck else ()
 
-    tries = len(job.devices) + 1
-    while job.ends() == stuck and tries > 0:
-        tries -= 1
+    def skip(_transaction: Transaction, backend: PciConnection) -> Collection[Change]:
+        return changes.skip_stale(backend, job.run_by_guest(backend.devices)) if backend.ends == stuck else ()
+
+    for body in (again, *([skip] * (len(job.devices) + 1))):
+        if job.ends() != stuck:
+            break
         yield from job.commit(body)
         yield from job.await_rest(_ANSWER_SECONDS)
     return None
@@ -150,16 +188,40 @@ def _nudge(job: ConnectionJob) -> Repairing:
         own = Write(f"{backend_path(job.domid)}/state", str(backend.state.value))
         return [own, *changes.ask_again(job.domid, backend.frontend_state)]
 
-    def by_hand(_transaction: Transaction, backend: PciConnection) -> Collection[Change]:
-        """Write Connected in pciback's place, which takes it for written already (its cache)."""
-        if (backend.state, backend.frontend_state) != (XenbusState.RECONFIGURED, XenbusState.CONNECTED):
-            return ()
-        return [Write(f"{backend_path(job.domid)}/state", str(XenbusState.CONNECTED.value))]
-
     yield from job.commit(again)
     yield from job.await_rest(_ANSWER_SECONDS)
-    yield from job.commit(by_hand)
+    yield from _connect_by_hand(job)
+    return None
+
+
+def _connect_by_hand(job: ConnectionJob) -> Flow:
+    """Write Connected in place of an end that takes it for written already: its cache says so (xenbus_switch_state).
+
+    Of the guest that is known only if it runs all devices of the connection. One that has still to answer does not.
+    """
+    yield from job.commit(lambda _transaction, backend: changes.finish_by_hand(backend, job.runs_all(backend)))
     yield from job.await_rest(_ANSWER_SECONDS)
+
+
+@implements(CONNECTION_RECIPES, Recipe.CONNECT_AGAIN)
+def _connect_again(job: ConnectionJob) -> Repairing:
+    """Correct the states of a connection that both kernels have, if pciback still has it."""
+    if not job.access.sysfs.backend_device_exists(job.domid):
+        return "dom0's kernel does not have the connection"
+    yield from job.commit(lambda _transaction, backend: changes.connect_again(backend, job.runs_all(backend)))
+    yield from job.await_rest(_ANSWER_SECONDS)
+    return None
+
+
+@implements(CONNECTION_RECIPES, Recipe.KEEP_ENTRIES)
+def _keep_entries(job: ConnectionJob) -> Repairing:
+    """Write the sub-states again of devices that the guest still runs; what it has released by now is another fault."""
+
+    def body(_transaction: Transaction, backend: PciConnection) -> Collection[Change]:
+        run = job.run_by_guest(job.devices)
+        return changes.keep(backend, [one for one in backend.entries if one.device in run]) if backend.connected else ()
+
+    yield from job.commit(body)
     return None
 
 
@@ -264,7 +326,8 @@ def _create(job: ConnectionJob, devices: Collection[Sbdf]) -> Flow:
 def _forget_entries(job: ConnectionJob) -> Repairing:
     def body(_transaction: Transaction, backend: PciConnection) -> Collection[Change]:
         unused = (SubState.TO_REMOVE, SubState.TO_ADD)
-        gone = [entry.device for entry in backend.entries if entry.state in unused and entry.device is not None]
+        gone = {entry.device for entry in backend.entries if entry.state in unused and entry.device in job.devices}
+        gone -= job.run_by_guest(job.devices)
         return changes.compact(backend, gone) if backend.connected else ()
 
     yield from job.commit(body)
@@ -273,11 +336,16 @@ def _forget_entries(job: ConnectionJob) -> Repairing:
 
 @implements(CONNECTION_RECIPES, Recipe.PUT_IN_ORDER)
 def _put_in_order(job: ConnectionJob) -> Repairing:
+    by_handshake = job.domain.kind is DomainKind.PV
+    has = () if job.domain.own_connection is None else evidently_has(job.host, job.domain, job.domain.own_connection)
+    has_not = foreign(job.host, job.domain)
+
     def body(transaction: Transaction, backend: PciConnection) -> Collection[Change]:
         nodes = transaction.children(backend_path(job.domid))
-        return changes.put_in_order(job.domid, nodes) if backend.connected else ()
+        at_rest = backend.connected or not by_handshake
+        return changes.put_in_order(job.domid, nodes, has, has_not, by_handshake) if at_rest else ()
 
-    yield from job.commit(body)
+    yield from job.commit(body, keep=has)
     return None
 
 
@@ -294,7 +362,7 @@ def _detach(job: ConnectionJob) -> Repairing:
             return ()
         if set(backend.devices) <= set(gone):
             return changes.close(job.domid)
-        return changes.reconfigure(backend, (), gone)
+        return [*changes.correct_places(backend, gone), *changes.reconfigure(backend, (), gone)]
 
     yield from job.commit(body)
     with suppress(DeadlinePassed):

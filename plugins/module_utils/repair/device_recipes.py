@@ -118,6 +118,13 @@ def _unmark(job: RepairJob) -> list[str]:
     return []
 
 
+@implements(DEVICE_RECIPES, Recipe.DROP_MARKER)
+def _drop_marker(job: RepairJob) -> list[str]:
+    for sbdf in job.devices:
+        job.access.toolstack.drop_unreadable(sbdf)
+    return []
+
+
 @implements(DEVICE_RECIPES, Recipe.CONFIGURE)
 def _configure(job: RepairJob) -> list[str]:
     """Have libxl's configuration list what the connection lists by then: the devices may have changed meanwhile."""

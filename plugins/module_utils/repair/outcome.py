@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ..faults.finding import Finding, in_words, title
+from ..faults.finding import Finding, in_words, title, where
 from ..model.host import Host
+from ..values.address import Sbdf
 from ..values.errors import XenPciError
+from ..values.words import listed
 
 
 @dataclass(frozen=True)
@@ -21,8 +23,8 @@ class RepairAttempt:
     #: What was refused on the way, empty if nothing was.
     problem: str = ""
     repaired: bool = False
-    #: The fault is gone, and so are the devices that its guest was to have again.
-    cost_devices: bool = False
+    #: Devices that its guest used before, or was to have again, and does not have any more.
+    cost: tuple[Sbdf, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -47,12 +49,17 @@ class Repaired:
 
     @property
     def not_repaired(self) -> list[str]:
-        """What was tried and did not help, with what refused it."""
+        """What was tried and did not help, with what refused it, and what has cost a guest devices."""
         return [
-            f"{title(attempt.finding)}: {attempt.problem}"
+            f"{title(attempt.finding)}: {attempt.problem or in_words_of_cost(attempt)}"
             for attempt in self.attempts
-            if not attempt.repaired and attempt.problem
+            if not attempt.repaired and (attempt.problem or attempt.cost)
         ]
+
+
+def in_words_of_cost(attempt: RepairAttempt) -> str:
+    """Say which devices a guest has lost by a repair."""
+    return f"{where(attempt.finding)} has lost {listed(attempt.cost)}, which it used" if attempt.cost else ""
 
 
 def _of_findings(host: Host, findings: Iterable[Finding]) -> frozenset[object]:

@@ -12,14 +12,17 @@ from typing import Callable
 
 from ..apply.loop import Clock, DeadlinePassed, Flow, Outcome, run
 from ..apply.report import DomainFailed
+from ..faults import use
 from ..faults.diagnose import diagnose
 from ..faults.expected_repair import MOST_PASSES, choose_for_pass
 from ..faults.finding import Finding
-from ..faults.recipes import Recipe
+from ..faults.recipes import Recipe, RecipeKind
 from ..faults.scope import Scope
 from ..host.access import HostAccess
 from ..host.observe import observe
+from ..model.domain import Domain
 from ..model.host import Host
+from ..values.address import Sbdf
 from ..values.errors import HostError
 from .connection_recipes import repair_connection
 from .device_model_recipes import is_for_device_model, removal_by_device_model
@@ -71,7 +74,7 @@ class _RepairRun:
         except HostError as error:
             raise RepairInterrupted(attempts, error) from error
         left = [finding for finding in diagnose(after) if self.matters(finding)]
-        return Repaired(tuple(findings), _judged(attempts, left, after), tuple(left), host, after)
+        return Repaired(tuple(findings), _judged(attempts, left, host, after), tuple(left), host, after)
 
     def _repair_in_passes(self, host: Host, findings: Sequence[Finding]) -> list[RepairAttempt]:
         """Repair and observe, until nothing new is left or time is over."""
@@ -132,16 +135,34 @@ def _problem(outcome: Outcome, domid: int) -> str:
     raise outcome.error
 
 
-def _judged(attempts: Sequence[RepairAttempt], left: Sequence[Finding], after: Host) -> tuple[RepairAttempt, ...]:
-    """Say of each attempt whether its fault is not found again; that a recipe ran to its end says nothing."""
+def _judged(
+    attempts: Sequence[RepairAttempt], left: Sequence[Finding], before: Host, after: Host
+) -> tuple[RepairAttempt, ...]:
+    """Say of each attempt whether its fault is not found again; that a recipe ran to its end says nothing.
+
+    Nor is one repaired that has cost its guest devices.
+    """
     remaining = {(finding.fault, finding.domid, device) for finding in left for device in finding.devices or (None,)}
+    lost = {domid: _lost(before, after, domain) for domid, domain in before.domains.items()}
 
     def judged(attempt: RepairAttempt) -> RepairAttempt:
         found = attempt.finding
         again = any((found.fault, found.domid, device) in remaining for device in found.devices or (None,))
         domain = after.domains.get(found.domid or 0)
-        are_back = domain is None or set(domain.devices).issuperset(found.devices)
-        cost = found.recipe is Recipe.RECREATE and bool(attempt.problem) and not again and not are_back
-        return replace(attempt, repaired=not again and not cost, cost_devices=cost)
+        cost = [device for device in found.devices if device in lost.get(found.domid or 0, ())]
+        if found.recipe is Recipe.RECREATE and attempt.problem and not again and domain is not None:
+            cost = [device for device in found.devices if device not in domain.devices]
+        of_connection = found.required_recipe.kind is not RecipeKind.DEVICE
+        return replace(attempt, repaired=not again and not (cost and of_connection), cost=tuple(cost))
 
     return tuple(judged(attempt) for attempt in attempts)
+
+
+def _lost(before: Host, after: Host, domain: Domain) -> set[Sbdf]:
+    """Find the devices that a domain used before, and that it has no more."""
+    now = after.domains.get(domain.domid)
+    if now is None:
+        return set()
+    marked = {device for device, domid in before.markers.items() if domid == domain.domid}
+    own = {*domain.devices, *(marked if domain.device_model is None else ())}
+    return {device for device in own if use.uses(before, domain, device)} - {*now.devices}

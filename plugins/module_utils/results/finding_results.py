@@ -22,9 +22,10 @@ def finding_result(finding: Finding) -> dict[str, Any]:
         "devices": [str(device) for device in finding.devices],
         "evidence": finding.evidence,
         "meaning": f"{finding.fault.meaning}.",
-        "advice": f"{finding.fault.advice}.",
+        "advice": f"{finding.advice}.",
         "recipe": finding.recipe.text if finding.recipe else "",
-        "repaired_by": finding.fault.repaired_by.value,
+        "repaired_by": finding.repaired_by.value,
+        "costs": [str(device) for device in finding.costs],
     }
 
 

@@ -39,6 +39,8 @@ class Markers(NamedTuple):
     holders: Mapping[Sbdf, int]
     #: The driver that each device had before it was made assignable, as a directory below /sys.
     drivers: Mapping[Sbdf, str]
+    #: What each marker says that names no domain.
+    unreadable: Mapping[Sbdf, str] = {}
 
 
 class Toolstack(Protocol):
@@ -92,6 +94,9 @@ class Toolstack(Protocol):
 
         `along` as in `claim`, but only if all of them have this domain's.
         """
+
+    def drop_unreadable(self, device: Sbdf) -> None:
+        """Remove the marker of a device if it names no domain."""
 
     def trace(self, domain: Domain) -> str:
         """Return a text that is another one once the toolstack has given a device without a marker to any domain.

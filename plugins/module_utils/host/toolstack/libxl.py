@@ -37,6 +37,8 @@ _MARKERS = "/libxl/pci"
 _MARKERS_SINCE = (4, 15)
 #: libxl's name of the device model that speaks QMP; the other one, long gone, did not (libxl_types.idl).
 _QEMU = "qemu_xen"
+#: Digits of the largest number of a domain (DOMID_FIRST_RESERVED is 0x7ff0).
+_LONGEST_DOMID = 5
 _KINDS = {kind.value: kind for kind in (DomainKind.PV, DomainKind.HVM, DomainKind.PVH)}
 
 
@@ -85,10 +87,13 @@ class Libxl:
             return DeviceModel(plugged=None, problem=str(error))
 
     def _domain(self, domid: int, name: str, uuid: str, kind: str) -> Domain:
+        config, problem = None, ""
         try:
             config = self._files.read_config(domid, uuid)
-        except ConfigError:
-            config = None  # as if there were none; a change of it says what is wrong
+        except ConfigError as error:
+            problem = str(error)
+        if config is None and not problem and kind and self._files.are_there:
+            problem = "libxl has built the domain, but the file of its configuration is gone"
         return Domain(
             domid=domid,
             name=name,
@@ -96,6 +101,7 @@ class Libxl:
             kind=_KINDS.get(kind, DomainKind.UNKNOWN),
             creation=Creation() if config is None else Creation.of(config),
             configured=None if config is None else configured(config),
+            config_problem=problem,
         )
 
     def _device_models(self, domains: Sequence[Domain]) -> dict[int, DeviceModel]:
@@ -112,9 +118,11 @@ class Libxl:
         keys = devices_below(self._store, _MARKERS)
         holders = self._store.read_all([_holder_node(device) for device in keys])
         drivers = self._store.read_all([_driver_node(device) for device in keys])
+        texts = {device: text for device, text in zip(keys, holders) if text is not None}
         return Markers(
-            {device: int(text) for device, text in zip(keys, holders) if text is not None and text.isdecimal()},
+            {device: int(text) for device, text in texts.items() if _is_domid(text)},
             {device: text for device, text in zip(keys, drivers) if text},
+            {device: text for device, text in texts.items() if not _is_domid(text)},
         )
 
     def holders(self, devices: Collection[Sbdf]) -> dict[Sbdf, int]:
@@ -147,6 +155,16 @@ class Libxl:
 
         if devices:
             self._store.transaction(body)
+
+    def drop_unreadable(self, device: Sbdf) -> None:
+        """Remove it in place of xl, which takes whatever is there for a domain (libxl_device_pci_assignable_list)."""
+
+        def body(transaction: Transaction) -> None:
+            text = transaction.read(_holder_node(device))
+            if text is not None and not _is_domid(text):
+                transaction.apply([Remove(_holder_node(device))])
+
+        self._store.transaction(body)
 
     def trace(self, domain: Domain) -> str:
         """See when libxl last changed something in the directory of its files.
@@ -218,4 +236,9 @@ def _driver_node(device: Sbdf) -> str:
 
 def _holders(requests: XenStore | Transaction, devices: Collection[Sbdf]) -> dict[Sbdf, int]:
     texts = requests.read_all([_holder_node(device) for device in devices])
-    return {device: int(text) for device, text in zip(devices, texts) if text is not None and text.isdecimal()}
+    return {device: int(text) for device, text in zip(devices, texts) if text is not None and _is_domid(text)}
+
+
+def _is_domid(text: str) -> bool:
+    """Whether a marker is a number, in the form in which libxl writes one."""
+    return text.isascii() and text.isdecimal() and len(text) <= _LONGEST_DOMID

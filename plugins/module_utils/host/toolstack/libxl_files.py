@@ -49,6 +49,11 @@ class LibxlFiles:
                     stack.enter_context(_lock(path, deadline))
             yield
 
+    @property
+    def are_there(self) -> bool:
+        """Whether libxl has any files at all on this host."""
+        return self._directory.is_dir()
+
     def last_change(self) -> str:
         """When a file was last made, renamed or removed there; empty if that cannot be seen, or only to a second."""
         try:

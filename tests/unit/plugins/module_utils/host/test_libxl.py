@@ -123,7 +123,7 @@ def test_markers_are_where_libxl_looks_for_them() -> None:
         f"{OF_A}/driver_path": "/sys/bus/pci/drivers/nvme",
     }
     nodes["/libxl/pci/nonsense/domid"] = "5"
-    assert toolstack.markers() == ({A: 5, B: 5}, {A: "/sys/bus/pci/drivers/nvme"})
+    assert toolstack.markers() == ({A: 5, B: 5}, {A: "/sys/bus/pci/drivers/nvme"}, {})
     assert toolstack.holders([B]) == {B: 5}
     toolstack.record_driver(A, None)
     assert toolstack.markers().drivers == {}

@@ -95,3 +95,81 @@ def test_an_entry_with_a_state_that_pciback_ignores_is_as_exported_as_the_guest_
     assert "ignores" in PciConnection.from_nodes(1, nodes, "4").problems()[0]
     after = PciConnection.from_nodes(1, applied(nodes, list(connection_writes.put_in_order(1, nodes))), "4")
     assert [entry.state for entry in after.entries] == [SubState.EXPORTED, SubState.TO_REMOVE]
+
+
+ONE, TWO, THREE = (Sbdf(0, bus, 0, 0) for bus in (1, 2, 3))
+
+
+def ordered(nodes: dict[str, str], *how: object, **more: object) -> PciConnection:
+    changes = list(connection_writes.put_in_order(1, nodes, *how, **more))  # type: ignore[arg-type]
+    return PciConnection.from_nodes(1, applied(nodes, changes), "4")
+
+
+def test_an_entry_without_a_name_is_that_of_the_one_device_that_is_missing() -> None:
+    nodes = {"state": "4", "num_devs": "2", **whole(0, ONE), **whole(1, TWO)}
+    for lost in ({"dev-0": "", "key-0": ""}, {"dev-0": str(THREE)}, {"dev-0": str(THREE), "key-0": str(THREE)}):
+        damaged = {**nodes, **lost}
+        after = ordered(damaged, [ONE, TWO], [THREE])
+        assert after.devices == (ONE, TWO) and after.problems() == []
+        assert [dict(entry.nodes)["vdev"] for entry in after.entries] == ["0000:00:01.00", "0000:00:02.00"]
+
+
+def test_nothing_is_written_where_it_cannot_be_said_which_entry_is_whose() -> None:
+    nodes = {"state": "4", "num_devs": "2", **whole(0, ONE), **whole(1, TWO)}
+    nodes |= {"dev-0": "", "key-0": "", "dev-1": "", "key-1": ""}
+    assert connection_writes.put_in_order(1, nodes, [ONE, TWO]) == []
+    assert ordered(nodes, [ONE, TWO], by_places=False).devices == (ONE, TWO), "a device model goes by no place"
+
+
+def test_an_entry_without_a_place_stays_if_the_guest_has_its_device() -> None:
+    nodes = {"state": "4", "num_devs": "3", **whole(0, ONE), **whole(1, TWO)}
+    del nodes["vdev-0"]
+    assert ordered(nodes, [ONE, TWO]).devices == (ONE, TWO)
+    assert ordered(nodes).devices == (TWO,)
+
+
+def test_what_a_device_model_has_is_listed_again() -> None:
+    nodes = {"state": "7", "num_devs": "1", **whole(0, ONE, "1")}
+    after = ordered(nodes, [ONE, TWO], by_places=False)
+    assert after.devices == (ONE, TWO) and dict(after.entries[0].nodes)["state"] == "1"
+
+
+def test_what_the_guest_uses_is_kept_where_a_removal_is_stuck() -> None:
+    nodes = {"state": "7", "num_devs": "2", **whole(0, ONE, "5"), **whole(1, TWO)}
+    backend = PciConnection.from_nodes(1, nodes, "7")
+    *entries, _last = connection_writes.skip_stale(backend, [ONE])
+    after = PciConnection.from_nodes(1, applied(nodes, list(entries)), "7")
+    assert [entry.state for entry in after.entries] == [SubState.EXPORTED, SubState.EXPORTED]
+
+
+@given(st.integers(0, 7), st.integers(0, 7))
+def test_a_place_gets_the_function_number_of_the_host(published: int, function: int) -> None:
+    """Linux before 5.14 publishes 0 for a virtual function."""
+    device = Sbdf(0, 5, 0, function)
+    nodes = {"state": "4", "num_devs": "1", **whole(0, device), "vdev-0": f"0000:00:03.{published:02x}"}
+    backend = PciConnection.from_nodes(1, nodes, "4")
+    changes = connection_writes.correct_places(backend, [device])
+    assert applied(nodes, list(changes))["vdev-0"] == f"0000:00:03.{function:02x}"
+    assert len(changes) == (published != function)
+    assert connection_writes.correct_places(backend, [ONE]) == []
+
+
+STATES = st.sampled_from(list(XenbusState))
+
+
+@given(STATES, STATES, st.booleans())
+def test_a_state_of_the_guest_is_written_only_if_it_is_connected(
+    back: XenbusState, front: XenbusState, connected: bool
+) -> None:
+    backend = PciConnection.from_nodes(
+        1, {"state": str(back.value), "num_devs": "1", **whole(0, ONE)}, str(front.value)
+    )
+    for changes in (
+        connection_writes.connect_again(backend, connected),
+        connection_writes.finish_by_hand(backend, connected),
+    ):
+        written = {change.path: change.value for change in changes if isinstance(change, Write)}
+        assert len(written) == len(changes) and set(written.values()) <= {"4"}
+        of_guest = "/local/domain/1/device/pci/0/state" in written and front is not XenbusState.CONNECTED
+        assert not of_guest or connected
+        assert not (changes and (back.is_ending or front.is_ending))
