@@ -54,6 +54,10 @@ options:
         V(state) (str, present or absent, default V(present)). With V(absent), the listed devices are taken away from
         the domain. They need not be on the host any more. Example: C(state: absent).
       - >-
+        V(uuid) (str, a UUID such as 5f1c3a52-8d0e-4c1b-9a57-0d6f3b2e7c11). UUID of the domain, as C(xl vm-list) and
+        M(xen.pci.host_info) show it. Then the UUID says which domain it is, and the name is only what you call it.
+        Needed where two domains have one name. Example: C(uuid: "5f1c3a52-8d0e-4c1b-9a57-0d6f3b2e7c11").
+      - >-
         V(config) (str, the path of a file). File from which the domain is created (xl.cfg). Its C(pci) list gets the
         same devices once the domain has them, and C(passthrough) and C(e820_host) where they are needed. With it, the
         domain need not run. Example: C(config: /etc/xen/web01.cfg).
@@ -387,6 +391,7 @@ from ansible_collections.xen.pci.plugins.module_utils.plan.declaration import (
     cannot_be_repaired,
     complete_plan,
     domains_document,
+    left_to_manager,
     resolve_declaration,
 )
 from ansible_collections.xen.pci.plugins.module_utils.plan.domain_plan import DomainsPlan
@@ -397,6 +402,7 @@ from ansible_collections.xen.pci.plugins.module_utils.repair.first import (
     NO_REPAIRS,
     FirstRepairs,
     expect_repairs,
+    leave_all,
     repair_first,
 )
 from ansible_collections.xen.pci.plugins.module_utils.repair.outcome import RepairInterrupted
@@ -518,12 +524,14 @@ def _expect_repairs(module: AnsibleModule, host: Host, declared: ResolvedDeclara
     """Judge what would be repaired first; nothing if the declaration is refused in any case."""
     if cannot_be_repaired(host, declared):
         return NO_REPAIRS
+    if left_to_manager(host, declared):
+        return leave_all(host, declared)
     return expect_repairs(host, declared, module.params["repair"] == "first")
 
 
 def _repair_first(module: AnsibleModule, access: HostAccess, host: Host, declared: ResolvedDeclaration) -> FirstRepairs:
     """Repair faults before anything else is done; nothing if the declaration is refused in any case."""
-    if module.check_mode or cannot_be_repaired(host, declared):
+    if module.check_mode or cannot_be_repaired(host, declared) or left_to_manager(host, declared):
         return _expect_repairs(module, host, declared)
     everything = module.params["repair"] == "first"
     try:

@@ -442,6 +442,12 @@ domains:
       description: UUID, empty if unknown.
       type: str
       sample: 7b6e1c52-58d8-4dd4-9e0c-0b7aa0a5c0cd
+    manager:
+      description: What decides which devices it has when it starts again; V(unknown) if neither libvirt nor libxl has
+        stored anything of it.
+      type: str
+      choices: [xl, libvirt, qubes, xapi, unknown]
+      sample: xl
     kind:
       description: How it is virtualized.
       type: str
@@ -496,6 +502,10 @@ domains:
           type: list
           elements: str
           sample: ['passthrough="enabled"']
+    stored_name:
+      description: Name that it was created with, V(null) where libxl stores nothing of it.
+      type: str
+      sample: web01
     configured:
       description: Devices that a reboot of the guest would give it, V(null) where libxl stores nothing of it.
       type: list
@@ -625,9 +635,45 @@ host:
       description: Texts of markers that name no domain.
       type: dict
       sample: {}
+    manager:
+      description:
+        - What manages the host, by its files. With V(libvirt), there are definitions of libvirt, or libvirt has run
+          since the host booted; domains of C(xl) may run beside those of libvirt, see RV(domains[].manager).
+        - V(unknown) where there are no files of libxl either.
+      type: str
+      choices: [xl, libvirt, qubes, xapi, unknown]
+      sample: xl
+    manager_evidence:
+      description: File or directory that shows it, empty if none does.
+      type: str
+      sample: /var/lib/xen
+    libvirt:
+      description:
+        - What libvirt has, by its files. Each of C(claims) is a device that a definition of libvirt names (C(device)),
+          or an interface any of whose virtual functions it may take (C(interface)), with that definition (C(owner),
+          C(uuid)). libvirt resets such a device when it gives it to a domain, also while another domain uses it, and
+          takes it from its driver if it is C(managed).
+        - C(defined) and C(running) are UUIDs of domains, C(unreadable) are definitions that cannot be read.
+      type: dict
+      sample:
+        claims: [{owner: domain db01, uuid: 5f1c3a52-8d0e-4c1b-9a57-0d6f3b2e7c11, device: "0000:03:00.0",
+          interface: null, managed: true, persistent: true}]
+        defined: [5f1c3a52-8d0e-4c1b-9a57-0d6f3b2e7c11]
+        running: []
+        unreadable: []
+    dying:
+      description: Numbers of domains that are dead, and that Xen keeps as long as others use memory of them.
+      type: list
+      elements: int
+      sample: []
+    stale_names:
+      description: Names that xenstore has for domains that Xen does not have, with the number of each (C(domid)).
+      type: list
+      elements: dict
+      sample: []
     orphaned_connections:
       description:
-        - PCI connections that xenstore keeps of domains that do not exist. Beside the number of the domain (C(domid)),
+        - PCI connections that xenstore keeps of domains that do not live. Beside the number of the domain (C(domid)),
           they have the keys of a domain's connection, such as RV(domains[].backend_state) and RV(domains[].devices).
       type: list
       elements: dict

@@ -41,8 +41,8 @@ attributes:
 options:
   domains:
     description:
-      - Names of the domains whose faults are repaired, together with those of the stub domains that serve them. A
-        domain that does not run is refused.
+      - Names or UUIDs of the domains whose faults are repaired, together with those of the stub domains that serve
+        them. A domain that does not run is refused, and so is a name that several domains have.
       - If neither O(domains) nor O(devices) is given, all faults of the host are repaired, also those of domains that
         do not exist any more.
     type: list
@@ -68,6 +68,7 @@ options:
       - aer_failure
       - altered_entry
       - altered_state
+      - claimed_device
       - closed_connection
       - dead_marker
       - device_gone
@@ -80,6 +81,7 @@ options:
       - lost_backend
       - lost_entry
       - lost_event
+      - lost_name
       - lost_place
       - missed_connect
       - missing_marker
@@ -87,12 +89,15 @@ options:
       - not_configured
       - not_in_pciback
       - orphaned_connection
+      - other_definition
       - refused_cycle
       - rights_missing
       - shared_device
+      - shared_name
       - silent_device_model
       - silent_guest
       - stale_configuration
+      - stale_name
       - stale_record
       - sticky_permissive
       - stray_slot
@@ -105,6 +110,7 @@ options:
       - unfinished_removal
       - unfinished_repair
       - unlisted_device
+      - unnamed_domain
       - unquarantined
       - unreadable_configuration
       - unreadable_marker
@@ -286,13 +292,20 @@ from collections.abc import Iterable
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
+from ansible_collections.xen.pci.plugins.module_utils.faults.diagnose import diagnose
 from ansible_collections.xen.pci.plugins.module_utils.faults.finding import Finding, in_words, title
-from ansible_collections.xen.pci.plugins.module_utils.faults.scope import Scope, unknown_names
+from ansible_collections.xen.pci.plugins.module_utils.faults.scope import Scope
 from ansible_collections.xen.pci.plugins.module_utils.faults.table import Fault, RepairedBy
 from ansible_collections.xen.pci.plugins.module_utils.host.access import HostAccess, open_host
 from ansible_collections.xen.pci.plugins.module_utils.host.observe import observe
 from ansible_collections.xen.pci.plugins.module_utils.host.run_lock import check_timeout
 from ansible_collections.xen.pci.plugins.module_utils.host.xenstore_connection import PYXS_IMPORT_ERROR
+from ansible_collections.xen.pci.plugins.module_utils.model.host import Host
+from ansible_collections.xen.pci.plugins.module_utils.plan.repair_limits import (
+    against_repairs,
+    domains_named,
+    unknown_devices,
+)
 from ansible_collections.xen.pci.plugins.module_utils.repair.outcome import (
     Repaired,
     RepairInterrupted,
@@ -335,8 +348,10 @@ def main() -> None:
     try:
         check_timeout(module.params["timeout"])
         with open_host() as access, access.run_lock(module.params["timeout"], only_looks=module.check_mode):
-            scope, refusals = _scope(module)
-            refusals += unknown_names(scope, observe(access)) if scope.names_some else []
+            host = observe(access)
+            scope, refusals = _scope(module, host)
+            if not refusals:
+                refusals = against_repairs(host, [finding for finding in diagnose(host) if scope.repairs(finding)])
             if refusals:
                 raise Refused(refusals)
             (_exit_expected if module.check_mode else _repair)(module, access, scope)
@@ -344,15 +359,17 @@ def main() -> None:
         module.fail_json(**failure(error))
 
 
-def _scope(module: AnsibleModule) -> tuple[Scope, list[Refusal]]:
+def _scope(module: AnsibleModule, host: Host) -> tuple[Scope, list[Refusal]]:
     """Read the options of the task; returns also what is wrong with them."""
     devices, refusals = read_addresses("devices", module.params["devices"])
+    domains, unknown = domains_named(host, module.params["domains"])
     scope = Scope(
-        domains=frozenset(module.params["domains"]),
+        domains=domains,
         devices=frozenset(devices),
         named=frozenset(fault for fault in Fault if fault.code in module.params["faults"]),
     )
-    return scope, [*_impossible_times(module.params["settle"], module.params["timeout"]), *refusals]
+    times = _impossible_times(module.params["settle"], module.params["timeout"])
+    return scope, [*times, *refusals, *unknown, *unknown_devices(host, scope.devices)]
 
 
 def _impossible_times(settle: float, timeout: float) -> Iterable[Refusal]:

@@ -23,6 +23,10 @@ def front(domid: int, node: str) -> str:
     return f"/local/domain/{domid}/device/pci/0/{node}"
 
 
+def name(domid: int) -> str:
+    return f"/local/domain/{domid}/name"
+
+
 def pause(host: Host, paused: bool = True) -> None:
     host.ask("pause", domain="g1", paused=paused)
 

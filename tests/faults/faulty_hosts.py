@@ -23,6 +23,7 @@ from fault_injection import (
     in_turn,
     leaked,
     missed_connect,
+    name,
     pause,
     refused_by_pciback,
     repair_killed,
@@ -291,6 +292,31 @@ FAULTY_HOSTS = [
     ),
     FaultyHost(
         "a device that is not in quarantine", {"g1": []}, acting(("remove", "/tool/xen-pci")), {"unquarantined"}, {}
+    ),
+    FaultyHost(
+        "the name of a domain long gone",
+        {"g1": [A]},
+        acting(("write", "/local/domain/77/name", "g1")),
+        {"stale_name"},
+        {"g1": [A]},
+    ),
+    FaultyHost("a guest without a name", {"g1": [A]}, acting(("remove", name(1))), {"lost_name"}, {"g1": [A]}),
+    FaultyHost("a guest with an empty name", {"g1": [A]}, acting(("write", name(1), "")), {"lost_name"}, {"g1": [A]}),
+    FaultyHost(
+        "a guest without a name, whose own another one has",
+        {"g1": [A]},
+        acting(("remove", name(1)), ("write", name(2), "g1")),
+        {"unnamed_domain"},
+        {"g1": [A]},
+        noted={"unnamed_domain"},
+    ),
+    FaultyHost(
+        "two guests of one name",
+        {"g1": [A]},
+        acting(("write", name(2), "g1")),
+        {"shared_name"},
+        {"g1": [A]},
+        noted={"shared_name"},
     ),
     FaultyHost(
         "a device in two connections",

@@ -21,6 +21,12 @@ def attached_by_xl(host: Host, guest: str) -> set[str]:
     return set(_BDF.findall(host.run(["xl", "pci-list", guest]).stdout))
 
 
+def uuid_of(host: Host, domid: int) -> str:
+    """The UUID of a domain, which xl asks Xen for."""
+    listed = [line.split() for line in host.run(["xl", "vm-list"]).stdout.splitlines()]
+    return next(words[0] for words in listed if words[1] == str(domid))
+
+
 def drivers(guest: Guest) -> list[str]:
     """Drivers of all PCI devices that the guest sees."""
     return sorted(str(driver) for driver in guest.pci().values())

@@ -17,7 +17,7 @@ from typing import Callable
 from ..host.hypervisor import HypervisorError
 from ..host.sysfs import SysfsError
 from ..host.toolstack.contract import ToolstackError
-from ..host.xenstore_nodes import domain_exists, read_connection
+from ..host.xenstore_nodes import read_connection
 from ..model.connection import backend_path, frontend_path
 from ..model.device_model import DeviceModel, DeviceModelError, qemu_name
 from ..values.address import Sbdf
@@ -198,7 +198,7 @@ class DeviceModelChange(DomainChange):
 
     def _undo(self, begun: Sequence[Sbdf], leaving: Sequence[Sbdf], silent: bool) -> Flow:
         """Take out what was put in, put in what was taken out; a sentence on what is left."""
-        if not domain_exists(self.access.store, self.domid):
+        if not self.access.hypervisor.has(self.domid):
             self._forget_holder([*begun, *leaving])
             return "the guest is gone; Xen has its devices back, and nothing is left; run again if it comes back"
         for device in reversed(begun):

@@ -14,9 +14,9 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 
 from ..host.sysfs import SysfsError
-from ..host.xenstore import Transaction, XenStoreGone
+from ..host.xenstore import Transaction, XenStore, XenStoreGone
 from ..host.xenstore_nodes import (
-    domain_exists,
+    is_recorded,
     read_connection,
     read_for_compaction,
     read_outline,
@@ -153,7 +153,7 @@ class Handshake(DomainChange):
 
         def body(transaction: Transaction) -> Listed:
             backend = read_outline(transaction, self.domid)
-            if (backend is None or not backend.connected) and not domain_exists(transaction, self.domid):
+            if (backend is None or not backend.connected) and not self._lives(transaction):
                 raise DomainFailed(f"{self.name}: the guest died before anything was changed; Xen has its devices back")
             self._check_unchanged(backend, add, remove)
             places = changes.indexes(backend, add, remove)
@@ -207,9 +207,13 @@ class Handshake(DomainChange):
         names = ("backend/state", "frontend/state", *(f"backend/{name}" for name in sub_states))
         for name, text in zip(names, texts):
             self.recorder.note(name, "gone" if text is None else text[:32])
-        if texts[1] is None and not domain_exists(self.access.store, self.domid):
+        if texts[1] is None and not self._lives(self.access.store):
             raise CycleFailed("the guest died during the handshake")
         return states_of(texts)
+
+    def _lives(self, requests: XenStore | Transaction) -> bool:
+        """Whether Xen has the guest, and the toolstack has not begun to take it away."""
+        return is_recorded(requests, self.domid) and self.access.hypervisor.has(self.domid)
 
     def _check_ends(self, kind: CycleKind, backend: XenbusState, frontend: XenbusState) -> None:
         if kind is CycleKind.CLOSE or not (backend.is_ending or frontend.is_ending):

@@ -17,7 +17,7 @@ from typing import Any, Callable, Optional
 
 from ..host.access import HostAccess
 from ..host.xenstore import Transaction
-from ..host.xenstore_nodes import domain_exists, read_connection, read_states, states_of
+from ..host.xenstore_nodes import is_recorded, read_connection, read_states, states_of
 from ..model import connection_writes as changes
 from ..model.connection import PciConnection
 from ..model.store_changes import Change
@@ -28,6 +28,7 @@ from .loop import NEXT_EVENT, Again, DeadlinePassed
 #: Time that taking back may need on top of the run's own: a few transactions and one empty cycle.
 GRACE_SECONDS = 10.0
 _KERNEL_LOOK_AGAIN = 0.01
+_LOOK_FOR_END = 0.1
 
 
 class CycleKind(Enum):
@@ -99,7 +100,7 @@ def create(access: HostAccess, domid: int, _add: Collection[Sbdf]) -> Rollback:
             return _Step.DONE
         access.notes.keep_lost_hold(transaction, backend)
         transaction.apply(changes.dissolve(domid))
-        return _Step.WITHDRAWN if domain_exists(transaction, domid) else _Step.DEAD
+        return _Step.WITHDRAWN if access.hypervisor.has(domid) else _Step.DEAD
 
     step = access.store.transaction(look)
     if step is not _Step.WITHDRAWN:
@@ -160,7 +161,7 @@ def _until_ended(access: HostAccess, domid: int, look: Callable[[Transaction, Pc
     def body(transaction: Transaction) -> _Step:
         backend = read_connection(transaction, domid)
         access.notes.keep_lost_hold(transaction, backend)
-        if not domain_exists(transaction, domid):
+        if not access.hypervisor.has(domid):
             transaction.apply(changes.dissolve(domid))
             return _Step.DEAD
         return _Step.GONE if backend is None else look(transaction, backend)
@@ -174,7 +175,8 @@ def _until_ended(access: HostAccess, domid: int, look: Callable[[Transaction, Pc
             return _ENDINGS[step]
         restarted = restarted or step is _Step.RESTARTED
         try:
-            yield NEXT_EVENT
+            # Xen says nothing when it ends a domain, which is after the toolstack has taken it out of xenstore.
+            yield NEXT_EVENT if is_recorded(access.store, domid) else Again(_LOOK_FOR_END)
         except DeadlinePassed:
             states = states_of(read_states(access.store, domid))
             return RollbackOutcome(_not_taken_back(*states), rights_must_stay=True)

@@ -22,6 +22,7 @@ from . import use
 from .connection_faults import against_host, of, of_connection
 from .finding import Finding
 from .recipes import Recipe
+from .records import definitions, names
 from .table import Fault
 
 _ADDRESS_IN_ERROR = re.compile(r"locate PCI device \(([0-9a-f:.]{12})\)", re.ASCII)
@@ -34,12 +35,14 @@ def diagnose(host: Host) -> list[Finding]:
         *_without_domain(host),
         *_markers(host),
         *_configurations(host),
+        *names(host),
+        *definitions(host),
         *_owners(host),
         *_devices(host),
     ]
-    guests = {domain.stub.domid: domain.name for domain in host.domains.values() if domain.stub is not None}
+    guests = {domain.stub.domid: domain.domid for domain in host.domains.values() if domain.stub is not None}
     return [
-        replace(finding, serves=guests.get(finding.domid or 0, ""), costs=_costs(host, finding)) for finding in findings
+        replace(finding, serves=guests.get(finding.domid or 0), costs=_costs(host, finding)) for finding in findings
     ]
 
 
@@ -158,12 +161,12 @@ def _markers(host: Host) -> Iterator[Finding]:
             if backend is not None and not in_use and use.is_disordered(host, domain, backend):
                 continue  # its entry may be among those, and then the guest has it still
             owner = host.xen_owners.get(sbdf, XenOwner.UNKNOWN)
-            says = f"libxl's marker names {domain.name}, whose connection does not list it"
+            says = f"libxl's marker names {domain.called}, whose connection does not list it"
             fault = Fault.LOST_ENTRY if in_use else Fault.LEFT_RIGHTS
             yield of(domain, fault, f"{says} (owner according to Xen: {owner.value})", (sbdf,))
         else:
             yield of(
-                domain, Fault.WRONG_MARKER, f"libxl's marker names it, but {holder.name} lists the device", (sbdf,)
+                domain, Fault.WRONG_MARKER, f"libxl's marker names it, but {holder.called} lists the device", (sbdf,)
             )
 
 
@@ -232,7 +235,9 @@ def _devices(host: Host) -> Iterator[Finding]:
         if device.permissive and not device.lost_hold:  # which must not be taken from pciback to clear it
             says = "pciback lists it as permissive"
             yield Finding(Fault.STICKY_PERMISSIVE, says, devices=(sbdf,))
-        complaint = device.lost_hold or next((text for text in host.kernel_errors.values() if _names(text, sbdf)), "")
+        complaint = device.lost_hold or next(
+            (text for text in host.kernel_errors.values() if _mentions(text, sbdf)), ""
+        )
         if complaint:
             says = f"no domain has it, and pciback said {complaint[:200]!r}"
             yield Finding(Fault.LEAKED_HOLD, says, devices=(sbdf,))
@@ -248,7 +253,7 @@ def _slots(device: PciDevice) -> Iterator[Finding]:
         yield Finding(Fault.STRAY_SLOT, f"pciback's list names it {times} times", devices=(device.sbdf,))
 
 
-def _names(kernel_error: str, device: Sbdf) -> bool:
+def _mentions(kernel_error: str, device: Sbdf) -> bool:
     match = _ADDRESS_IN_ERROR.search(kernel_error)
     return match is not None and match[1] == str(device)
 

@@ -22,11 +22,11 @@ class Finding:
     evidence: str
     #: The domain that it is about, None if it is about the host.
     domid: int | None = None
-    #: The name of that domain, empty if no such domain runs.
+    #: The name of that domain, empty if it has none or does not live.
     domain: str = ""
     devices: tuple[Sbdf, ...] = ()
-    #: The name of the guest whose device model runs in that domain, if it is a stub domain.
-    serves: str = ""
+    #: The number of the guest whose device model runs in that domain, if it is a stub domain.
+    serves: int | None = None
     #: Devices that the guest uses and that the recipe would take from it.
     costs: tuple[Sbdf, ...] = ()
 

@@ -18,7 +18,7 @@ T = TypeVar("T")
 class RecipeKind(Enum):
     """What a recipe works on, which decides what carries it out."""
 
-    DEVICE = "rights, markers, configuration or pciback's hold of single devices; done at once"
+    DEVICE = "rights, markers, configuration or pciback's hold of single devices, or the name of a domain; done at once"
     CONNECTION = "a domain's connection, both ends of which it brings to rest"
     END_OF_CONNECTION = "a connection, which is gone afterwards"
     DEVICE_MODEL = "a device in the device model of an HVM guest"
@@ -56,6 +56,8 @@ class Recipe(Enum):
     MARK = RecipeKind.DEVICE, "write libxl's marker"
     UNMARK = RecipeKind.DEVICE, "remove libxl's marker"
     DROP_MARKER = RecipeKind.DEVICE, "remove libxl's marker, which names no domain"
+    FORGET_NAME = RecipeKind.DEVICE, "remove the name, once more after asking Xen whether it has the domain"
+    NAME_AGAIN = RecipeKind.DEVICE, "write the name that libxl built the domain with"
     QUARANTINE = RecipeKind.DEVICE, "have Xen quarantine the device, and note it"
     CONFIGURE = RecipeKind.DEVICE, "have libxl's stored configuration list the devices of the connection"
     REBIND = RecipeKind.DEVICE, "take the device from pciback and give it back, which clears the setting"

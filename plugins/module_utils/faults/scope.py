@@ -5,13 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ..model.host import Host
 from ..values.address import Sbdf
-from ..values.refusal import Refusal
-from ..values.words import did_you_mean, listed
 from .finding import Finding
 from .table import Blocks, Fault, Looks, Removal, RepairedBy
 
@@ -23,7 +19,8 @@ class Scope:
     Faults of a stub domain count as those of its guest. Faults of a device count in whichever domain it is.
     """
 
-    domains: frozenset[str] = frozenset()
+    #: By their numbers, since two domains can have one name.
+    domains: frozenset[int] = frozenset()
     devices: frozenset[Sbdf] = frozenset()
     #: These faults only, and then also those that are repaired only if they are named.
     named: frozenset[Fault] = frozenset()
@@ -39,7 +36,7 @@ class Scope:
         """Whether the finding is within the domains, devices and faults asked for."""
         if self.named and finding.fault not in self.named:
             return False
-        named = finding.domain in self.domains or finding.serves in self.domains
+        named = finding.domid in self.domains or finding.serves in self.domains
         return not self.names_some or named or not self.devices.isdisjoint(finding.devices)
 
     def matters(self, finding: Finding) -> bool:
@@ -66,14 +63,3 @@ class Scope:
             return not self.leaving.isdisjoint(finding.devices)
         leaves = finding.recipe is not None and bool(finding.devices) and self.leaving.issuperset(finding.devices)
         return leaves and finding.fault.removal is Removal.ENDS_IT_WITH_CONNECTION
-
-
-def unknown_names(scope: Scope, host: Host) -> Iterator[Refusal]:
-    """Refuse domains and devices that the host does not have: they have no faults, and would seem to be in order."""
-    running = {domain.name for domain in host.domains.values()}
-    for name in sorted(scope.domains - running):
-        reason = f"No domain named {name} runs on this host (running: {listed(sorted(running), 'none')})"
-        yield Refusal("unknown-domain", name, reason, did_you_mean(name, running, "correct the name, or leave it out"))
-    for device in sorted(scope.devices - host.named_devices):
-        reason = f"This host has no device {device}, and nothing on it names one"
-        yield Refusal("unknown-device", str(device), reason, "correct the address, or leave it out")

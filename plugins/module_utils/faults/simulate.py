@@ -261,6 +261,21 @@ def _configure(host: Host, finding: Finding) -> Host:
     return replace(host, domains={**host.domains, domain.domid: replace(domain, configured=domain.devices)})
 
 
+@implements(DEVICE_SIMULATIONS, Recipe.FORGET_NAME)
+def _forget_name(host: Host, finding: Finding) -> Host:
+    return replace(
+        host, stale_names={domid: name for domid, name in host.stale_names.items() if domid != finding.domid}
+    )
+
+
+@implements(DEVICE_SIMULATIONS, Recipe.NAME_AGAIN)
+def _name_again(host: Host, finding: Finding) -> Host:
+    domain = host.domains.get(finding.required_domid)
+    if domain is None:
+        return host
+    return replace(host, domains={**host.domains, domain.domid: replace(domain, name=domain.stored_name or "")})
+
+
 @implements(DEVICE_SIMULATIONS, Recipe.REBIND)
 def _rebind(host: Host, finding: Finding) -> Host:
     return _with_devices(host, finding.devices, lambda device: replace(device, permissive=False))

@@ -28,7 +28,7 @@ class RepairedBy(Enum):
     NAMED_REPAIR = "a repair that names it"
     #: No recipe is known; a repair fails and says what to do.
     PERSON = "a person"
-    #: It is a suspicion, since an old error message would look the same: reported and no more.
+    #: It is a suspicion, or may be as it was wanted: reported and no more.
     NOTHING = "nothing"
 
 
@@ -308,6 +308,41 @@ class Fault(_Row, Enum):
         "libxl's stored configuration lists a device that the domain does not have. xl pci-detach leaves it so, and "
         "libxl ignores it",
         "Nothing needs to be done. To have the device removed there, name this fault in the option faults",
+    )
+    # ---- libvirt beside xl
+    CLAIMED_DEVICE = (
+        None, RepairedBy.NOTHING, Blocks.NOTHING, Removal.LEAVES_IT, Looks.AT_REST, Turn.ANY,
+        "The domain has the device, and a definition of libvirt names it for another domain. libvirt does not know that"
+        " it is in use: it resets it, or takes it, when it starts that domain",
+        "Remove it from that definition (`virsh edit`), or detach it from the domain",
+    )
+    OTHER_DEFINITION = (
+        None, RepairedBy.NOTHING, Blocks.NOTHING, Removal.LEAVES_IT, Looks.AT_REST, Turn.ANY,
+        "libvirt would start the domain with other devices than it has now",
+        "If it is to keep them, bring its definition in step (`virsh attach-device` and `virsh detach-device` with"
+        " --config)",
+    )
+    # ---- names of domains
+    STALE_NAME = (
+        Recipe.FORGET_NAME, RepairedBy.REPAIR, Blocks.NOTHING, Removal.LEAVES_IT, Looks.AT_REST, Turn.ANY,
+        "xenstore has a name for a domain that Xen does not have. Programs that look for the name find the dead domain",
+        "Repair it",
+    )
+    LOST_NAME = (
+        Recipe.NAME_AGAIN, RepairedBy.REPAIR, Blocks.NOTHING, Removal.LEAVES_IT, Looks.AT_REST, Turn.ANY,
+        "The domain lives, but xenstore has no name for it, so no program finds it by its name",
+        "Repair it, or give it a name (`xl rename NUMBER NAME`)",
+    )
+    UNNAMED_DOMAIN = (
+        None, RepairedBy.NOTHING, Blocks.NOTHING, Removal.LEAVES_IT, Looks.AT_REST, Turn.ANY,
+        "The domain lives, but xenstore has no name for it, and libxl has stored none that is free",
+        "If a name is wanted, give it one (`xl rename NUMBER NAME`). Its devices can be declared with its UUID",
+    )
+    SHARED_NAME = (
+        None, RepairedBy.NOTHING, Blocks.NOTHING, Removal.LEAVES_IT, Looks.AT_REST, Turn.ANY,
+        "Several domains that live have this name, as after a failed migration. A task that names it is refused",
+        "End the one that is not wanted, give it another name (`xl rename NUMBER NAME`), or declare the domain with its"
+        " UUID (key uuid)",
     )
     # ---- devices that no domain has
     UNQUARANTINED = (

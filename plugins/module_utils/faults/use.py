@@ -85,7 +85,7 @@ def _is_of(host: Host, domain: Domain, device: Sbdf) -> bool:
 
 def others_with(host: Host, domain: Domain, device: Sbdf) -> list[str]:
     """Name the other domains whose connections also list a device."""
-    return [other.name for other in host.domains.values() if other is not domain and device in other.devices]
+    return [other.called for other in host.domains.values() if other is not domain and device in other.devices]
 
 
 def foreign(host: Host, domain: Domain) -> tuple[Sbdf, ...]:

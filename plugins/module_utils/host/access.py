@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from .device_memory import DeviceMemory
 from .hypervisor import Hypervisor
+from .managers import observe_management
 from .network_usage import NetGraph
 from .note_store import NoteStore
 from .run_lock import run_lock
@@ -23,6 +24,7 @@ from .xenstore import XenStore
 
 if TYPE_CHECKING:
     from ..model.device import PciDevice
+    from ..model.management import Management
     from ..model.usage import OtherUse
     from ..values.address import Sbdf
     from .boot_config import BootConfig
@@ -61,6 +63,10 @@ class HostAccess:
     def network(self) -> NetGraph:
         """Network interfaces and what uses them."""
         return NetGraph(self.sysfs.root)
+
+    def management(self) -> Management:
+        """Read what manages the host now."""
+        return observe_management(self._root)
 
     @cached_property
     def sriov(self) -> Sriov:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..model.device import XenOwner
+from ..model.live_domain import LiveDomain
 from ..values.address import Sbdf
 from ..values.errors import HostError
 
@@ -27,6 +29,10 @@ from ..values.errors import HostError
 DOMID_INVALID = 0x7FF4
 _RDM_STRICT, _RDM_RELAXED = 0, 1
 _GROUP_SIZE = 4096
+#: More than Xen writes of one domain; its size changes with releases (xen_domctl_getdomaininfo).
+_RECORD_SIZE = 4096
+#: Bit of the flags in such a record (XEN_DOMINF_dying).
+_DYING = 1
 
 
 class HypervisorError(HostError):
@@ -49,6 +55,7 @@ class Calls(Protocol):
     def map_pirq(self, domid: int, gsi: int) -> int: ...
     def unmap_pirq(self, domid: int, pirq: int) -> int: ...
     def device_group(self, domid: int, sbdf: Sbdf) -> list[Sbdf]: ...
+    def domains_from(self, first: int) -> list[LiveDomain]: ...
     def close(self) -> None: ...
 
 
@@ -125,6 +132,17 @@ class Hypervisor:
         _check_number(sbdf)
         return self._calls.device_group(domid, sbdf)
 
+    def domains(self) -> dict[int, LiveDomain]:
+        """All domains that Xen has, dom0 and those that are dying among them, by their numbers."""
+        found: dict[int, LiveDomain] = {}
+        while some := self._calls.domains_from(max(found, default=-1) + 1):
+            found.update((domain.domid, domain) for domain in some)
+        return found
+
+    def has(self, domid: int) -> bool:
+        """Whether Xen has this domain, and it is not dying."""
+        return any(domain.domid == domid and not domain.dying for domain in self._calls.domains_from(domid)[:1])
+
 
 class _Binding:
     """Calls through xen.lowlevel.xc.
@@ -193,6 +211,13 @@ class _Binding:
             raise HypervisorError(f"Xen refused to name the device group of {sbdf}: {error}") from error
         # It answers "03:00.0,03:00.1,": without the segment, which a group never leaves.
         return [Sbdf.parse(f"{sbdf.segment:04x}:{word}") for word in text.split(",") if word]
+
+    def domains_from(self, first: int) -> list[LiveDomain]:
+        try:
+            found = self._xc.domain_getinfo(first_dom=first)
+        except self._module.Error as error:
+            raise HypervisorError(f"Xen refused to list its domains: {error}") from error
+        return [LiveDomain(one["domid"], bool(one["dying"]), bytes(one["handle"])) for one in found]
 
     def close(self) -> None:
         library = self.__dict__.get("_library")
@@ -265,6 +290,21 @@ class _Library:
         return [
             Sbdf(sbdf.segment, value >> 16 & 0xFF, value >> 11 & 0x1F, value >> 8 & 7) for value in found[: count.value]
         ]
+
+    def domains_from(self, first: int) -> list[LiveDomain]:
+        """Ask for one domain at a time: what Xen writes of one begins with number and flags in all its releases.
+
+        How long it is, and where in it the UUID is, changes.
+        """
+        record = ctypes.create_string_buffer(_RECORD_SIZE)
+        call = self._lib.xc_domain_getinfolist
+        call.restype = ctypes.c_int
+        count = call(ctypes.c_void_p(self._handle), ctypes.c_uint32(first), ctypes.c_uint(1), record)
+        if count < 0:
+            code = ctypes.get_errno()
+            raise HypervisorError(f"Xen refused to list its domains: {os.strerror(code)}", code)
+        domid, flags = struct.unpack_from("=H2xI", record)
+        return [LiveDomain(domid, bool(flags & _DYING), record.raw)] if count else []
 
     def close(self) -> None:
         self._lib.xc_interface_close(ctypes.c_void_p(self._handle))

@@ -15,6 +15,8 @@ from ..model.connection import PciConnection, frontend_path
 from ..model.device import PciDevice, XenOwner
 from ..model.domain import DOMID_IO, Domain
 from ..model.host import Host
+from ..model.live_domain import Label, LiveDomain, is_refuted, uuids
+from ..model.management import Management, Manager
 from ..model.notes import GoneDevice, Note
 from ..model.physical_function import PhysicalFunction
 from ..values.address import Sbdf
@@ -23,7 +25,7 @@ from .access import HostAccess
 from .hypervisor import Hypervisor, HypervisorError
 from .note_store import NoteStore
 from .sysfs import Sysfs, SysfsError
-from .xenstore_nodes import existing, read_connections, read_guest_disks, read_kernel_errors, read_outline
+from .xenstore_nodes import read_connections, read_guest_disks, read_kernel_errors, read_outline
 
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
@@ -36,19 +38,25 @@ def observe(access: HostAccess) -> Host:
     """
     sysfs = access.sysfs
     devices = _with_notes(access.notes, sysfs.devices(read_guest_disks(access.store)))
-    names = access.toolstack.names()
-    connections = read_connections(access.store)
+    labels = access.toolstack.labels()
+    present = access.hypervisor.domains()  # after it, since a toolstack takes a name away before it ends the domain
+    connections, management = read_connections(access.store), access.management()
     markers = access.toolstack.markers()
     owners = {sbdf: access.hypervisor.owner(sbdf) for sbdf, device in devices.items() if device.in_pciback}
     noted = access.notes.all()
     notes = access.memory.complete(devices, _current_notes(noted, devices))
     return Host(
         devices=devices,
-        domains=_domains(access, devices, owners, names, connections),
+        domains=_managed(management, _domains(access, devices, owners, _identities(present, labels), connections)),
+        management=management,
+        dying=frozenset(domain.domid for domain in present.values() if domain.dying),
+        stale_names={domid: label.name for domid, label in labels.items() if domid not in present and label.name},
         markers=_in_order(markers.holders),
         unreadable_markers=_in_order(markers.unreadable),
         driver_paths=_in_order(markers.drivers),
-        orphaned_connections=_in_order({domid: found for domid, found in connections.items() if domid not in names}),
+        orphaned_connections=_in_order(
+            {domid: found for domid, found in connections.items() if domid not in present or present[domid].dying}
+        ),
         xen_owners=owners,
         kernel=sysfs.kernel(),
         network=access.network.use(),
@@ -141,8 +149,7 @@ def observe_domains(access: HostAccess, domains: Sequence[Domain], devices: Iter
 
     A domain that is gone is not in the result, nor is a device that has left the host.
     """
-    alive = existing(access.store, [domain.domid for domain in domains])
-    now = [_seen_again(access, domain) for domain in domains if domain.domid in alive]
+    now = [_seen_again(access, domain) for domain in domains if access.hypervisor.has(domain.domid)]
     wanted = sorted({*devices, *(device for domain in now for device in domain.devices)})
     return Host(
         devices={sbdf: found for sbdf in wanted if (found := _device_now(access.sysfs, sbdf)) is not None},
@@ -203,11 +210,11 @@ def _domains(
     access: HostAccess,
     devices: Mapping[Sbdf, PciDevice],
     owners: Mapping[Sbdf, XenOwner],
-    names: Mapping[int, str],
+    labels: Mapping[int, Label],
     connections: Mapping[int, PciConnection],
 ) -> dict[int, Domain]:
     """Join all that is known of the domains; each guest knows its stub domain, and that one its guest."""
-    known = access.toolstack.domains(names)
+    known = access.toolstack.domains(labels)
     frontends = dict(zip(known, access.store.read_all([frontend_path(domid) for domid in known])))
     coming, free = access.notes.to_come_back(), _free_device(access.hypervisor, devices, owners)
     stub_of = access.toolstack.stubs(known.values())
@@ -222,6 +229,29 @@ def _domains(
             serves=guest_of.get(domid),
         )
     return {**known, **{guest: replace(known[guest], stub=known.get(stub)) for guest, stub in stub_of.items()}}
+
+
+def _identities(present: Mapping[int, LiveDomain], labels: Mapping[int, Label]) -> dict[int, Label]:
+    """Name and UUID of each domain that lives, dom0 apart; no name where the label is that of another domain."""
+    known = uuids(present, labels)
+    return {
+        domid: Label("" if is_refuted(domain, labels[domid]) else labels[domid].name, known[domid])
+        if domid in labels
+        else Label("", known[domid])
+        for domid, domain in present.items()
+        if domid and not domain.dying
+    }
+
+
+def _managed(management: Management, domains: Mapping[int, Domain]) -> dict[int, Domain]:
+    """Say of each domain what manages it; a stub domain is its guest's."""
+    of_all = management.manager if management.manager in (Manager.QUBES, Manager.XAPI) else None
+    libvirts = {domain.domid: Manager.LIBVIRT for domain in domains.values() if domain.uuid in management.running}
+    own = {domid: of_all or libvirts.get(domid, domain.manager) for domid, domain in domains.items()}
+    return {
+        domid: replace(domain, manager=own.get(domid if domain.serves is None else domain.serves, Manager.UNKNOWN))
+        for domid, domain in domains.items()
+    }
 
 
 def _free_device(

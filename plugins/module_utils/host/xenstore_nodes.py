@@ -22,9 +22,14 @@ _OUTLINE, _ADDRESSES = ("state", "dev-", "vdev-", "num_devs", "online", "aerStat
 _DISK_SERVERS = {"vbd": "the kernel", "qdisk": "QEMU", "vbd3": "tapdisk"}
 
 
-def domain_exists(requests: XenStore | Transaction, domid: int) -> bool:
-    """Whether xenstore has the domain still, which loses it when it dies."""
-    return requests.read(f"/local/domain/{domid}/name") is not None
+def name_path(domid: int) -> str:
+    """Name the node of a domain's name."""
+    return f"/local/domain/{domid}/name"
+
+
+def is_recorded(requests: XenStore | Transaction, domid: int) -> bool:
+    """Whether the toolstack still has the domain in xenstore: it takes it out before it has Xen destroy it."""
+    return any(text is not None for text in requests.read_all([name_path(domid), f"/local/domain/{domid}/vm"]))
 
 
 def read_connection(requests: XenStore | Transaction, domid: int) -> PciConnection | None:
@@ -74,12 +79,6 @@ def read_kernel_errors(store: XenStore) -> dict[int, str]:
     domids = sorted(numbers(store.list(_ERRORS)))
     errors = store.read_all([error_path(domid) for domid in domids])
     return {domid: text for domid, text in zip(domids, errors) if text}
-
-
-def existing(store: XenStore, domids: Sequence[int]) -> set[int]:
-    """Those of these domains that xenstore still has."""
-    names = store.read_all([f"/local/domain/{domid}/name" for domid in domids])
-    return {domid for domid, name in zip(domids, names) if name is not None}
 
 
 def read_states(store: XenStore, domid: int) -> list[str | None]:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One running domain of a host as observed, as data.
+"""One domain that lives on a host as observed, as data.
 
 What the guest itself can write is only in `PciConnection`.
 """
@@ -14,6 +14,7 @@ from enum import Enum
 from ..values.address import Sbdf
 from .connection import PciConnection
 from .device_model import DeviceModel
+from .management import Manager
 from .stored_config import Creation
 
 #: Xen's pseudo domain that holds quarantined devices (public/xen.h, DOMID_IO).
@@ -37,9 +38,9 @@ class Domain:
 
     #: Number, which changes at every reboot of the guest.
     domid: int
-    #: Name, which the toolstack keeps unique.
+    #: Name, a label that xenstore may lack (empty then) and that another domain may have as well.
     name: str
-    #: UUID, empty if unknown.
+    #: UUID as Xen has it, empty if unknown.
     uuid: str = ""
     #: How it is virtualized.
     kind: DomainKind = DomainKind.UNKNOWN
@@ -55,6 +56,8 @@ class Domain:
 
     # ---- what its creation decided, and what its next one will
 
+    #: What built it, and decides which devices it has when it starts again.
+    manager: Manager = Manager.UNKNOWN
     #: What it was created with.
     creation: Creation = field(default_factory=Creation)
     #: Xen's own answer whether it uses the IOMMU, None where Xen could not be asked.
@@ -63,6 +66,8 @@ class Domain:
     configured: tuple[Sbdf, ...] | None = None
     #: Why what libxl has stored of it cannot be read, empty if it can be or if libxl stores nothing of it.
     config_problem: str = ""
+    #: Name that it was created with, None where libxl stores nothing of the domain.
+    stored_name: str | None = None
 
     # ---- the device model of an HVM guest
 
@@ -72,6 +77,21 @@ class Domain:
     stub: Domain | None = None
     #: Of such a stub domain: the domid of its guest.
     serves: int | None = None
+
+    @property
+    def called(self) -> str:
+        """What to call it in a sentence: its name, or its number if it has no name."""
+        return self.name or f"domain {self.domid}"
+
+    @property
+    def numbered(self) -> str:
+        """What to call it with its number, which no other domain has."""
+        return f"domain {self.name} ({self.domid})" if self.name else self.called
+
+    @property
+    def described(self) -> str:
+        """The same with its UUID, which stays when the number changes."""
+        return f"{self.numbered} with {f'UUID {self.uuid}' if self.uuid else 'an unknown UUID'}"
 
     @property
     def connection(self) -> PciConnection | None:

@@ -19,6 +19,7 @@ from .boot_facts import BootFacts
 from .connection import PciConnection
 from .device import PCIBACK, PciDevice, XenOwner
 from .domain import Domain
+from .management import LibvirtClaim, Management
 from .notes import GoneDevice, Note
 from .physical_function import PhysicalFunction
 from .topology import Topology
@@ -34,7 +35,7 @@ class Host:
 
     #: All PCI functions, in the order of their addresses (sysfs).
     devices: Mapping[Sbdf, PciDevice]
-    #: All running domains but dom0, by domid (xenstore, libxl, Xen, the guests' device models).
+    #: All domains that live but dom0, by domid (Xen says which; xenstore, libxl, the guests' device models).
     domains: Mapping[int, Domain]
     #: libxl's markers in xenstore: the domid that it has given a device to.
     markers: Mapping[Sbdf, int] = field(default_factory=dict)
@@ -42,7 +43,13 @@ class Host:
     unreadable_markers: Mapping[Sbdf, str] = field(default_factory=dict)
     #: Directory of the driver that each device had before pciback, as libxl and we record it.
     driver_paths: Mapping[Sbdf, str] = field(default_factory=dict)
-    #: Connections in xenstore whose domains do not exist, by domid.
+    #: Domids of domains that are dead, but not gone: others still use memory of them.
+    dying: frozenset[int] = frozenset()
+    #: What manages the host, and which devices libvirt may take there.
+    management: Management = field(default_factory=Management)
+    #: Names in xenstore of domains that Xen does not have, by domid.
+    stale_names: Mapping[int, str] = field(default_factory=dict)
+    #: Connections in xenstore whose domains do not live, by domid.
     orphaned_connections: Mapping[int, PciConnection] = field(default_factory=dict)
     #: What Xen says of the owner of each device that pciback holds.
     xen_owners: Mapping[Sbdf, XenOwner] = field(default_factory=dict)
@@ -138,13 +145,16 @@ class Host:
         wanted = (self.devices[sbdf] for sbdf in sorted(found - {device.sbdf}) if sbdf in self.devices)
         return [other for other in wanted if not other.in_pciback and not other.is_bridge]
 
-    def domain_named(self, name: str) -> Domain | None:
-        """Find the domain of this name, None if there is none; dom0 is never found, because it gets no devices."""
-        return next((domain for domain in self.domains.values() if domain.name == name), None)
-
     def holder_of(self, device: Sbdf) -> Domain | None:
         """Find the domain whose connection lists the device, None if there is none."""
         return next((domain for domain in self.domains.values() if device in domain.devices), None)
+
+    def claims_on(self, device: Sbdf) -> tuple[LibvirtClaim, ...]:
+        """List by what libvirt may take a device: a definition names it, or the interface whose function it is."""
+        known = self.devices.get(device)
+        physical = self.devices.get(known.physfn) if known is not None and known.physfn is not None else None
+        names = {interface.name for interface in physical.net} if physical is not None else set()
+        return tuple(claim for claim in self.management.claims if claim.device == device or claim.interface in names)
 
     def assuming_bound(self, devices: Collection[Sbdf]) -> Host:
         """Return this host as it would be if pciback held these devices, in quarantine."""
@@ -168,17 +178,13 @@ def _holders(host: Host) -> dict[Sbdf, str]:
 
     Three sources are read, because each can be wrong: the connections in xenstore, libxl's markers, Xen itself.
     """
-    found = {
-        sbdf: f"domain {domain.name} ({domain.domid}) has it"
-        for domain in host.domains.values()
-        for sbdf in domain.devices
-    }
+    found = {sbdf: f"{domain.numbered} has it" for domain in host.domains.values() for sbdf in domain.devices}
     for domid, orphan in host.orphaned_connections.items():
         _add(
             found, orphan.devices, f"xenstore still lists it in the connection of domain {domid}, which does not exist"
         )
     for sbdf, marked in host.markers.items():
-        name = host.domains[marked].name if marked in host.domains else "no such domain"
+        name = host.domains[marked].called if marked in host.domains else "no such domain"
         _add(found, [sbdf], f"libxl's marker says that domain {marked} ({name}) has it")
     guests = [sbdf for sbdf, owner in host.xen_owners.items() if owner is XenOwner.GUEST]
     _add(found, guests, "Xen says that a guest owns it")

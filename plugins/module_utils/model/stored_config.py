@@ -63,6 +63,12 @@ def configured(config: Config) -> tuple[Sbdf, ...]:
     return tuple(device for entry in _entries(config) if (device := _device_of(entry)) is not None)
 
 
+def stored_name(config: Config) -> str | None:
+    """Read the name that the domain was created with, None if there is none."""
+    name = _mapping(config.get("c_info")).get("name")
+    return name if isinstance(name, str) and name else None
+
+
 def amended(config: Config, add: Collection[Sbdf] = (), remove: Collection[Sbdf] = ()) -> dict[str, Any]:
     """Return the configuration with the devices `add` and without `remove`; all else stays as it is.
 

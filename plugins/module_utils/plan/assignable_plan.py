@@ -13,7 +13,7 @@ from __future__ import annotations
 import posixpath
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Union
 
 from ..model.device import PCIBACK, PciDevice
@@ -23,6 +23,7 @@ from ..values.catalog import DevicePolicy
 from ..values.refusal import Refusal
 from ..values.words import listed
 from .isolation import ties_of
+from .managers import against_devices
 from .safety import Check, Verdict, Waived, against, against_kind, judge, needs_of_host
 
 
@@ -224,7 +225,7 @@ def plan_present(
         steps = [*released.steps, *steps]
         refusals += released.refusals
         waived += released.waived
-    return _plan(steps, refusals, waived, [*warnings, *_summed_up(mild)])
+    return _plan(host, steps, refusals, waived, [*warnings, *_summed_up(mild)])
 
 
 def plan_absent(
@@ -253,7 +254,7 @@ def plan_absent(
         waived += verdict.waived
         overruled = any(waiver.refusal.code == Check.UNTRUSTED.value for waiver in verdict.waived)
         steps.append(Release(sbdf, driver, record, "" if overruled else host.guests.get(sbdf, "")))
-    return _plan(steps, refusals, waived)
+    return _plan(host, steps, refusals, waived)
 
 
 def _is_left(host: Host, device: PciDevice) -> bool:
@@ -276,7 +277,7 @@ def _lacks_driver(host: Host, device: PciDevice) -> bool:
 
 def free(host: Host, sbdf: Sbdf) -> bool:
     """Whether no domain has the device and no check forbids to give it away."""
-    if sbdf in host.holders:
+    if sbdf in host.holders or host.claims_on(sbdf):
         return False
     return host.devices[sbdf].answers and not verdict_on(host, sbdf).refusals
 
@@ -289,8 +290,10 @@ def verdict_on(host: Host, sbdf: Sbdf) -> Verdict:
     """
     device = host.devices[sbdf]
     if device.in_pciback:
-        return Verdict(tuple(against_kind(device)))
-    return _may_leave(host, device, DevicePolicy(), host.with_host)
+        verdict = Verdict(tuple(against_kind(device)))
+    else:
+        verdict = _may_leave(host, device, DevicePolicy(), host.with_host)
+    return replace(verdict, refusals=(*verdict.refusals, *against_devices(host, [sbdf], only_managed=True)))
 
 
 def _may_leave(
@@ -369,8 +372,16 @@ def _summed_up(warnings: Sequence[Refusal]) -> list[str]:
 
 
 def _plan(
-    steps: Sequence[Step], refusals: Sequence[Refusal], waived: Sequence[Waived] = (), warnings: Sequence[str] = ()
+    host: Host,
+    steps: Sequence[Step],
+    refusals: Sequence[Refusal],
+    waived: Sequence[Waived] = (),
+    warnings: Sequence[str] = (),
 ) -> AssignablePlan:
+    taken = [step.sbdf for step in steps if not isinstance(step, (Release, FinishRelease))]
+    given = [step.sbdf for step in steps if isinstance(step, (Release, FinishRelease))]
+    # Devices that libvirt does not manage are to be made assignable by others, but must stay so.
+    refusals = [*refusals, *against_devices(host, taken, only_managed=True), *against_devices(host, given)]
     return AssignablePlan(() if refusals else tuple(steps), tuple(refusals), tuple(waived), tuple(warnings))
 
 

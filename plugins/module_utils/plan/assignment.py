@@ -20,6 +20,7 @@ from .boot_plan import BootPlan, Persistence
 from .cards import suggestions
 from .catalog_lookup import catalog_names, device_policies
 from .isolation import OF_OTHERS
+from .managers import against_host
 from .names import Resolution
 from .plan_document import Document, identities, plan_document
 from .pools import parse_request
@@ -101,13 +102,14 @@ def complete_plan(host: Host, wanted: WantedDevices, found: Resolution) -> Assig
     against = [refusal for refusal in plan.refusals if not (unclear and refusal.code in OF_OTHERS)]
     boot, persistence = host.boot_facts, _persistence(wanted, frozenset(names), plan)
     boot_plan = persistence.plan(boot)
+    managed = against_host(host) if boot_plan.changes else []
     affected = list(dict.fromkeys([*names, *(step.sbdf for step in plan.steps)]))
     return AssignmentPlan(
         devices=plan,
         boot=boot_plan,
         expected=AssignmentState.expected(host, plan, affected, persistence.expected(boot, affected)),
         names=names,
-        refusals=tuple(dict.fromkeys([*wanted.refusals, *found.refusals, *against, *boot_plan.refusals])),
+        refusals=tuple(dict.fromkeys([*wanted.refusals, *found.refusals, *against, *boot_plan.refusals, *managed])),
     )
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields, replace
 
 from ..faults.finding import Finding
 from ..faults.scope import Scope
+from ..model.domain import Domain
 from ..model.host import Host
 from ..values.address import Sbdf
 from ..values.catalog import Catalog, CatalogEntry, DevicePolicy
@@ -20,8 +21,10 @@ from .blocking_faults import blocking_faults
 from .cards import suggestions
 from .catalog_lookup import catalog_names, device_policies, resolve_names
 from .domain_isolation import isolation_refusals
-from .domain_plan import BEYOND_REPAIR, DesiredDomain, DomainsPlan, make_plan, unknown_domain
+from .domain_lookup import NOT_RUNNING, declared_twice, find_domain
+from .domain_plan import BEYOND_REPAIR, DesiredDomain, DomainsPlan, make_plan
 from .file_plan import FileChange, listed_in_file, plan_files
+from .managers import against_devices, against_domains
 from .names import Resolution
 from .plan_document import Document, guest_identity, identities, plan_document
 from .pools import against_request, share_out, taken_away
@@ -60,26 +63,27 @@ class ResolvedDeclaration:
     leaving: frozenset[Sbdf] = frozenset()
     #: Domains that do not run, of which only the file is kept in step.
     halted: frozenset[str] = frozenset()
+    #: Numbers of the domains that are declared, as far as they run.
+    domids: frozenset[int] = frozenset()
 
     @property
     def scope(self) -> Scope:
         """Faults of the domains that run, and of the devices that they are to have or lose."""
         running = [want for want in self.desired if want.name not in self.halted]
         return Scope(
-            domains=frozenset(want.name for want in running),
+            domains=self.domids,
             devices=frozenset(device for want in running for device in want.devices),
             leaving=self.leaving,
         )
 
     def newcomers(self, host: Host) -> list[Sbdf]:
         """Find the devices that domains would gain."""
-        present = {domain.name: domain.devices for domain in host.domains.values()}
         return [
             device
             for want in self.desired
             if want.present
             for device in want.devices
-            if device not in present.get(want.name, ())
+            if device not in _devices_of(host, want)
         ]
 
 
@@ -117,14 +121,10 @@ def resolve_declaration(host: Host, declaration: Declaration) -> ResolvedDeclara
     refusals += resolution.refusals
     refusals += _unknown_places(host, declaration, resolution, listed)
     refusals += [refusal for refusal in shortages if not resolution.refusals and refusal.subject not in unclear]
-    refusals += [
-        unknown_domain(host, domain.name)
-        for domain in declaration.domains
-        if domain.config is None and host.domain_named(domain.name) is None
-    ]
+    refusals += _against_names(host, declaration)
     names = {sbdf: name for devices in given.values() for sbdf, name in devices.items()}
     desired = [
-        _desired(domain, given[domain.name])
+        _desired(host, domain, given[domain.name])
         for domain in declaration.domains
         if given[domain.name] or (domain.exclusive and domain.present) or not (domain.devices or domain.name in unclear)
     ]
@@ -136,7 +136,8 @@ def resolve_declaration(host: Host, declaration: Declaration) -> ResolvedDeclara
         refusals=tuple(refusals),
         unclear=frozenset(unclear),
         leaving=_leaving(host, desired),
-        halted=frozenset(want.name for want in desired if host.domain_named(want.name) is None),
+        halted=frozenset(want.name for want in desired if _domain_of(host, want) is None),
+        domids=frozenset(domain.domid for one in declaration.domains if (domain := _domain_of(host, one)) is not None),
     )
 
 
@@ -157,9 +158,17 @@ def complete_plan(host: Host, declared: ResolvedDeclaration, findings: Iterable[
         *plan.refusals,
         *blocking_faults(findings, plan),
         *isolation_refusals(host, clear, declared.policies),
+        *_against_managers(host, plan, files),
         *unreadable,
     )
     return CompletePlan(plan, files, declared.resolution, tuple(dict.fromkeys(refusals)))
+
+
+def _against_managers(host: Host, plan: DomainsPlan, files: Sequence[FileChange]) -> list[Refusal]:
+    """Refuse changes that what manages a domain would undo, or that take what libvirt has."""
+    written = {file.want.name for file in files if file.changed}
+    changing = [step.domain for step in plan.domains if step.changes or step.domain.name in written]
+    return [*against_domains(host, changing), *against_devices(host, plan.devices_to_add)]
 
 
 def domains_document(
@@ -192,10 +201,16 @@ def domains_document(
 
 
 def cannot_be_repaired(host: Host, declared: ResolvedDeclaration) -> bool:
-    """Whether the declaration is refused even if all faults of the host are repaired."""
+    """Whether the declaration is refused even if all faults of the host are repaired, or none may be."""
     if declared.refusals or plan_files(host, declared.desired, declared.resolution.moved)[1]:
         return True
     return any(refusal.code in BEYOND_REPAIR for refusal in make_plan(host, declared.desired).refusals)
+
+
+def left_to_manager(host: Host, declared: ResolvedDeclaration) -> bool:
+    """Whether nothing may be repaired for the declaration: another manager than xl has its domains or its devices."""
+    domains = [host.domains[domid] for domid in declared.domids if domid in host.domains]
+    return bool(against_domains(host, domains) or against_devices(host, declared.scope.devices))
 
 
 def _against_requests(declaration: Declaration) -> Iterator[Refusal]:
@@ -210,7 +225,19 @@ def _against_requests(declaration: Declaration) -> Iterator[Refusal]:
 def _listed(host: Host, declaration: Declaration) -> dict[str, tuple[Sbdf, ...]]:
     """Find the devices that each domain has, and those that the file of a declared one lists that does not run."""
     files = {domain.name: listed_in_file(host, domain.config) for domain in declaration.domains}
-    return {**files, **{domain.name: domain.devices for domain in host.domains.values()}}
+    running = {domain.name: found for domain in declaration.domains if (found := _domain_of(host, domain)) is not None}
+    return {**files, **{name: domain.devices for name, domain in running.items()}}
+
+
+def _against_names(host: Host, declaration: Declaration) -> list[Refusal]:
+    """Refuse names and UUIDs that mean no domain, several, or the same; with a file, a domain need not run."""
+    found = [(domain, find_domain(host, domain.name, domain.uuid)) for domain in declaration.domains]
+    refusals = [
+        wrong
+        for domain, wrong in found
+        if isinstance(wrong, Refusal) and (domain.config is None or wrong.code != NOT_RUNNING)
+    ]
+    return [*refusals, *declared_twice(host, ((domain.name, domain.uuid) for domain in declaration.domains))]
 
 
 def _unknown_places(
@@ -222,7 +249,7 @@ def _unknown_places(
         names = [] if domain.present else [name for name in domain.names if name in unknown]
         if not names:
             continue
-        running = host.domain_named(domain.name)
+        running = _domain_of(host, domain)
         everything = (
             *listed.get(domain.name, ()),
             *listed_in_file(host, domain.config),
@@ -246,7 +273,7 @@ def _leaving(host: Host, desired: Sequence[DesiredDomain]) -> frozenset[Sbdf]:
     """
     found: set[Sbdf] = set()
     for want in desired:
-        domain = host.domain_named(want.name)
+        domain = _domain_of(host, want)
         has = frozenset(domain.devices) if domain is not None and domain.device_model is None else frozenset()
         if want.present:
             lost = has - frozenset(want.devices) if want.exclusive else frozenset()
@@ -268,11 +295,25 @@ def _given(
     return given, shortages
 
 
-def _desired(declared: DeclaredDomain, given: Mapping[Sbdf, str]) -> DesiredDomain:
+def _domain_of(host: Host, declared: DeclaredDomain | DesiredDomain) -> Domain | None:
+    found = find_domain(host, declared.name, declared.uuid)
+    return found if isinstance(found, Domain) else None
+
+
+def _devices_of(host: Host, declared: DeclaredDomain | DesiredDomain) -> tuple[Sbdf, ...]:
+    """List the devices that the declared domain has; none if it does not run."""
+    domain = _domain_of(host, declared)
+    return () if domain is None else domain.devices
+
+
+def _desired(host: Host, declared: DeclaredDomain, given: Mapping[Sbdf, str]) -> DesiredDomain:
+    domain = _domain_of(host, declared)
     return DesiredDomain(
         name=declared.name,
         devices=tuple(given),
         exclusive=declared.exclusive,
         present=declared.present,
         config=declared.config,
+        uuid=declared.uuid,
+        guest_name="" if domain is None or domain.name == declared.name else domain.name,
     )

@@ -20,7 +20,7 @@ Facts = dict[str, Any]
 
 def all_facts(host: Host) -> list[Facts]:
     """List the facts of all functions in the order of their addresses, in time linear in their number."""
-    holders = {sbdf: domain.name for domain in host.domains.values() for sbdf in domain.devices}
+    holders = {sbdf: domain.called for domain in host.domains.values() for sbdf in domain.devices}
     return [
         {
             **_identity(device, host.remembered.get(sbdf, Remembered())),
@@ -30,6 +30,7 @@ def all_facts(host: Host) -> list[Facts]:
             **_notes(host.notes.get(sbdf, Note())),
             "companions": [str(other) for other in companions(host.devices, sbdf)],
             "domain": holders.get(sbdf),
+            "libvirt": sorted({claim.owner for claim in host.claims_on(sbdf)}),
         }
         for sbdf, device in host.devices.items()
     ]

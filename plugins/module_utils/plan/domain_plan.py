@@ -15,7 +15,7 @@ from ..model.domain import Domain
 from ..model.host import Host
 from ..values.address import Sbdf
 from ..values.refusal import Refusal
-from ..values.words import did_you_mean, listed
+from .domain_lookup import NOT_RUNNING, OF_NAMES, find_domain
 from .readiness import Ready, reasons_against, wrong_kind
 from .safety import against_kind
 
@@ -25,7 +25,7 @@ VIRTUAL_SLOTS = 32
 BEYOND_REPAIR = frozenset(
     (
         *("bridge", "declared-twice", "empty-devices", "lost-hold", "no-such-device", "not-assignable"),
-        *("same-name-in-qemu", "unknown-domain", "wrong-kind"),
+        *("same-name-in-qemu", "wrong-kind", *OF_NAMES),
     )
 )
 _REPAIR_FIRST = "run xen.pci.repair before any change"
@@ -38,7 +38,8 @@ class DesiredDomain:
     """What is desired of one domain.
 
     With `exclusive`, it has these devices and no others. With `present` false, it has none of these. `config` is the
-    file from which it is created, which gets the same devices.
+    file from which it is created, which gets the same devices. With `uuid`, that says which domain it is.
+    `guest_name` is the name that the domain has, if that is not the one that the declaration calls it.
     """
 
     name: str
@@ -46,11 +47,13 @@ class DesiredDomain:
     exclusive: bool = False
     present: bool = True
     config: str | None = None
+    uuid: str = ""
+    guest_name: str = ""
 
 
 @dataclass(frozen=True)
 class DomainPlan:
-    """What one domain gains, loses and keeps.
+    """What one domain gains, loses and keeps; the domain has the name that the declaration calls it.
 
     `arriving` are those of `add` that another domain of the same plan gives up first. `departing` are those of `remove`
     that another domain of the same plan waits for. `awaited` are `arriving`, and the devices that the domains which
@@ -106,10 +109,15 @@ def make_plan(host: Host, desired: Sequence[DesiredDomain]) -> DomainsPlan:
     refusals = _wrong_requests(desired)
     found: list[tuple[DesiredDomain, Domain]] = []
     for want in desired:
-        domain = host.domain_named(want.name)
-        refusals += _against_domain(host, want, domain)
-        if domain is not None:
-            found.append((want, domain))
+        domain = find_domain(host, want.name, want.uuid)
+        if isinstance(domain, Refusal):
+            by_file = want.config is not None and domain.code == NOT_RUNNING
+            refusals += _against_file(host, want) if by_file else [domain]
+            continue
+        domain = replace(domain, name=want.name)
+        kind = wrong_kind(domain)
+        refusals += [] if kind is None else [Refusal("wrong-kind", want.name, kind.text, kind.advice)]
+        found.append((want, domain))
     steps = [_difference(want, domain) for want, domain in found]
     leaving = {device: step for step in steps for device in step.remove}
     wanted = {device for step in steps for device in step.add}
@@ -190,25 +198,10 @@ def _declared_twice(desired: Sequence[DesiredDomain]) -> dict[Sbdf, list[str]]:
     return {device: names for device, names in claims.items() if len(names) > 1}
 
 
-def _against_domain(host: Host, want: DesiredDomain, domain: Domain | None) -> list[Refusal]:
-    if domain is None:
-        return _against_file(host, want) if want.config is not None else [unknown_domain(host, want.name)]
-    kind = wrong_kind(domain)
-    return [] if kind is None else [Refusal("wrong-kind", want.name, kind.text, kind.advice)]
-
-
 def _against_file(host: Host, want: DesiredDomain) -> list[Refusal]:
     """Refuse devices with which a domain that does not run could not be created."""
     unfit = (_unfit(want.name, device, host.devices.get(device)) for device in want.devices if want.present)
     return [refusal for refusal in unfit if refusal is not None]
-
-
-def unknown_domain(host: Host, name: str) -> Refusal:
-    """Refuse a name that no running domain has."""
-    running = sorted(domain.name for domain in host.domains.values())
-    reason = f"No domain named {name} runs on this host (running: {listed(running, 'none')})"
-    advice = did_you_mean(name, running, "correct the name, start the domain, or name its file in config")
-    return Refusal("unknown-domain", name, reason, advice)
 
 
 def _against_connection(host: Host, step: DomainPlan) -> list[Refusal]:
@@ -304,10 +297,10 @@ def _against_device(host: Host, domain: Domain, address: Sbdf, leaving: Collecti
     holder = host.holder_of(address)
     if holder is not None:
         advice = (
-            f"to move it, declare in the same task that {holder.name} does not have it (state: absent, or a list"
+            f"to move it, declare in the same task that {holder.called} does not have it (state: absent, or a list"
             " without it and exclusive: true)"
         )
-        return [Refusal("held", str(address), f"{address} (for {domain.name}) is attached to {holder.name}", advice)]
+        return [Refusal("held", str(address), f"{address} (for {domain.name}) is attached to {holder.called}", advice)]
     return _unexplained_owner(host, domain, address)
 
 
@@ -339,7 +332,7 @@ def _unexplained_owner(host: Host, domain: Domain, address: Sbdf) -> list[Refusa
         return [Refusal("orphaned-connection", str(address), reason, "run xen.pci.repair, which removes it")]
     marked = host.domains.get(host.markers.get(address, -1))
     if marked is not None and marked.domid != domain.domid:
-        reason = f"{who}: libxl's marker says that {marked.name} has it, but no connection lists it"
+        reason = f"{who}: libxl's marker says that {marked.called} has it, but no connection lists it"
         return [Refusal("marked", str(address), reason, "run xen.pci.repair")]
     if host.xen_owners.get(address) is XenOwner.GUEST:
         reason = f"{who}: Xen says that a guest owns it, but no domain lists it"

@@ -11,9 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from ..model.domain import Domain
 from ..model.host import Host
 from ..values.address import Sbdf
 from ..values.refusal import Refusal
+from .domain_lookup import find_domain
 from .domain_plan import DesiredDomain
 from .names import Moved
 
@@ -55,7 +57,7 @@ def plan_files(
             continue
         try:
             before = host.config_files[path]
-            running = host.domain_named(want.name) is not None
+            running = isinstance(find_domain(host, want.name, want.uuid), Domain)
             changes.append(FileChange(want, path, before, text_for(want, before, moved), running=running))
         except XlConfigError as error:
             reason = f"{want.name}: its configuration {path} cannot be changed: {error}"
@@ -83,9 +85,10 @@ def text_for(want: DesiredDomain, before: str, moved: Sequence[Moved]) -> str:
     """Return the text of a domain's file with the declared devices. Raises XlConfigError if it is not understood."""
     from ..model.xl_file import devices_of, updated  # noqa: PLC0415 - as in plan_files
 
+    name = want.guest_name or want.name
     if not want.present:
-        return updated(before, want.name, remove=want.devices)
+        return updated(before, name, remove=want.devices)
     listed = devices_of(before)
     # Where a device was before it moved, there is another device now, or none.
     left = {move.before for move in moved if move.after in want.devices and move.after not in listed}
-    return updated(before, want.name, add=want.devices, remove=left, only=want.exclusive)
+    return updated(before, name, add=want.devices, remove=left, only=want.exclusive)

@@ -19,6 +19,7 @@ from ..model.physical_function import PhysicalFunction, VfSettings
 from ..values.address import Sbdf
 from ..values.refusal import Refusal
 from ..values.words import counted
+from .managers import against_devices
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,9 @@ def plan_functions(host: Host, desired: Sequence[DesiredFunctions]) -> FunctionP
         # Without SR-IOV there is nothing more to know of it.
         now = host.functions.get(wanted.pf) or PhysicalFunction(host.devices[wanted.pf])
         refusals += _refusals(host, now, wanted)
-        steps += _steps(now, wanted)
+        new = _steps(now, wanted)
+        refusals += against_devices(host, [wanted.pf, *now.device.virtfns] if new else ())
+        steps += new
     return FunctionPlan(refusals=tuple(refusals)) if refusals else FunctionPlan(tuple(steps))
 
 
@@ -168,7 +171,7 @@ def _refused_settings(host: Host, now: PhysicalFunction, desired: DesiredFunctio
         seen = now.settings.get(index)
         holder = host.holder_of(now.device.virtfns[index]) if index < len(now.device.virtfns) else None
         if holder is not None and seen is not None and wanted.missing_in(seen).mac is not None:
-            reason = f"{which}: its MAC address cannot become {wanted.mac} while domain {holder.name} uses it"
+            reason = f"{which}: its MAC address cannot become {wanted.mac} while {holder.numbered} uses it"
             found.append(_against(pf, "vf-in-use", reason, "detach it from there first"))
     return found
 
@@ -191,7 +194,7 @@ def _use(host: Host, sbdf: Sbdf) -> tuple[str, str] | None:
     """Say who uses a virtual function, and what to do about it; None if it is not used."""
     holder = host.holder_of(sbdf)
     if holder is not None:
-        return f"is with domain {holder.name} ({holder.domid})", "detach it from there first"
+        return f"is with {holder.numbered}", "detach it from there first"
     if sbdf in host.markers:
         return f"is given to domain {host.markers[sbdf]} by libxl's marker", "detach it from there first"
     device = host.devices.get(sbdf)

@@ -11,6 +11,7 @@ from ..model.connection import PciConnection
 from ..model.device_model import DeviceModel
 from ..model.domain import Domain
 from ..model.host import Host
+from ..model.management import Management
 from ..values.plain import plain
 from .readiness import readiness, reasons_against
 
@@ -26,6 +27,7 @@ def domain_facts(domain: Domain) -> Facts:
         "domid": domain.domid,
         "name": domain.name,
         "uuid": domain.uuid,
+        "manager": domain.manager.value,
         "kind": domain.kind.value,
         "passthrough": domain.creation.passthrough,
         "e820_host": domain.creation.e820_host,
@@ -37,6 +39,7 @@ def domain_facts(domain: Domain) -> Facts:
             {"reason": f"{reason.text}.", "verdict": reason.verdict.value, "config": list(reason.lines)}
             for reason in against
         ],
+        "stored_name": domain.stored_name,
         "configured": None if domain.configured is None else [str(sbdf) for sbdf in domain.configured],
         "config_problem": domain.config_problem,
         "device_model": None if model is None else _device_model(model),
@@ -81,6 +84,11 @@ def host_facts(host: Host) -> Facts:
         "network": plain(host.network),
         "markers": plain(host.markers),
         "unreadable_markers": plain(host.unreadable_markers),
+        "manager": host.management.manager.value,
+        "manager_evidence": host.management.evidence,
+        "libvirt": _libvirt(host.management),
+        "dying": sorted(host.dying),
+        "stale_names": [{"domid": domid, "name": name} for domid, name in sorted(host.stale_names.items())],
         "orphaned_connections": [
             {"domid": domid, **connection_facts(connection)}
             for domid, connection in sorted(host.orphaned_connections.items())
@@ -99,6 +107,18 @@ def host_facts(host: Host) -> Facts:
         "kernel_connections": sorted(host.kernel_connections),
         "kernel_errors": [{"domid": domid, "error": error} for domid, error in sorted(host.kernel_errors.items())],
         "boot": {name: value for name, value in boot.items() if name not in _OF_DEVICES},
+    }
+
+
+def _libvirt(management: Management) -> Facts:
+    return {
+        "claims": [
+            {**plain(claim), "device": _text(claim.device), "interface": claim.interface or None}
+            for claim in management.claims
+        ],
+        "defined": sorted(management.defined),
+        "running": sorted(management.running),
+        "unreadable": list(management.unreadable),
     }
 
 

@@ -8,12 +8,13 @@ No module needs this file. It is for tools that look at many hosts at once.
 
 from __future__ import annotations
 
+from ..faults.diagnose import diagnose
 from ..faults.expected_repair import expected_repair
 from ..faults.finding import in_words
 from ..model.host import Host
 from .assignment import WantedDevices, assignment_document, complete_plan
 from .catalog_lookup import resolve_names
-from .declaration import Declaration, cannot_be_repaired, domains_document, resolve_declaration
+from .declaration import Declaration, cannot_be_repaired, domains_document, left_to_manager, resolve_declaration
 from .declaration import complete_plan as complete_domains_plan
 from .functions import WantedFunctions, complete_function_plan, functions_document, resolve_functions
 from .plan_document import Document
@@ -32,6 +33,9 @@ def plan_domains(host: Host, declaration: Declaration, repair_everything: bool =
     declared = resolve_declaration(host, declaration)
     if cannot_be_repaired(host, declared) or not declared.scope.domains:
         return domains_document(host, declared, complete_domains_plan(host, declared, ()))
+    if left_to_manager(host, declared):
+        left = [finding for finding in diagnose(host) if declared.scope.matters(finding)]
+        return domains_document(host, declared, complete_domains_plan(host, declared, left))
     expected = expected_repair(host, declared.scope, repair_everything)
     if expected.repaired:
         host, declared = expected.host, resolve_declaration(expected.host, declaration)

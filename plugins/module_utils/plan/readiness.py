@@ -69,7 +69,7 @@ def reasons_against(domain: Domain) -> list[Reason]:
 
 def wrong_kind(domain: Domain) -> Reason | None:
     """Say why the devices of a domain of this kind can never be changed; None if they can."""
-    name, kind = domain.name, domain.kind
+    name, kind = domain.called, domain.kind
     if domain.serves is not None:
         text = f"{name} is the stub domain of domain {domain.serves} and gets that guest's devices; name the guest"
         return Reason(text, Ready.NO)
@@ -85,7 +85,7 @@ def wrong_kind(domain: Domain) -> Reason | None:
 
 def _iommu(domain: Domain) -> list[Reason]:
     """Check that the domain uses the IOMMU: as Xen says, or, if Xen cannot be asked, as its creation asked for."""
-    name, asked, used = domain.name, domain.creation.passthrough, domain.uses_iommu
+    name, asked, used = domain.called, domain.creation.passthrough, domain.uses_iommu
     if used is None and not domain.devices:
         used = {"disabled": False, "default": None, None: None}.get(asked, True)
         if used is None:
@@ -108,7 +108,7 @@ def _on_demand(domain: Domain) -> list[Reason]:
     """
     if not domain.creation.on_demand:
         return []
-    text = f"{domain.name} began with less memory than its maximum (populate-on-demand), so Xen gives it no device"
+    text = f"{domain.called} began with less memory than its maximum (populate-on-demand), so Xen gives it no device"
     return [Reason(text, Ready.NO, (f"maxmem={domain.creation.memory}",))]
 
 
@@ -116,20 +116,20 @@ def _device_model(domain: Domain) -> list[Reason]:
     """Check that the device model answers, because it plugs the devices in."""
     if domain.device_model is None or domain.device_model.plugged is not None:
         return []
-    return [Reason(f"{domain.name} cannot take devices now: {domain.device_model.problem}", Ready.UNKNOWN)]
+    return [Reason(f"{domain.called} cannot take devices now: {domain.device_model.problem}", Ready.UNKNOWN)]
 
 
 def _memory_map(domain: Domain) -> list[Reason]:
     """Check that a PV guest has the host's memory map; without it, its memory may be where a device has windows."""
     if domain.creation.e820_host is not False:
         return []
-    text = f"{domain.name} was created without the host's memory map, so there may be no room for a device's windows"
+    text = f"{domain.called} was created without the host's memory map, so there may be no room for a device's windows"
     return [Reason(text, Ready.UNKNOWN, (_E820,))]
 
 
 def _frontend(domain: Domain) -> list[Reason]:
     """Check that the guest has pcifront, which can be seen only if there is a connection."""
-    backend, name = domain.own_connection, domain.name
+    backend, name = domain.own_connection, domain.called
     if backend is None:
         text = f"it is not known whether {name} has xen-pcifront loaded, which its first device shows"
         return [Reason(text, Ready.UNKNOWN)]

@@ -19,6 +19,7 @@ from ..apply.commit import Listed, commit
 from ..apply.loop import NEXT_EVENT, Again, DeadlinePassed, Flow
 from ..faults.recipes import Recipe, implements
 from ..faults.simulate import able_to_return
+from ..faults.table import Fault
 from ..faults.use import evidently_has, foreign, uses
 from ..host.sysfs import SysfsError
 from ..host.xenstore import Transaction
@@ -233,7 +234,9 @@ def _dissolve(job: ConnectionJob) -> Repairing:
 
 def _remove_connection(job: ConnectionJob, to_come_back: Collection[Sbdf] = ()) -> Repairing:
     def body(_transaction: Transaction, backend: PciConnection) -> Collection[Change]:
-        if backend.connected:
+        # What a dead domain has left may look connected; and a domain may have been given its number since.
+        stays = backend.connected or job.finding.fault is Fault.ORPHANED_CONNECTION
+        if stays and job.access.hypervisor.has(job.domid):
             return ()
         return [*changes.dissolve(job.domid), job.access.notes.change_to_come_back(job.domid, to_come_back)]
 
@@ -289,7 +292,7 @@ def _recreate(job: ConnectionJob) -> Repairing:
         raise
     job.note_to_come_back(())
     yield from job.forget_unlisted()
-    return f"{job.domain.name} did not connect again in time and has lost them" if devices else None
+    return f"{job.domain.called} did not connect again in time and has lost them" if devices else None
 
 
 def _connects_again(job: ConnectionJob, devices: Collection[Sbdf]) -> Generator[Any, Any, bool]:

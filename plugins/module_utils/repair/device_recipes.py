@@ -16,10 +16,11 @@ from ..faults.table import Fault
 from ..host.hypervisor import HypervisorError
 from ..host.sysfs import SysfsError
 from ..host.xenstore import Transaction
-from ..host.xenstore_nodes import read_connection
+from ..host.xenstore_nodes import name_path, read_connection
 from ..model.device import PCIBACK, XenOwner
 from ..model.domain import DOMID_IO
 from ..model.notes import Note
+from ..model.store_changes import Remove, Write
 from ..values.address import Sbdf
 from .job import RepairJob
 
@@ -74,18 +75,22 @@ def _take_from_any(job: RepairJob) -> list[str]:
 
 
 def _take_one_from_any(job: RepairJob, device: Sbdf) -> list[str]:
-    """Windows and interrupt come first: once the owner is gone, nothing shows any more where they are left."""
-    hypervisor, domains = job.access.hypervisor, job.host.domains
+    """Windows and interrupt come first: once the owner is gone, nothing shows any more where they are left.
+
+    A domain that is dying may have it still.
+    """
+    hypervisor, domains = job.access.hypervisor, (*job.host.domains, *sorted(job.host.dying))
     problems = _reset(job, device)
     for domid in domains:
         facts, others = job.host.devices[device], job.others_of(domid, device)
         problems += rights.revoke_access(hypervisor, domid, facts, others)
     if problems:
         return problems
-    owner = next((domain for domid, domain in domains.items() if _deassigned(job, domid, device)), None)
+    owner = next((domid for domid in domains if _deassigned(job, domid, device)), None)
     if owner is None:
         return [f"no domain of this host has {device}, though Xen says that a guest owns it"]
-    at_once(forget(job.access, owner, [device]))
+    if owner in job.host.domains:
+        at_once(forget(job.access, job.host.domains[owner], [device]))
     return []
 
 
@@ -113,7 +118,14 @@ def _mark(job: RepairJob) -> list[str]:
 
 @implements(DEVICE_RECIPES, Recipe.UNMARK)
 def _unmark(job: RepairJob) -> list[str]:
-    """Remove the markers of a dead domain: Xen took its rights and quarantined its devices itself."""
+    """Remove the markers of a dead domain: Xen took its rights and quarantined its devices itself.
+
+    Another domain may have been given its number since it was looked at.
+    """
+    if job.access.hypervisor.has(job.domid):
+        return [f"domain {job.domid} lives now"]
+    if job.domid in job.access.sysfs.kernel_connections():
+        return [f"dom0's kernel has a connection of domain {job.domid} still"]
     job.access.toolstack.unmark(job.domid, job.devices)
     return []
 
@@ -123,6 +135,39 @@ def _drop_marker(job: RepairJob) -> list[str]:
     for sbdf in job.devices:
         job.access.toolstack.drop_unreadable(sbdf)
     return []
+
+
+@implements(DEVICE_RECIPES, Recipe.FORGET_NAME)
+def _forget_name(job: RepairJob) -> list[str]:
+    """Remove the name of a domain that Xen does not have; what else is left of the domain does no harm."""
+
+    def body(transaction: Transaction) -> bool:
+        # Xen is asked inside: who makes a domain of this number writes here, and then this is repeated.
+        transaction.read(name_path(job.domid))
+        lives = job.domid in job.access.hypervisor.domains()
+        transaction.apply([] if lives else [Remove(name_path(job.domid))])
+        return lives
+
+    return [f"domain {job.domid} lives now"] if job.access.store.transaction(body) else []
+
+
+@implements(DEVICE_RECIPES, Recipe.NAME_AGAIN)
+def _name_again(job: RepairJob) -> list[str]:
+    """Write the name that libxl built the domain with, unless another domain has got that name, or it has one."""
+    name = job.domain.stored_name or ""
+
+    def body(transaction: Transaction) -> str:
+        domids = job.access.hypervisor.domains()
+        names = dict(zip(domids, transaction.read_all([name_path(domid) for domid in domids])))
+        if names.get(job.domid) or not job.access.hypervisor.has(job.domid):
+            return f"domain {job.domid} has a name now, or is gone"
+        if name in names.values():
+            return f"another domain has the name {name}"
+        transaction.apply([Write(name_path(job.domid), name)])
+        return ""
+
+    problem = job.access.store.transaction(body)
+    return [problem] if problem else []
 
 
 @implements(DEVICE_RECIPES, Recipe.CONFIGURE)

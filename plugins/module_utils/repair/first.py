@@ -36,6 +36,11 @@ class FirstRepairs:
 NO_REPAIRS = FirstRepairs()
 
 
+def leave_all(host: Host, declared: ResolvedDeclaration) -> FirstRepairs:
+    """Repair nothing, and say what is wrong for the declaration."""
+    return FirstRepairs(left=[finding for finding in diagnose(host) if declared.scope.matters(finding)])
+
+
 def repair_first(
     access: HostAccess, host: Host, declared: ResolvedDeclaration, everything: bool, timeout: float
 ) -> FirstRepairs:

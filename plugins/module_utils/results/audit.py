@@ -54,7 +54,7 @@ def audit_repair(repaired: Repaired) -> Iterator[str]:
         yield f"{where(found)}: {what}: {_outcome(attempt)}; evidence: {found.evidence}"
     concerned = {device for attempt in repaired.attempts for device in attempt.finding.devices}
     for sbdf in sorted(concerned):
-        holders = [domain.name if (domain := host.holder_of(sbdf)) else _POOL for host in (before, after)]
+        holders = [domain.called if (domain := host.holder_of(sbdf)) else _POOL for host in (before, after)]
         if holders[0] != holders[1]:
             owner = after.xen_owners.get(sbdf)
             shown = f"Xen's owner is now {owner.value}" if owner is not None else "pciback does not hold it"

@@ -38,6 +38,8 @@ class DeclaredDomain:
     exclusive: bool = False
     present: bool = True
     config: str | None = None
+    #: Empty if the name says which domain it is.
+    uuid: str = ""
     refusals: tuple[Refusal, ...] = ()
 
     @property
@@ -62,6 +64,7 @@ def read_domain(name: str, declared: Any, exclusive: bool = False) -> DeclaredDo
         exclusive=values.get("exclusive", exclusive),
         present=values.get("state", "present") == "present",
         config=values.get("config"),
+        uuid=values.get("uuid", "").lower(),
     )
     return replace(
         domain,

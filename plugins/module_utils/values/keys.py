@@ -53,6 +53,7 @@ class WrongValue(ValueError):
 _HEX = "[0-9a-fA-F]"
 _ID, _ID_WORDS = f"(0[xX])?{_HEX}{{4}}", "4 hexadecimal digits in quotes"
 ADDRESS = f"({_HEX}{{1,8}}:)?{_HEX}{{1,2}}:[01]?{_HEX}\\.[0-7]|({_HEX}{{1,8}}-)?{_HEX}{{1,2}}-[01]?{_HEX}-[0-7]"
+UUID = f"{_HEX}{{8}}(-{_HEX}{{4}}){{3}}-{_HEX}{{12}}"
 
 
 def _table(*keys: Key) -> Mapping[str, Key]:
@@ -256,6 +257,15 @@ DOMAIN_KEYS = _table(
         "absent",
         "present",
         choices=("present", "absent"),
+    ),
+    Key(
+        "uuid",
+        "str",
+        "a UUID such as 5f1c3a52-8d0e-4c1b-9a57-0d6f3b2e7c11",
+        "UUID of the domain, as C(xl vm-list) and M(xen.pci.host_info) show it. Then the UUID says which domain it is,"
+        " and the name is only what you call it. Needed where two domains have one name.",
+        '"5f1c3a52-8d0e-4c1b-9a57-0d6f3b2e7c11"',
+        pattern=UUID,
     ),
     Key(
         "config",

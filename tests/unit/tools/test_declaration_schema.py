@@ -215,6 +215,7 @@ DOMAIN_VALUES = {
     "exclusive": st.booleans() | JUNK,
     "state": fitting(DOMAIN_KEYS["state"]) | JUNK,
     "config": fitting(DOMAIN_KEYS["config"]) | JUNK,
+    "uuid": fitting(DOMAIN_KEYS["uuid"]) | JUNK,
 }
 
 

@@ -15,6 +15,7 @@ from typing import Callable, NamedTuple, Protocol
 
 from ...model.device_model import DeviceModel
 from ...model.domain import Domain
+from ...model.live_domain import Label
 from ...model.store_changes import Change
 from ...values.address import Sbdf
 from ...values.errors import HostError
@@ -53,15 +54,18 @@ class Toolstack(Protocol):
 
     # ---- domains
 
-    def names(self) -> dict[int, str]:
-        """List the running domains but dom0, names by numbers. One that is being torn down may be missing."""
+    def labels(self) -> dict[int, Label]:
+        """Read the names and UUIDs of domains but dom0, as the toolstack noted them, by numbers.
 
-    def domains(self, names: Mapping[int, str]) -> dict[int, Domain]:
-        """Read all that the toolstack knows of these domains.
+        A label says nothing about whether its domain is there: one that dies may lose it before, or leave it behind.
+        """
 
-        That is their UUID, kind, how they were created, what a reboot would give them, and what their device models
-        say. Connections and stub domains are left out. One domain never makes it fail: what cannot be read of it is
-        None, and the silence of a device model is in its `problem`.
+    def domains(self, labels: Mapping[int, Label]) -> dict[int, Domain]:
+        """Read all that the toolstack knows of these domains, of which name and UUID are known.
+
+        That is their kind, how they were created, what a reboot would give them, and what their device models say.
+        Connections and stub domains are left out. One domain never makes it fail: what cannot be read of it is None,
+        and the silence of a device model is in its `problem`.
         """
 
     def stubs(self, domains: Collection[Domain]) -> dict[int, int]:

@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Callable
 
 from ...model.device_model import DeviceModel, DeviceModelError, qemu_name
 from ...model.domain import Domain, DomainKind
+from ...model.live_domain import Label
+from ...model.management import Manager
 from ...model.store_changes import Change, Remove, Write
-from ...model.stored_config import Creation, amended, configured
+from ...model.stored_config import Creation, amended, configured, stored_name
 from ...values.address import Sbdf
 from ..hypervisor import running_version
 from ..xenstore import Transaction, XenStore
@@ -39,6 +41,8 @@ _MARKERS_SINCE = (4, 15)
 _QEMU = "qemu_xen"
 #: Digits of the largest number of a domain (DOMID_FIRST_RESERVED is 0x7ff0).
 _LONGEST_DOMID = 5
+#: Kinds of data that are stored with a domain (libxl.h, libxl_userdata_store).
+_CONFIG, _OF_LIBVIRT = "libxl-json", "libvirt-xml"
 _KINDS = {kind.value: kind for kind in (DomainKind.PV, DomainKind.HVM, DomainKind.PVH)}
 
 
@@ -52,21 +56,26 @@ class Libxl:
 
     # ---- domains
 
-    def names(self) -> dict[int, str]:
-        """Leave out directories without a name: a write to that of a domain that has gone creates it again."""
-        domids = numbers(self._store.list("/local/domain")) - {0}
-        names = self._store.read_all([f"/local/domain/{domid}/name" for domid in domids])
-        return {domid: name for domid, name in zip(domids, names) if name}
+    def labels(self) -> dict[int, Label]:
+        """Read nodes that only dom0 may write (libxl__domain_make)."""
+        domids = sorted(numbers(self._store.list("/local/domain")) - {0})
+        nodes = [f"/local/domain/{domid}/{node}" for domid in domids for node in ("name", "vm")]
+        texts = [text or "" for text in self._store.read_all(nodes)]
+        return {
+            domid: Label(name, vm.rpartition("/")[2])
+            for domid, name, vm in zip(domids, texts[::2], texts[1::2])
+            if name or vm
+        }
 
-    def domains(self, names: Mapping[int, str]) -> dict[int, Domain]:
+    def domains(self, labels: Mapping[int, Label]) -> dict[int, Domain]:
         """Their nodes are read at once, then their configurations, then all device models are asked at once."""
-        domids = sorted(names)
-        nodes = ("/local/domain/{}/vm", "/libxl/{}/type", "/libxl/{}/dm-version")
+        domids = sorted(labels)
+        nodes = ("/libxl/{}/type", "/libxl/{}/dm-version")
         texts = self._store.read_all([node.format(domid) for domid in domids for node in nodes])
         found: list[Domain] = []
         speaking: list[Domain] = []
-        for domid, vm, kind, device_model in zip(domids, texts[::3], texts[1::3], texts[2::3]):
-            domain = self._domain(domid, names[domid], (vm or "").rpartition("/")[2], kind or "")
+        for domid, kind, device_model in zip(domids, texts[::2], texts[1::2]):
+            domain = self._domain(domid, *labels[domid], kind or "")
             found.append(domain)
             if domain.kind is DomainKind.HVM and device_model == _QEMU:
                 speaking.append(domain)
@@ -102,7 +111,15 @@ class Libxl:
             creation=Creation() if config is None else Creation.of(config),
             configured=None if config is None else configured(config),
             config_problem=problem,
+            stored_name=None if config is None else stored_name(config),
+            manager=self._manager(domid, uuid),
         )
+
+    def _manager(self, domid: int, uuid: str) -> Manager:
+        """libvirt stores its definition with each domain that it starts (libxlDomainStart)."""
+        if self._files.has(_OF_LIBVIRT, domid, uuid):
+            return Manager.LIBVIRT
+        return Manager.XL if self._files.has(_CONFIG, domid, uuid) else Manager.UNKNOWN
 
     def _device_models(self, domains: Sequence[Domain]) -> dict[int, DeviceModel]:
         """All asked at once: each one that hangs takes its whole time."""

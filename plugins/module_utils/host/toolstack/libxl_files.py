@@ -76,6 +76,10 @@ class LibxlFiles:
             raise ConfigError(f"libxl's configuration of the domain, {file}, cannot be read (it is no JSON object)")
         return config
 
+    def has(self, kind: str, domid: int, uuid: str) -> bool:
+        """Whether a program has stored data of this kind with the domain."""
+        return bool(uuid) and (self._directory / f"userdata-d.{domid}.{uuid}.{kind}").exists()
+
     def write_config(self, domid: int, uuid: str, config: dict[str, Any]) -> None:
         """Replace the configuration as a whole; raises ConfigError. The caller holds the domain's locks."""
         # Without indentation, which would take ten times as long (Python does that part itself).

@@ -94,7 +94,7 @@ class Control:
     async def _hypercall(self, name: str, arguments: dict[str, Any]) -> Any:
         calls = {
             "test_assign", "assign", "deassign", "device_group", "ioport_permission",
-            "iomem_permission", "irq_permission", "map_pirq", "unmap_pirq",
+            "iomem_permission", "irq_permission", "map_pirq", "unmap_pirq", "getinfo",
         }  # fmt: skip
         if name not in calls:
             raise KeyError(name)
@@ -104,8 +104,8 @@ class Control:
         domain = await self._host.domains.create(Config.parse(config), paused)
         return {"domid": domain.domid, "uuid": domain.uuid}
 
-    async def _destroy(self, domain: str) -> None:
-        await self._host.domains.destroy(self._host.domains.find(domain))
+    async def _destroy(self, domain: str, leave: bool = False, zombie: bool = False) -> None:
+        await self._host.domains.destroy(self._host.domains.find(domain), leave, zombie)
 
     async def _end(self, domain: str, how: str) -> None:
         await self._host.domains.find(domain).guest.obey(how)

@@ -45,7 +45,9 @@ class BadDomain(ValueError):
 @dataclass
 class Config:
     """What a domain is created from. `type`: pv, hvm or pvh; `pci`: host addresses given at creation;
-    `stubdomain`: the device model of an HVM guest runs in a domain of its own."""
+    `stubdomain`: the device model of an HVM guest runs in a domain of its own; `twin`: another domain may have the same
+    name, as after a failed migration; `uuid`: if it is not to be made from the name; `manager`: xl, or
+    libvirt, which stores its definition with it."""
 
     name: str
     type: str = "pv"
@@ -57,6 +59,9 @@ class Config:
     on_poweroff: str = "destroy"
     on_reboot: str = "restart"
     stubdomain: bool = False
+    twin: bool = False
+    uuid: str = ""
+    manager: str = "xl"
     pci: list[str] = field(default_factory=list)
 
     @classmethod
@@ -68,6 +73,8 @@ class Config:
         if not values.get("name"):
             raise BadDomain("a domain needs a name")
         config = cls(**values)
+        if config.manager not in ("xl", "libvirt"):
+            raise BadDomain(f"the manager of a domain is xl or libvirt, not {config.manager}")
         if config.type not in ("pv", "hvm", "pvh"):
             raise BadDomain(f"a domain is pv, hvm or pvh, not {config.type}")
         if config.stubdomain and config.type != "hvm":
@@ -141,13 +148,14 @@ class Domains:
 
     async def create(self, config: Config, paused: bool = False) -> Domain:
         """Build a domain, its records and its kernel. Devices of `config.pci` are xl's business."""
-        if any(domain.config.name == config.name for domain in self.running.values()):
+        if not config.twin and any(domain.config.name == config.name for domain in self.running.values()):
             raise BadDomain(f"there is a domain {config.name} already")
         domid, self._next = self._next, self._next + 1
-        identity = str(uuid.uuid5(uuid.NAMESPACE_DNS, f"{config.name}.simulated.invalid"))
+        called = f"{config.name}.{domid}" if config.twin else config.name
+        identity = config.uuid or str(uuid.uuid5(uuid.NAMESPACE_DNS, f"{called}.simulated.invalid"))
         domain = self.running[domid] = Domain(domid, identity, config, self._kernel(domid, config))
         domain.guest.on_end = lambda reason: self._has_shut_down(domain, reason)
-        self._hypervisor.create(domid, config.passthrough or bool(config.pci))
+        self._hypervisor.create(domid, config.passthrough or bool(config.pci), uuid.UUID(identity).bytes)
         self._write_store(domain)
         self._write_userdata(domain)
         self._store.introduce(domid)
@@ -195,8 +203,11 @@ class Domains:
             domain.model.paused = True  # nobody ejects a device any more
         self._platform.has_shut_down(domain.domid, reason)
 
-    async def destroy(self, domain: Domain) -> None:
-        """The domain is gone, with its directories; backend directories are left to who made them."""
+    async def destroy(self, domain: Domain, leave: bool = False, zombie: bool = False) -> None:
+        """The domain is gone, with its directories; backend directories are left to who made them.
+
+        With `leave`, the toolstack has not cleaned up behind it. With `zombie`, Xen still lists it as dying.
+        """
         self.running.pop(domain.domid, None)
         rights = self._hypervisor.domains.get(domain.domid)
         if rights is not None:
@@ -205,12 +216,14 @@ class Domains:
         if domain.monitor is not None:
             domain.monitor.stop()
         if domain.stub is not None:
-            await self.destroy(domain.stub)
+            await self.destroy(domain.stub, leave, zombie)
         console = f"/local/domain/0/backend/console/{domain.domid}"
-        for path in (domain.home, f"/libxl/{domain.domid}", f"/vm/{domain.uuid}", console):
+        for path in () if leave else (domain.home, f"/libxl/{domain.domid}", f"/vm/{domain.uuid}", console):
             self._xs.remove(path)
-        self._file(domain).unlink(missing_ok=True)
-        self._hypervisor.destroy(domain.domid)
+        if not leave:
+            for kind in ("libxl-json", "libvirt-xml"):
+                self._file(domain, kind).unlink(missing_ok=True)
+        self._hypervisor.destroy(domain.domid, zombie)
         self._store.release(domain.domid)
 
     def pause(self, domain: Domain, paused: bool) -> None:
@@ -259,8 +272,8 @@ class Domains:
         if config.type == "hvm":
             xs.write(f"/libxl/{domid}/dm-version", "qemu_xen")
 
-    def _file(self, domain: Domain) -> Path:
-        return self._userdata / f"userdata-d.{domain.domid}.{domain.uuid}.libxl-json"
+    def _file(self, domain: Domain, kind: str = "libxl-json") -> Path:
+        return self._userdata / f"userdata-d.{domain.domid}.{domain.uuid}.{kind}"
 
     def _write_userdata(self, domain: Domain) -> None:
         config = domain.config
@@ -280,6 +293,9 @@ class Domains:
         }
         # libxl stores the terminating NUL with the text.
         self._file(domain).write_bytes(json.dumps(content, indent=4).encode() + b"\0")
+        if config.manager == "libvirt":
+            definition = f"<domain type='xen'><name>{config.name}</name><uuid>{domain.uuid}</uuid></domain>"
+            self._file(domain, "libvirt-xml").write_bytes(definition.encode() + b"\0")
 
     @staticmethod
     def _passthrough(config: Config) -> str:

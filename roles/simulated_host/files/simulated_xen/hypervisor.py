@@ -30,10 +30,13 @@ def refuse(number: int) -> OSError:
 
 @dataclass
 class DomainRights:
-    """What Xen keeps of a domain. `iommu`: created with passthrough, so devices can be assigned."""
+    """What Xen keeps of a domain. `iommu`: created with passthrough, so devices can be assigned; `handle`: its UUID;
+    `zombie`: it is dead, and something still uses its memory."""
 
     iommu: bool
     dying: bool = False
+    handle: bytes = bytes(16)
+    zombie: bool = False
     frames: set[int] = field(default_factory=set)
     ports: set[int] = field(default_factory=set)
     irqs: set[int] = field(default_factory=set)
@@ -61,13 +64,15 @@ class Hypervisor:
 
     # -- domains -------------------------------------------------------------------------------------
 
-    def create(self, domid: int, passthrough: bool) -> None:
+    def create(self, domid: int, passthrough: bool, handle: bytes = bytes(16)) -> None:
         """A domain is created."""
-        self.domains[domid] = DomainRights(self._iommu and passthrough)
+        self.domains[domid] = DomainRights(self._iommu and passthrough, handle=handle)
 
-    def destroy(self, domid: int) -> None:
-        """A domain is gone: what it still owned is quarantined."""
-        self.domains.pop(domid, None)
+    def destroy(self, domid: int, zombie: bool = False) -> None:
+        """A domain is gone, or remains as a zombie: what it still owned is quarantined."""
+        rights = self.domains.pop(domid, None)
+        if zombie and rights is not None:
+            self.domains[domid] = DomainRights(rights.iommu, dying=True, handle=rights.handle, zombie=True)
         for address, owner in list(self._owners.items()):
             if owner == domid:
                 self._owners[address] = DOMID_IO
@@ -80,6 +85,14 @@ class Hypervisor:
         self.broken.discard(address)
         if self._owners.pop(address, DOM0) != DOM0:
             self._note("xen", "forget", str(address))
+
+    def getinfo(self, first: int, count: int) -> list[dict[str, object]]:
+        """So many domains, the first one with this number or a higher one; in the order of their numbers."""
+        found = sorted(domid for domid in self.domains if domid >= first)[:count]
+        return [
+            {"domid": domid, "dying": self.domains[domid].zombie, "handle": list(self.domains[domid].handle)}
+            for domid in found
+        ]
 
     def owner(self, address: Address) -> int:
         """Which domain owns a device."""

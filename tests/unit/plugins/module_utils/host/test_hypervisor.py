@@ -23,6 +23,7 @@ from ansible_collections.xen.pci.plugins.module_utils.host.hypervisor import (
     running_version,
 )
 from ansible_collections.xen.pci.plugins.module_utils.model.device import XenOwner
+from ansible_collections.xen.pci.plugins.module_utils.model.live_domain import Label, LiveDomain, uuids
 from ansible_collections.xen.pci.plugins.module_utils.values.address import Sbdf
 
 DEVICE = Sbdf(1, 0xAB, 0x1C, 5)
@@ -78,6 +79,10 @@ class FakeXc:
     def domain_irq_permission(self, domid: int, pirq: int, allow_access: int) -> Any:
         return self._call("irq", domid=domid, pirq=pirq, allow=allow_access)
 
+    def domain_getinfo(self, first_dom: int = 0, max_doms: int = 1024) -> Any:
+        found = self._call("domain_getinfo", first=first_dom)
+        return [one for one in found or () if one["domid"] >= first_dom][: min(max_doms, 2)]
+
     def physdev_map_pirq(self, domid: int, index: int, pirq: int) -> Any:
         return self._call("map_pirq", domid=domid, index=index, pirq=pirq)
 
@@ -99,6 +104,8 @@ class FakeLibrary:
         self.calls: list[tuple[Any, ...]] = []
         self.errors: dict[str, int] = {}
         self.group: list[int] = []
+        #: Bytes that Xen writes of each domain, in the order of their numbers.
+        self.records: list[bytes] = []
 
     def __getattr__(self, name: str) -> Callable[..., int]:
         if not name.startswith("xc_"):
@@ -115,6 +122,11 @@ class FakeLibrary:
                 for index, value in enumerate(self.group):
                     rest[4][index] = value
             ctypes.set_errno(self.errors.get(name, 0))
+            if name == "xc_domain_getinfolist" and name not in self.errors:
+                found = [one for one in self.records if int.from_bytes(one[:2], "little") >= rest[0].value][:1]
+                for one in found:
+                    ctypes.memmove(rest[2], one, len(one))
+                return len(found)
             return -1 if name in self.errors else 0
 
         setattr(self, name, call)
@@ -353,3 +365,51 @@ def test_a_library_that_cannot_reach_xen_is_no_way(library: FakeLibrary) -> None
 
 def test_the_version_is_xens_own(library: FakeLibrary) -> None:
     assert running_version() == "4.17"
+
+
+# ---- domains
+
+UUIDS = [bytes([number] * 16) for number in (0, 5, 9)]
+
+
+def record(domid: int, flags: int, uuid: bytes, place: int) -> bytes:
+    """What Xen writes of a domain, with its UUID at a place that depends on the release."""
+    head = domid.to_bytes(2, "little") + b"\xee\xee" + flags.to_bytes(4, "little")
+    return head.ljust(place, b"\x01") + uuid + bytes(32)
+
+
+def test_the_binding_lists_domains_until_no_more_come(xc: FakeXc) -> None:
+    xc.results["domain_getinfo"] = [
+        {"domid": domid, "dying": int(domid == 9), "handle": list(uuid)}
+        for domid, uuid in zip((0, 5, 9), UUIDS, strict=True)
+    ]
+    with Hypervisor.open() as hypervisor:
+        assert list(hypervisor.domains().values()) == [
+            LiveDomain(0, False, UUIDS[0]),
+            LiveDomain(5, False, UUIDS[1]),
+            LiveDomain(9, True, UUIDS[2]),
+        ]
+        assert [domid for domid in range(12) if hypervisor.has(domid)] == [0, 5]
+        xc.results["domain_getinfo"] = XcError(errno.EPERM, "Operation not permitted")
+        with pytest.raises(HypervisorError, match="refused to list its domains"):
+            hypervisor.domains()
+
+
+@pytest.mark.parametrize("place", [8, 76, 200])
+def test_the_library_lists_them_whatever_else_xen_says(library: FakeLibrary, place: int) -> None:
+    """Only the first eight bytes are the same in all releases."""
+    flags = (0x18, 0x1F0012, 0x1)
+    library.records = [record(*one, place) for one in zip((0, 5, 9), flags, UUIDS, strict=True)]
+    with Hypervisor.open() as hypervisor:
+        found = hypervisor.domains()
+        assert [(one.domid, one.dying) for one in found.values()] == [(0, False), (5, False), (9, True)]
+        assert [domid for domid in range(12) if hypervisor.has(domid)] == [0, 5]
+        labels = {5: Label("web01", "05050505-0505-0505-0505-050505050505"), 9: Label("db01")}
+        assert uuids(found, labels) == {
+            0: "",
+            5: "05050505-0505-0505-0505-050505050505",
+            9: "09090909-0909-0909-0909-090909090909",
+        }
+        library.errors["xc_domain_getinfolist"] = errno.EACCES
+        with pytest.raises(HypervisorError, match="Permission denied"):
+            hypervisor.domains()

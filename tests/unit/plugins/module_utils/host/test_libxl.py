@@ -17,6 +17,7 @@ from ansible_collections.xen.pci.plugins.module_utils.host.toolstack.contract im
 from ansible_collections.xen.pci.plugins.module_utils.host.toolstack.libxl import Libxl
 from ansible_collections.xen.pci.plugins.module_utils.model.device_model import DeviceModel
 from ansible_collections.xen.pci.plugins.module_utils.model.domain import Domain, DomainKind
+from ansible_collections.xen.pci.plugins.module_utils.model.live_domain import Label
 from ansible_collections.xen.pci.plugins.module_utils.model.store_changes import Change, Write
 from ansible_collections.xen.pci.plugins.module_utils.values.address import Sbdf
 
@@ -68,9 +69,9 @@ def domain(domid: int, kind: str, device_model: str = "qemu_xen") -> dict[str, s
 def test_domains_by_their_nodes() -> None:
     nodes = {"/local/domain/0/name": "Domain-0", "/local/domain/9/device/pci/0/state": "1"}
     toolstack = libxl({**nodes, **domain(1, "pv"), **domain(2, "pvh"), **domain(3, "strange")})
-    names = toolstack.names()
-    assert names == {1: "g1", 2: "g2", 3: "g3"}, "neither dom0 nor a directory without a name"
-    assert list(toolstack.domains(names).values()) == [
+    labels = toolstack.labels()
+    assert labels == {n: Label(f"g{n}", f"uuid-{n}") for n in (1, 2, 3)}, "neither dom0 nor a directory without both"
+    assert list(toolstack.domains(labels).values()) == [
         Domain(1, "g1", "uuid-1", DomainKind.PV),
         Domain(2, "g2", "uuid-2", DomainKind.PVH),
         Domain(3, "g3", "uuid-3", DomainKind.UNKNOWN),
@@ -81,7 +82,7 @@ def test_a_configuration_that_cannot_be_read_says_nothing(tmp_path: Path) -> Non
     (tmp_path / "userdata-d.1.uuid-1.libxl-json").write_text("{")
     (tmp_path / "userdata-d.2.uuid-2.libxl-json").write_text('{"pcidevs": [{"bus": 4}]}\n\0')
     toolstack = libxl({**domain(1, "pv"), **domain(2, "pv")}, tmp_path)
-    assert [one.configured for one in toolstack.domains({1: "g1", 2: "g2"}).values()] == [None, (B,)]
+    assert [one.configured for one in toolstack.domains(toolstack.labels()).values()] == [None, (B,)]
 
 
 def test_device_models_are_asked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,7 +96,7 @@ def test_device_models_are_asked_at_once(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(Libxl, "device_model", ask)
     nodes = {**domain(1, "pv"), **domain(5, "hvm", "qemu_xen_traditional")}
     toolstack = libxl({**nodes, **domain(2, "hvm"), **domain(3, "hvm"), **domain(4, "hvm")})
-    seen = toolstack.domains(toolstack.names()).values()
+    seen = toolstack.domains(toolstack.labels()).values()
     assert [one.device_model.free_slots if one.device_model else None for one in seen] == [None, 2, 3, 4, None]
 
 
@@ -109,7 +110,7 @@ def test_stub_domains_by_their_guests() -> None:
     for guest in (1, 2, 3):
         nodes[f"/local/domain/{guest}/image/device-model-domid"] = "8" if guest < 3 else "nonsense"
     toolstack = libxl(nodes)
-    assert toolstack.stubs(toolstack.domains(toolstack.names()).values()) == {1: 8}
+    assert toolstack.stubs(toolstack.domains(toolstack.labels()).values()) == {1: 8}
 
 
 def test_markers_are_where_libxl_looks_for_them() -> None:

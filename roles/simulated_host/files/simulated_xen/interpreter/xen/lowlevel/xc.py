@@ -79,6 +79,11 @@ class xc:  # noqa: N801 - the name that the real module gives it
         found = _raising("device_group", domid=domid, sbdf=sbdf)
         return "".join(f"{n >> 8 & 0xFF:02x}:{n >> 3 & 0x1F:02x}.{n & 7:x}," for n in found)
 
+    def domain_getinfo(self, first_dom: int = 0, max_doms: int = 1024) -> list[dict[str, Any]]:
+        """Some of what Xen says of each domain from a number on."""
+        found: list[dict[str, Any]] = _raising("getinfo", first=first_dom, count=max_doms)
+        return [{**one, "dying": int(one["dying"])} for one in found]
+
     def domain_ioport_permission(self, domid: int, first_port: int, nr_ports: int, allow_access: int) -> int:
         """Grant or revoke ports."""
         _raising("ioport_permission", domid=domid, first=first_port, count=nr_ports, allow=bool(allow_access))
