@@ -74,6 +74,9 @@ options:
         guests start.
       - The initramfs (initramfs-tools or dracut) and GRUB's configuration are rebuilt when they need to be. If that
         fails, the files are restored.
+      - Whether a C(hide=) counts is derived as the boot does it, from the files of the boot loader that this boot came
+        from. Where that is not certain, or this boot shows that it did not count, the systemd unit is used. Without
+        systemd the task is refused then.
       - Only files of this collection are written, and only if they carry its mark. pciback reads one C(hide=) only. If
         another file already sets it, the run is refused unless that covers the devices.
       - A device is kept by the address that it has today. If it moves, the next run finds it by its identity and
@@ -297,9 +300,14 @@ devices:
       description:
         - When pciback holds the device, after the run or in check mode as expected.
         - V(after_reboot) is a device that is with the host now and will not be after a reboot.
+        - V(unknown) says that it cannot be derived what pciback holds after a reboot, RV(devices[].held_unknown) why.
       type: str
-      choices: [neither, now, after_reboot, both]
+      choices: [neither, now, after_reboot, both, unknown]
       sample: both
+    held_unknown:
+      description: Why it is not known whether pciback holds the device after a reboot; empty if it is.
+      type: str
+      sample: ""
     recorded_driver:
       description: Driver that a release will give the device to, V(null) if none is recorded.
       type: str
@@ -373,7 +381,8 @@ def _run(module: AnsibleModule, access: HostAccess) -> None:
     refusals = plan.refusals or against_fingerprint(document, module.params["fingerprint"])
     if refusals:
         module.fail_json(**refusal_result(refusals))
-    for warning in (*(f"{message}." for message in (*names.moved, *names.recalled)), *plan.devices.warnings):
+    moves = (f"{message}." for message in (*names.moved, *names.recalled))
+    for warning in (*moves, *plan.devices.warnings, *plan.boot.warnings):
         module.warn(warning)
     if module.check_mode:
         after = plan.expected

@@ -385,9 +385,14 @@ devices:
       description:
         - When pciback holds it, now by sysfs, after a reboot by the files that the next boot reads.
         - V(after_reboot) is one that is with the host now and will not be after a reboot.
+        - V(unknown) says that it cannot be derived what pciback holds after a reboot, RV(devices[].held_unknown) why.
       type: str
-      choices: [neither, now, after_reboot, both]
+      choices: [neither, now, after_reboot, both, unknown]
       sample: both
+    held_unknown:
+      description: Why it is not known whether pciback holds it after a reboot; empty if it is.
+      type: str
+      sample: ""
     recorded_driver:
       description: Driver that it had before pciback, as libxl and this collection record it.
       type: str
@@ -706,19 +711,38 @@ host:
       description:
         - What the next boot will do with devices, as far as files and tools say it. C(pciback) is V(built in),
           V(module) or V(absent); C(hide) are all settings of pciback's parameter of that name, of which the last one
-          counts; C(unit_devices) are the devices that this collection's systemd unit gives to pciback.
+          counts, and with C(adds) other ways to hide devices, such as Qubes'; C(unit_devices) are devices that this
+          collection's systemd unit gives to pciback.
+        - C(loaders) are the boot loaders by which the host boots, as this boot and their files show it; empty if they
+          do not. C(alternatives) are what pciback may read instead of C(hide), C(doubts) why it may read more than is
+          known, C(rebuilt) what it reads once GRUB's configuration is made from its defaults again, C(remarks) what is
+          wrong with these files.
+        - C(lost) are devices that are on pciback's list though a driver of the host has them. C(modules_known) says
+          whether the kernel's modules say which devices they are for.
         - C(files) are the texts of this collection's files by their path from the root, V(null) where there is none;
           C(taken) those of the paths at which another file is; C(stale) what is older than the files it is made from.
       type: dict
       sample:
         pciback: module
-        hide: [{source: /etc/modprobe.d/xen-pci.conf, text: "(0000:03:00.0)", ours: true}]
+        hide:
+          - source: /etc/modprobe.d/xen-pci.conf
+            text: (0000:03:00.0)
+            ours: true
+            adds: false
+            classes: []
+        alternatives: []
+        doubts: []
+        rebuilt: null
+        remarks: []
+        lost: {}
         unit_devices: []
         files: {etc/modules-load.d/xen-pci.conf: null}
         taken: []
         stale: []
         has_initramfs: true
         initramfs_tool: update-initramfs
+        modules_known: true
+        loaders: [GRUB]
         has_grub: true
         has_systemd: true
 findings:
@@ -768,6 +792,7 @@ findings:
 boot_problems:
   description:
     - What is wrong with the settings of pciback that the next boot reads, a sentence each; empty on a host in order.
+      Also what C(hide=) names, or pciback holds, though it is never given away, and what cannot be derived.
   returned: success
   type: list
   elements: str
@@ -787,12 +812,15 @@ from ansible_collections.xen.pci.plugins.module_utils.host.observe import (
     with_uses,
 )
 from ansible_collections.xen.pci.plugins.module_utils.host.xenstore_connection import PYXS_IMPORT_ERROR
+from ansible_collections.xen.pci.plugins.module_utils.model.boot_facts import Kept
 from ansible_collections.xen.pci.plugins.module_utils.model.host import Host
 from ansible_collections.xen.pci.plugins.module_utils.plan.boot_plan import Holding
+from ansible_collections.xen.pci.plugins.module_utils.plan.boot_problems import boot_problems
 from ansible_collections.xen.pci.plugins.module_utils.plan.device_facts import all_facts
 from ansible_collections.xen.pci.plugins.module_utils.plan.host_facts import domain_facts, host_facts
 from ansible_collections.xen.pci.plugins.module_utils.results.common import failure
 from ansible_collections.xen.pci.plugins.module_utils.results.finding_results import finding_result
+from ansible_collections.xen.pci.plugins.module_utils.values.address import Sbdf
 from ansible_collections.xen.pci.plugins.module_utils.values.errors import HostError
 
 
@@ -820,19 +848,22 @@ def main() -> None:
         "changed": False,
         "host": host_facts(host),
         "findings": [finding_result(finding) for finding in diagnose(host)],
-        "boot_problems": list(host.boot.complaints) if host.boot else [],
+        "boot_problems": boot_problems(host),
     }
     if "devices" in module.params["gather"]:
-        after_reboot = host.boot.held(host.devices) if host.boot else frozenset()
-        result["devices"] = [
-            {**facts, "held": Holding.of(sbdf in host.in_pciback, sbdf in after_reboot).value}
-            for sbdf, facts in zip(host.devices, all_facts(host))
-        ]
+        result["devices"] = [{**facts, **_holding(host, sbdf)} for sbdf, facts in zip(host.devices, all_facts(host))]
     if "domains" in module.params["gather"]:
         result["domains"] = [domain_facts(domain) for domain in host.domains.values()]
     if "snapshot" in module.params["gather"]:
         result["snapshot"] = snapshot(host)
     module.exit_json(**result)
+
+
+def _holding(host: Host, sbdf: Sbdf) -> dict[str, str]:
+    """Say when pciback holds a device, and why that is not known."""
+    kept, unknown = host.boot_facts.kept(sbdf), host.boot_facts.why_unknown(sbdf)
+    held = Holding.of(sbdf in host.in_pciback, kept is Kept.YES, kept is Kept.UNKNOWN)
+    return {"held": held.value, "held_unknown": unknown if kept is Kept.UNKNOWN else ""}
 
 
 def snapshot(host: Host) -> dict[str, Any]:

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ..model.boot_facts import (
@@ -22,19 +22,22 @@ from ..model.boot_facts import (
     UNIT,
     UNIT_COMMAND,
     BootFacts,
-    HideSetting,
+    Doubt,
     InitramfsTool,
     PcibackKind,
+    PossibleHides,
     Stage,
 )
+from ..model.boot_line import BootLine, HideSetting
+from ..model.device import PCIBACK, PciDevice
 from ..values.address import AddressError, Sbdf
 from ..values.errors import HostError
 from . import command, run_lock
+from .command_lines import CommandLines
 from .modprobe_files import ModprobeFile, modprobe_files
 from .whole_file import write_whole
 
 _PCIBACK = "xen_pciback"
-_ON_COMMAND_LINE = re.compile(r"\bxen[-_]pciback\.hide=([^\s\"'}]*)")
 _IMAGES = ("initrd.img-{}", "initramfs-{}.img", "initrd-{}")
 _EMPTY = {INITRAMFS_HOOK: f"#!/bin/sh\n{MARK}\n"}
 _REBUILD = {
@@ -56,49 +59,44 @@ class BootConfig:
 
     # ---- what is there
 
-    def facts(self, pciback: PcibackKind) -> BootFacts:
-        """All that is known about the next boot, but for the modules that devices need."""
+    def facts(self, pciback: PcibackKind, devices: Mapping[Sbdf, PciDevice] | None = None) -> BootFacts:
+        """All that is known about the next boot, but for the modules that devices need; `devices` are the host's."""
+        devices = devices or {}
         contents = {path: self._read(path) for path in OWN_FILES}
         images = self._images()
+        lines = CommandLines.read(self._root)
+        configured = () if pciback is PcibackKind.BUILT_IN else tuple(self._configured())
+        now = _possible(configured, lines.now, devices)
         return BootFacts(
             pciback=pciback,
-            hide=tuple(self._hide(pciback)),
+            hide=now.hide,
+            alternatives=now.alternatives,
+            doubts=now.doubts,
+            rebuilt=_possible(configured, lines.rebuilt, devices) if lines.rebuilt is not None else None,
+            remarks=lines.remarks,
+            lost=_lost_to_drivers(devices),
             unit_devices=self._unit_devices(contents[UNIT] or ""),
             files=contents,
             taken=frozenset(path for path, text in contents.items() if text is not None and not _is_ours(text)),
             stale=self._stale(images),
             has_initramfs=bool(images),
             initramfs_tool=next((tool for tool in InitramfsTool if shutil.which(tool.value)), None),
-            has_grub=(self._root / "etc/default/grub").exists() and shutil.which("update-grub") is not None,
+            loaders=lines.loaders,
+            has_grub=lines.rebuilt is not None and shutil.which("update-grub") is not None,
             has_systemd=(self._root / "run/systemd/system").is_dir(),
         )
 
-    def _hide(self, pciback: PcibackKind) -> Iterator[HideSetting]:
-        """Yield settings in the order in which pciback gets them: modprobe adds the kernel's command line last."""
-        if pciback is not PcibackKind.BUILT_IN:
-            for file in self._modprobe_files():
-                for words in file.lines:
-                    yield from (HideSetting(f"/{file.path}", text, _is_ours(file.text)) for text in _hide_of(words))
-        yield from self._command_line()
+    def _configured(self) -> Iterator[HideSetting]:
+        """Yield settings of modprobe's files, in its order; it adds those of the command line last."""
+        for file in self._modprobe_files():
+            for words in file.lines:
+                yield from (HideSetting(f"/{file.path}", text, _is_ours(file.text)) for text in _hide_of(words))
 
     def _modprobe_files(self) -> Iterator[ModprobeFile]:
         try:
             yield from modprobe_files(self._root)
         except OSError as error:
             raise BootConfigError(f"{error.filename} cannot be read ({error.strerror}); run as root on dom0") from error
-
-    def _command_line(self) -> Iterator[HideSetting]:
-        """Yield the next boot's, as the boot loader's defaults say; today's where there is no such thing."""
-        defaults = ["etc/default/grub"]
-        defaults += [
-            f"etc/default/grub.d/{file.name}" for file in sorted((self._root / "etc/default/grub.d").glob("*.cfg"))
-        ]
-        texts = {path: text for path in defaults if (text := self._read(path)) is not None}
-        texts = texts or {"proc/cmdline": self._read("proc/cmdline") or ""}
-        for path, text in texts.items():
-            lines = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#"))
-            for match in _ON_COMMAND_LINE.finditer(lines):
-                yield HideSetting(f"/{path}", match[1], _is_ours(text))
 
     def _unit_devices(self, text: str) -> frozenset[Sbdf]:
         found = set()
@@ -187,6 +185,29 @@ class BootConfig:
         done = command.run(words, keep=run_lock.held())
         if done.status:
             raise BootConfigError(f"{' '.join(words)} failed with status {done.status}: {done.last_words}")
+
+
+def _possible(
+    configured: tuple[HideSetting, ...], lines: Sequence[BootLine], devices: Mapping[Sbdf, PciDevice]
+) -> PossibleHides:
+    """Put together what pciback may read: what modprobe is configured to, then each command line that there may be."""
+    known = [tuple(_with_classes(setting, devices) for setting in line.settings) for line in lines if not line.unknown]
+    found = list(dict.fromkeys((*configured, *settings) for settings in known)) or [configured]
+    doubts = [Doubt(line.unknown, line.settings[-1].text if line.settings else None) for line in lines if line.unknown]
+    return PossibleHides(found[0], tuple(found[1:]), tuple(dict.fromkeys(doubts)))
+
+
+def _with_classes(setting: HideSetting, devices: Mapping[Sbdf, PciDevice]) -> HideSetting:
+    """Name the devices that a setting takes by their class."""
+    fitting = [sbdf for sbdf, device in devices.items() if device.class_code.startswith(setting.classes)]
+    text = "".join(f"({sbdf})" for sbdf in fitting if sbdf.has_xen_number)
+    return replace(setting, text=setting.text + text) if setting.classes else setting
+
+
+def _lost_to_drivers(devices: Mapping[Sbdf, PciDevice]) -> dict[Sbdf, str]:
+    """Find devices that are on pciback's list though a driver of the host has them: it may have been first."""
+    listed = ((sbdf, device.driver) for sbdf, device in devices.items() if device.pciback_slots)
+    return {sbdf: driver for sbdf, driver in listed if driver is not None and driver != PCIBACK}
 
 
 def _is_ours(text: str) -> bool:

@@ -17,6 +17,7 @@ from pathlib import Path
 from ..model.boot_facts import DriverModule, PcibackKind
 from ..values.address import Sbdf
 from . import command
+from .kernel_files import read_text
 from .modprobe_files import not_loaded
 
 PCIBACK = "xen_pciback"
@@ -29,6 +30,9 @@ class KernelModules:
         self._sysfs = sysfs
         self._root = root
         self._directory = root / "lib" / "modules" / (release or os.uname().release)
+        if not self._directory.is_dir():  # a root with a kernel of its own says in procfs which it is
+            own = read_text(root / "proc" / "sys" / "kernel" / "osrelease")
+            self._directory = self._directory.with_name(own or self._directory.name)
 
     def pciback(self) -> PcibackKind:
         """How this kernel has pciback; sysfs is asked where depmod's files are missing."""
@@ -66,8 +70,7 @@ class KernelModules:
             done = command.run(["modprobe", module])
         except OSError as error:
             return f"modprobe: {error.strerror}"
-        said = (done.errors.strip() or done.output.strip()).splitlines()[-1:]
-        return "" if done.status == 0 else " ".join(said) or f"modprobe failed with status {done.status}"
+        return "" if done.status == 0 else done.last_words or f"modprobe failed with status {done.status}"
 
     def _aliases(self) -> Iterator[tuple[str, DriverModule]]:
         """Patterns for PCI devices, each with the module that takes them."""

@@ -107,7 +107,8 @@ def with_boot(access: HostAccess, host: Host, devices: Collection[Sbdf] = ()) ->
 
     Raises BootConfigError where it cannot be read.
     """
-    boot = replace(access.boot.facts(access.modules.pciback()), modules_known=access.modules.drivers_known())
+    boot = access.boot.facts(access.modules.pciback(), host.devices)
+    boot = replace(boot, modules_known=access.modules.drivers_known())
     if devices:
         present = [host.devices[sbdf] for sbdf in {*devices, *boot.declared_by_us} if sbdf in host.devices]
         boot = replace(boot, modules=access.modules.drivers_of((device.sbdf, device.modalias) for device in present))

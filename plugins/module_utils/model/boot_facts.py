@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from ..values.address import Sbdf
 from ..values.hide_list import Hidden, HideError, parse_hide
+from .boot_line import HideSetting
 
 
 class PcibackKind(Enum):
@@ -60,15 +61,6 @@ UNIT_COMMAND = "/usr/sbin/xl pci-assignable-add"
 
 
 @dataclass(frozen=True)
-class HideSetting:
-    """One place that sets pciback's `hide=`; `ours` says whether it is a file of this collection."""
-
-    source: str
-    text: str
-    ours: bool = False
-
-
-@dataclass(frozen=True)
 class DriverModule:
     """A kernel module that drives a device, by its name with underscores.
 
@@ -78,6 +70,31 @@ class DriverModule:
     name: str
     built_in: bool = False
     unwanted: bool = False
+
+
+class Kept(Enum):
+    """Whether pciback holds a device after a reboot."""
+
+    NO = "no"
+    YES = "yes"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """Why it is not known what pciback will read. `text` is the `hide=` that it may read, None if it may be any."""
+
+    reason: str
+    text: str | None = None
+
+
+@dataclass(frozen=True)
+class PossibleHides:
+    """What pciback may read of `hide=`: most likely `hide`, else one of the alternatives; or, with doubts, more."""
+
+    hide: tuple[HideSetting, ...] = ()
+    alternatives: tuple[tuple[HideSetting, ...], ...] = ()
+    doubts: tuple[Doubt, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -90,6 +107,16 @@ class BootFacts:
     pciback: PcibackKind
     #: All settings of `hide=`, in the order in which pciback reads them: only the last one counts.
     hide: tuple[HideSetting, ...] = ()
+    #: What it may read instead, where it is not certain by which files the host boots.
+    alternatives: tuple[tuple[HideSetting, ...], ...] = ()
+    #: Why it may read something else that is not known.
+    doubts: tuple[Doubt, ...] = ()
+    #: What it will read once GRUB's configuration is rebuilt; None where that is not how the host boots.
+    rebuilt: PossibleHides | None = None
+    #: What is wrong with the files of the boot loader, a sentence each.
+    remarks: tuple[str, ...] = ()
+    #: Devices that are on pciback's list though a driver of the host has them, with that driver.
+    lost: Mapping[Sbdf, str] = field(default_factory=dict)
     #: Devices that our systemd unit gives to pciback.
     unit_devices: frozenset[Sbdf] = frozenset()
     #: Text of each of our files by its path from the root, None if it is not there.
@@ -109,24 +136,57 @@ class BootFacts:
     has_initramfs: bool = False
     #: What rebuilds the initramfs, None if unknown.
     initramfs_tool: InitramfsTool | None = None
+    #: By which boot loaders the host boots, or may boot; empty if its files do not show that.
+    loaders: tuple[str, ...] = ()
     #: It boots with GRUB, whose configuration can be rebuilt.
     has_grub: bool = False
     #: systemd starts its services.
     has_systemd: bool = False
 
     def held(self, devices: Iterable[Sbdf]) -> frozenset[Sbdf]:
-        """Find those of the devices that pciback will hold after a reboot."""
-        # pciback uses only the last setting, and of that what it understands.
-        entries = hidden_by(self.hide[-1].text) if self.hide else ()
-        return frozenset(
-            sbdf for sbdf in devices if sbdf in self.unit_devices or any(entry.covers(sbdf) for entry in entries)
-        )
+        """Find those of the devices that pciback will hold after a reboot, as far as that is certain."""
+        return frozenset(sbdf for sbdf in devices if self.kept(sbdf) is Kept.YES)
+
+    def kept(self, sbdf: Sbdf) -> Kept:
+        """Derive whether pciback will hold a device after a reboot."""
+        if sbdf in self.unit_devices:
+            return Kept.YES
+        if self.why_unknown(sbdf):
+            return Kept.UNKNOWN
+        return Kept.YES if covers(self.hide, sbdf) else Kept.NO
+
+    def why_unknown(self, sbdf: Sbdf) -> str:
+        """Say why it is not known whether pciback will hold a device after a reboot; empty if it is."""
+        main = covers(self.hide, sbdf)
+        for doubt in self.doubts:
+            if doubt.text is None or main or covers((HideSetting("", doubt.text),), sbdf):
+                return doubt.reason
+        for other in self.alternatives:
+            if covers(other, sbdf) != main:
+                yes, no = (self.hide, other) if main else (other, self.hide)
+                last = " and ".join(dict.fromkeys(setting.source for setting in yes))
+                against = " and ".join(dict.fromkeys(setting.source for setting in no)) or "another file"
+                return f"hide= in {last} names it, and {against}, by which the host may boot as well, does not"
+        if main and sbdf in self.lost:
+            return (
+                f"hide= in {self.hide[-1].source} names it, but at this boot {self.lost[sbdf]} has it, though it is on"
+                " pciback's list: its driver may have been first"
+            )
+        return ""
+
+    @property
+    def once_rebuilt(self) -> BootFacts:
+        """Return the facts as they will be once GRUB's configuration is made from its defaults again."""
+        if self.rebuilt is None:
+            return self
+        now = self.rebuilt
+        return replace(self, hide=now.hide, alternatives=now.alternatives, doubts=now.doubts, rebuilt=None)
 
     @property
     def declared_by_us(self) -> frozenset[Sbdf]:
         """Devices that our own files keep with pciback."""
         found = set(self.unit_devices)
-        for setting in self.hide:
+        for setting in self.once_rebuilt.hide:
             if setting.ours:
                 found |= {
                     Sbdf(entry.segment, entry.bus, entry.slot, entry.function)
@@ -138,8 +198,9 @@ class BootFacts:
     @property
     def complaints(self) -> list[str]:
         """A sentence for each thing that is wrong with the settings that the next boot will read."""
-        found = []
-        for setting in self.hide[-1:]:
+        found = list(self.remarks)
+        replacing = [setting for setting in self.hide if not setting.adds]
+        for setting in replacing[-1:]:
             try:
                 parse_hide(setting.text)
             except HideError as error:
@@ -147,9 +208,15 @@ class BootFacts:
                     f"pciback will not load at the next boot: hide= in {setting.source} is invalid ({error})."
                     " Correct it there."
                 )
-        if len(self.hide) > 1:
-            lost = ", ".join(setting.source for setting in self.hide[:-1])
-            found.append(f"hide= in {lost} has no effect: {self.hide[-1].source} overrides it. Remove all but one.")
+        if len(replacing) > 1:
+            lost = ", ".join(setting.source for setting in replacing[:-1])
+            found.append(f"hide= in {lost} has no effect: {replacing[-1].source} overrides it. Remove all but one.")
+        if self.rebuilt is not None and _texts(self.rebuilt.hide) != _texts(self.hide):
+            found.append(
+                "GRUB's configuration does not have the hide= that its defaults say, and the next boot goes by the"
+                " configuration. Run update-grub."
+            )
+        found += [f"What pciback does at the next boot is not certain: {doubt.reason}." for doubt in self.doubts]
         return found
 
 
@@ -159,3 +226,15 @@ def hidden_by(text: str) -> tuple[Hidden, ...]:
         return parse_hide(text)
     except HideError:
         return ()
+
+
+def covers(settings: Iterable[HideSetting], sbdf: Sbdf) -> bool:
+    """Whether pciback takes a device by these settings: by the last `hide=`, or by what is added to it."""
+    settings = list(settings)
+    counting = [setting for setting in settings if not setting.adds][-1:]
+    counting += [setting for setting in settings if setting.adds]
+    return any(entry.covers(sbdf) for setting in counting for entry in hidden_by(setting.text))
+
+
+def _texts(settings: Iterable[HideSetting]) -> list[str]:
+    return [setting.text for setting in settings]

@@ -100,14 +100,20 @@ def complete_plan(host: Host, wanted: WantedDevices, found: Resolution) -> Assig
     lacking = suggestions(host.devices, taken, together, policies, lambda: catalog_names(catalog, host))
     plan = replace(plan, warnings=(*plan.warnings, *(f"{sentence}." for sentence in lacking)))
     against = [refusal for refusal in plan.refusals if not (unclear and refusal.code in OF_OTHERS)]
-    boot, persistence = host.boot_facts, _persistence(wanted, frozenset(names), plan)
+    boot, persistence = host.boot_facts, _persistence(host, wanted, frozenset(names), plan)
     boot_plan = persistence.plan(boot)
     managed = against_host(host) if boot_plan.changes else []
     affected = list(dict.fromkeys([*names, *(step.sbdf for step in plan.steps)]))
     return AssignmentPlan(
         devices=plan,
         boot=boot_plan,
-        expected=AssignmentState.expected(host, plan, affected, persistence.expected(boot, affected)),
+        expected=AssignmentState.expected(
+            host,
+            plan,
+            affected,
+            persistence.expected(boot, affected, boot_plan.stages),
+            persistence.unknown(boot, affected, boot_plan.stages),
+        ),
         names=names,
         refusals=tuple(dict.fromkeys([*wanted.refusals, *found.refusals, *against, *boot_plan.refusals, *managed])),
     )
@@ -134,7 +140,7 @@ def assignment_document(host: Host, wanted: WantedDevices, plan: AssignmentPlan,
         },
         changes=bool(plan.devices.steps) or plan.boot.changes,
         refusals=plan.refusals,
-        warnings=[*map(str, found.moved), *found.recalled, *plan.devices.warnings],
+        warnings=[*map(str, found.moved), *found.recalled, *plan.devices.warnings, *plan.boot.warnings],
     )
 
 
@@ -149,8 +155,10 @@ def _meaningless(wanted: WantedDevices) -> list[Refusal]:
     return found
 
 
-def _persistence(wanted: WantedDevices, asked: frozenset[Sbdf], plan: AssignablePlan) -> Persistence:
+def _persistence(host: Host, wanted: WantedDevices, asked: frozenset[Sbdf], plan: AssignablePlan) -> Persistence:
     """Derive what the run wants of the next boot."""
+    released = plan.released if wanted.present else asked
+    mistaken = frozenset(sbdf for sbdf in released if host.devices[sbdf].belongs_to_host)
     if not wanted.present:
-        return Persistence(asked, released=asked)
-    return Persistence(asked, plan.released, wanted.persistent, wanted.exclusive)
+        return Persistence(asked, released=asked, mistaken=mistaken)
+    return Persistence(asked, released, wanted.persistent, wanted.exclusive, mistaken)

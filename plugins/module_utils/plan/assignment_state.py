@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from ..model.boot_facts import Kept
 from ..model.device import PCIBACK
 from ..model.host import Host
 from ..values.address import Sbdf
@@ -24,6 +25,8 @@ class AssignmentState:
     after_reboot: frozenset[Sbdf]
     #: Devices whose guest may write all of their configuration space.
     permissive: frozenset[Sbdf] = frozenset()
+    #: Devices of which it is not known whether pciback holds them after a reboot, and why.
+    unknown: Mapping[Sbdf, str] = field(default_factory=dict)
 
     def recorded_driver(self, sbdf: Sbdf) -> str | None:
         """Name of the driver that a release would give the device to, None if none is recorded."""
@@ -31,7 +34,12 @@ class AssignmentState:
 
     @classmethod
     def expected(
-        cls, host: Host, plan: AssignablePlan, devices: Collection[Sbdf], after_reboot: frozenset[Sbdf]
+        cls,
+        host: Host,
+        plan: AssignablePlan,
+        devices: Collection[Sbdf],
+        after_reboot: frozenset[Sbdf],
+        unknown: Mapping[Sbdf, str] | None = None,
     ) -> AssignmentState:
         """Derive the state that the plan leads to."""
         released = {step.sbdf for step in plan.steps if isinstance(step, (Release, FinishRelease, Forget))}
@@ -43,14 +51,16 @@ class AssignmentState:
         permissive = {sbdf for sbdf in here if host.devices[sbdf].permissive and sbdf not in released}
         permissive -= {step.sbdf for step in plan.steps if isinstance(step, Rebind)}
         permissive |= {step.sbdf for step in plan.steps if isinstance(step, MakePermissive)}
-        return cls(drivers, recorded, quarantined, after_reboot, frozenset(permissive))
+        return cls(drivers, recorded, quarantined, after_reboot, frozenset(permissive), unknown or {})
 
     @classmethod
     def seen(cls, host: Host, devices: Collection[Sbdf]) -> AssignmentState:
         """Read the state from an observed host; a device that has left the host has no driver."""
         drivers = {sbdf: host.devices[sbdf].driver if sbdf in host.devices else None for sbdf in devices}
         permissive = frozenset(sbdf for sbdf in devices if sbdf in host.devices and host.devices[sbdf].permissive)
-        return cls(drivers, host.driver_paths, host.quarantined, host.boot_facts.held(devices), permissive)
+        boot = host.boot_facts
+        unknown = {sbdf: why for sbdf in devices if boot.kept(sbdf) is Kept.UNKNOWN and (why := boot.why_unknown(sbdf))}
+        return cls(drivers, host.driver_paths, host.quarantined, boot.held(devices), permissive, unknown)
 
 
 def _expected_driver(host: Host, plan: AssignablePlan, sbdf: Sbdf) -> str | None:

@@ -13,7 +13,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from ..model.boot_facts import (
@@ -29,10 +29,12 @@ from ..model.boot_facts import (
     UNIT_WANTED,
     BootFacts,
     InitramfsTool,
+    Kept,
     PcibackKind,
     Stage,
-    hidden_by,
+    covers,
 )
+from ..model.boot_line import HideSetting
 from ..values.address import Sbdf
 from ..values.hide_list import HideError, format_hide
 from ..values.refusal import Refusal
@@ -46,6 +48,7 @@ class BootPlan:
     files: Mapping[str, str | None]
     stages: tuple[Stage, ...] = ()
     refusals: tuple[Refusal, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def changes(self) -> bool:
@@ -66,10 +69,13 @@ class Holding(Enum):
     NOW = "now"
     AFTER_REBOOT = "after_reboot"
     BOTH = "both"
+    UNKNOWN = "unknown"
 
     @classmethod
-    def of(cls, now: bool, after_reboot: bool) -> Holding:
-        """Return the member for a device that pciback holds now or not, and after a reboot or not."""
+    def of(cls, now: bool, after_reboot: bool, unknown: bool = False) -> Holding:
+        """Return the member for a device that pciback holds now or not, and after a reboot or not, if that is known."""
+        if unknown:
+            return cls.UNKNOWN
         if now:
             return cls.BOTH if after_reboot else cls.NOW
         return cls.AFTER_REBOOT if after_reboot else cls.NEITHER
@@ -87,6 +93,8 @@ class Persistence:
     released: frozenset[Sbdf] = frozenset()
     persistent: bool | None = None
     exclusive: bool = False
+    #: Those of the released devices that `hide=` names by mistake, which must not keep them from their release.
+    mistaken: frozenset[Sbdf] = frozenset()
 
     def wanted(self, declared: frozenset[Sbdf]) -> frozenset[Sbdf]:
         """Derive which devices our files are to keep, given those that they keep now."""
@@ -97,35 +105,62 @@ class Persistence:
             kept -= self.devices
         return kept - self.released
 
-    def expected(self, boot: BootFacts, devices: Iterable[Sbdf]) -> frozenset[Sbdf]:
-        """Derive which of the devices pciback will hold after a reboot once the plan is carried out."""
+    def expected(self, boot: BootFacts, devices: Iterable[Sbdf], stages: Collection[Stage] = ()) -> frozenset[Sbdf]:
+        """Derive which of the devices pciback will hold after a reboot, once the plan with these stages is done."""
         declared = boot.declared_by_us
         wanted = self.wanted(declared)
         asked = frozenset(devices)
-        return boot.held(asked) - (declared - wanted) | wanted & asked
+        after = boot.once_rebuilt if Stage.GRUB in stages else boot
+        return after.held(asked) - (declared - wanted) | wanted & asked
+
+    def unknown(self, boot: BootFacts, devices: Iterable[Sbdf], stages: Collection[Stage] = ()) -> dict[Sbdf, str]:
+        """Find the devices of which it will not be known whether pciback holds them after a reboot, and why."""
+        after = boot.once_rebuilt if Stage.GRUB in stages else boot
+        expected = self.expected(boot, devices, stages)
+        reasons = ((sbdf, after.why_unknown(sbdf)) for sbdf in devices if sbdf not in expected)
+        return {sbdf: reason for sbdf, reason in reasons if reason}
 
     def plan(self, boot: BootFacts) -> BootPlan:
         """Plan the files for it."""
         unwanted = self.released | (self.devices if self.persistent is False else frozenset())
-        return plan_boot(boot, self.wanted(boot.declared_by_us), unwanted)
+        return plan_boot(boot, self.wanted(boot.declared_by_us), unwanted, self.mistaken)
 
 
-def plan_boot(boot: BootFacts, wanted: Collection[Sbdf], unwanted: Collection[Sbdf] = ()) -> BootPlan:
+def plan_boot(
+    boot: BootFacts,
+    wanted: Collection[Sbdf],
+    unwanted: Collection[Sbdf] = (),
+    mistaken: Collection[Sbdf] = (),
+) -> BootPlan:
     """Plan that our files keep the wanted devices with pciback over a reboot, and nothing else.
 
-    `unwanted` are devices that must not stay. The plan is refused if a setting that is not ours keeps them.
+    `unwanted` are devices that must not stay. The plan is refused if a setting that is not ours keeps them, or may. It
+    only warns of those that are `mistaken`.
     """
-    theirs = [setting for setting in boot.hide if not setting.ours]
-    foreign = hidden_by(theirs[-1].text) if theirs else ()
-    kept_by_them = [sbdf for sbdf in sorted(unwanted) if any(entry.covers(sbdf) for entry in foreign)]
-    missing = sorted(sbdf for sbdf in set(wanted) if not any(entry.covers(sbdf) for entry in foreign))
-    by_hide, by_unit, refusals = _split(boot, missing)
-    if kept_by_them:
-        reason = (
-            f"{listed(kept_by_them)} would be with pciback again after a reboot: hide= in {theirs[-1].source}, which"
-            " xen.pci does not manage, names it"
-        )
-        refusals.append(Refusal("foreign-hide", listed(kept_by_them), reason, "remove it there first"))
+    base = boot.once_rebuilt if boot.has_grub else boot
+    foreign = _without_ours(base)
+    kept_by_them = {sbdf: source for sbdf in sorted(unwanted) if (source := _kept_by(foreign, sbdf))}
+    warnings = [
+        f"pciback takes {sbdf} again at the next boot, because hide= in {source} names it. Remove it there."
+        for sbdf, source in kept_by_them.items()
+        if sbdf in mistaken
+    ]
+    warnings += [
+        f"Whether pciback takes {sbdf} again at the next boot is not known: {foreign.why_unknown(sbdf)}."
+        for sbdf in sorted(unwanted)
+        if foreign.kept(sbdf) is Kept.UNKNOWN and sbdf not in kept_by_them
+    ]
+    missing = sorted(sbdf for sbdf in set(wanted) if foreign.kept(sbdf) is not Kept.YES or sbdf in boot.unit_devices)
+    by_hide, by_unit, refusals = _split(base, missing, foreign)
+    for source in dict.fromkeys(kept_by_them.values()):
+        kept = [sbdf for sbdf, by in kept_by_them.items() if by == source and sbdf not in mistaken]
+        if kept:
+            reason = (
+                f"{listed(kept)} would be with pciback again after a reboot: hide= in {source}, which xen.pci does not"
+                " manage, names it"
+            )
+            refusals.append(Refusal("foreign-hide", listed(kept), reason, "remove it there first"))
+    theirs = [setting for setting in foreign.hide if not setting.adds]
     if theirs and by_hide:
         reason = (
             f"{listed(by_hide)} cannot be kept over a reboot: {theirs[-1].source} sets hide= already, and pciback uses"
@@ -151,31 +186,71 @@ def plan_boot(boot: BootFacts, wanted: Collection[Sbdf], unwanted: Collection[Sb
     if refusals:
         return BootPlan({}, (), tuple(refusals))
     touched = {OWN_FILES[path] for path in files} | boot.stale
+    if any(boot.kept(sbdf) is not base.kept(sbdf) for sbdf in (*wanted, *unwanted)):
+        touched.add(Stage.GRUB)  # its defaults say what is wanted, and its configuration does not yet
     possible = (Stage.INITRAMFS, boot.has_initramfs), (Stage.GRUB, boot.has_grub)
-    return BootPlan(files, tuple(stage for stage, there in possible if there and stage in touched))
+    stages = tuple(stage for stage, there in possible if there and stage in touched)
+    return BootPlan(files, stages, warnings=tuple(warnings))
 
 
-def _split(boot: BootFacts, wanted: list[Sbdf]) -> tuple[list[Sbdf], list[Sbdf], list[Refusal]]:
-    """Divide the devices: kept by `hide=`, kept by the unit, and refusals of those that can be kept by neither."""
+def _without_ours(boot: BootFacts) -> BootFacts:
+    """Return the facts as they would be without any file of ours."""
+    alternatives = tuple(tuple(setting for setting in other if not setting.ours) for other in boot.alternatives)
+    hide = tuple(setting for setting in boot.hide if not setting.ours)
+    return replace(boot, hide=hide, alternatives=alternatives, unit_devices=frozenset())
+
+
+def _kept_by(foreign: BootFacts, sbdf: Sbdf) -> str:
+    """Name the file that is not ours whose `hide=` takes a device, or may; empty if there is none."""
+    for settings in (foreign.hide, *foreign.alternatives):
+        if covers(settings, sbdf):
+            return next(setting.source for setting in reversed(settings) if covers((setting,), sbdf))
+    doubts = (
+        doubt for doubt in foreign.doubts if doubt.text is not None and covers((HideSetting("", doubt.text),), sbdf)
+    )
+    return next((doubt.reason.partition(" ")[0] for doubt in doubts), "")
+
+
+def _split(boot: BootFacts, wanted: list[Sbdf], foreign: BootFacts) -> tuple[list[Sbdf], list[Sbdf], list[Refusal]]:
+    """Divide the devices: kept by `hide=`, kept by the unit, and refusals of those that can be kept by neither.
+
+    A device goes to the unit also where it is not certain that pciback reads a `hide=`, or that it comes first; and it
+    stays there, since what showed that is over once pciback has the device.
+    """
     if not wanted:
         return [], [], []
     if boot.pciback is PcibackKind.ABSENT:
         reason = "This kernel has no pciback, so no device can be kept over a reboot"
         return [], [], [Refusal("no-pciback", "pciback", reason, "install a kernel that has it")]
+    uncertain = {sbdf: why for sbdf in wanted if (why := foreign.why_unknown(sbdf) or _why_not_read(foreign))}
+    lost = {sbdf: f"its driver {boot.lost[sbdf]} was first at this boot" for sbdf in wanted if sbdf in boot.lost}
+    uncertain.update(lost)
+    possible = [sbdf for sbdf in wanted if sbdf not in uncertain and sbdf not in boot.unit_devices]
     if boot.pciback is PcibackKind.BUILT_IN:
-        hideable = wanted if boot.has_grub else []
+        hideable = possible if boot.has_grub else []
     elif boot.has_initramfs and boot.initramfs_tool is None:
         hideable = []
     else:
-        hideable = [sbdf for sbdf in wanted if not any(module.built_in for module in boot.modules.get(sbdf, ()))]
+        hideable = [sbdf for sbdf in possible if not any(module.built_in for module in boot.modules.get(sbdf, ()))]
     rest = [sbdf for sbdf in wanted if sbdf not in hideable]
-    if rest and not boot.has_systemd:
-        reason = (
-            f"{listed(rest)} cannot be kept over a reboot: this host loads other drivers before pciback, and it has no"
-            " tool to change that (grub.d, initramfs-tools or dracut) and no systemd"
-        )
-        return [], [], [Refusal("not-persistent", listed(rest), reason, "remove persistent")]
-    return hideable, rest, []
+    if not rest or boot.has_systemd:
+        return hideable, rest, []
+    reason = (
+        f"{listed(rest)} cannot be kept over a reboot: this host loads other drivers before pciback, and it has no"
+        " tool to change that (grub.d, initramfs-tools or dracut) and no systemd"
+    )
+    why = next((uncertain[sbdf] for sbdf in rest if sbdf in uncertain), "")
+    if why:
+        reason = f"{listed(rest)} cannot be kept over a reboot for certain: {why}, and this host has no systemd"
+    return [], [], [Refusal("not-persistent", listed(rest), reason, "remove persistent")]
+
+
+def _why_not_read(foreign: BootFacts) -> str:
+    """Say why it is not certain that pciback reads a `hide=` of ours; empty if it is."""
+    if foreign.doubts:
+        return foreign.doubts[0].reason
+    sources = [setting.source for other in foreign.alternatives for setting in other]
+    return f"the host may boot by {sources[0]} as well" if sources else ""
 
 
 def _files(boot: BootFacts, by_hide: list[Sbdf], by_unit: list[Sbdf]) -> dict[str, str | None]:

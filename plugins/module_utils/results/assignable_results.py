@@ -28,7 +28,8 @@ def device_results(
             "driver_before": before[sbdf],
             "driver_after": driver,
             "quarantined": driver == PCIBACK and sbdf in after.quarantined,
-            "held": Holding.of(driver == PCIBACK, sbdf in after.after_reboot).value,
+            "held": Holding.of(driver == PCIBACK, sbdf in after.after_reboot, sbdf in after.unknown).value,
+            "held_unknown": after.unknown.get(sbdf, ""),
             "recorded_driver": after.recorded_driver(sbdf),
         }
         for sbdf, driver in after.drivers.items()

@@ -10,8 +10,8 @@ pciback does not start at all and takes no device.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
 from ..values.errors import XenPciError
 from .address import Sbdf
@@ -48,6 +48,8 @@ class Hidden:
     bus: int
     slot: int | None = None
     function: int | None = None
+    #: As it was written.
+    text: str = field(default="", compare=False)
 
     def covers(self, sbdf: Sbdf) -> bool:
         """Whether pciback takes this function because of the entry."""
@@ -72,9 +74,15 @@ def parse_hide(text: str) -> tuple[Hidden, ...]:
         # Since 5.x the kernel checks this itself and gives up (pcistub_device_id_add); before, it took other devices.
         if any(number > most for number, most in zip(numbers, _MOST)):
             raise HideError(f"{match.group().strip()} is not a PCI address: its numbers are too large")
-        found.append(Hidden(*numbers))
+        found.append(_entry(numbers, match.group().strip()))
         position = match.end()
     return tuple(found)
+
+
+def _entry(numbers: Sequence[int], text: str) -> Hidden:
+    segment, bus, *rest = numbers
+    slot, function = [*rest, None, None][:2]
+    return Hidden(segment, bus, slot, function, text)
 
 
 def format_hide(devices: Iterable[Sbdf]) -> str:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -215,9 +214,6 @@ class SimulatedHost:
         modules.directory(release)
         aliases = sorted({alias for model in MODELS.values() if (alias := model.alias)})
         modules.attribute(f"{release}/modules.alias", "\n".join(aliases))
-        # By the name of the kernel that this process runs on, too, as Python's os.uname has it.
-        if os.uname().release != release:
-            modules.link(os.uname().release, release)
 
     def _interpreter(self) -> None:
         """Put on PYTHONPATH what tells a Python process which host it is on: it goes by its own place."""

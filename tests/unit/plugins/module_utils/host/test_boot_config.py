@@ -104,7 +104,6 @@ def test_the_boot_loaders_defaults_stand_for_the_next_command_line(machine: Mach
     assert machine.hide(BUILT_IN) == [
         ("/etc/default/grub", "(01:00.0)", False),
         (f"/{GRUB}", "(0000:02:00.0)", True),
-        (f"/{GRUB}", "(0000:02:00.0)", True),
     ]
 
 
