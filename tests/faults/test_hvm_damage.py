@@ -51,7 +51,7 @@ def uses(host: Host) -> dict[str, str | None]:
 DAMAGES: dict[str, dict[str, str | None]] = {
     **{f"dev-0 is {value}": {"dev-0": value} for value in (None, "zzz", C, B)},
     "key-0 is another's": {"key-0": C},
-    **{f"dev-0 and key-0 are {value}": {"dev-0": value, "key-0": value} for value in (None, "zzz")},
+    **{f"dev-0 and key-0 are {value}": {"dev-0": value, "key-0": value} for value in (None, "zzz", C)},
     **{f"num_devs is {value}": {"num_devs": value} for value in ("1", "3", "x", "", None)},
     "a hole": dict.fromkeys(("dev-0", "key-0", "state-0", "opts-0", "vdevfn-0")),
     "a stray node": {"dev-5": C},

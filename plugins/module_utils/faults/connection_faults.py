@@ -116,7 +116,7 @@ def _at_rest(host: Host, domain: Domain, backend: PciConnection) -> Iterator[Fin
 
 def against_host(host: Host, domain: Domain) -> Iterator[Finding]:
     """Compare what a connection lists with what the host, Xen, libxl and the other domains say of the devices."""
-    foreign = use.foreign(host, domain)
+    foreign = use.foreign(host, domain) if domain.serves is None else ()  # else found with its guest
     if foreign:
         yield of(domain, Fault.FOREIGN_ENTRY, "an entry lists it, and nothing else does", foreign)
     own = [sbdf for sbdf in domain.devices if sbdf not in foreign]

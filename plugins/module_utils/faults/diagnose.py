@@ -104,7 +104,10 @@ def _device_model(host: Host, domain: Domain) -> Iterator[Finding]:
     changing = (
         domain.stub is not None and domain.stub.own_connection is not None and not domain.stub.own_connection.connected
     )
+    foreign = use.foreign(host, domain)
     for sbdf in () if changing else model.lacks(domain.devices):  # the cycle that is under way comes first
+        if sbdf in foreign:
+            continue
         yield of(domain, Fault.STALE_RECORD, "libxl lists it, but the device model does not have it", (sbdf,))
     for name in model.unexpected(domain.devices):
         called = [sbdf for sbdf in host.devices if qemu_name(sbdf) == name and _may_be_its(host, domain, sbdf)]

@@ -85,7 +85,8 @@ def _is_of(host: Host, domain: Domain, device: Sbdf) -> bool:
 
 def others_with(host: Host, domain: Domain, device: Sbdf) -> list[str]:
     """Name the other domains whose connections also list a device."""
-    return [other.called for other in host.domains.values() if other is not domain and device in other.devices]
+    own = (domain.domid, domain.serves)  # what is in a stub domain's connection is its guest's
+    return [other.called for other in host.domains.values() if other.domid not in own and device in other.devices]
 
 
 def foreign(host: Host, domain: Domain) -> tuple[Sbdf, ...]:
@@ -93,13 +94,13 @@ def foreign(host: Host, domain: Domain) -> tuple[Sbdf, ...]:
 
     Another program may have written that. What the host or pciback has lost, or another domain lists, is another fault.
     """
-    if domain.device_model is not None or domain.serves is not None:
-        return ()  # the device model says what such a guest has
     backend = domain.connection
-    exported = [entry.device for entry in backend.entries if entry.exported] if backend is not None else []
+    by_states = domain.device_model is None  # of a guest with a device model, sub-states say nothing
+    entries = backend.entries if backend is not None else ()
+    listed = [entry.device for entry in entries if entry.device is not None and (entry.exported or not by_states)]
     return tuple(
         sbdf
-        for sbdf in exported
+        for sbdf in listed
         if sbdf in host.in_pciback and not has_besides_entry(host, domain, sbdf) and not others_with(host, domain, sbdf)
     )
 
