@@ -457,8 +457,9 @@ def _exit(
     drivers = {sbdf: device.driver for sbdf, device in host.devices.items()}
     before = {sbdf: drivers.get(sbdf) for sbdf in plan.expected.drivers}
     changes = planned_changes(plan.devices.steps, plan.boot)
+    idle = not module.check_mode and plan.devices.is_idle(host, after.drivers)
     module.exit_json(
-        changed=bool(changes),
+        changed=bool(changes) and not (idle and not plan.boot.changes),
         actions=[*map(str, plan.devices.steps), *plan.boot.actions],
         changes=changes,
         moved=[str(move) for move in names.moved],

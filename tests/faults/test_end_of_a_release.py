@@ -157,3 +157,14 @@ def test_what_a_guest_had_and_gave_back_needs_no_second_quarantine(restarted: De
         assert not done.get("failed"), done["msg"]
     again = host.assign(NIC)
     assert not again.get("failed") and not again["changed"], again
+
+
+def test_a_virtual_function_that_its_driver_refuses_is_released_without_one() -> None:
+    physical = {"at": "04:00.0", "model": "nvme-sriov", "numvfs": 2}
+    with booted({**MACHINE, "devices": [*MACHINE["devices"], physical]}) as host:
+        function = next(one["address"] for one in host.info()["devices"] if one["physfn"])
+        assert not host.assign(function).get("failed")
+        done = host.assign(function, state="absent")
+        assert not done.get("failed") and done["changed"], done.get("msg")
+        again = host.assign(function, state="absent")
+        assert not again.get("failed") and not again["changed"], "an offer that no driver takes changes nothing"

@@ -158,6 +158,25 @@ def test_what_cannot_be_derived_is_unknown_and_no_promise(host: DescribedHost) -
     assert host.driver(NIC) == "e1000e"
 
 
+@pytest.mark.parametrize(
+    "host",
+    [
+        {
+            **GRUB,
+            CONFIGURATION: configuration("quiet"),
+            "boot/efi/EFI/xen/xen.cfg": f"[global]\ndefault=a\n[a]\nkernel=vmlinuz {LINE} quiet\n",
+            "proc/cmdline": f"{LINE} quiet",
+        }
+    ],
+    indirect=True,
+)
+def test_with_two_loaders_a_rebuild_of_one_promises_nothing(host: DescribedHost) -> None:
+    assert host.facts(NIC)["held"] == "neither"
+    refused = host.assign(NIC, persistent=True)
+    assert codes(refused) == [("not-persistent", NIC)] and "xen.efi" in refused["msg"]
+    assert not written(host, ZZ)
+
+
 @pytest.mark.parametrize("host", [{**files, **SYSTEMD} for files in UNKNOWN.values()], ids=list(UNKNOWN), indirect=True)
 def test_the_unit_keeps_what_no_line_can(host: DescribedHost) -> None:
     done = host.assign(NIC, persistent=True)

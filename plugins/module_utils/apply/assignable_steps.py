@@ -173,7 +173,7 @@ def _end_release(access: HostAccess, host: Host, step: Release | FinishRelease, 
         if step.driver is not None:
             _bind(access, sbdf, step.driver)
         else:
-            give_to_fitting_driver(access, sbdf, host.devices[sbdf].modalias)
+            give_to_fitting_driver(access, host.devices[sbdf])
     if step.record is not None:
         undo.add(lambda: access.toolstack.record_driver(sbdf, step.record))
         access.toolstack.record_driver(sbdf, None)

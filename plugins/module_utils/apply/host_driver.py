@@ -9,6 +9,7 @@ import errno
 
 from ..host.access import HostAccess
 from ..host.sysfs import Sysfs, SysfsError
+from ..model.device import PciDevice
 from ..values.address import Sbdf
 
 
@@ -35,14 +36,15 @@ def set_override(sysfs: Sysfs, sbdf: Sbdf, driver: str | None) -> None:
         sysfs.set_driver_override(sbdf, driver)
 
 
-def give_to_fitting_driver(access: HostAccess, sbdf: Sbdf, modalias: str) -> None:
+def give_to_fitting_driver(access: HostAccess, device: PciDevice) -> None:
     """Give a device that has no driver to one that fits it.
 
-    Without a driver is right only where this kernel has none for it, or none that it is configured to load. Otherwise
-    SysfsError says what keeps it from its driver.
+    Without a driver is right only where this kernel has none for it, or none that it is configured to load; or for a
+    virtual function, whose driver may refuse it until the physical one has been set up for it. Otherwise SysfsError
+    says what keeps it from its driver.
     """
-    sysfs = access.sysfs
-    known = access.modules.drivers_of([(sbdf, modalias)])[sbdf] if modalias else ()
+    sysfs, sbdf = access.sysfs, device.sbdf
+    known = access.modules.drivers_of([(sbdf, device.modalias)])[sbdf] if device.modalias else ()
     fitting = [module for module in known if not module.unwanted]
     loaded = sysfs.drivers()
     # A device that was hidden at boot may be the only one of its kind, so its driver was never loaded.
@@ -71,7 +73,7 @@ def give_to_fitting_driver(access: HostAccess, sbdf: Sbdf, modalias: str) -> Non
                 problems.append(str(error))
             else:
                 return
-    if problems:
+    if problems and device.physfn is None:
         raise SysfsError(
             f"{sbdf} has no driver though this kernel has one for it: {'; '.join(problems)}; correct that, or keep the"
             " module from it for good (blacklist in /etc/modprobe.d), and run again"

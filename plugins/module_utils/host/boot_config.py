@@ -67,11 +67,12 @@ class BootConfig:
         lines = CommandLines.read(self._root)
         configured = () if pciback is PcibackKind.BUILT_IN else tuple(self._configured())
         now = _possible(configured, lines.now, devices)
+        doubts = (*now.doubts, *self._refuted(configured, lines, images))
         return BootFacts(
             pciback=pciback,
             hide=now.hide,
             alternatives=now.alternatives,
-            doubts=now.doubts,
+            doubts=doubts,
             rebuilt=_possible(configured, lines.rebuilt, devices) if lines.rebuilt is not None else None,
             remarks=lines.remarks,
             lost=_lost_to_drivers(devices),
@@ -91,6 +92,21 @@ class BootConfig:
         for file in self._modprobe_files():
             for words in file.lines:
                 yield from (HideSetting(f"/{file.path}", text, _is_ours(file.text)) for text in _hide_of(words))
+
+    def _refuted(
+        self, configured: Sequence[HideSetting], lines: CommandLines, images: Sequence[Path]
+    ) -> Iterator[Doubt]:
+        """Yield a doubt if pciback was loaded with another `hide=` at this boot, though nothing has changed since."""
+        got = self._read("sys/module/xen_pciback/parameters/hide")
+        sources = [self._root / setting.source.lstrip("/") for setting in configured]
+        if got is None or not sources or lines.began is None or lines.this_boot is None:
+            return
+        if any(_mtime(file) >= lines.began for file in (*sources, *images)):
+            return
+        read = [*configured, *(setting for setting in lines.this_boot.settings if not setting.adds)]
+        had = got.strip().replace("(null)", "")
+        if had != read[-1].text:
+            yield Doubt(f"pciback has hide={had} at this boot, and not what {read[-1].source} says", had)
 
     def _modprobe_files(self) -> Iterator[ModprobeFile]:
         try:

@@ -25,6 +25,9 @@ class CommandLines:
     rebuilt: tuple[BootLine, ...] | None
     loaders: tuple[str, ...]
     remarks: tuple[str, ...]
+    this_boot: BootLine | None = None
+    #: When this boot began, None if that is not known.
+    began: float | None = None
 
     @classmethod
     def read(cls, root: Path) -> CommandLines:
@@ -41,14 +44,22 @@ class CommandLines:
         # Without a configuration, the defaults may have nothing to do with how the host boots.
         doubted = bool(derived) and not has_configuration and this_boot is not None and bool(this_boot.settings)
         beside = [this_boot] if doubted and this_boot is not None else []
-        boots_by_grub = GRUB in chosen.loaders
+        # Where it may boot by another loader as well, a rebuild of GRUB's configuration promises nothing.
+        boots_by_grub = chosen.loaders == (GRUB,)
         of_grub = {line for source in sources if source.loader == GRUB for line in source.lines}
         others = [line for line in chosen.lines if line not in of_grub]
         rebuilt = (*derived, *others, *beside) if derived and boots_by_grub else None
         remarks = [*(f"The host does not boot as its files say: {why}." for why in chosen.refuted), *files.remarks]
         if boots_by_grub:
             remarks += defaults.remarks(derived)
-        return cls((*_owned(chosen.lines, ours), *beside), rebuilt, chosen.loaders, tuple(dict.fromkeys(remarks)))
+        return cls(
+            (*_owned(chosen.lines, ours), *beside),
+            rebuilt,
+            chosen.loaders,
+            tuple(dict.fromkeys(remarks)),
+            this_boot,
+            files.began,
+        )
 
 
 def _owned(lines: Iterable[BootLine], ours: Collection[tuple[str, str]]) -> Iterable[BootLine]:

@@ -173,6 +173,15 @@ class AssignablePlan:
         """Devices that go back to the host."""
         return frozenset(step.sbdf for step in self.steps if isinstance(step, (Release, FinishRelease)))
 
+    def is_idle(self, host: Host, drivers: Mapping[Sbdf, str | None]) -> bool:
+        """Whether the steps have changed nothing: no more than offers to drivers, none of which took the device."""
+        return all(
+            isinstance(step, FinishRelease)
+            and step.record is None
+            and not (step.bound or host.devices[step.sbdf].pciback_slots or drivers.get(step.sbdf))
+            for step in self.steps
+        )
+
     @property
     def driver_of_choice(self) -> frozenset[Sbdf]:
         """Those of the released devices whose driver the kernel chooses."""
@@ -231,7 +240,7 @@ def plan_present(
 def plan_absent(
     host: Host, unwanted: Collection[Sbdf], policies: Mapping[Sbdf, DevicePolicy] | None = None
 ) -> AssignablePlan:
-    """Plan to give the devices back to the host, but for those that it has with a driver, or with none that fits."""
+    """Plan to give the devices back to the host, but for those that it has already, with a driver if one fits."""
     refusals: list[Refusal] = []
     steps: list[Step] = []
     waived: list[Waived] = []

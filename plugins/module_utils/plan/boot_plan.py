@@ -249,6 +249,8 @@ def _why_not_read(foreign: BootFacts) -> str:
     """Say why it is not certain that pciback reads a `hide=` of ours; empty if it is."""
     if foreign.doubts:
         return foreign.doubts[0].reason
+    if len(foreign.loaders) > 1 and foreign.pciback is PcibackKind.BUILT_IN:
+        return f"the host may boot by {' or by '.join(foreign.loaders)}"
     sources = [setting.source for other in foreign.alternatives for setting in other]
     return f"the host may boot by {sources[0]} as well" if sources else ""
 

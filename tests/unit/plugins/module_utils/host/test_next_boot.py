@@ -388,3 +388,28 @@ def test_a_device_that_its_driver_had_first_is_not_known_to_be_kept(root: Root) 
     facts = BootConfig(root.path, "6.1").facts(PcibackKind.MODULE, listed)
     assert (facts.kept(A), facts.kept(B)) == (Kept.UNKNOWN, Kept.YES)
     assert "e1000e" in facts.why_unknown(A)
+
+
+@pytest.mark.parametrize(
+    ("had", "older", "kept"),
+    [("(01:00.0)", True, "yes"), ("(null)", True, "unknown"), ("(02:00.0)", True, "unknown"), ("(null)", False, "yes")],
+)
+def test_what_pciback_was_loaded_with_refutes_files_that_are_older(
+    root: Root, had: str, older: bool, kept: str
+) -> None:
+    root.cmdline("quiet")
+    root.write("etc/modprobe.d/x.conf", "options xen-pciback hide=(01:00.0)\n", older)
+    root.write("sys/module/xen_pciback/parameters/hide", f"{had}\n")
+    facts = root.facts(PcibackKind.MODULE)
+    assert facts.kept(A).value == kept
+    assert facts.kept(C) is Kept.NO
+    if had == "(02:00.0)":
+        assert facts.kept(B) is Kept.UNKNOWN
+
+
+def test_an_initramfs_that_was_made_since_may_have_what_the_files_say(root: Root) -> None:
+    root.cmdline("quiet")
+    root.write("etc/modprobe.d/x.conf", "options xen-pciback hide=(01:00.0)\n")
+    root.write("sys/module/xen_pciback/parameters/hide", "(null)\n")
+    root.write("boot/initrd.img-6.1", "", older=False)
+    assert root.facts(PcibackKind.MODULE).kept(A) is Kept.YES
