@@ -80,7 +80,17 @@ class InterfaceStack:
 
     def _linked(self, name: str) -> list[str]:
         entries = sorted(list_names(self._class / name))
-        return [entry[len("lower_") :] for entry in entries if entry.startswith("lower_")]
+        lower = [entry[len("lower_") :] for entry in entries if entry.startswith("lower_")]
+        return lower or [other for other, upper in self._upper.items() if name in upper]
+
+    @cached_property
+    def _upper(self) -> dict[str, set[str]]:
+        """What is directly above each interface; some interfaces do not say what is below them."""
+        names = sorted(list_names(self._class))
+        return {
+            name: {entry[len("upper_") :] for entry in list_names(self._class / name) if entry.startswith("upper_")}
+            for name in names
+        }
 
     def _is_hardware(self, name: str) -> bool:
         """Whether it is the interface of a card, or of another device of its own; a guest's is neither."""

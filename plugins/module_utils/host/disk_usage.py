@@ -154,6 +154,7 @@ def claims_on_disks(sysfs_root: Path, names: DeviceNames, guests: Iterable[Guest
     _say_guests(claims, names, guests, sysfs_root)
     _say_btrfs(claims, sysfs_root / "fs" / "btrfs")
     _say_zfs(claims, names, proc / "spl" / "kstat" / "zfs", beside(sysfs_root, "run") / "udev" / "data")
+    _say_targets(claims, names, sysfs_root / "kernel" / "config")
     _say_fstab(claims, names, beside(sysfs_root, "etc") / "fstab")
     return claims
 
@@ -228,6 +229,22 @@ def _zpool_members() -> list[tuple[str, str]]:
         elif words and words[0].startswith("/dev/"):
             found.append((pool, words[0]))
     return found
+
+
+def _say_targets(claims: Claims, names: DeviceNames, config: Path) -> None:
+    """Disks that the host serves over a network or a bus: targets of LIO (iSCSI and others) and of NVMe."""
+    lio = config / "target" / "core"
+    files = {
+        lio / adapter / disk / "udev_path": f"is served by the target {disk}"
+        for adapter in list_names(lio)
+        for disk in list_names(lio / adapter)
+    }
+    nvme = config / "nvmet" / "subsystems"
+    for subsystem in list_names(nvme):
+        for space in list_names(nvme / subsystem / "namespaces"):
+            files[nvme / subsystem / "namespaces" / space / "device_path"] = f"is served by the NVMe target {subsystem}"
+    for file, sentence in sorted(files.items()):
+        claims.say(names.of(read_text(file) or ""), sentence)
 
 
 def _say_fstab(claims: Claims, names: DeviceNames, file: Path) -> None:

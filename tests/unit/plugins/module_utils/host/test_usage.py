@@ -241,6 +241,19 @@ def test_a_path_of_a_multipath_device_is_in_use(tree: Tree) -> None:
     assert tree.uses()[NVME][0].used_by == ("sda is held by dm-0 (multipath device mpatha)",)
 
 
+@pytest.mark.parametrize(
+    ("file", "sentence"),
+    [
+        ("target/core/iblock_0/backup/udev_path", "nvme0n1 is served by the target backup"),
+        ("nvmet/subsystems/nqn.x/namespaces/1/device_path", "nvme0n1 is served by the NVMe target nqn.x"),
+    ],
+)
+def test_a_disk_that_the_host_serves_over_a_network_is_in_use(tree: Tree, file: str, sentence: str) -> None:
+    tree.disk()
+    tree.write(f"sys/kernel/config/{file}", "/dev/nvme0n1\n")
+    assert tree.used_by() == (sentence,)
+
+
 def test_the_boot_partition_is_in_use(tree: Tree) -> None:
     tree.block(f"pci0000:00/{NVME}/nvme/nvme0/nvme0n1", "259:0")
     tree.block(f"pci0000:00/{NVME}/nvme/nvme0/nvme0n1/nvme0n1p1", "259:1", partition="1")
@@ -422,6 +435,14 @@ case "$*" in
 *) echo '[]';;
 esac
 """
+
+
+def test_what_an_interface_does_not_say_of_those_below_they_say_themselves(tree: Tree) -> None:
+    tree.net(f"pci0000:00/{NIC}/net/eth0", upper=("bond0",))
+    tree.net(f"{VIRTUAL}/bond0")
+    tree.write("proc/net/route", ROUTES.replace("xenbr0", "bond0"))
+    found = NetGraph(tree.sys).use(("10.0.0.9", "10.0.0.2"))
+    assert (found.connection, found.connection_ends) == ({"bond0", "eth0"}, ())
 
 
 def test_tables_that_rules_lead_to_and_all_legs_of_a_route_count(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
