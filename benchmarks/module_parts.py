@@ -1,7 +1,8 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What Ansible sends for each module, and where the time of a run of domain_devices goes that changes nothing.
+"""What Ansible sends for each module, where the time of a run of domain_devices goes that changes nothing, and what
+packing that module consists of.
 
 Sizes are those of the file that Ansible transfers, by ANSIBLE_KEEP_REMOTE_FILES, and of what is packed in it. With
 --before PATH the modules of another checkout take turns with those of this one.
@@ -9,13 +10,14 @@ Sizes are those of the file that Ansible transfers, by ANSIBLE_KEEP_REMOTE_FILES
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
 import sys
 import tempfile
-import time
 import zipfile
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -40,6 +42,15 @@ STAGES = {
     "observe": "observing the host",
     "rest": "arguments, plan, verification, answer",
 }
+#: What packing consists of, with the words for each.
+PACKING = {
+    "parse": "parsing each file",
+    "imports": "looking for imports in it",
+    "names": "looking up each imported name, and putting them in order",
+    "ansible": "looking up Ansible's own",
+    "compress": "compressing",
+    "collector": "Python's garbage collector, if it is on",
+}
 
 
 @dataclass(frozen=True)
@@ -52,8 +63,10 @@ class Packed:
 
 
 def main() -> None:
-    """Print both tables."""
+    """Print all tables."""
     chosen = rounds.options(__doc__, 10).parse_args()
+    if chosen.processor:
+        os.environ["PROCESSOR"] = "1"
     with ExitStack() as stack:
         place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="packed-")))
         fleets = {
@@ -69,6 +82,7 @@ def main() -> None:
             ["", "kB", "files"], [[name, f"{one.kilobytes:.0f}", str(one.files)] for name, one in packed.items()]
         )
         _stages(fleets, packed, chosen.rounds)
+        _packing(fleets, chosen.rounds)
 
 
 def _packed(made: Fleet, module: str, arguments: Mapping[str, Any], place: Path) -> Packed:
@@ -104,12 +118,27 @@ def _stages(fleets: Mapping[str, Fleet], packed: Mapping[str, Packed], count: in
     rounds.table(["", *seen], [*rows, ["together", *total]])
 
 
+def _packing(fleets: Mapping[str, Fleet], count: int) -> None:
+    last = list(fleets.values())[-1]
+    seen = {PING: _parts_of_packing(last, PING, count)}
+    seen |= {name: _parts_of_packing(made, MODULE, count) for name, made in fleets.items()}
+    print(f"What packing {MODULE} consists of, {count} rounds: milliseconds of the processor, least\n")
+    rows = [[words, *(f"{1000 * parts[part]:.0f}" for parts in seen.values())] for part, words in PACKING.items()]
+    rounds.table(["", *seen], rows)
+
+
+def _parts_of_packing(made: Fleet, module: str, count: int) -> dict[str, float]:
+    program = ROOT / "benchmarks" / "helpers" / "timed_packing.py"
+    words = [sys.executable, str(program), str(made.collections), module, str(count)]
+    done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True)
+    return Counter(json.loads(done.stdout))
+
+
 def _through_ansible(made: Fleet, module: str) -> dict[str, float]:
     with tempfile.NamedTemporaryFile() as file:
         program = ROOT / "benchmarks" / "helpers" / "timed_ansible.py"
-        began = time.perf_counter()
-        made.module(module, NO_OPS.get(module, {}), program=program, STAGES=file.name)
-        total = time.perf_counter() - began
+        run = functools.partial(made.module, module, NO_OPS.get(module, {}), program=program, STAGES=file.name)
+        total = rounds.measured(run, clock=rounds.stopwatch("PROCESSOR" in os.environ))
         stages: dict[str, float] = json.loads(Path(file.name).read_text())
     return {"total": total, **stages}
 

@@ -27,4 +27,5 @@ class ActionModule(NormalAction):
             return result
         finally:
             if was_on:
+                gc.freeze()  # or the first thing that a collector does is to look at all that packing has left
                 gc.enable()

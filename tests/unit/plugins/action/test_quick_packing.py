@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,9 @@ ROOT = Path(__file__).resolve().parents[4]
 
 
 @pytest.fixture
-def action() -> ActionModule:
-    return object.__new__(ActionModule)
+def action() -> Iterator[ActionModule]:
+    yield object.__new__(ActionModule)
+    gc.unfreeze()
 
 
 def test_the_collector_is_off_while_a_module_runs(action: ActionModule, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -29,7 +31,7 @@ def test_the_collector_is_off_while_a_module_runs(action: ActionModule, monkeypa
 
     monkeypatch.setattr(NormalAction, "run", run)
     assert action.run(None, {"a": 1}) == {"collected": False, "given": (None, {"a": 1})}
-    assert gc.isenabled()
+    assert gc.isenabled() and gc.get_freeze_count()
 
 
 def test_the_collector_is_on_again_after_a_failure(action: ActionModule, monkeypatch: pytest.MonkeyPatch) -> None:
