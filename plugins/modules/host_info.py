@@ -421,6 +421,13 @@ devices:
       type: list
       elements: str
       sample: ["0000:01:00.1"]
+    libvirt:
+      description:
+        - Definitions of libvirt that name it. libvirt resets the device when it gives it to such a domain, or takes it,
+          also while another domain uses it.
+      type: list
+      elements: str
+      sample: [domain db01]
     domain:
       description: Name of the domain whose connection in xenstore lists it.
       type: str
