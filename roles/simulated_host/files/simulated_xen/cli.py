@@ -141,7 +141,7 @@ def _domain(options: argparse.Namespace, directory: Path) -> None:
     elif options.act in ("pause", "unpause"):
         request(str(directory), "pause", domain=options.name, paused=options.act == "pause")
     else:
-        request(str(directory), options.act, domain=options.name)
+        request(str(directory), options.act, domain=options.name, **settings(options.settings))
 
 
 def main(arguments: list[str] | None = None) -> int:
