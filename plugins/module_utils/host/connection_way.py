@@ -130,6 +130,11 @@ def ip_says(*words: str) -> list[dict[str, Any]]:
 
 
 def is_same(class_directory: Path, link: dict[str, Any]) -> bool:
-    """Whether iproute2 and sysfs mean the same interface: in another network namespace number or MAC address differ."""
-    here = [read_text(class_directory / str(link.get("ifname")) / file) for file in ("ifindex", "address")]
-    return here == [str(link.get("ifindex")), link.get("address")]
+    """Whether iproute2 and sysfs mean the same interface: in another network namespace number or MAC address differ.
+
+    Of a tunnel each writes the address in a way of its own, or it has none.
+    """
+    number, address = (read_text(class_directory / str(link.get("ifname")) / file) for file in ("ifindex", "address"))
+    return number == str(link.get("ifindex")) and (
+        link.get("link_type", "ether") != "ether" or address == link.get("address")
+    )

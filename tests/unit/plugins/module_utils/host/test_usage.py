@@ -437,6 +437,20 @@ esac
 """
 
 
+@pytest.mark.parametrize(
+    ("shown", "said"), [("", '"link_type":"none"'), ("0a:42:00:01", '"link_type":"gre","address":"10.66.0.1"')]
+)
+def test_the_own_address_of_a_tunnel_is_found_whatever_its_link_address_looks_like(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch, shown: str, said: str
+) -> None:
+    tree.net(f"{VIRTUAL}/wg0", address=shown)
+    info = '"addr_info":[{"family":"inet","local":"10.9.0.1","prefixlen":32}]'
+    put_program(tree, monkeypatch, "ip", f'[{{"ifname":"wg0","ifindex":4,{said},{info}}}]')
+    tree.write("proc/net/route", "\n".join(ROUTES.replace("xenbr0", "wg0").splitlines()[:2]))
+    found = NetGraph(tree.sys).use(("10.9.0.5", "10.9.0.1"))
+    assert (found.connection, found.connection_ends) == ({"wg0"}, ("interface wg0",))
+
+
 def test_what_an_interface_does_not_say_of_those_below_they_say_themselves(tree: Tree) -> None:
     tree.net(f"pci0000:00/{NIC}/net/eth0", upper=("bond0",))
     tree.net(f"{VIRTUAL}/bond0")
