@@ -377,6 +377,7 @@ from ansible_collections.xen.pci.plugins.module_utils.host.observe import (
     observe,
     with_config_files,
     with_groups,
+    with_link_states,
     with_uses,
 )
 from ansible_collections.xen.pci.plugins.module_utils.host.run_lock import check_timeout
@@ -502,7 +503,8 @@ def _observe(module: AnsibleModule, access: HostAccess, declaration: Declaration
     if declaration.catalog.has_pools:
         host = with_uses(access, host)
     declared = resolve_declaration(host, declaration)
-    return with_groups(access, host, declared.newcomers(host)), declared
+    newcomers = declared.newcomers(host)
+    return with_link_states(access, with_groups(access, host, newcomers), newcomers), declared
 
 
 def _expect_approved(

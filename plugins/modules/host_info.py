@@ -232,10 +232,20 @@ devices:
       description: Whether the function has MSI or MSI-X and can do without an interrupt line.
       type: bool
       sample: true
+    pf_up:
+      description: Of a virtual function whether an interface of its physical function is up, without which it has no
+        link; V(null) of other functions, and if the physical one has no interface.
+      type: bool
+      sample: true
     vf_index:
       description: Number of a virtual function among those of its physical function.
       type: int
       sample: 0
+    hanging_write:
+      description: A write to its files that an earlier run has given up and that goes on in the kernel; empty if none
+        does. Nothing can be done with the device then.
+      type: str
+      sample: ""
     answers:
       description:
         - Whether it answers at all. One that does not is given to no domain, and no pool chooses it.
@@ -410,6 +420,14 @@ devices:
       description: Name of the last domain that this collection gave it to since pciback has it; empty for none.
       type: str
       sample: web01
+    noted_domid:
+      description: Number of the domain that this collection gave it to and has not taken it from; V(null) for none.
+      type: int
+      sample: 3
+    noted_line:
+      description: Interrupt line that went to that domain with it, V(0) for none.
+      type: int
+      sample: 16
     noted_waivers:
       description: Checks that were waived for it since pciback has it, and the reason for each.
       type: dict
@@ -503,6 +521,10 @@ domains:
           description: The reason, a sentence.
           type: str
           sample: web01 was created without IOMMU use, so Xen will give it no device.
+        advice:
+          description: What to do about it, empty if nothing can be done.
+          type: str
+          sample: set passthrough="enabled" in its configuration, then destroy and create it
         verdict:
           description: What it makes of RV(domains[].hotplug_ready); V(yes) if it matters only once the domain is built
             again.
@@ -617,6 +639,19 @@ host:
       description: Version of dom0's kernel.
       type: str
       sample: "6.12"
+    xen:
+      description: What Xen says of itself and of dom0, V(null) where it does not say.
+      type: dict
+      contains:
+        iommu:
+          description: Whether Xen uses an IOMMU (directio in C(virt_caps) of C(xl info)). Without it, no device can be
+            assigned.
+          type: bool
+          sample: true
+        dom0_is_pvh:
+          description: Whether dom0 is a PVH domain, which cannot give devices to PV guests.
+          type: bool
+          sample: false
     drivers:
       description: PCI drivers that dom0's kernel has now.
       type: list
@@ -683,6 +718,11 @@ host:
       type: list
       elements: dict
       sample: []
+    kept_holds:
+      description: Devices that pciback keeps for an HVM guest that does not have them any more, with the number of that
+        domain. No PV guest can get them until the HVM guest has no device.
+      type: dict
+      sample: {"0000:03:00.0": 5}
     orphaned_connections:
       description:
         - PCI connections that xenstore keeps of domains that do not live. Beside the number of the domain (C(domid)),
@@ -860,7 +900,7 @@ def main() -> None:
     if "devices" in module.params["gather"]:
         result["devices"] = [{**facts, **_holding(host, sbdf)} for sbdf, facts in zip(host.devices, all_facts(host))]
     if "domains" in module.params["gather"]:
-        result["domains"] = [domain_facts(domain) for domain in host.domains.values()]
+        result["domains"] = [domain_facts(domain, host.xen) for domain in host.domains.values()]
     if "snapshot" in module.params["gather"]:
         result["snapshot"] = snapshot(host)
     module.exit_json(**result)

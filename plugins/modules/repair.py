@@ -75,12 +75,15 @@ options:
       - disordered_entries
       - empty_connection
       - foreign_entry
+      - hanging_write
+      - kept_hold
       - late_answer
       - leaked_hold
       - left_rights
       - lost_backend
       - lost_entry
       - lost_event
+      - lost_line
       - lost_name
       - lost_place
       - missed_connect

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from simulated import AMPLE, A, B, Host, marker
+from simulated import AMPLE, A, B, C, Host, marker
 
 Break = Callable[[Host], object]
 
@@ -53,6 +53,22 @@ def xl(*words: str) -> Break:
 
 def sysfs_unbind(device: str) -> Break:
     return acting(("unbind", device))
+
+
+def release_hangs(host: Host) -> None:
+    """A run that was to give a device back to the host, and that gave up on its driver."""
+    host.inject("write-hangs", device=B, file="unbind")
+    assert host.run("assignable_devices", {"devices": [B], "state": "absent", "timeout": 1})["failed"]
+
+
+def kept_for_an_hvm_guest(host: Host) -> None:
+    """A guest's first device leaves it, and another toolstack tries to give it to a PV guest."""
+    host.ask("create", config={"name": "h1", "type": "hvm"})
+    for devices in ([B, C], [C]):
+        assert not host.devices(h1=devices).get("failed")
+    host.xl("pci-attach", "g1", B)
+    until(host, back(1, "state"), "5")
+    host.repair(faults=["refused_cycle", "left_rights", "stale_configuration"])
 
 
 def refused_by_pciback(host: Host) -> None:

@@ -443,3 +443,82 @@ def test_killed_while_xl_works(hvm: Host, change: str, record_property: Callable
     record_property("scenario", f"HVM, {change}: killed")
     record_property("happened", f"at {kill_at // 5} points, finished by the next run each time")
     assert kill_at > 5
+
+
+# ---- the first device, which pciback keeps
+
+
+def left_by_xl(host: Host) -> None:
+    done = host.xl("pci-detach", "h1", A)
+    assert done.returncode == 0, done.stderr
+
+
+def left_in_a_run(host: Host) -> None:
+    done = host.devices(h1=[B])
+    assert not done.get("failed"), done["msg"]
+
+
+def left_in_a_killed_run(host: Host) -> None:
+    """It is killed where the guest has ejected the device and libxl still lists it; the next run finishes that."""
+    killed = host.devices(h1=[B], how={"kill_at": "before xen iomem 4"})
+    assert killed.get("killed"), killed
+    done = host.devices(h1=[B])
+    assert not done.get("failed"), done["msg"]
+
+
+@pytest.mark.parametrize("leave", [left_in_a_run, left_by_xl, left_in_a_killed_run])
+@pytest.mark.parametrize("stubbed_taker", [False, True], ids=["to PV", "to a stub domain"])
+def test_the_first_device_stays_known_after_it_has_left(plain: Host, leave: Act, stubbed_taker: bool) -> None:
+    taker = "g1"
+    if stubbed_taker:
+        plain.ask("create", config={"name": "h2", "type": "hvm", "stubdomain": True})
+        taker = "h2"
+    assert not plain.devices(h1=[A, B, C]).get("failed")
+    assert not plain.devices(h1=[A, B]).get("failed")  # what was not the first one can go on
+    assert not plain.devices(**{taker: [C]}).get("failed")
+    assert not plain.devices(**{taker: []}).get("failed")
+    leave(plain)
+    for check in (True, False):
+        refused = plain.devices(how={"check": check}, **{taker: [A]})
+        assert [(one["code"], one["subject"]) for one in refused["refusals"]] == [("kept-by-pciback", A)]
+    assert not plain.devices(h1=[B, A]).get("failed")  # to the same guest it can go back
+    refused = plain.devices(**{"h1": [B], taker: [A]})
+    assert [(one["code"], one["subject"]) for one in refused["refusals"]] == [("kept-by-pciback", A)]
+    done = plain.devices(**{"h1": [], taker: [A]})
+    assert not done.get("failed"), done["msg"]
+    assert plain.settled({taker: [A]}) == []
+    # The guest's next connection has another first device.
+    assert not plain.devices(h1=[B, C]).get("failed")
+    for state in ({taker: []}, {taker: [A]}):
+        done = plain.devices(**state)
+        assert not done.get("failed"), done["msg"]
+
+
+def test_the_first_device_of_a_guest_moves_to_another_hvm_guest(plain: Host) -> None:
+    plain.ask("create", config={"name": "h2", "type": "hvm"})
+    assert not plain.devices(h1=[A, B]).get("failed")
+    done = plain.devices(h1=[B], h2=[A])
+    assert not done.get("failed"), done["msg"]
+    assert plain.settled({"h1": [B], "h2": [A]}) == []
+
+
+# ---- two devices on one line
+
+
+def test_a_line_stays_when_one_of_its_devices_leaves(hvm: Host) -> None:
+    lines = {device: facts["irq"] for device, facts in hvm.ask("devices").items()}
+    assert lines[A] == lines[C]
+    assert not hvm.devices(h1=[A, C]).get("failed")
+    assert not hvm.devices(h1=[C]).get("failed")
+    assert hvm.settled({"h1": [C]}) == []
+
+
+def test_a_line_that_went_with_a_moved_device_is_given_back(host: Host) -> None:
+    assert not host.devices(g1=[A, C]).get("failed")
+    assert host.xl("pci-detach", "g1", A).returncode == 0
+    for check in (True, False):  # though the task is about another guest
+        done = host.devices(g2=[A], how={"check": check})
+        assert not done.get("failed"), done["msg"]
+        assert any("lost_line" in one for one in done["repaired"])
+    assert host.settled({"g1": [C], "g2": [A]}) == []
+    assert host.devices(g1=[C], g2=[A])["changed"] is False

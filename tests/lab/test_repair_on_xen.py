@@ -8,6 +8,8 @@ The fault suite does the same on the simulator, with more states; what is seen h
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -478,6 +480,63 @@ def test_a_pci_error_that_the_guest_cannot_handle(lab: Ward, happened: Callable[
     except BaseException:
         lab.renew()
         raise
+
+
+def lines_of(lab: Ward, domid: int) -> set[int]:
+    """The interrupt lines that Xen lets a domain have, in its own words (debug key q)."""
+    lab.host.run("xl dmesg -c > /dev/null; xl debug-keys q; sleep 1")
+    text = lab.host.run("xl dmesg").stdout.partition(f"General information for domain {domid}:")[2]
+    found = re.search(r"Interrupts\s*\{([^}]*)\}", text.partition("General information for domain")[0])
+    assert found is not None, text
+    ranges = [part.split("-") for part in found[1].replace(" ", "").split(",") if part]
+    return {line for ends in ranges for line in range(int(ends[0], 16), int(ends[-1], 16) + 1)}
+
+
+def test_a_line_that_xl_took_along_with_another_device(lab: Ward, happened: Callable[[str], None]) -> None:
+    """B and R are on one line, since their ports are four slots apart; xl asks for no other device."""
+    try:
+        assert not lab.modules.devices({"g1": [B, R]}).get("failed")
+        had = lines_of(lab, lab.g1)
+        assert len(had) == 1, "the two are not on one line"
+        assert lab.xl("pci-detach", "g1", B) == 0
+        assert lines_of(lab, lab.g1) == set()
+        assert names(lab.modules.repair(check=True)["findings"]) == ["lost_line", "stale_configuration"]
+        done = lab.modules.devices({"g1": [R]})
+        assert not done.get("failed"), done["msg"]
+        happened("; ".join(done["repaired"]))
+        assert lines_of(lab, lab.g1) == had
+        # When we take one of them, the other one keeps it.
+        for devices in ([B, R], [B]):
+            assert not lab.modules.devices({"g1": devices}).get("failed")
+            assert lines_of(lab, lab.g1) == had
+        assert not lab.modules.devices({"g1": []}).get("failed")
+        assert lines_of(lab, lab.g1) == set()
+    except BaseException:
+        lab.renew()
+        raise
+
+
+def test_a_write_that_goes_on_from_an_earlier_run(lab: Ward, happened: Callable[[str], None]) -> None:
+    """What such a run leaves behind: a process that holds the device's lock. No driver of this host hangs by itself."""
+    program = (
+        "import fcntl, os, time; os.makedirs('/run/xen.pci', exist_ok=True); "
+        f"lock = open('/run/xen.pci/{A}', 'w'); fcntl.flock(lock, fcntl.LOCK_EX); print(file=lock, flush=True); "
+        "time.sleep(300)"
+    )
+    process = lab.host.run(f'python3 -c "{program}" > /dev/null 2>&1 & echo $!').stdout.strip()
+    try:
+        deadline = time.monotonic() + 60
+        while names(lab.modules.repair(check=True)["findings"]) != ["hanging_write"]:
+            assert time.monotonic() < deadline
+        refused = lab.modules.devices({"g1": [A]})
+        assert [one["code"] for one in refused["refusals"]] == ["hanging_write"]
+        happened(refused["msg"])
+        assert not lab.modules.devices({"g1": [B]}).get("failed")
+    finally:
+        lab.host.run(["kill", process])
+        lab.modules.devices({"g1": []})
+    assert not lab.modules.devices({"g1": [A]}).get("failed")
+    assert not lab.modules.devices({"g1": []}).get("failed")
 
 
 def is_named_and_repaired(lab: Ward, faulty: FaultyHost) -> str:

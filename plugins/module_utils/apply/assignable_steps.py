@@ -141,7 +141,8 @@ def _release(access: HostAccess, host: Host, step: Release, note: Note | None, u
             f"{sbdf} does not answer{' after its reset' if step.reset_after else ''} (its configuration space reads as"
             " all ones) and stays with pciback, where it is not used; switch the host off and on, or replace the device"
         )
-    _leave_quarantine(access, sbdf, undo)
+    if host.xen.iommu is not False:  # without one, there is no quarantine
+        _leave_quarantine(access, sbdf, undo)
     undo.add(lambda: _ensure_driver(access, sbdf, PCIBACK))
     sysfs.unbind(sbdf)
     _end_release(access, host, step, undo)

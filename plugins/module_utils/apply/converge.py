@@ -31,6 +31,7 @@ def converge(
         clock, recorder = Clock(time.monotonic() + timeout), Recorder()
         way = Handshake if step.domain.device_model is None else DeviceModelChange
         change = way(access, step, host.devices, handover, clock, recorder)
+        change.left = host.left_devices(step.domain)
         flows[change.token] = (change.flow_to(level), clock)
         recorders[change.token] = recorder
     outcomes = run(access.store, flows)

@@ -75,8 +75,9 @@ class DeviceModelChange(DomainChange):
                 leaving.append(device)
                 yield from self._timed(self._take_out(device), removed=device)
             if add:
+                self._note_holds_left()
                 yield from self._reset_dirty(add, {})
-                self.access.notes.write_guest([self._devices[device] for device in add], self.name)
+                self.access.notes.write_guest([self._devices[device] for device in add], self.domid, self.name)
                 self._quarantine(add)
             for device in add:
                 self._check_time()
@@ -125,11 +126,38 @@ class DeviceModelChange(DomainChange):
             if device in self._listed():
                 yield from self._stub_at_rest(device)
             if device in self._listed():
+                self._note_hold(device)
                 self._take_access(device)
                 said = yield from self._try(lambda: self.access.toolstack.detach(self.plan.domain, device))
         if device in self._listed():
             without = f" ({said})" if said else ""
             raise NotDone(f"guest {self.name} has released {device}, but libxl still lists it{without}")
+        self._restore_line(device)
+
+    def _note_holds_left(self) -> None:
+        """Note the same of what another tool took, as long as that can be seen (Host.keeper_of)."""
+        connection = self.plan.domain.own_connection
+        if connection is not None and not any(entry.exported for entry in connection.entries):
+            for device in self.left:
+                self.access.notes.keep_hold(device, self.domid, self.access.sysfs.backend_identity(self.domid))
+
+    def _note_hold(self, device: Sbdf) -> None:
+        """Note that pciback keeps the device, if it has exported it: once the entry is gone, nothing shows that."""
+        connection = self.plan.domain.own_connection
+        entry = connection.entry_of(device) if connection is not None else None
+        if entry is not None and entry.exported:
+            self.access.notes.keep_hold(device, self.domid, self.access.sysfs.backend_identity(self.domid))
+
+    def _restore_line(self, device: Sbdf) -> None:
+        """Give back the interrupt line that libxl takes with a device though others of the guest are on it.
+
+        It asks for no other device (pci_remove_detached in libxl_pci.c). Granting a line twice does no harm.
+        """
+        line = self._facts(device).line
+        if line and line in {other.line for other in self._others()}:
+            stub = self.plan.domain.stub
+            for domid in (self.domid, *([stub.domid] if stub is not None else [])):
+                self.access.hypervisor.allow_irq(domid, line, True)
 
     def _take_access(self, device: Sbdf) -> None:
         """Take windows and interrupt. A refusal of Xen comes again when all rights are taken, and is reported then."""

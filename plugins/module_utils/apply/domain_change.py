@@ -13,7 +13,7 @@ from functools import partial
 from typing import Callable
 
 from ..host.access import HostAccess
-from ..host.sysfs import SysfsError
+from ..host.sysfs import DeviceHangs, SysfsError
 from ..host.xenstore import XenStoreGone
 from ..model.device import PCIBACK, PciDevice
 from ..model.domain import DOMID_IO
@@ -52,6 +52,19 @@ class Handover:
     clean: set[Sbdf] = field(default_factory=set)
 
 
+@dataclass(frozen=True)
+class Resets:
+    """What came of resets: devices that were reset, and the error of each that could not be."""
+
+    done: tuple[Sbdf, ...] = ()
+    failed: Mapping[Sbdf, SysfsError] = field(default_factory=dict)
+
+    @property
+    def hanging(self) -> frozenset[Sbdf]:
+        """Devices that may be in their reset still."""
+        return frozenset(device for device, error in self.failed.items() if isinstance(error, DeviceHangs))
+
+
 class DomainChange:
     """Carries out the plan of one domain. A subclass knows the way in which devices reach that domain's guest."""
 
@@ -74,7 +87,9 @@ class DomainChange:
         self._devices = devices
         self._handover = handover
         self._held = set(plan.domain.devices)
-        self._resetting: Future[list[Sbdf]] | None = None
+        #: Devices that another tool took from the domain: a change settles what is noted of their interrupt lines.
+        self.left: Collection[Sbdf] = ()
+        self._resetting: Future[Resets] | None = None
 
     def flow_to(self, level: ConvergeLevel) -> Flow:
         """Carry the plan out, and see that the guest has come as far as asked; raises DomainFailed."""
@@ -189,19 +204,28 @@ class DomainChange:
             who = "it" if arriving.intersection(missing) else f"the domain that gives it {listed(sorted(arriving))}"
             raise DomainFailed(f"{self.name}: nothing was attached, because {who} waits for {held}")
 
-    def _reset(self, devices: Sequence[Sbdf]) -> list[Sbdf]:
+    def _reset(self, devices: Sequence[Sbdf]) -> Resets:
         """Reset what pciback holds; what a driver of the host has by now must not be, and what is gone cannot be.
 
-        Returns those that were reset.
+        One that fails, or hangs, keeps none of the others from it.
         """
-        done = []
+        done: list[Sbdf] = []
+        failed: dict[Sbdf, SysfsError] = {}
         held = [device for device in devices if self.access.sysfs.driver_of(device) == PCIBACK]
-        for device, was_reset in zip(held, _all_at_once(self.access.sysfs.reset, held)):
-            if was_reset:
+        for device, result in zip(held, _all_at_once(self._try_reset, held)):
+            if isinstance(result, SysfsError):
+                failed[device] = result
+            elif result:
                 done.append(device)
             else:
                 self.recorder.warnings.append(f"{device} cannot be reset; it keeps what its last user left in it")
-        return done
+        return Resets(tuple(done), failed)
+
+    def _try_reset(self, device: Sbdf) -> bool | SysfsError:
+        try:
+            return self.access.sysfs.reset(device)
+        except SysfsError as error:
+            return error
 
     def _reset_dirty(self, devices: Sequence[Sbdf], proofs: Mapping[Sbdf, str]) -> Flow:
         """Reset what has not been since its last user, all at once: a reset may take seconds."""
@@ -209,7 +233,9 @@ class DomainChange:
         used = [device for device in devices if device not in handed_over]
         dirty = [device for device in used if not is_clean(self.access, domain, device, proofs.get(device))]
         if dirty:
-            yield Work(lambda: self._reset(dirty))
+            resets: Resets = yield Work(lambda: self._reset(dirty))
+            for error in resets.failed.values():
+                raise error
 
     def _quarantine(self, devices: Sequence[Sbdf]) -> None:
         """Put devices in quarantine first that are not known to be there, such as those hidden at boot.
@@ -227,7 +253,7 @@ class DomainChange:
             self._resetting = yield Start(lambda: self._reset(removed))
 
     def _end_reset(self, removed: Sequence[Sbdf]) -> Flow:
-        """Wait for the reset; returns those that were reset.
+        """Wait for the reset; returns what came of it.
 
         Only then may Xen take the device away: it may have to ask it to forget addresses (ATS), and a device in reset
         does not answer (dev_invalidate_iotlb).
@@ -239,15 +265,13 @@ class DomainChange:
         """Reset what the guest has released, take all rights over it, and hand it over as free."""
         if not removed:
             return
-        problems: list[str] = []
-        clean: list[Sbdf] = []
-        try:
-            clean = yield from self._end_reset(removed)
-        except SysfsError as error:
-            problems.append(str(error))
-        else:
-            self._handover.clean.update(removed)
-        problems += self._take_rights(removed, clean)
+        resets: Resets = yield from self._end_reset(removed)
+        self._handover.clean.update(set(removed) - resets.failed.keys())
+        problems = [str(error) for error in resets.failed.values()]
+        free = [device for device in removed if device not in resets.hanging]
+        if resets.hanging:
+            problems.append(f"{self.name} keeps its rights over {listed(sorted(resets.hanging))} until that has ended")
+        problems += self._take_rights(free, resets.done)
         if problems:
             raise DomainFailed(f"{self.name}: the guest has released its devices, but {'; '.join(problems)}")
         self._handover.released.update(removed)
@@ -262,7 +286,8 @@ class DomainChange:
         """Remove the markers of devices over which the domain has no rights any more, and note those that are clean."""
         proofs = {device: proof_of(self.access, self.plan.domain, device) for device in clean}
         notes = [self.access.notes.change_clean(device, proof) for device, proof in proofs.items() if proof]
-        self.access.toolstack.unmark(self.domid, devices, notes)
+        taken = [self.access.notes.change_taken(device) for device in devices]
+        self.access.toolstack.unmark(self.domid, devices, notes, taken)
 
     def _take_rights(self, devices: Sequence[Sbdf], clean: Collection[Sbdf] = ()) -> list[str]:
         """Take all rights over these devices, and the markers with them; returns what Xen refused."""
@@ -297,7 +322,7 @@ class DomainChange:
         return [self._devices[device] for device in self._held if device in self._devices]
 
 
-def _all_at_once(call: Callable[[Sbdf], bool], devices: Sequence[Sbdf]) -> Iterable[bool]:
+def _all_at_once(call: Callable[[Sbdf], bool | SysfsError], devices: Sequence[Sbdf]) -> Iterable[bool | SysfsError]:
     """Return what the call returns for each device; each may take seconds. One needs no thread more."""
     if len(devices) <= 1:
         return [call(device) for device in devices]

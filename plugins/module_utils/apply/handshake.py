@@ -120,8 +120,8 @@ class Handshake(DomainChange):
         if not add:
             return
         facts = [self._devices[device] for device in add]
-        notes, proofs = self.access.notes.giving(facts, self.name)
-        self._claim(add, notes)
+        notes, proofs = self.access.notes.giving(facts, self.domid, self.name)
+        self._claim(add, [*notes, *map(self.access.notes.change_taken, self.left)])
         granted: list[Sbdf] = []
         try:
             yield from self._reset_dirty(add, proofs)

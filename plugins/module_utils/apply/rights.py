@@ -21,8 +21,6 @@ from ..model.device import PciDevice, Resource, XenOwner
 _PAGE_SHIFT = 12
 #: Six windows and the ROM; lines after them are a bridge's or an SR-IOV function's own.
 _WINDOWS = 7
-#: libxl leaves out line 255, which PCI defines as "no interrupt".
-_NO_IRQ = (0, 255)
 
 
 def grant(hypervisor: Hypervisor, domid: int, device: PciDevice, others: Collection[PciDevice]) -> None:
@@ -30,8 +28,8 @@ def grant(hypervisor: Hypervisor, domid: int, device: PciDevice, others: Collect
     try:
         for window in _windows(device):
             _allow_window(hypervisor, domid, window, True)
-        if device.irq not in _NO_IRQ:
-            hypervisor.allow_irq(domid, device.irq, True)
+        if device.line:
+            hypervisor.allow_irq(domid, device.line, True)
         hypervisor.assign(domid, device.sbdf)
     except HypervisorError as error:
         revoke_access(hypervisor, domid, device, others)
@@ -61,9 +59,9 @@ def revoke_access(hypervisor: Hypervisor, domid: int, device: PciDevice, others:
             _allow_window(hypervisor, domid, window, False, kept)
         except HypervisorError as error:
             refused.append(error)
-    if device.irq not in _NO_IRQ and device.irq not in {other.irq for other in others}:
+    if device.line and device.line not in {other.line for other in others}:
         try:
-            hypervisor.allow_irq(domid, device.irq, False)
+            hypervisor.allow_irq(domid, device.line, False)
         except HypervisorError as error:
             refused.append(error)
     # A domain that died meanwhile has lost them.

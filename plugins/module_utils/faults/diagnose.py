@@ -18,6 +18,7 @@ from ..model.device_model import qemu_name
 from ..model.domain import Domain, DomainKind
 from ..model.host import Host
 from ..values.address import Sbdf
+from ..values.words import listed
 from . import use
 from .connection_faults import against_host, of, of_connection
 from .finding import Finding
@@ -35,6 +36,7 @@ def diagnose(host: Host) -> list[Finding]:
         *_without_domain(host),
         *_markers(host),
         *_configurations(host),
+        *_lines(host),
         *names(host),
         *definitions(host),
         *_owners(host),
@@ -201,6 +203,22 @@ def _configurations(host: Host) -> Iterator[Finding]:
             yield of(domain, Fault.STALE_CONFIGURATION, "libxl's stored configuration still lists it", left)
 
 
+def _lines(host: Host) -> Iterator[Finding]:
+    """Find devices whose interrupt line went with another device of the domain, which another tool detached.
+
+    Xen does not say who has a line. A device model maps the lines of its guest itself.
+    """
+    for domain in host.domains.values():
+        if domain.device_model is not None and domain.stub is None:
+            continue
+        for left in host.left_devices(domain):
+            line = host.notes[left].given_line
+            sharing = [sbdf for sbdf in domain.devices if sbdf in host.devices and 0 < host.devices[sbdf].line == line]
+            if sharing:
+                says = f"another tool detached {left}, which was on interrupt line {line} with {listed(sharing)}"
+                yield of(domain, Fault.LOST_LINE, says, (left, *sharing))
+
+
 def _knows_its_devices(domain: Domain) -> bool:
     """Whether the list of a domain's devices is what it has: by its connection, or by its device model."""
     backend, model = domain.own_connection, domain.device_model
@@ -225,6 +243,17 @@ def _devices(host: Host) -> Iterator[Finding]:
     """Faults of devices that no domain has."""
     held = _holders(host)
     for sbdf, device in sorted(host.devices.items()):
+        if device.hanging_write:
+            says = f"an earlier run wrote {device.hanging_write}"
+            owner = held.get(sbdf)
+            yield Finding(
+                Fault.HANGING_WRITE,
+                says,
+                owner.domid if owner is not None else None,
+                owner.name if owner is not None else "",
+                (sbdf,),
+            )
+            continue
         if sbdf not in held:
             yield from _slots(device)
         free = device.in_pciback and host.xen_owners.get(sbdf) is XenOwner.HOST and sbdf not in held
@@ -233,7 +262,8 @@ def _devices(host: Host) -> Iterator[Finding]:
         if use.is_run(host, sbdf) and not any(sbdf in orphan.devices for orphan in host.orphaned_connections.values()):
             says = "no connection lists it, and Xen has taken it from every guest, but a driver in a guest runs it"
             yield Finding(Fault.LOST_ENTRY, says, devices=(sbdf,))
-        if sbdf not in host.quarantined and not device.belongs_to_host:  # a mistake of hide=, which a release ends
+        # One that belongs to the host is there by a mistake of hide=, which a release ends.
+        if sbdf not in host.quarantined and not device.belongs_to_host and host.xen.iommu is not False:
             yield Finding(Fault.UNQUARANTINED, "nothing shows that Xen quarantines it", devices=(sbdf,))
         if device.permissive and not device.lost_hold:  # which must not be taken from pciback to clear it
             says = "pciback lists it as permissive"
@@ -241,7 +271,11 @@ def _devices(host: Host) -> Iterator[Finding]:
         complaint = device.lost_hold or next(
             (text for text in host.kernel_errors.values() if _mentions(text, sbdf)), ""
         )
-        if complaint:
+        keeper = host.keeper_of(sbdf)
+        if complaint and keeper is not None:
+            says = f"{keeper.name} had it as its first device, and pciback said {complaint[:200]!r}"
+            yield Finding(Fault.KEPT_HOLD, says, devices=(sbdf,))
+        elif complaint:
             says = f"no domain has it, and pciback said {complaint[:200]!r}"
             yield Finding(Fault.LEAKED_HOLD, says, devices=(sbdf,))
 

@@ -51,6 +51,7 @@ class Recipe(Enum):
     DROP_RECORD = RecipeKind.DEVICE_MODEL, "have libxl drop its record (xl pci-detach -f), then take all rights over it"
     DETACH = RecipeKind.GUEST, "have the guest give the device back"
     GRANT = RecipeKind.DEVICE, "give the guest the rights over the device again"
+    GRANT_LINE = RecipeKind.DEVICE, "give the domain the interrupt line of the device again"
     TAKE_RIGHTS = RecipeKind.DEVICE, "reset the device, take all rights over it from the domain, remove the marker"
     TAKE_FROM_ANY = RecipeKind.DEVICE, "reset the device and take it from the domain that Xen lets it be taken from"
     MARK = RecipeKind.DEVICE, "write libxl's marker"

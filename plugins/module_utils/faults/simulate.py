@@ -225,6 +225,18 @@ def _grant(host: Host, finding: Finding) -> Host:
     return replace(_mark(host, finding), xen_owners={**host.xen_owners, **owners})
 
 
+@implements(DEVICE_SIMULATIONS, Recipe.GRANT_LINE)
+def _grant_line(host: Host, finding: Finding) -> Host:
+    domain = host.domains[finding.required_domid]
+    return _taken(host, [sbdf for sbdf in host.left_devices(domain) if sbdf in finding.devices])
+
+
+def _taken(host: Host, devices: Iterable[Sbdf]) -> Host:
+    """Note that no domain has rights over these devices that a run of ours gave it."""
+    settled = {sbdf: replace(host.notes[sbdf], given_to=None, given_line=0) for sbdf in devices if sbdf in host.notes}
+    return replace(host, notes={**host.notes, **settled})
+
+
 @implements(DEVICE_SIMULATIONS, Recipe.MARK)
 def _mark(host: Host, finding: Finding) -> Host:
     return replace(host, markers={**host.markers, **dict.fromkeys(finding.devices, finding.required_domid)})
@@ -246,7 +258,7 @@ def _take_rights(host: Host, finding: Finding) -> Host:
     if finding.fault is Fault.WRONG_MARKER:  # the marker then names the domain that has the device
         holders = {sbdf: holder.domid for sbdf in finding.devices if (holder := host.holder_of(sbdf)) is not None}
         return replace(host, markers={**_unmark(host, finding).markers, **holders})
-    freed = host.assuming_free(finding.devices)
+    freed = _taken(host.assuming_free(finding.devices), finding.devices)
     rest = {
         domid: replace(domain, configured=_reduced(domain, finding.devices)) for domid, domain in freed.domains.items()
     }

@@ -270,6 +270,19 @@ class Fault(_Row, Enum):
         "The guest's device model (QEMU) does not answer, so the guest's devices can be neither seen nor changed",
         "Check whether its QEMU runs and whether another program talks to it, or restart the guest",
     )
+    HANGING_WRITE = (
+        None, RepairedBy.PERSON, Blocks.PLANS, Removal.LEAVES_IT, Looks.AT_REST, Turn.ANY,
+        "A write to the device's files in sysfs was given up, and goes on in the kernel. Until it ends, the device can "
+        "neither be read nor be moved",
+        "Find what uses the device (open files of its nodes in /dev, the log of dom0's kernel) and end that. If the "
+        "write does not return then, only a restart of dom0 ends it",
+    )
+    LOST_LINE = (
+        Recipe.GRANT_LINE, RepairedBy.ANY_RUN, Blocks.PLANS, Removal.ENDS_IT, Looks.AT_REST, Turn.ANY,
+        "Another tool detached a device that was on the same interrupt line. libxl takes the line then, though the "
+        "domain needs it for this device",
+        "Repair it. If the device uses the line, start its driver in the guest again",
+    )
     # ---- libxl's records
     DEAD_MARKER = (
         Recipe.UNMARK, RepairedBy.ANY_RUN, Blocks.PLANS, Removal.LEAVES_IT, Looks.AT_REST, Turn.ANY,
@@ -360,6 +373,12 @@ class Fault(_Row, Enum):
         "pciback's list (slots) names the device though pciback does not hold it, or more than once. pciback takes a "
         "listed device as soon as it has no driver and the kernel looks for one",
         "If pciback is not to have the device, name this fault in the option faults. Else declare it assignable",
+    )
+    KEPT_HOLD = (
+        None, RepairedBy.NOTHING, Blocks.NOTHING, Removal.LEAVES_IT, Looks.AT_REST, Turn.ANY,
+        "pciback refused the device to a guest, because it keeps it for the HVM guest that had it as its first one, "
+        "until that guest has no device",
+        "Detach all devices from the HVM guest. The others can be attached to it again afterwards",
     )
     LEAKED_HOLD = (
         None, RepairedBy.NOTHING, Blocks.NOTHING, Removal.LEAVES_IT, Looks.AT_REST, Turn.ANY,

@@ -73,7 +73,7 @@ class HostAccess:
         """Virtual functions: their number and their settings."""
         from .sriov import Sriov  # noqa: PLC0415 - for xen.pci.virtual_functions only
 
-        return Sriov(self.sysfs.root)
+        return Sriov(self.sysfs.root, self.sysfs.writes)
 
     @cached_property
     def modules(self) -> KernelModules:
@@ -105,8 +105,9 @@ class HostAccess:
     def run_lock(self, timeout: float, only_looks: bool = False) -> AbstractContextManager[None]:
         """Keep other changing runs off the host; raises RunLockError after `timeout` seconds.
 
-        A run that only looks, as in check mode, takes no lock.
+        As long may each write to the kernel take. A run that only looks, as in check mode, takes no lock.
         """
+        self.sysfs.writes.seconds = timeout
         return nullcontext() if only_looks else run_lock(timeout)
 
     @contextmanager

@@ -8,7 +8,11 @@ from __future__ import annotations
 import errno
 import subprocess
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+
+#: How long a program that was killed needs to end.
+_ENDS_WITHIN = 1.0
 
 
 @dataclass(frozen=True)
@@ -29,20 +33,24 @@ class Finished:
 def run(words: Sequence[str], seconds: float | None = None, keep: Collection[int] = ()) -> Finished:
     """Run a program to its end. Raises OSError if it cannot be started, or was killed because `seconds` were over.
 
-    `keep` are descriptors that it has open as well, and so the locks on them for as long as it runs.
+    One that waits in the kernel, where no signal ends it, is left behind. `keep` are descriptors that it has open as
+    well, and so the locks on them for as long as it runs.
     """
     # ansible-test wants AnsibleModule.run_command, but the layers below the modules know no AnsibleModule.
+    program = subprocess.Popen(  # pylint: disable=ansible-bad-function,consider-using-with
+        words,
+        encoding="utf-8",
+        errors="replace",  # it may say anything, and in any locale
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        pass_fds=tuple(keep),
+    )
     try:
-        done = subprocess.run(  # pylint: disable=ansible-bad-function
-            words,
-            check=False,
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",  # it may say anything, and in any locale
-            stdin=subprocess.DEVNULL,
-            timeout=seconds,
-            pass_fds=tuple(keep),
-        )
+        output, errors = program.communicate(timeout=seconds)
     except subprocess.TimeoutExpired as error:
+        program.kill()
+        with suppress(subprocess.TimeoutExpired):
+            program.communicate(timeout=_ENDS_WITHIN)
         raise TimeoutError(errno.ETIMEDOUT, f"{words[0]} did not end in {seconds} s") from error
-    return Finished(done.returncode, done.stdout, done.stderr)
+    return Finished(program.returncode, output, errors)

@@ -56,7 +56,8 @@ def read_device(directory: str, sbdf: Sbdf, around: Surroundings, virtual: Virtu
     vendor, device, subsystem_vendor, subsystem_device, class_code = _identity(modalias)
     driver = link_name(f"{directory}/driver") if "driver" in names else None
     nets = tuple(around.nets.get(sbdf, ()))
-    with open_config(directory) as config:
+    hanging = around.hanging.get(sbdf, "")
+    with _unread_config() if hanging else open_config(directory) as config:
         return PciDevice(
             sbdf=sbdf,
             vendor=vendor,
@@ -92,7 +93,8 @@ def read_device(directory: str, sbdf: Sbdf, around: Surroundings, virtual: Virtu
             behind=None if sbdf.has_xen_number else pci_function_of(directory),
             interrupt_pin=config.interrupt_pin(),
             message_interrupts=config.has_message_interrupts(),
-            driver_override=driver_override(directory) if "driver_override" in names else None,
+            # It is read under the lock of the device, which a write that hangs may hold (driver_override_show).
+            driver_override=driver_override(directory) if "driver_override" in names and not hanging else None,
             consoles=(*(["the firmware's display"] if boot_vga else []), *around.consoles.get(sbdf, ())),
             permissive=sbdf in around.permissive,
             answers=config.answers(),
@@ -100,6 +102,7 @@ def read_device(directory: str, sbdf: Sbdf, around: Surroundings, virtual: Virtu
             acs=config.acs(),
             pciback_slots=around.pciback_slots.get(sbdf, None if around.pciback_slots_cut else 0),
             reserved_memory=tuple(memory for memory in around.reserved_memory if memory.concerns(path)),
+            hanging_write=hanging,
         )
 
 
@@ -128,6 +131,11 @@ def interrupt_line(directory: str) -> int:
     """
     shown = _integer(f"{directory}/irq", 0)
     return 0 if shown and os.path.exists(f"{directory}/msi_irqs/{shown}") else shown
+
+
+def _unread_config() -> contextlib.AbstractContextManager[ConfigSpace]:
+    """Stand for the configuration space of a function that must not be read: nothing of it is known."""
+    return contextlib.nullcontext(ConfigSpace(lambda _offset, length: bytes(length)))
 
 
 @contextlib.contextmanager

@@ -21,18 +21,29 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..model.device import XenOwner
+from ..model.domain import DOMID_IO
 from ..model.live_domain import LiveDomain
+from ..model.xen import PVH_DOM0, Xen
 from ..values.address import Sbdf
 from ..values.errors import HostError
+from .kernel_files import read_text
+from .xen_refusals import why_not_assigned, why_refused
 
 #: "No domain": asks for the device alone, without a receiver (public/xen.h).
 DOMID_INVALID = 0x7FF4
 _RDM_STRICT, _RDM_RELAXED = 0, 1
 _GROUP_SIZE = 4096
-#: More than Xen writes of one domain; its size changes with releases (xen_domctl_getdomaininfo).
+#: More than Xen writes of one domain, or of itself; sizes change with releases (xen_domctl_getdomaininfo).
 _RECORD_SIZE = 4096
-#: Bit of the flags in such a record (XEN_DOMINF_dying).
-_DYING = 1
+#: Bits of the flags in such a record: XEN_DOMINF_dying and XEN_DOMINF_hvm_guest, which a PVH dom0 is.
+_DYING, _HVM_GUEST = 1, 2
+_DOM0 = 0
+#: Flag of struct xen_sysctl_physinfo: Xen uses an IOMMU.
+_DIRECTIO = 1 << 2
+#: Up to here, it is another flag in another place (xen/include/public/sysctl.h).
+_OLDER_PHYSINFO = (4, 11)
+#: Where these two flags are, in what Xen fills in.
+_DOMAIN_FLAGS_AT, _CAPABILITIES_AT = 4, 28
 
 
 class HypervisorError(HostError):
@@ -56,6 +67,8 @@ class Calls(Protocol):
     def unmap_pirq(self, domid: int, pirq: int) -> int: ...
     def device_group(self, domid: int, sbdf: Sbdf) -> list[Sbdf]: ...
     def domains_from(self, first: int) -> list[LiveDomain]: ...
+    def has_iommu(self) -> bool | None: ...
+    def dom0_is_hvm(self) -> bool | None: ...
     def close(self) -> None: ...
 
 
@@ -75,9 +88,20 @@ class Hypervisor:
         finally:
             calls.close()
 
+    def describe(self) -> Xen:
+        """Return what Xen says of itself and of dom0. It does not change before the next boot, so it is asked once."""
+        return self._described
+
+    @cached_property
+    def _described(self) -> Xen:
+        pvh = self._calls.dom0_is_hvm()
+        kind = read_text(_hypervisor_files() / "guest_type") if pvh is None else None
+        return Xen(self._calls.has_iommu(), kind != "PV" if kind else pvh)
+
     def owner(self, sbdf: Sbdf) -> XenOwner:
         """Whether the host side (dom0 or quarantine) or some guest owns the device."""
-        if not sbdf.has_xen_number:
+        # Without an IOMMU, Xen refuses the question, and its binding hides why.
+        if not sbdf.has_xen_number or self._described.iommu is False:
             return XenOwner.UNKNOWN
         code = self._calls.test_assign(DOMID_INVALID, sbdf)
         if code in (errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM, errno.EACCES):
@@ -91,23 +115,20 @@ class Hypervisor:
     def assign(self, domid: int, sbdf: Sbdf, relaxed: bool = False) -> None:
         """Give the device's DMA and interrupts to a domain; `relaxed` tolerates reserved memory."""
         _check_number(sbdf)
-        try:
-            _check(self._calls.assign(domid, sbdf, relaxed), f"assign {sbdf} to domain {domid}")
-        except HypervisorError as error:
-            # The binding hides which of them it was, and only Xen's log has the reason.
-            if relaxed or error.code not in (errno.EPERM, errno.EINVAL):
-                raise
-            # pylint does not follow the base class to another package: pylint: disable-next=bad-exception-cause
+        code = self._calls.assign(domid, sbdf, relaxed)
+        if code:
+            purpose = f"put {sbdf} into quarantine" if domid == DOMID_IO else f"assign {sbdf} to domain {domid}"
             raise HypervisorError(
-                f"{error}; `xl dmesg` says more (where it mentions RMRR, firmware has reserved memory for this device"
-                " and others: it is not given to a guest without rdm_policy=relaxed in the domain's configuration)",
-                error.code,
-            ) from error
+                f"Xen refused to {purpose}: {why_not_assigned(code, domid, self._described, relaxed)}", code
+            )
 
     def deassign(self, domid: int, sbdf: Sbdf) -> None:
         """Take the device from a domain; Xen puts it into quarantine."""
         _check_number(sbdf)
-        _check(self._calls.deassign(domid, sbdf), f"take {sbdf} from domain {domid}")
+        code = self._calls.deassign(domid, sbdf)
+        if code:
+            purpose = f"take {sbdf} {'out of quarantine' if domid == DOMID_IO else f'from domain {domid}'}"
+            raise HypervisorError(f"Xen refused to {purpose}: {why_not_assigned(code, domid, self._described)}", code)
 
     def allow_ioports(self, domid: int, first: int, count: int, allow: bool) -> None:
         """Grant or revoke I/O ports."""
@@ -118,7 +139,15 @@ class Hypervisor:
         _check(self._calls.iomem(domid, first_frame, count, allow), _of("memory frame", hex(first_frame), domid, allow))
 
     def allow_irq(self, domid: int, gsi: int, allow: bool) -> None:
-        """Map and grant, or revoke and unmap, an interrupt line (in dom0's numbering)."""
+        """Map and grant, or revoke and unmap, an interrupt line (in dom0's numbering).
+
+        A PVH dom0 has no such numbering; there libxl gives lines by another call, to HVM guests only
+        (libxl__arch_local_domain_has_pirq_notion in libxl_x86.c).
+        """
+        if self._described.dom0_is_pvh:
+            if allow:
+                raise HypervisorError(f"interrupt {gsi} cannot be given to domain {domid}: {PVH_DOM0}", errno.ENOSYS)
+            return
         if allow:
             _check(self._calls.map_pirq(domid, gsi), f"map interrupt {gsi} to domain {domid}")
             _check(self._calls.irq(domid, gsi, True), _of("interrupt", str(gsi), domid, True))
@@ -219,6 +248,19 @@ class _Binding:
             raise HypervisorError(f"Xen refused to list its domains: {error}") from error
         return [LiveDomain(one["domid"], bool(one["dying"]), bytes(one["handle"])) for one in found]
 
+    def has_iommu(self) -> bool | None:
+        # Xen 4.12 and earlier say hvm_directio only.
+        try:
+            return "directio" in str(self._xc.physinfo().get("virt_caps", ""))
+        except self._module.Error:
+            return None
+
+    def dom0_is_hvm(self) -> bool | None:
+        try:
+            return bool(self._xc.domain_getinfo(first_dom=_DOM0, max_doms=1)[0].get("hvm"))
+        except self._module.Error:
+            return None
+
     def close(self) -> None:
         library = self.__dict__.get("_library")
         if library is not None:
@@ -306,17 +348,41 @@ class _Library:
         domid, flags = struct.unpack_from("=H2xI", record)
         return [LiveDomain(domid, bool(flags & _DYING), record.raw)] if count else []
 
+    def has_iommu(self) -> bool | None:
+        version = running_version()
+        if version is None or tuple(map(int, version.split("."))) <= _OLDER_PHYSINFO:
+            return None
+        return self._flag("xc_physinfo", _CAPABILITIES_AT, _DIRECTIO)
+
+    def dom0_is_hvm(self) -> bool | None:
+        one = ctypes.c_uint32(_DOM0), ctypes.c_uint(1)
+        return self._flag("xc_domain_getinfolist", _DOMAIN_FLAGS_AT, _HVM_GUEST, *one)
+
+    def _flag(self, name: str, at: int, flag: int, *arguments: Any) -> bool | None:
+        """Read a flag in the structure that a call fills in, None if it fails. It has its place since Xen 4.12."""
+        room = ctypes.create_string_buffer(_RECORD_SIZE)
+        function = getattr(self._lib, name)
+        function.restype = ctypes.c_int
+        if function(ctypes.c_void_p(self._handle), *arguments, room) < 0:
+            return None
+        return bool(int.from_bytes(room.raw[at : at + 4], "little") & flag)
+
     def close(self) -> None:
         self._lib.xc_interface_close(ctypes.c_void_p(self._handle))
 
 
 def running_version() -> str | None:
     """Xen's version as MAJOR.MINOR from sysfs, or None where no Xen runs."""
-    directory = Path(os.environ.get("SYSFS_PATH", "/sys")) / "hypervisor" / "version"
+    directory = _hypervisor_files() / "version"
     try:
         return f"{(directory / 'major').read_text().strip()}.{(directory / 'minor').read_text().strip()}"
     except OSError:
         return None
+
+
+def _hypervisor_files() -> Path:
+    """Where dom0's kernel shows what it knows of Xen."""
+    return Path(os.environ.get("SYSFS_PATH") or "/sys") / "hypervisor"
 
 
 def _open_calls() -> Calls:
@@ -351,7 +417,7 @@ def _check_number(sbdf: Sbdf) -> None:
 
 def _check(code: int, what: str) -> None:
     if code:
-        raise HypervisorError(f"Xen refused to {what}: {os.strerror(code)}", code)
+        raise HypervisorError(f"Xen refused to {what}: {why_refused(code)}", code)
 
 
 def _of(kind: str, which: str, domid: int, allow: bool) -> str:

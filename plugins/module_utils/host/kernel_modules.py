@@ -21,6 +21,8 @@ from .kernel_files import read_text
 from .modprobe_files import not_loaded
 
 PCIBACK = "xen_pciback"
+#: A driver may begin to drive its devices while it is loaded.
+_MODPROBE_SECONDS = 120.0
 
 
 class KernelModules:
@@ -67,7 +69,7 @@ class KernelModules:
     def load(self, module: str) -> str:
         """Load a module and all it needs; what modprobe said if it is missing or refuses, else empty."""
         try:
-            done = command.run(["modprobe", module])
+            done = command.run(["modprobe", module], _MODPROBE_SECONDS)
         except OSError as error:
             return f"modprobe: {error.strerror}"
         return "" if done.status == 0 else done.last_words or f"modprobe failed with status {done.status}"

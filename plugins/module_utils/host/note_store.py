@@ -5,8 +5,8 @@
 
 They keep what cannot be read back: that Xen quarantines the device, what its own driver said of its identity, that a
 guest has had it, the windows and the line that the guest had rights over, the name under which the device was declared,
-the user's reasons for waiving a check, and that pciback keeps it though it has given it to no guest. And of a
-connection that is being made again, what is to be in it.
+the user's reasons for waiving a check, and that pciback keeps it though it has given it to no guest, or for an HVM
+guest that does not have it any more. And of a connection that is being made again, what is to be in it.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from .xenstore_nodes import devices_below
 _NOTES = "/tool/xen-pci/devices"
 #: Apart from the notes, since what is noted of a device is replaced as a whole; this stays until dom0 restarts.
 _LOST_HOLDS = "/tool/xen-pci/lost-holds"
+_KEPT_HOLDS = "/tool/xen-pci/kept-holds"
 _TO_COME_BACK = "/tool/xen-pci/to-come-back"
 _CLEAN = "/tool/xen-pci/clean"
 
@@ -63,14 +64,14 @@ class NoteStore:
 
     def drop(self, sbdf: Sbdf) -> None:
         """Forget a device that the host has back."""
-        self._store.apply([Remove(_of(sbdf)), Remove(_clean(sbdf))])
+        self._store.apply([Remove(_of(sbdf)), Remove(_clean(sbdf)), Remove(f"{_KEPT_HOLDS}/{sbdf.libxl_key}")])
 
-    def write_guest(self, devices: Sequence[PciDevice], guest: str) -> None:
+    def write_guest(self, devices: Sequence[PciDevice], domid: int, guest: str) -> None:
         """Note which domain gets these devices, as `giving` has it."""
-        changes, _proofs = self.giving(devices, guest)
+        changes, _proofs = self.giving(devices, domid, guest)
         self._store.transaction(lambda transaction: transaction.apply(changes))
 
-    def giving(self, devices: Sequence[PciDevice], guest: str) -> tuple[list[Change], dict[Sbdf, str]]:
+    def giving(self, devices: Sequence[PciDevice], domid: int, guest: str) -> tuple[list[Change], dict[Sbdf, str]]:
         """Make the writes that note which domain gets these devices, and their windows and interrupt lines.
 
         What else is noted of the same device stays, but for the proof that it is clean: those are returned, too.
@@ -83,12 +84,17 @@ class NoteStore:
             directory, product = _of(device.sbdf), f"{device.vendor}:{device.device}"
             if old != product:
                 changes += [Remove(directory), Write(f"{directory}/product", product)]
-            changes += [Write(f"{directory}/guest", guest), Write(f"{directory}/irq", str(device.irq))]
+            changes += [Write(f"{directory}/guest", guest), Write(f"{directory}/irq", f"{device.irq} {domid}")]
             changes.append(Write(f"{directory}/windows", _written(device)))
             if proof is not None:
                 changes.append(Remove(_clean(device.sbdf)))
                 proofs[device.sbdf] = proof
         return changes, proofs
+
+    @staticmethod
+    def change_taken(sbdf: Sbdf) -> Change:
+        """Make the write that notes that the domain that had a device has no rights over it any more."""
+        return Remove(f"{_of(sbdf)}/irq")
 
     @staticmethod
     def change_clean(sbdf: Sbdf, proof: str) -> Change:
@@ -102,7 +108,7 @@ class NoteStore:
         """
         irq, windows = self._store.read_all([f"{_of(sbdf)}/irq", f"{_of(sbdf)}/windows"])
         numbers = [[int(number, 16) for number in word.split("-")] for word in (windows or "").split()]
-        return int(irq or "0"), tuple(Resource(*three) for three in numbers)
+        return _line_and_domid(irq)[0], tuple(Resource(*three) for three in numbers)
 
     def device(self, sbdf: Sbdf) -> PciDevice:
         """Describe a device that the host has no more, as far as rights over it go.
@@ -145,6 +151,19 @@ class NoteStore:
         """Forget it: pciback has released the device and takes it again."""
         self._store.remove(f"{_LOST_HOLDS}/{sbdf.libxl_key}")
 
+    # ---- of devices that pciback keeps for an HVM guest that does not have them any more
+
+    def keep_hold(self, sbdf: Sbdf, domid: int, connection: str) -> None:
+        """Note that pciback keeps the device for a domain as long as its kernel has this connection of it."""
+        self._store.write(f"{_KEPT_HOLDS}/{sbdf.libxl_key}", f"{domid} {connection}")
+
+    def kept_holds(self) -> dict[Sbdf, tuple[int, str]]:
+        """Return those that were noted: for which domain, and for which connection of it."""
+        devices = devices_below(self._store, _KEPT_HOLDS)
+        texts = self._store.read_all([f"{_KEPT_HOLDS}/{sbdf.libxl_key}" for sbdf in devices])
+        words = {sbdf: text.split() for sbdf, text in zip(devices, texts) if text}
+        return {sbdf: (int(two[0]), two[1]) for sbdf, two in words.items() if len(two) == 2 and two[0].isdecimal()}
+
     # ---- of domains whose connection a repair makes again
 
     def to_come_back(self) -> dict[int, tuple[Sbdf, ...]]:
@@ -168,12 +187,21 @@ def _of(sbdf: Sbdf) -> str:
     return f"{_NOTES}/{sbdf.libxl_key}"
 
 
+def _line_and_domid(text: str | None) -> tuple[int, int | None]:
+    """Read the interrupt line that went to a domain with a device, and which domain that was."""
+    line, _space, domid = (text or "").partition(" ")
+    return (int(line) if line.isdecimal() else 0), (int(domid) if domid.isdecimal() else None)
+
+
 def _note(nodes: dict[str, str]) -> Note:
+    line, domid = _line_and_domid(nodes.get("irq"))
     return Note(
         quarantined=nodes.get("quarantined") == "1",
         product=nodes.get("product", ""),
         identity=Remembered(nodes.get("nvme_serial") or None, tuple(nodes.get("macs", "").split())),
         guest=nodes.get("guest", ""),
+        given_to=domid,
+        given_line=line,
         name=nodes.get("name", ""),
         reasons=_reasons(nodes.get("reasons", "")),
     )

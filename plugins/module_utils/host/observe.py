@@ -58,12 +58,14 @@ def observe(access: HostAccess) -> Host:
             {domid: found for domid, found in connections.items() if domid not in present or present[domid].dying}
         ),
         xen_owners=owners,
+        xen=access.hypervisor.describe(),
         kernel=sysfs.kernel(),
         network=access.network.use(),
         drivers=sysfs.drivers(),
         permissive_for_all=sysfs.permissive_for_all(),
         notes=_in_order(notes),
         gone=_in_order(_gone(noted, sysfs.pciback_list(), devices)),
+        kept_holds=_kept_holds(access),
         quarantined=frozenset(sbdf for sbdf, note in notes.items() if note.quarantined) | frozenset(markers.drivers),
         kernel_connections=sysfs.kernel_connections(),
         kernel_errors=read_kernel_errors(access.store),
@@ -132,6 +134,15 @@ def with_functions(
                 function = replace(function, settings_problem=str(error))
         found[sbdf] = function
     return replace(host, functions={**host.functions, **found})
+
+
+def with_link_states(access: HostAccess, host: Host, virtual: Iterable[Sbdf]) -> Host:
+    """Add what is set for these virtual functions, as far as `ip` and the drivers say it."""
+    physical = {device.physfn for sbdf in virtual if (device := host.devices.get(sbdf)) is not None}
+    for sbdf in sorted(found for found in physical if found is not None):
+        with suppress(HostError):
+            host = with_functions(access, host, [sbdf], [sbdf])
+    return host
 
 
 def with_config_files(access: HostAccess, host: Host, paths: Iterable[str]) -> Host:
@@ -205,6 +216,14 @@ def _with_notes(notes: NoteStore, devices: Mapping[Sbdf, PciDevice]) -> dict[Sbd
     known = {**devices, **{sbdf: replace(devices[sbdf], lost_hold=said) for sbdf, said in lost.items()}}
     hidden = (device.sbdf for device in devices.values() if device.in_pciback and device.config.msi and not device.irq)
     return {**known, **{sbdf: replace(known[sbdf], irq=notes.rights(sbdf)[0]) for sbdf in hidden}}
+
+
+def _kept_holds(access: HostAccess) -> dict[Sbdf, int]:
+    """Find devices that pciback keeps for a guest, whose connection is still the one for which that was noted."""
+    noted = access.notes.kept_holds()
+    return _in_order(
+        {sbdf: domid for sbdf, (domid, one) in noted.items() if one == access.sysfs.backend_identity(domid)}
+    )
 
 
 def _domains(

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +15,29 @@ from ..model.physical_function import VfSettings
 from ..values.address import Sbdf
 from ..values.errors import HostError
 from . import command
-from .kernel_files import write_attribute
+from .kernel_writes import KernelWrites, WriteHangs
+from .sysfs import HANGING_ADVICE
+
+#: Some drivers need seconds for a setting, while they wait for their firmware.
+_IP_SECONDS = 60.0
+#: The usual cause of each error of sriov_numvfs (sriov_numvfs_store and sriov_enable in drivers/pci/iov.c, and the
+#: drivers' own sriov_configure), with what to do.
+_CAUSES = {
+    errno.ENOMEM: "the firmware left too little room for the windows or the bus numbers of the functions; enable SR-IOV"
+    " and decoding above 4 GB in the firmware, or ask for fewer functions",
+    errno.ENOENT: "its driver is not loaded, or has no SR-IOV; load another version of the driver",
+    errno.ENOSYS: "its driver, or this kernel, has no SR-IOV; use another version of the driver",
+    errno.EOPNOTSUPP: "its driver does not offer SR-IOV as the card is set up now; enable it in the card's firmware",
+    errno.EBUSY: "it has virtual functions already, or its driver uses what they need; end that use and run again",
+    errno.EPERM: "virtual functions are in use by a guest or held by pciback, or its driver forbids it as it is set up"
+    " now; release them first",
+    errno.ERANGE: "the card has fewer virtual functions than that; ask for fewer",
+    errno.EINVAL: "its driver does not support that number; ask for fewer",
+    errno.EAGAIN: "its driver is not ready, as after a reset; run again",
+    errno.EIO: "the card did not answer its driver; see whether it has failed",
+    errno.ENODEV: "the card has left the bus, or the firmware gave it no room; see whether it has failed",
+    errno.ENOSPC: "the card has no room left for more functions; ask for fewer",
+}
 
 
 class SriovError(HostError):
@@ -22,9 +45,10 @@ class SriovError(HostError):
 
 
 class Sriov:
-    """Physical functions of the host whose sysfs is at `root`."""
+    """Physical functions of the host whose sysfs is at `root`, written to through `writes`."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, writes: KernelWrites) -> None:
+        self._writes = writes
         self._devices = root / "bus" / "pci" / "devices"
 
     def drivers_autoprobe(self, pf: Sbdf) -> bool:
@@ -64,10 +88,14 @@ class Sriov:
     def _write(self, pf: Sbdf, name: str, value: str) -> None:
         file = self._devices / str(pf) / name
         try:
-            write_attribute(file, value)
+            self._writes.write(file, value, pf)
+        except WriteHangs as error:
+            raise SriovError(f"{pf}: writing {value} to {file} hangs: {error.text}; {HANGING_ADVICE}") from error
         except OSError as error:
+            cause = _CAUSES.get(error.errno or 0, "")
             raise SriovError(
-                f"{pf}: writing {value} to {file} failed ({error.strerror}); the kernel log (dmesg) says more"
+                f"{pf}: writing {value} to {file} failed ({error.strerror}){f': {cause}' if cause else ''};"
+                " the kernel log (dmesg) says more"
             ) from error
 
 
@@ -77,12 +105,13 @@ def _settings(info: dict[str, Any]) -> VfSettings:
         mac=info.get("address", info.get("mac")),
         vlan=int(vlans[0].get("vlan", 0)),
         spoof_check=info.get("spoofchk"),
+        link_state=info.get("link_state"),
     )
 
 
 def _ip(words: Sequence[str]) -> str:
     try:
-        done = command.run(["ip", *words])
+        done = command.run(["ip", *words], _IP_SECONDS)
     except OSError as error:
         raise SriovError(f"`ip` could not be run ({error.strerror}); install iproute2") from error
     if done.status:

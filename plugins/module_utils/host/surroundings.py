@@ -43,6 +43,8 @@ class Surroundings:
     permissive: frozenset[Sbdf] = frozenset()
     #: Memory that firmware keeps devices at.
     reserved_memory: tuple[ReservedMemory, ...] = ()
+    #: Writes to a function's files that an earlier run has given up and that go on, in words.
+    hanging: Mapping[Sbdf, str] = field(default_factory=dict)
 
 
 def consoles(sysfs_root: Path) -> dict[Sbdf, list[str]]:

@@ -24,7 +24,8 @@ from ..values.errors import HostError
 from .config_space import ConfigSpace
 from .device_files import VirtualPlace, driver_override, interrupt_line, open_config, read_device
 from .disk_usage import BlockGraph
-from .kernel_files import link_name, link_target, list_names, read_text, write_attribute
+from .kernel_files import link_name, link_target, list_names, read_text
+from .kernel_writes import KernelWrites, WriteHangs
 from .network_usage import NetGraph
 from .surroundings import Surroundings, consoles, reserved_memory, slot_names
 
@@ -40,7 +41,15 @@ _ADVICE = {
     errno.EACCES: "permission is missing; run as root",
     errno.EPERM: "permission is missing; run as root on dom0",
     errno.EROFS: "sysfs is mounted read-only; remount it",
+    errno.ENOTTY: "the kernel knows no way to do that with this device",
+    errno.ENOMEM: "the host has too little free memory, or the firmware gave the device no address windows",
+    errno.EIO: "the device did not answer; the kernel log (dmesg) says more",
 }
+#: What to do about a write that hangs.
+HANGING_ADVICE = (
+    "see what uses the device (open files of its nodes in /dev, `dmesg`) and end that; if the write does not return"
+    " then, only a restart of dom0 ends it"
+)
 
 
 class SysfsError(HostError):
@@ -51,11 +60,16 @@ class SysfsError(HostError):
         self.errno = number
 
 
+class DeviceHangs(SysfsError):
+    """A write to a device's files was given up and may go on, so it is not known what the device does."""
+
+
 class Sysfs:
     """The PCI part of a host's sysfs below `root`."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.writes = KernelWrites(root)
         self._bus = root / "bus" / "pci"
 
     @classmethod
@@ -117,11 +131,7 @@ class Sysfs:
         The kernel makes a new link at each (driver_sysfs_add in drivers/base/dd.c) and numbers links in turn
         (__kernfs_new_node).
         """
-        try:
-            link = os.lstat(self._directory(sbdf) / "driver")
-        except OSError:
-            return ""
-        return f"{link.st_ino}-{link.st_ctime_ns}"
+        return _identity_of(self._directory(sbdf) / "driver")
 
     def driver_path(self, sbdf: Sbdf) -> str | None:
         """Name the driver's directory as libxl records it, always in its canonical form below /sys."""
@@ -157,6 +167,10 @@ class Sysfs:
     def backend_device_exists(self, domid: int) -> bool:
         """Whether dom0's kernel still has the PCI backend of a domain."""
         return (self.root / "bus" / "xen-backend" / "devices" / f"pci-{domid}-0").exists()
+
+    def backend_identity(self, domid: int) -> str:
+        """Return what distinguishes dom0's PCI backend of a domain from the next one, empty if there is none."""
+        return _identity_of(self.root / "bus" / "xen-backend" / "devices" / f"pci-{domid}-0")
 
     def kernel(self) -> tuple[int, int]:
         """Version of dom0's kernel, (0, 0) if its name does not begin with one."""
@@ -300,6 +314,7 @@ class Sysfs:
             pciback_slots_cut=sum(slots.values()) >= _PAGE_OF_ADDRESSES,
             permissive=frozenset(self._listed_by_pciback("permissive")),
             reserved_memory=reserved_memory(self.root),
+            hanging=self.writes.hanging(),
         )
 
     def _listed_by_pciback(self, name: str) -> list[Sbdf]:
@@ -307,7 +322,13 @@ class Sysfs:
 
     def _write(self, file: Path, text: str, sbdf: Sbdf, purpose: str) -> None:
         try:
-            write_attribute(file, text)
+            self.writes.write(file, text, sbdf)
+        except WriteHangs as error:
+            driver = self.driver_of(sbdf)
+            state = f"{sbdf} {f'is still bound to {driver}' if driver else 'has no driver now'}"
+            raise DeviceHangs(
+                f"{sbdf} could not {purpose}: writing to {file} hangs: {error.text}; {state}; {HANGING_ADVICE}"
+            ) from error
         except OSError as error:
             advice = _ADVICE.get(error.errno or 0, "the kernel log (dmesg) says more")
             raise SysfsError(
@@ -322,3 +343,12 @@ def _addresses(words: Iterable[str]) -> list[Sbdf]:
         with contextlib.suppress(AddressError):
             found.append(Sbdf.parse(word))
     return found
+
+
+def _identity_of(link: Path) -> str:
+    """Return what distinguishes a link of sysfs from the next one of its name, empty if there is none."""
+    try:
+        found = os.lstat(link)
+    except OSError:
+        return ""
+    return f"{found.st_ino}-{found.st_ctime_ns}"

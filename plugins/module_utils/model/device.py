@@ -18,6 +18,7 @@ _BRIDGE_CLASS = "06"
 _MAINBOARD_CLASSES = ("0c05", "0800", "0801", "0802", "0803", "0806")
 _IO_SPACE = 0x1
 _DOWNSTREAM_PORT = 6
+_NO_LINE = 255
 
 
 class XenOwner(Enum):
@@ -156,6 +157,9 @@ class PciDevice:
     answers: bool = True
     #: What a driver has switched on.
     config: ConfigFlags = ConfigFlags()
+    #: A write to its files that an earlier run has given up and that goes on in the kernel, in words; empty if none
+    #: does. Its configuration space is not read then: the kernel makes readers wait for a reset (pci_wait_cfg).
+    hanging_write: str = ""
 
     # ---- its windows, its interrupts and its reset
 
@@ -221,6 +225,15 @@ class PciDevice:
     def belongs_to_host(self) -> bool:
         """Whether it is nothing to give away, also if pciback holds it: pciback obeys a wrong `hide=`, too."""
         return self.is_bridge or self.is_mainboard_part or not self.sbdf.has_xen_number
+
+    @property
+    def line(self) -> int:
+        """Its interrupt line if that is one that Xen can give, else 0.
+
+        255 means none in PCI, and Linux says 0x80000000 (IRQ_NOTCONNECTED) for a device that is wired to nothing. libxl
+        takes the same range (pci_add_dm_done in libxl_pci.c).
+        """
+        return self.irq if 0 < self.irq < _NO_LINE else 0
 
     @property
     def is_switch_port(self) -> bool:

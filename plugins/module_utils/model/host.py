@@ -24,6 +24,7 @@ from .notes import GoneDevice, Note
 from .physical_function import PhysicalFunction
 from .topology import Topology
 from .usage import NetworkUse, OtherUse
+from .xen import Xen
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,8 @@ class Host:
     orphaned_connections: Mapping[int, PciConnection] = field(default_factory=dict)
     #: What Xen says of the owner of each device that pciback holds.
     xen_owners: Mapping[Sbdf, XenOwner] = field(default_factory=dict)
+    #: What Xen says of itself and of dom0.
+    xen: Xen = field(default_factory=Xen)
     #: Version of dom0's kernel.
     kernel: tuple[int, int] = (0, 0)
     #: Which network interfaces the host cannot do without.
@@ -65,6 +68,8 @@ class Host:
     notes: Mapping[Sbdf, Note] = field(default_factory=dict)
     #: What is left of devices that the host does not have any more.
     gone: Mapping[Sbdf, GoneDevice] = field(default_factory=dict)
+    #: Devices that pciback keeps for an HVM guest that had them, by the guest's domid: noted when they left it.
+    kept_holds: Mapping[Sbdf, int] = field(default_factory=dict)
     #: Devices known to be in Xen's quarantine when no guest has them: noted by us, or recorded by xl on the way there.
     quarantined: frozenset[Sbdf] = frozenset()
     #: Domids of the PCI connections that dom0's kernel has.
@@ -144,6 +149,32 @@ class Host:
                 found.update(sbdf for sbdf, other in self.devices.items() if other.path.startswith(f"{switch}/"))
         wanted = (self.devices[sbdf] for sbdf in sorted(found - {device.sbdf}) if sbdf in self.devices)
         return [other for other in wanted if not other.in_pciback and not other.is_bridge]
+
+    def left_devices(self, domain: Domain) -> tuple[Sbdf, ...]:
+        """Find devices that a run of ours gave to the domain and that another tool has taken from it."""
+        return tuple(
+            sbdf
+            for sbdf, note in self.notes.items()
+            if note.given_to == domain.domid and sbdf not in domain.devices and self.markers.get(sbdf) != domain.domid
+        )
+
+    def keeper_of(self, device: Sbdf) -> Domain | None:
+        """Find the HVM guest for which pciback keeps a device that has left the guest, None if there is none.
+
+        pciback exports the guest's first device, and does not learn that it leaves: it makes no handshake after that.
+        It releases it with the connection, which ends with the guest's last device. Where another tool took the device,
+        a connection shows it in which nothing is exported.
+        """
+        domain = self.domains.get(self.kept_holds.get(device, -1))
+        if domain is not None and domain.own_connection is not None:
+            return domain
+        note = self.notes.get(device)
+        domain = self.domains.get(note.given_to) if note is not None and note.given_to is not None else None
+        if domain is None or domain.device_model is None or domain.own_connection is None:
+            return None
+        entries = domain.own_connection.entries
+        exported = any(entry.exported for entry in entries)
+        return None if not entries or exported or device in domain.devices else domain
 
     def holder_of(self, device: Sbdf) -> Domain | None:
         """Find the domain whose connection lists the device, None if there is none."""

@@ -16,14 +16,17 @@ from .device import PciDevice
 class Note:
     """What is noted about one device; `product` (vendor:device) shows whether it is still the same device.
 
-    `guest` is the last domain that had it, empty if none is known. `name` is the name that it was declared under.
-    `reasons` has the reason for each check that was overruled.
+    `guest` is the last domain that had it, empty if none is known. `given_to` is the domid that a run of ours gave it
+    to and from which none has taken it back; `given_line` is the interrupt line that went with it, 0 for none. `name`
+    is the name that it was declared under. `reasons` has the reason for each check that was overruled.
     """
 
     quarantined: bool = False
     product: str = ""
     identity: Remembered = field(default_factory=Remembered)
     guest: str = ""
+    given_to: int | None = None
+    given_line: int = 0
     name: str = ""
     reasons: Mapping[str, str] = field(default_factory=dict)
 

@@ -15,12 +15,13 @@ from .device import PciDevice
 class VfSettings:
     """What the physical function's driver enforces on a virtual one; None if not declared, or not known.
 
-    A `vlan` of 0 means none.
+    A `vlan` of 0 means none. `link_state` (auto, enable or disable) is only observed.
     """
 
     mac: str | None = None
     vlan: int | None = None
     spoof_check: bool | None = None
+    link_state: str | None = None
 
     def missing_in(self, now: VfSettings) -> VfSettings:
         """Return the declared settings that differ from those of now."""

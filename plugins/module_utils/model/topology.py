@@ -144,7 +144,7 @@ def _partly_used(device: PciDevice) -> Iterator[int]:
 def _line(device: PciDevice) -> int:
     """Return the function's interrupt line; 0 if it has none or Linux shows its message interrupt instead."""
     wired = device.interrupt_pin and not device.is_bridge and not device.config.msi
-    return device.irq if wired and 0 < device.irq < 255 else 0
+    return device.line if wired else 0
 
 
 def _by_key(pairs: Iterable[tuple[_Key, Sbdf]]) -> dict[_Key, frozenset[Sbdf]]:

@@ -18,13 +18,14 @@ from typing import ClassVar, Union
 
 from ..model.device import PCIBACK, PciDevice
 from ..model.host import Host
+from ..model.xen import ENABLE_IOMMU, NO_IOMMU
 from ..values.address import Sbdf
 from ..values.catalog import DevicePolicy
 from ..values.refusal import Refusal
 from ..values.words import listed
 from .isolation import ties_of
 from .managers import against_devices
-from .safety import Check, Verdict, Waived, against, against_kind, judge, needs_of_host
+from .safety import Check, Verdict, Waived, against, against_hanging, against_kind, judge, needs_of_host
 
 
 @dataclass(frozen=True)
@@ -391,7 +392,16 @@ def _plan(
     given = [step.sbdf for step in steps if isinstance(step, (Release, FinishRelease))]
     # Devices that libvirt does not manage are to be made assignable by others, but must stay so.
     refusals = [*refusals, *against_devices(host, taken, only_managed=True), *against_devices(host, given)]
+    refusals += _against_steps(host, steps)
     return AssignablePlan(() if refusals else tuple(steps), tuple(refusals), tuple(waived), tuple(warnings))
+
+
+def _against_steps(host: Host, steps: Sequence[Step]) -> Iterator[Refusal]:
+    """Refuse what no step can do on this host now."""
+    if host.xen.iommu is False and any(isinstance(step, (Take, Quarantine)) for step in steps):
+        yield Refusal("no-iommu", "host", NO_IOMMU, ENABLE_IOMMU)
+    for sbdf in dict.fromkeys(step.sbdf for step in steps if step.sbdf in host.devices):
+        yield from against_hanging(host.devices[sbdf])
 
 
 _NO_PCIBACK = Refusal(

@@ -29,6 +29,7 @@ def all_facts(host: Host) -> list[Facts]:
             **_assignment(host, device),
             **_notes(host.notes.get(sbdf, Note())),
             "companions": [str(other) for other in companions(host.devices, sbdf)],
+            "pf_up": _physical_is_up(host, device),
             "domain": holders.get(sbdf),
             "libvirt": sorted({claim.owner for claim in host.claims_on(sbdf)}),
         }
@@ -94,6 +95,12 @@ def _hardware(device: PciDevice) -> Facts:
     }
 
 
+def _physical_is_up(host: Host, device: PciDevice) -> bool | None:
+    """Say whether an interface of a virtual function's physical one is up; None of all others, or if it has none."""
+    physical = host.devices.get(device.physfn) if device.physfn is not None else None
+    return any(interface.is_up for interface in physical.net) if physical is not None and physical.net else None
+
+
 def _uses(device: PciDevice, other: OtherUse) -> Facts:
     """Return the facts that say what the host does with the function."""
     return {
@@ -121,7 +128,13 @@ def _uses(device: PciDevice, other: OtherUse) -> Facts:
 
 def _notes(note: Note) -> Facts:
     """Return what earlier runs have noted of the function while pciback holds it."""
-    return {"noted_name": note.name, "noted_domain": note.guest, "noted_waivers": dict(note.reasons)}
+    return {
+        "noted_name": note.name,
+        "noted_domain": note.guest,
+        "noted_domid": note.given_to,
+        "noted_line": note.given_line,
+        "noted_waivers": dict(note.reasons),
+    }
 
 
 def _assignment(host: Host, device: PciDevice) -> Facts:
@@ -143,6 +156,7 @@ def _assignment(host: Host, device: PciDevice) -> Facts:
         "quarantined": device.in_pciback and sbdf in host.quarantined,
         "permissive": device.permissive,
         "lost_hold": device.lost_hold,
+        "hanging_write": device.hanging_write,
         "pciback_slots": device.pciback_slots,
         "in_slots": None if device.pciback_slots is None else device.pciback_slots > 0,
         "recorded_driver": host.driver_paths.get(sbdf, "").rpartition("/")[2] or None,

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ..model.device import PciDevice, XenOwner
@@ -15,6 +15,7 @@ from ..model.domain import Domain
 from ..model.host import Host
 from ..values.address import Sbdf
 from ..values.refusal import Refusal
+from .device_needs import against_guest, doubts_about
 from .domain_lookup import NOT_RUNNING, OF_NAMES, find_domain
 from .readiness import Ready, reasons_against, wrong_kind
 from .safety import against_kind
@@ -86,7 +87,7 @@ class DomainPlan:
 class DomainsPlan:
     """The plans of all declared domains in their order; with any refusal, nothing may be done.
 
-    `doubts` say which domains were created in such a way that their new devices may not work.
+    `doubts` say why new devices may not work in their guests.
     """
 
     domains: tuple[DomainPlan, ...] = ()
@@ -128,16 +129,21 @@ def make_plan(host: Host, desired: Sequence[DesiredDomain]) -> DomainsPlan:
             if device not in doubled:  # refused already, and who is to have it is not known
                 refusals += _against_device(host, step.domain, device, leaving)
     plans = tuple(_with_dependencies(step, leaving, wanted) for step in steps)
-    by_handshake = {device for step in plans if step.domain.device_model is None for device in step.add}
-    refusals += [refusal for step in plans for refusal in _kept_by_pciback(step, by_handshake)]
-    doubts = tuple(
-        reason.remedy
-        for step in plans
-        if step.add
-        for reason in reasons_against(step.domain)
-        if reason.verdict is Ready.UNKNOWN and reason.lines
-    )
-    return DomainsPlan(plans, tuple(dict.fromkeys(refusals)), doubts)
+    by_handshake = {device for step in plans if _makes_handshakes(step.domain) for device in step.add}
+    refusals += [refusal for step in plans for refusal in _kept_by_pciback(host, step, by_handshake)]
+    refusals += [refusal for device in sorted(by_handshake - leaving.keys()) for refusal in _kept_before(host, device)]
+    return DomainsPlan(plans, tuple(dict.fromkeys(refusals)), tuple(_doubts(host, plans)))
+
+
+def _doubts(host: Host, plans: Iterable[DomainPlan]) -> Iterator[str]:
+    """Yield what may keep new devices from working in their guests."""
+    for step in plans:
+        if step.add:
+            reasons = reasons_against(step.domain, host.xen)
+            yield from (reason.remedy for reason in reasons if reason.verdict is Ready.UNKNOWN and reason.lines)
+        for device in step.add:
+            if device in host.devices:
+                yield from doubts_about(host, step.domain, host.devices[device])
 
 
 def _difference(want: DesiredDomain, domain: Domain) -> DomainPlan:
@@ -218,8 +224,8 @@ def _against_connection(host: Host, step: DomainPlan) -> list[Refusal]:
         return found
     if step.add and wrong_kind(step.domain) is None:  # refused already
         found += [
-            Refusal("not-ready", name, reason.text, reason.advice)
-            for reason in reasons_against(step.domain)
+            Refusal(reason.code, "host" if reason.of_host else name, reason.text, reason.advice)
+            for reason in reasons_against(step.domain, host.xen)
             if reason.verdict is Ready.NO
         ]
     if step.domain.device_model is not None:
@@ -267,8 +273,31 @@ def _against_device_model(step: DomainPlan, model: DeviceModel) -> list[Refusal]
     return found
 
 
-def _kept_by_pciback(step: DomainPlan, wanted: Collection[Sbdf]) -> list[Refusal]:
-    """Refuse to move the first device of an HVM guest to a PV guest while the HVM guest keeps other devices.
+def _makes_handshakes(domain: Domain) -> bool:
+    """Whether the domain, or its stub domain, gets devices by a handshake with pciback."""
+    return domain.device_model is None or domain.stub is not None
+
+
+def _kept_before(host: Host, device: Sbdf) -> list[Refusal]:
+    """Refuse a device that pciback keeps for an HVM guest which has given it back in an earlier run, or to xl."""
+    keeper = host.keeper_of(device)
+    return (
+        []
+        if keeper is None
+        else [_kept(device, keeper, "detach all devices from it first, attach the others again afterwards")]
+    )
+
+
+def _kept(device: Sbdf, keeper: Domain, advice: str) -> Refusal:
+    reason = (
+        f"{device} cannot move from {keeper.name} to a PV guest or a stub domain while {keeper.name} has other devices:"
+        " pciback keeps the first device of an HVM guest until the guest has none"
+    )
+    return Refusal("kept-by-pciback", str(device), reason, advice)
+
+
+def _kept_by_pciback(host: Host, step: DomainPlan, wanted: Collection[Sbdf]) -> list[Refusal]:
+    """Refuse to move the first device of an HVM guest on by a handshake while the HVM guest keeps other devices.
 
     pciback exports that device when libxl makes the connection, and does not learn that the device has gone: it holds
     the device, and refuses it to a PV guest, until the connection is removed with the last device.
@@ -277,23 +306,18 @@ def _kept_by_pciback(step: DomainPlan, wanted: Collection[Sbdf]) -> list[Refusal
     if domain.device_model is None or domain.own_connection is None or set(domain.devices) <= set(step.remove):
         return []
     exported = {entry.device for entry in domain.own_connection.entries if entry.exported}
-    return [
-        Refusal(
-            "kept-by-pciback",
-            str(device),
-            f"{device} cannot move from {domain.name} to a PV guest while {domain.name} has other devices: pciback"
-            " keeps the first device of an HVM guest until the guest has none",
-            f"detach all devices from {domain.name} in the same task, and attach the others again in the next",
-        )
-        for device in sorted(step.departing & exported & set(wanted))
-    ]
+    exported.update(device for device, domid in host.kept_holds.items() if domid == domain.domid)
+    advice = f"detach all devices from {domain.name} in the same task, and attach the others again in the next"
+    return [_kept(device, domain, advice) for device in sorted(step.departing & exported & set(wanted))]
 
 
 def _against_device(host: Host, domain: Domain, address: Sbdf, leaving: Collection[Sbdf]) -> list[Refusal]:
-    if unfit := _unfit(domain.name, address, host.devices.get(address)):
+    device = host.devices.get(address)
+    if unfit := _unfit(domain.name, address, device):
         return [unfit]
-    if address in leaving:
-        return []
+    unsuited = against_guest(domain, device) if device is not None else []
+    if unsuited or address in leaving:
+        return unsuited
     holder = host.holder_of(address)
     if holder is not None:
         advice = (

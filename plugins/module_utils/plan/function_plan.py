@@ -20,6 +20,7 @@ from ..values.address import Sbdf
 from ..values.refusal import Refusal
 from ..values.words import counted
 from .managers import against_devices
+from .safety import against_hanging
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def plan_functions(host: Host, desired: Sequence[DesiredFunctions]) -> FunctionP
     for wanted in desired:
         # Without SR-IOV there is nothing more to know of it.
         now = host.functions.get(wanted.pf) or PhysicalFunction(host.devices[wanted.pf])
-        refusals += _refusals(host, now, wanted)
+        refusals += [*_refusals(host, now, wanted), *against_hanging(now.device)]
         new = _steps(now, wanted)
         refusals += against_devices(host, [wanted.pf, *now.device.virtfns] if new else ())
         steps += new

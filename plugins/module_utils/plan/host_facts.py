@@ -12,6 +12,7 @@ from ..model.device_model import DeviceModel
 from ..model.domain import Domain
 from ..model.host import Host
 from ..model.management import Management
+from ..model.xen import Xen
 from ..values.plain import plain
 from .readiness import readiness, reasons_against
 
@@ -20,9 +21,9 @@ Facts = dict[str, Any]
 _OF_DEVICES = ("modules",)
 
 
-def domain_facts(domain: Domain) -> Facts:
+def domain_facts(domain: Domain, xen: Xen) -> Facts:
     """Return the facts of one domain: how it was created, whether it can take devices, and its connection."""
-    against, model = reasons_against(domain), domain.device_model
+    against, model = reasons_against(domain, xen), domain.device_model
     return {
         "domid": domain.domid,
         "name": domain.name,
@@ -36,7 +37,12 @@ def domain_facts(domain: Domain) -> Facts:
         "uses_iommu": domain.uses_iommu,
         "hotplug_ready": readiness(against).value,
         "hotplug_reasons": [
-            {"reason": f"{reason.text}.", "verdict": reason.verdict.value, "config": list(reason.lines)}
+            {
+                "reason": f"{reason.text}.",
+                "advice": reason.advice,
+                "verdict": reason.verdict.value,
+                "config": list(reason.lines),
+            }
             for reason in against
         ],
         "stored_name": domain.stored_name,
@@ -79,6 +85,7 @@ def host_facts(host: Host) -> Facts:
     boot = {} if host.boot is None else plain(host.boot)
     return {
         "kernel": "{}.{}".format(*host.kernel),
+        "xen": plain(host.xen),
         "drivers": sorted(host.drivers),
         "permissive_for_all": host.permissive_for_all,
         "network": plain(host.network),
@@ -89,6 +96,7 @@ def host_facts(host: Host) -> Facts:
         "libvirt": _libvirt(host.management),
         "dying": sorted(host.dying),
         "stale_names": [{"domid": domid, "name": name} for domid, name in sorted(host.stale_names.items())],
+        "kept_holds": plain(host.kept_holds),
         "orphaned_connections": [
             {"domid": domid, **connection_facts(connection)}
             for domid, connection in sorted(host.orphaned_connections.items())

@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from enum import Enum
 
 from ..model.domain import Domain, DomainKind
+from ..model.xen import BOOT_PV_DOM0, ENABLE_IOMMU, NO_IOMMU, PVH_DOM0, Xen
 from ..values.states import XenbusState
 
 _PASSTHROUGH = 'passthrough="enabled"'
 _PV, _QEMU = 'type="pv"', 'device_model_version="qemu-xen"'
 _E820 = "e820_host=1"
+_SAYS_NOTHING = Xen()
 
 
 class Ready(Enum):
@@ -33,16 +35,21 @@ class Reason:
     """A reason against giving a domain a device.
 
     `verdict` is NO if no attach can succeed, UNKNOWN if one may, and YES if the reason matters only once the domain has
-    been created again. `lines` are what the domain's configuration must say then.
+    been created again. `lines` are what the domain's configuration must say then. If the reason is the host's, `code`
+    names it, and `of_host` says what to do there.
     """
 
     text: str
     verdict: Ready
     lines: tuple[str, ...] = ()
+    code: str = "not-ready"
+    of_host: str = ""
 
     @property
     def advice(self) -> str:
         """What to do about the reason, empty if nothing can be done."""
+        if self.of_host:
+            return self.of_host
         return f"set {' and '.join(self.lines)} in its configuration, then destroy and create it" if self.lines else ""
 
     @property
@@ -57,14 +64,18 @@ def readiness(reasons: Sequence[Reason]) -> Ready:
     return next((verdict for verdict in (Ready.NO, Ready.UNKNOWN) if verdict in verdicts), Ready.YES)
 
 
-def reasons_against(domain: Domain) -> list[Reason]:
-    """List all reasons against giving this domain a device; none if it is known to take them, now and later."""
+def reasons_against(domain: Domain, xen: Xen = _SAYS_NOTHING) -> list[Reason]:
+    """List all reasons against giving this domain a device; none if it is known to take them, now and later.
+
+    `xen` is what Xen says of the host.
+    """
     kind = wrong_kind(domain)
     if kind is not None:
         return [kind]
+    iommu = _no_iommu(xen) or _iommu(domain)
     if domain.kind is DomainKind.HVM:
-        return [*_iommu(domain), *_on_demand(domain), *_device_model(domain)]
-    return [*_iommu(domain), *_memory_map(domain), *_frontend(domain)]
+        return [*iommu, *_pvh_dom0(domain, xen), *_on_demand(domain), *_device_model(domain)]
+    return [*iommu, *_pvh_dom0(domain, xen), *_memory_map(domain), *_frontend(domain)]
 
 
 def wrong_kind(domain: Domain) -> Reason | None:
@@ -81,6 +92,19 @@ def wrong_kind(domain: Domain) -> Reason | None:
         text = f"{name} has a device model that xen.pci does not support"
         return Reason(text, Ready.NO, (_QEMU,))
     return Reason(f"{name} is not known to be a PV or an HVM guest: libxl does not say what it is", Ready.NO)
+
+
+def _no_iommu(xen: Xen) -> list[Reason]:
+    """Check that Xen has an IOMMU at all; without one, what the domain was created with does not matter."""
+    return [Reason(NO_IOMMU, Ready.NO, code="no-iommu", of_host=ENABLE_IOMMU)] if xen.iommu is False else []
+
+
+def _pvh_dom0(domain: Domain, xen: Xen) -> list[Reason]:
+    """Check that dom0 can give interrupts to the PV domain that makes the handshake: the guest or its stub domain."""
+    by_handshake = domain.kind is DomainKind.PV or domain.stub is not None
+    if not xen.dom0_is_pvh or not by_handshake:
+        return []
+    return [Reason(PVH_DOM0, Ready.NO, code="pvh-dom0", of_host=BOOT_PV_DOM0)]
 
 
 def _iommu(domain: Domain) -> list[Reason]:

@@ -103,9 +103,21 @@ def wrong_waivers(catalog: Mapping[str, CatalogEntry]) -> list[Refusal]:
     ]
 
 
+def against_hanging(device: PciDevice) -> list[Refusal]:
+    """Refuse to move a device while an earlier write to its files goes on in the kernel."""
+    if not device.hanging_write:
+        return []
+    reason = f"An earlier run wrote {device.hanging_write}, for {device.sbdf}, and that has not returned"
+    advice = "find what uses the device (open files of its nodes in /dev, `dmesg`) and end that, or restart dom0"
+    return [Refusal("hanging-write", str(device.sbdf), reason, advice)]
+
+
 def against_kind(device: PciDevice) -> list[Refusal]:
-    """Refuse a device because of what it is, also where pciback holds it: a mistake in `hide=` changes nothing."""
-    sbdf, reasons = device.sbdf, list[Refusal]()
+    """Refuse a device because of what it is, also where pciback holds it: a mistake in `hide=` changes nothing.
+
+    So it is with one of which a write hangs, whichever driver has it.
+    """
+    sbdf, reasons = device.sbdf, against_hanging(device)
     if not sbdf.has_xen_number:
         behind = f"is behind the VMD {device.behind}" if device.behind else "has a segment of more than 16 bits"
         reason = f"{sbdf} {behind}, and Xen has no number for it: Linux alone counts segments beyond ffff"

@@ -43,7 +43,7 @@ def _take_rights(job: RepairJob) -> list[str]:
                 at_once(forget(job.access, job.domain, [sbdf]))
             holder = job.host.holder_of(sbdf)
             if holder is None:
-                job.access.toolstack.unmark(job.domid, [sbdf])
+                job.access.toolstack.unmark(job.domid, [sbdf], always=[job.access.notes.change_taken(sbdf)])
             else:
                 job.access.toolstack.mark(holder.domid, [sbdf])
         refused += problems
@@ -59,6 +59,8 @@ def _revoke(job: RepairJob, device: Sbdf) -> list[str]:
         problems = rights.revoke_access(hypervisor, job.domid, facts, others)
     else:
         problems = _reset(job, device)
+        if problems and device in job.access.sysfs.writes.hanging():
+            return problems  # Xen must not ask a device anything that is in its reset
         problems += rights.revoke(hypervisor, job.domid, facts, others)
         if problems and hypervisor.owner(device) is XenOwner.GUEST:
             problems = _take_one_from_any(job, device)
@@ -107,6 +109,18 @@ def _grant(job: RepairJob) -> list[str]:
     for sbdf in job.devices:
         job.access.toolstack.mark(job.domid, [sbdf])
         rights.grant(job.access.hypervisor, job.domid, job.host.devices[sbdf], job.others_of(job.domid, sbdf))
+    return []
+
+
+@implements(DEVICE_RECIPES, Recipe.GRANT_LINE)
+def _grant_line(job: RepairJob) -> list[str]:
+    """Give lines again, and forget the devices that took them along. Granting a line twice does no harm."""
+    stub = job.domain.stub
+    left = [sbdf for sbdf in job.host.left_devices(job.domain) if sbdf in job.devices]
+    for line in sorted({job.host.notes[sbdf].given_line for sbdf in left}):
+        for domid in (job.domid, *([stub.domid] if stub is not None else [])):
+            job.access.hypervisor.allow_irq(domid, line, True)
+    job.access.store.apply([job.access.notes.change_taken(sbdf) for sbdf in left])
     return []
 
 

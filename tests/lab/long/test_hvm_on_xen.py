@@ -111,6 +111,22 @@ def test_one_moves_to_a_pv_guest_and_back(host: Host, guest: Guest) -> None:
     assert drivers(host.guest(G1)) == []
 
 
+def test_the_first_one_stays_known_after_it_has_left(host: Host, guest: Guest) -> None:
+    """pciback does not learn that it has left, and keeps it until the guest has no device."""
+    have(host, h1=(EDU,))
+    declared = {G1: {"devices": [NIC.bdf]}}
+    refused = playbook.task(host, "xen.pci.domain_devices", {"domains": declared, "timeout": PATIENCE})
+    assert playbook.codes(refused) == [("kept-by-pciback", NIC.bdf)]
+    host.run(["xl", "pci-attach", G1, NIC.bdf])
+    time.sleep(5)
+    playbook.task(host, "xen.pci.repair", {"domains": [G1], "faults": ["refused_cycle", "never_connected"]})
+    found = playbook.task(host, "xen.pci.repair", {"devices": [NIC.bdf]}, options=["--check"])
+    assert "kept_hold" in [one["fault"] for one in found["findings"]]
+    playbook.task(host, "xen.pci.repair", {"domains": [G1], "timeout": PATIENCE})
+    have(host, h1=(), g1=(NIC,))
+    have(host, h1=(NIC, EDU), g1=())
+
+
 def test_a_guest_that_does_not_let_go(host: Host, guest: Guest) -> None:
     """It is paused, and ejects the device when it wakes up: libxl lists it still, and xl cannot detach it any more.
 

@@ -18,8 +18,9 @@ NIC = 0x0100
 
 
 def hypervisor(iommu: bool = True, xen: tuple[int, int] = (4, 17)) -> Hypervisor:
-    machine = build({"devices": [{"at": "01:00.0", "model": "e1000e"}]})
-    created = Hypervisor({device.address: device for device in machine.devices}, iommu, xen, lambda *_: None)
+    version = "{}.{}".format(*xen)
+    machine = build({"devices": [{"at": "01:00.0", "model": "e1000e"}], "iommu": iommu, "xen": version})
+    created = Hypervisor({device.address: device for device in machine.devices}, machine, lambda *_: None)
     created.create(1, passthrough=True)
     created.create(2, passthrough=False)
     created.create(3, passthrough=True)

@@ -93,7 +93,9 @@ class Toolstack(Protocol):
     def mark(self, domid: int, devices: Collection[Sbdf]) -> None:
         """Mark the devices as this domain's, whichever domain had them before."""
 
-    def unmark(self, domid: int, devices: Collection[Sbdf], along: Sequence[Change] = ()) -> None:
+    def unmark(
+        self, domid: int, devices: Collection[Sbdf], along: Sequence[Change] = (), always: Sequence[Change] = ()
+    ) -> None:
         """Remove the markers of those devices that still have this domain's: another one's stays.
 
         `along` as in `claim`, but only if all of them have this domain's.

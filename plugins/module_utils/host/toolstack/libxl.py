@@ -162,13 +162,15 @@ class Libxl:
         """libxl drops its marker when an attach fails, though rights may be left (device_pci_add_done)."""
         self._store.apply([Write(_holder_node(device), str(domid)) for device in devices])
 
-    def unmark(self, domid: int, devices: Collection[Sbdf], along: Sequence[Change] = ()) -> None:
+    def unmark(
+        self, domid: int, devices: Collection[Sbdf], along: Sequence[Change] = (), always: Sequence[Change] = ()
+    ) -> None:
         """xl may have given a device to the next domain, which a guest that reboots is."""
 
         def body(transaction: Transaction) -> None:
             holders = _holders(transaction, devices)
             own = [Remove(_holder_node(device)) for device, holder in holders.items() if holder == domid]
-            transaction.apply([*own, *(along if len(own) == len(devices) else ())])
+            transaction.apply([*own, *always, *(along if len(own) == len(devices) else ())])
 
         if devices:
             self._store.transaction(body)

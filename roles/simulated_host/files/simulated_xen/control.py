@@ -87,14 +87,21 @@ class Control:
 
     # -- requests ------------------------------------------------------------------------------------
 
-    async def _sysfs_write(self, path: str, data: str) -> None:
+    async def _sysfs_write(self, path: str, data: str, patient: bool = False) -> str:
         root = os.path.realpath(self._host.run.sys)
-        self._host.sysfs.write(os.path.relpath(path, root), data.encode("latin-1"))
+        file = os.path.relpath(path, root)
+        hanging = self._host.hanging.of(file, data.strip())
+        if hanging is not None and not patient:
+            return "hangs"
+        if hanging is not None:
+            await hanging.wait()
+        self._host.sysfs.write(file, data.encode("latin-1"))
+        return ""
 
     async def _hypercall(self, name: str, arguments: dict[str, Any]) -> Any:
         calls = {
             "test_assign", "assign", "deassign", "device_group", "ioport_permission",
-            "iomem_permission", "irq_permission", "map_pirq", "unmap_pirq", "getinfo",
+            "iomem_permission", "irq_permission", "map_pirq", "unmap_pirq", "getinfo", "virt_caps",
         }  # fmt: skip
         if name not in calls:
             raise KeyError(name)

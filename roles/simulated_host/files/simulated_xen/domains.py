@@ -155,7 +155,8 @@ class Domains:
         identity = config.uuid or str(uuid.uuid5(uuid.NAMESPACE_DNS, f"{called}.simulated.invalid"))
         domain = self.running[domid] = Domain(domid, identity, config, self._kernel(domid, config))
         domain.guest.on_end = lambda reason: self._has_shut_down(domain, reason)
-        self._hypervisor.create(domid, config.passthrough or bool(config.pci), uuid.UUID(identity).bytes)
+        handle = uuid.UUID(identity).bytes
+        self._hypervisor.create(domid, config.passthrough or bool(config.pci), handle, config.type != "pv")
         self._write_store(domain)
         self._write_userdata(domain)
         self._store.introduce(domid)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import inspect
 from collections.abc import Awaitable
 from typing import Any, Callable
@@ -230,6 +231,25 @@ class Faults:
             self._host.kernel.backend_of(domid).kill_domain()
         except KeyError:
             raise BadFault(f"{domain} has no PCI backend") from None
+
+    @fault
+    async def write_hangs(self, device: str, file: str, hangs: bool = True) -> None:
+        """Writes to a file of sysfs (unbind, bind, reset, sriov_numvfs ...) for a device do not return (with `hangs`
+        false: those that hang go on)."""
+        address = str(self._device(device))
+        (self._host.hanging.begin if hangs else self._host.hanging.end)(file, address)
+
+    @fault
+    async def numvfs_fails(self, device: str, error: str = "") -> None:
+        """Creating virtual functions of a device fails with this errno, such as ENOMEM (none: works again)."""
+        if error and not hasattr(errno, error):
+            raise BadFault(f"{error} is no errno")
+        self._device(device).numvfs_error = getattr(errno, error) if error else 0
+
+    @fault
+    async def qemu_refuses(self, device: str, text: str = "") -> None:
+        """The device model of any guest refuses a device with this text (none: takes it again)."""
+        self._device(device).qemu_refusal = text
 
     # -- the store -----------------------------------------------------------------------------------
 

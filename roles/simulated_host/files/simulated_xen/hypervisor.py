@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Callable
 
 from .host.device import Address, Device
+from .host.machine import Machine
 
 DOM0 = 0
 DOMID_IO = 0x7FF1
@@ -34,6 +35,7 @@ class DomainRights:
     `zombie`: it is dead, and something still uses its memory."""
 
     iommu: bool
+    hvm: bool = False
     dying: bool = False
     handle: bytes = bytes(16)
     zombie: bool = False
@@ -49,24 +51,27 @@ class Hypervisor:
     def __init__(
         self,
         devices: Mapping[Address, Device],
-        iommu: bool,
-        xen: tuple[int, int],
+        machine: Machine,
         note: Callable[[str, str, str], None],
     ) -> None:
         self._devices = devices
-        self._iommu = iommu
-        self._xen = xen
+        self._iommu = machine.iommu
+        self._xen = machine.xen
         self._note = note
         self._owners: dict[Address, int] = {}
-        self.domains: dict[int, DomainRights] = {DOM0: DomainRights(iommu)}
+        self.domains: dict[int, DomainRights] = {DOM0: DomainRights(machine.iommu, machine.dom0 == "pvh")}
         self.broken: set[Address] = set()
         self.on_assigned: Callable[[int], None] = lambda domid: None
 
     # -- domains -------------------------------------------------------------------------------------
 
-    def create(self, domid: int, passthrough: bool, handle: bytes = bytes(16)) -> None:
+    def create(self, domid: int, passthrough: bool, handle: bytes = bytes(16), hvm: bool = False) -> None:
         """A domain is created."""
-        self.domains[domid] = DomainRights(self._iommu and passthrough, handle=handle)
+        self.domains[domid] = DomainRights(self._iommu and passthrough, hvm, handle=handle)
+
+    def virt_caps(self) -> str:
+        """What Xen can do, as `xl info` says it."""
+        return f"pv hvm{' hvm_directio pv_directio' if self._iommu else ''} hap"
 
     def destroy(self, domid: int, zombie: bool = False) -> None:
         """A domain is gone, or remains as a zombie: what it still owned is quarantined."""
@@ -90,7 +95,12 @@ class Hypervisor:
         """So many domains, the first one with this number or a higher one; in the order of their numbers."""
         found = sorted(domid for domid in self.domains if domid >= first)[:count]
         return [
-            {"domid": domid, "dying": self.domains[domid].zombie, "handle": list(self.domains[domid].handle)}
+            {
+                "domid": domid,
+                "dying": self.domains[domid].zombie,
+                "hvm": int(self.domains[domid].hvm),
+                "handle": list(self.domains[domid].handle),
+            }
             for domid in found
         ]
 
@@ -119,8 +129,8 @@ class Hypervisor:
         if address not in self._devices or self.owner(address) not in (DOM0, DOMID_IO):
             raise refuse(errno.EINVAL)
 
-    def assign(self, domid: int, sbdf: int) -> None:
-        """Give a device to a domain, or with DOMID_IO to quarantine."""
+    def assign(self, domid: int, sbdf: int, relaxed: bool = False) -> None:
+        """Give a device to a domain, or with DOMID_IO to quarantine; `relaxed`: shared reserved memory is no matter."""
         self._assignable_to(domid)
         if domid != DOMID_IO and self._domain(domid).dying:
             raise refuse(errno.EINVAL)
@@ -134,9 +144,17 @@ class Hypervisor:
             raise refuse(errno.EBUSY)
         if address in self.broken:
             raise refuse(errno.EBADF)
+        if domid != DOMID_IO and not relaxed and self._shares_reserved_memory(self._devices[address]):
+            raise refuse(errno.EPERM)
         self._owners[address] = domid
         self._note("xen", "assign", f"{address} {domid}")
         self.on_assigned(domid)
+
+    def _shares_reserved_memory(self, device: Device) -> bool:
+        """Whether firmware has one region for this device and for others (intel_iommu_assign_device in vtd/iommu.c)."""
+        others = (other for other in self._devices.values() if other is not device)
+        regions = {region for other in others for region in other.facts.reserved}
+        return not regions.isdisjoint(device.facts.reserved)
 
     def deassign(self, domid: int, sbdf: int) -> None:
         """Take a device from a domain: to quarantine, or from quarantine to dom0."""
@@ -188,6 +206,8 @@ class Hypervisor:
     def map_pirq(self, domid: int, index: int, pirq: int) -> int:
         """Map a GSI; the number that the domain knows it by."""
         domain = self._domain(domid)
+        if self.domains[DOM0].hvm and not domain.hvm:
+            raise refuse(errno.ENOSYS)  # a PVH dom0 has no pirqs
         if not 0 <= index < PIRQS:
             raise refuse(errno.EINVAL)
         number = index if pirq < 0 else pirq

@@ -13,6 +13,7 @@ from .domains import Config, Domains
 from .host.bus import PciBus
 from .host.device import Address, Device
 from .host.files import Files
+from .host.hanging import HangingWrites
 from .host.machine import Machine
 from .host.models import MODELS
 from .host.pciback import PcibackDriver
@@ -101,8 +102,9 @@ class SimulatedHost:
         self.sysfs = Sysfs(
             self.files, Files(run.path / "run" / "udev" / "data", run.path / "scratch"), self.bus, self.pciback
         )
+        self.hanging = HangingWrites()
         self.writers = ForeignWriters(str(run.sys), self.sysfs, self.trace)
-        self.hypervisor = Hypervisor(self.bus.devices, machine.iommu, machine.xen, self.trace.note)
+        self.hypervisor = Hypervisor(self.bus.devices, machine, self.trace.note)
         self.bus.on_gone = self.hypervisor.forget
         self.kernel = Dom0Kernel(self.store, machine, self.pciback, self.sysfs, self.files)
         self.domains = Domains(self.store, self.hypervisor, self, run.libxl, run.qemu)

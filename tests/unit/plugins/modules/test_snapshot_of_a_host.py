@@ -65,7 +65,7 @@ def test_a_snapshot_says_all_that_the_facts_say(environment: dict[str, str], tmp
     assert to_json(host) == answer["snapshot"]
     devices = [{name: value for name, value in one.items() if not name.startswith("held")} for one in answer["devices"]]
     assert all_facts(host) == devices
-    assert [domain_facts(domain) for domain in host.domains.values()] == answer["domains"]
+    assert [domain_facts(domain, host.xen) for domain in host.domains.values()] == answer["domains"]
     assert host_facts(host) == answer["host"]
     assert host.groups.keys() <= host.devices.keys() == host.boot.modules.keys()
     assert host.functions.keys() == {sbdf for sbdf, device in host.devices.items() if device.sriov_totalvfs}

@@ -248,6 +248,8 @@ class PciBus:
             return
         if device.vfs:
             raise refuse(errno.EBUSY)
+        if device.numvfs_error:
+            raise refuse(device.numvfs_error)
         for index in range(count):
             child = virtual_function(self.machine, device, index)
             self.devices[child.address] = child

@@ -110,6 +110,8 @@ class Device:
     resets: list[str] = field(default_factory=list)
     reset_count: int = 0
     broken_reset: bool = False
+    numvfs_error: int = 0
+    qemu_refusal: str = ""
     names: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:

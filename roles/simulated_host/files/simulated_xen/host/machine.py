@@ -28,7 +28,7 @@ _DEVICE_KEYS = {
     "reserved",
 }
 _MACHINE_KEYS = {
-    *("name", "linux", "xen", "iommu", "hidden", "passthrough", "cpus_per_node", "devices", "domains"),
+    *("name", "linux", "xen", "iommu", "dom0", "hidden", "passthrough", "cpus_per_node", "devices", "domains"),
     *("files", "links"),
 }
 
@@ -47,6 +47,7 @@ class Machine:
     linux: tuple[int, int] = (6, 1)
     xen: tuple[int, int] = (4, 17)
     iommu: bool = True
+    dom0: str = "pv"
     passthrough: bool = False
     hidden: list[Address] = field(default_factory=list)
     cpus_per_node: int = 8
@@ -83,6 +84,7 @@ def build(description: dict[str, Any]) -> Machine:
         linux=version(description.get("linux", "6.1")),
         xen=version(description.get("xen", "4.17")),
         iommu=bool(description.get("iommu", True)),
+        dom0=str(description.get("dom0", "pv")),
         passthrough=bool(description.get("passthrough", False)),
         hidden=[_address(text) for text in description.get("hidden", ())],
         cpus_per_node=int(description.get("cpus_per_node", 8)),

@@ -53,6 +53,13 @@ MODELS: dict[str, Model] = {
     "switch-down": Model(Identity(0x10B5, 0x8747, 0x060400, 1), "pcieport", resets=(), bridge=True, port_type=6),
     "pci-bridge": Model(Identity(0x1B36, 0x0001, 0x060400), None, resets=(), bridge=True, port_type=7),
     "vga": Model(Identity(0x1A03, 0x2000, 0x030000, 0x41), "ast", bars=(Bar(16 * M), Bar(128 * K)), resets=()),
+    "igd": Model(
+        Identity(0x8086, 0xA788, 0x030000, 4),
+        "i915",
+        bars=(Bar(16 * M, "mem64"), Bar(256 * M, "prefetch64")),
+        resets=("flr",),
+        msi=True,
+    ),
     "ehci": Model(Identity(0x8086, 0x293A, 0x0C0320, 3), "ehci-pci", bars=(Bar(1 * K),), resets=("pm",)),
     "xhci": Model(Identity(0x1B36, 0x000D, 0x0C0330, 1), "xhci_hcd", bars=(Bar(16 * K, "mem64"),), msix_vectors=16),
     "ahci": Model(Identity(0x8086, 0x2922, 0x010601, 2), "ahci", "ata", (Bar(32, "io"), Bar(4 * K)), resets=("pm",)),

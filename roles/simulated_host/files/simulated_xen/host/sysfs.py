@@ -115,7 +115,7 @@ class Sysfs:
         texts = {
             "hypervisor/type": "xen",
             "hypervisor/uuid": "00000000-0000-0000-0000-000000000000",
-            "hypervisor/guest_type": "PV",
+            "hypervisor/guest_type": self._bus.machine.dom0.upper(),
             "hypervisor/version/major": str(major),
             "hypervisor/version/minor": str(minor),
             "hypervisor/version/extra": ".0",

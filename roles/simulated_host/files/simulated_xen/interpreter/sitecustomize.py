@@ -73,11 +73,35 @@ def _check_writable(path: str, creates: bool) -> None:
 def _hand_over(path: str, data: Any) -> int:
     from xen.lowlevel._simulator import Refused, ask  # noqa: PLC0415 - every start of Python would pay for it
 
+    text = bytes(data).decode("latin-1")
     try:
-        ask("sysfs-write", path=path, data=bytes(data).decode("latin-1"))
+        if ask("sysfs-write", path=path, data=text) == "hangs":
+            number = _hang(lambda: ask("sysfs-write", path=path, data=text, patient=True))
+            if number:
+                raise _error(number, path)
     except Refused:
         raise _error(errno.EIO, path) from None
     return len(data)
+
+
+def _hang(write: Callable[[], Any]) -> int:
+    """A write that does not return; its errno once it does.
+
+    No signal ends a process that waits in the kernel like that, and what it has open stays open. So another process
+    waits, which has the same files and outlives this one.
+    """
+    waiting = os.fork()
+    if waiting == 0:
+        number = errno.EIO
+        try:
+            os.setsid()
+            write()
+            number = 0
+        except OSError as error:
+            number = error.errno or errno.EIO
+        finally:
+            os._exit(number)
+    return os.waitstatus_to_exitcode(os.waitpid(waiting, 0)[1])
 
 
 def _moved(path: Any) -> Any:

@@ -14,6 +14,8 @@ from ..host.device import Address, Device
 #: Slots 0 to 2 are the host bridge, the south bridge and the Xen platform device.
 FIRST_FREE_SLOT = 3
 SLOTS = 32
+#: Where Intel's integrated GPUs are.
+IGD = Address(0, 0, 2, 0)
 UNSET = 0xFFFF_FFFF_FFFF_FFFF
 #: Where the guest maps the first region; real guests start there too.
 _APERTURE = 0xF104_0000
@@ -68,6 +70,10 @@ class DeviceModel:
         device = self._find(address)
         if device is None:
             raise Refused(f'Failed to open "/sys/bus/pci/devices/{address}/config": No such file or directory')
+        if device.qemu_refusal:
+            raise Refused(device.qemu_refusal)
+        if address == IGD:  # xen_pt_realize in hw/xen/xen_pt.c, whatever device that is
+            raise Refused("Need to enable igd-passthru if you're trying to passthrough IGD GFX")
         if any(one.device is device for one in self.plugged.values()):
             raise Refused(f"Device {address} is in use already")
         used = {one.slot for one in self.plugged.values()} | set(range(FIRST_FREE_SLOT))

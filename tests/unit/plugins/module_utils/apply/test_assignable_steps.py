@@ -424,11 +424,13 @@ def test_a_driver_that_fits_is_loaded_if_it_is_not(there: set[str], loaded: list
 def test_the_guest_that_gets_a_device_is_noted_beside_what_else_is_known_of_it() -> None:
     world = World()
     store = cast(Any, world)
-    NoteStore(store).write_guest([host(world).devices[C]], "web01")
-    assert NoteStore(store).all()[C] == Note(True, "8086:10d3", guest="web01")
+    NoteStore(store).write_guest([host(world).devices[C]], 1, "web01")
+    assert NoteStore(store).all()[C] == Note(True, "8086:10d3", guest="web01", given_to=1)
     NoteStore(store).write(C, Note(True, "15b3:1017"))
-    NoteStore(store).write_guest([host(world).devices[C]], "web02")
-    assert NoteStore(store).all()[C] == Note(False, "8086:10d3", guest="web02"), "another device than the one noted"
+    NoteStore(store).write_guest([host(world).devices[C]], 2, "web02")
+    assert NoteStore(store).all()[C] == Note(False, "8086:10d3", guest="web02", given_to=2), (
+        "another device than the one noted"
+    )
 
 
 def test_a_virtual_function_that_drivers_are_not_offered_is_reserved_for_pciback_until_its_release() -> None:

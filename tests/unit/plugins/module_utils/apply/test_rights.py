@@ -27,6 +27,7 @@ class Xen:
 
     fails: int = 0
     calls: int = 0
+    pvh: bool = False
     held: set[tuple[str, int]] = field(default_factory=set)
 
     def _change(self, kind: str, numbers: range, give: bool) -> int:
@@ -63,6 +64,12 @@ class Xen:
 
     def device_group(self, domid: int, sbdf: Sbdf) -> list[Sbdf]:
         return []
+
+    def has_iommu(self) -> bool:
+        return True
+
+    def dom0_is_hvm(self) -> bool:
+        return self.pvh
 
     def close(self) -> None:
         pass

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import os
+import re
 import sys
 import types
 from collections.abc import Callable
@@ -23,7 +25,9 @@ from ansible_collections.xen.pci.plugins.module_utils.host.hypervisor import (
     running_version,
 )
 from ansible_collections.xen.pci.plugins.module_utils.model.device import XenOwner
+from ansible_collections.xen.pci.plugins.module_utils.model.domain import DOMID_IO
 from ansible_collections.xen.pci.plugins.module_utils.model.live_domain import Label, LiveDomain, uuids
+from ansible_collections.xen.pci.plugins.module_utils.model.xen import Xen
 from ansible_collections.xen.pci.plugins.module_utils.values.address import Sbdf
 
 DEVICE = Sbdf(1, 0xAB, 0x1C, 5)
@@ -43,6 +47,11 @@ class FakeXc:
     def __init__(self) -> None:
         self.calls: list[tuple[str, dict[str, Any]]] = []
         self.results: dict[str, Any] = {}
+        self.virt_caps = "pv hvm hvm_directio pv_directio hap"
+        self.dom0_is_hvm = 0
+
+    def physinfo(self) -> dict[str, Any]:
+        return {"virt_caps": self.virt_caps}
 
     def _call(self, name: str, **arguments: Any) -> Any:
         self.calls.append((name, arguments))
@@ -80,6 +89,8 @@ class FakeXc:
         return self._call("irq", domid=domid, pirq=pirq, allow=allow_access)
 
     def domain_getinfo(self, first_dom: int = 0, max_doms: int = 1024) -> Any:
+        if max_doms == 1:
+            return [{"domid": 0, "hvm": self.dom0_is_hvm}]
         found = self._call("domain_getinfo", first=first_dom)
         return [one for one in found or () if one["domid"] >= first_dom][: min(max_doms, 2)]
 
@@ -106,6 +117,8 @@ class FakeLibrary:
         self.group: list[int] = []
         #: Bytes that Xen writes of each domain, in the order of their numbers.
         self.records: list[bytes] = []
+        #: What Xen fills in, by the call: where, and which number.
+        self.answers = {"xc_physinfo": (28, 0b1111), "xc_domain_getinfolist": (4, 0b100001)}
 
     def __getattr__(self, name: str) -> Callable[..., int]:
         if not name.startswith("xc_"):
@@ -116,6 +129,10 @@ class FakeLibrary:
                 return 0 if name in self.errors else 0xBEEF
             handle, *rest = arguments
             assert handle.value == 0xBEEF
+            if name in self.answers and not self.records:
+                at, number = self.answers[name]
+                rest[-1][at : at + 4] = number.to_bytes(4, "little")
+                return -1 if name in self.errors else 1
             self.calls.append((name, *(getattr(one, "value", one) for one in rest)))
             if name == "xc_get_device_group" and name not in self.errors:
                 rest[3]._obj.value = len(self.group)
@@ -345,6 +362,71 @@ def test_with_both_ways_the_library_does_what_the_binding_cannot(
         ("xc_interface_close",),
     ]
     assert [name for name, _arguments in xc.calls] == ["irq"]
+
+
+# ---- what Xen says of itself
+
+
+@pytest.mark.parametrize(
+    ("virt_caps", "iommu"),
+    [("pv hvm hvm_directio pv_directio hap", True), ("hvm hvm_directio", True), ("pv hvm hap", False), ("", False)],
+)
+def test_the_binding_says_whether_there_is_an_iommu(xc: FakeXc, virt_caps: str, iommu: bool) -> None:
+    xc.virt_caps = virt_caps
+    with Hypervisor.open() as hypervisor:
+        assert hypervisor.describe() == Xen(iommu=iommu, dom0_is_pvh=False)
+        # The binding hides why Xen refuses the question, so the answer must not be taken for a guest's device.
+        xc.results = {"test_assign_device": 0 if iommu else int(DEVICE)}
+        assert hypervisor.owner(DEVICE) is (XenOwner.HOST if iommu else XenOwner.UNKNOWN)
+
+
+def test_the_library_says_the_same(library: FakeLibrary) -> None:
+    with Hypervisor.open() as hypervisor:
+        assert hypervisor.describe() == Xen(iommu=True, dom0_is_pvh=False)
+    library.answers = {"xc_physinfo": (28, 0b1011), "xc_domain_getinfolist": (4, 0b100010)}
+    with Hypervisor.open() as hypervisor:
+        assert hypervisor.describe() == Xen(iommu=False, dom0_is_pvh=True)
+
+
+@pytest.mark.parametrize(("guest_type", "pvh"), [("PV\n", False), ("PVH\n", True), (None, None)])
+def test_where_xen_does_not_say_the_kernel_does(
+    library: FakeLibrary, tmp_path: Path, guest_type: str | None, pvh: bool | None
+) -> None:
+    library.errors = {"xc_physinfo": errno.EPERM, "xc_domain_getinfolist": errno.EPERM}
+    if guest_type is not None:
+        (tmp_path / "hypervisor" / "guest_type").write_text(guest_type)
+    with Hypervisor.open() as hypervisor:
+        assert hypervisor.describe() == Xen(iommu=None, dom0_is_pvh=pvh)
+
+
+def test_older_xens_have_the_flag_elsewhere(library: FakeLibrary, tmp_path: Path) -> None:
+    (tmp_path / "hypervisor" / "version" / "minor").write_text("11\n")
+    assert running_version() == "4.11"
+    assert module._Library.has_iommu(module._Library(library)) is None  # type: ignore[arg-type]
+
+
+def test_a_pvh_dom0_gives_no_interrupt_lines(xc: FakeXc) -> None:
+    xc.dom0_is_hvm = 1
+    with Hypervisor.open() as hypervisor:
+        with pytest.raises(HypervisorError, match=r"interrupt 17 .*PVH.*PV guests"):
+            hypervisor.allow_irq(DOMID, 17, True)
+        hypervisor.allow_irq(DOMID, 17, False)  # nothing of that number is a guest's
+    assert xc.calls == []
+
+
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOSYS, errno.EBUSY, errno.ENODEV, errno.EPERM, errno.EOPNOTSUPP])
+@pytest.mark.parametrize("iommu", [True, False])
+def test_no_message_has_a_number_that_users_do_not_know(library: FakeLibrary, code: int, iommu: bool) -> None:
+    library.errors = {"xc_assign_device": code, "xc_deassign_device": code}
+    library.answers["xc_physinfo"] = 28, 0b1111 if iommu else 0b1011
+    with Hypervisor.open() as hypervisor:
+        for call in (hypervisor.deassign, hypervisor.assign):
+            with pytest.raises(HypervisorError, match="quarantine") as caught:
+                call(DOMID_IO, DEVICE)
+            text = str(caught.value)
+            assert not re.search("327|domain 3", text)
+            assert ("IOMMU" in text) == (not iommu or code in (errno.ENOSYS, errno.EOPNOTSUPP))
+            assert not text.endswith(f": {os.strerror(code)}")
 
 
 # ---- none

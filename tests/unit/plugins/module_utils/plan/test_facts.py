@@ -39,7 +39,11 @@ FIRST_FOUND = settings(phases=[Phase.generate], max_examples=300, database=None)
 
 
 def facts_of(observed: Host) -> object:
-    return all_facts(observed), [domain_facts(one) for one in observed.domains.values()], host_facts(observed)
+    return (
+        all_facts(observed),
+        [domain_facts(one, observed.xen) for one in observed.domains.values()],
+        host_facts(observed),
+    )
 
 
 def hosts_with(kind: type, place: Callable[[Any], Host], known: Any) -> list[Any]:
