@@ -219,6 +219,10 @@ def _network_reasons(sbdf: Sbdf, interface: NetInterface, network: NetworkUse) -
         uses.append(f"has an address in {listed(network.networks[addressed])}{_via(addressed, name)}")
     if interface.upper:
         uses.append(f"is a part of {listed(interface.upper)}")
+    if not uses and name in network.routed:
+        uses.append("has a route through it")
+    if not uses and interface.promiscuous:
+        uses.append("takes all frames, so a program may switch or read them")
     if uses:
         reason = f"{sbdf} is network interface {name}, which is up and {' and '.join(uses)}"
         reasons.append(against(Check.NETWORK, sbdf, reason, "end that use first"))

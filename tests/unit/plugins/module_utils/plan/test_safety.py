@@ -5,14 +5,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from refusal_codes import codes
 
 from ansible_collections.xen.pci.plugins.module_utils.model.device import BlockUse, NetInterface, PciDevice
-from ansible_collections.xen.pci.plugins.module_utils.model.usage import NetworkUse
+from ansible_collections.xen.pci.plugins.module_utils.model.usage import NetworkUse, OtherUse
 from ansible_collections.xen.pci.plugins.module_utils.plan.safety import (
     Check,
     against,
@@ -96,6 +98,47 @@ def test_an_interface_with_an_address_or_in_a_bridge_stays() -> None:
     (enslaved,) = needs_of_host(device(net=(NetInterface("eth9", "", is_up=True, upper=("br9",)),)), ROUTED)
     assert of([enslaved]) == ["network"]
     assert "br9" in str(enslaved)
+
+
+def test_an_interface_with_a_route_or_that_takes_all_frames_stays() -> None:
+    idle = NetInterface("swp1", "", is_up=True)
+    assert needs_of_host(device(net=(idle,)), NetworkUse()) == []
+    assert of(needs_of_host(device(net=(idle,)), NetworkUse(routed=frozenset({"swp1"})))) == ["network"]
+    assert of(needs_of_host(device(net=(replace(idle, promiscuous=True),)), NetworkUse())) == ["network"]
+
+
+NOWHERE = NetworkUse(connection=frozenset({"wg0"}), connection_ends=("interface wg0",))
+
+
+@given(st.booleans(), st.booleans(), st.booleans(), st.booleans())
+def test_where_the_way_is_lost_each_card_counts_that_is_up_and_in_use(
+    up: bool, addressed: bool, promiscuous: bool, above: bool
+) -> None:
+    card = NetInterface("eth3", "", up, ("br3",) if above else (), promiscuous)
+    network = replace(NOWHERE, networks={"eth3": ("10.3.0.0/24",)} if addressed else {})
+    found = of(needs_of_host(device(net=(card,)), network))
+    assert ("connection" in found) == (up and (addressed or promiscuous or above))
+    assert "connection" not in of(needs_of_host(device(net=(card,)), replace(network, connection_ends=())))
+
+
+@pytest.mark.parametrize(
+    ("use", "check"),
+    [
+        (OtherUse(inputs=("keyboard K",)), "input"),
+        (OtherUse(peripherals=("smart card reader R",)), "peripheral"),
+        (OtherUse(thunderbolt=("Thunderbolt device D",)), "peripheral"),
+        (OtherUse(data=("sdb holds a file system (ext4)",)), "data"),
+        (OtherUse(claims=("disk sdb: sdb is in use",)), "disk"),
+        (OtherUse(processes=("/dev/sg1 in mt (7)",)), "processes"),
+        (OtherUse(tunneled=True), None),
+    ],
+)
+def test_other_uses_are_refused_of_the_device_and_of_what_takes_it_along(use: OtherUse, check: str | None) -> None:
+    wanted = [] if check is None else [check]
+    own = needs_of_host(device(), NetworkUse(), others={A: use})
+    assert of(own) == wanted and all(refusal.waivable for refusal in own)
+    other = replace(device(), sbdf=Sbdf.parse("0000:05:00.0"))
+    assert of(needs_of_host(device(), NetworkUse(), depending=[other], others={other.sbdf: use})) == wanted
 
 
 def test_an_interface_that_is_down_carries_nothing() -> None:
