@@ -136,18 +136,18 @@ class ShellVariables:
             assignments = [(token, match) for token in rest[1:] if (match := _ASSIGNMENT.fullmatch(token.text))]
             conditional = conditional or not all(_WHOLE.fullmatch(token.text) for token in rest[1:])
         elif rest:
-            self._other_command([token.text for token in rest], where)
+            self._other_command([token.text for token in rest], where, conditional)
             return  # what stands before a command is set for that command alone
         for token, match in assignments:
             self._assign(match, source, f"{where}: {token.text}", conditional or is_array)
 
-    def _other_command(self, words: Sequence[str], where: str) -> None:
+    def _other_command(self, words: Sequence[str], where: str, conditional: bool) -> None:
         name = words[0].lstrip("\\")
         if name in ("builtin", "command") and len(words) > 1:
-            self._other_command(words[1:], where)
+            self._other_command(words[1:], where, conditional)
         elif name in _ANYTHING or name in self._functions or "$" in name or "`" in name:
             self.lost = self.lost or f"{where}: what {' '.join(words)!r} does is not followed"
-        elif name == "unset":
+        elif name == "unset" and not conditional:
             for word in words[1:]:
                 self._values.pop(word, None)
                 self._unknown.pop(word, None)
