@@ -764,8 +764,9 @@ host:
           do not. C(alternatives) are what pciback may read instead of C(hide), C(doubts) why it may read more than is
           known, C(rebuilt) what it reads once GRUB's configuration is made from its defaults again, C(remarks) what is
           wrong with these files.
-        - C(lost) are devices that are on pciback's list though a driver of the host has them. C(modules_known) says
-          whether the kernel's modules say which devices they are for.
+        - C(others) are devices that a unit, a rule of udev or a start script of others may give to pciback, with the
+          file. C(lost) are devices that are on pciback's list though a driver of the host has them.
+        - C(modules_known) says whether the kernel's modules say which devices they are for.
         - C(files) are the texts of this collection's files by their path from the root, V(null) where there is none;
           C(taken) those of the paths at which another file is; C(stale) what is older than the files it is made from.
       type: dict
@@ -782,6 +783,7 @@ host:
         rebuilt: null
         remarks: []
         lost: {}
+        others: {}
         unit_devices: []
         files: {etc/modules-load.d/xen-pci.conf: null}
         taken: []

@@ -35,6 +35,7 @@ from ..values.errors import HostError
 from . import command, run_lock
 from .command_lines import CommandLines
 from .modprobe_files import ModprobeFile, modprobe_files
+from .other_takers import other_takers
 from .whole_file import write_whole
 
 _PCIBACK = "xen_pciback"
@@ -76,6 +77,7 @@ class BootConfig:
             rebuilt=_possible(configured, lines.rebuilt, devices) if lines.rebuilt is not None else None,
             remarks=lines.remarks,
             lost=_lost_to_drivers(devices),
+            others=other_takers(self._root, OWN_FILES),
             unit_devices=self._unit_devices(contents[UNIT] or ""),
             files=contents,
             taken=frozenset(path for path, text in contents.items() if text is not None and not _is_ours(text)),

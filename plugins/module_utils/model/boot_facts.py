@@ -117,6 +117,8 @@ class BootFacts:
     remarks: tuple[str, ...] = ()
     #: Devices that are on pciback's list though a driver of the host has them, with that driver.
     lost: Mapping[Sbdf, str] = field(default_factory=dict)
+    #: Devices that a file of others may give to pciback while the host boots, with the file.
+    others: Mapping[Sbdf, str] = field(default_factory=dict)
     #: Devices that our systemd unit gives to pciback.
     unit_devices: frozenset[Sbdf] = frozenset()
     #: Text of each of our files by its path from the root, None if it is not there.
@@ -167,6 +169,8 @@ class BootFacts:
                 last = " and ".join(dict.fromkeys(setting.source for setting in yes))
                 against = " and ".join(dict.fromkeys(setting.source for setting in no)) or "another file"
                 return f"hide= in {last} names it, and {against}, by which the host may boot as well, does not"
+        if sbdf in self.others and not main:
+            return f"{self.others[sbdf]} names it beside pciback, and may give it to pciback while the host boots"
         if main and sbdf in self.lost:
             return (
                 f"hide= in {self.hide[-1].source} names it, but at this boot {self.lost[sbdf]} has it, though it is on"

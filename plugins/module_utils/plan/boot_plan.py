@@ -141,7 +141,7 @@ def plan_boot(
     foreign = _without_ours(base)
     kept_by_them = {sbdf: source for sbdf in sorted(unwanted) if (source := _kept_by(foreign, sbdf))}
     warnings = [
-        f"pciback takes {sbdf} again at the next boot, because hide= in {source} names it. Remove it there."
+        f"pciback takes {sbdf} again at the next boot, because {source} names it. Remove it there."
         for sbdf, source in kept_by_them.items()
         if sbdf in mistaken
     ]
@@ -156,8 +156,8 @@ def plan_boot(
         kept = [sbdf for sbdf, by in kept_by_them.items() if by == source and sbdf not in mistaken]
         if kept:
             reason = (
-                f"{listed(kept)} would be with pciback again after a reboot: hide= in {source}, which xen.pci does not"
-                " manage, names it"
+                f"{listed(kept)} would be with pciback again after a reboot: {source}, which xen.pci does not manage,"
+                " names it"
             )
             refusals.append(Refusal("foreign-hide", listed(kept), reason, "remove it there first"))
     theirs = [setting for setting in foreign.hide if not setting.adds]
@@ -201,14 +201,14 @@ def _without_ours(boot: BootFacts) -> BootFacts:
 
 
 def _kept_by(foreign: BootFacts, sbdf: Sbdf) -> str:
-    """Name the file that is not ours whose `hide=` takes a device, or may; empty if there is none."""
+    """Name the file that is not ours by which pciback takes a device, or may; empty if there is none."""
     for settings in (foreign.hide, *foreign.alternatives):
         if covers(settings, sbdf):
-            return next(setting.source for setting in reversed(settings) if covers((setting,), sbdf))
+            return next(f"hide= in {setting.source}" for setting in reversed(settings) if covers((setting,), sbdf))
     doubts = (
         doubt for doubt in foreign.doubts if doubt.text is not None and covers((HideSetting("", doubt.text),), sbdf)
     )
-    return next((doubt.reason.partition(" ")[0] for doubt in doubts), "")
+    return next((doubt.reason.partition(" ")[0] for doubt in doubts), foreign.others.get(sbdf, ""))
 
 
 def _split(boot: BootFacts, wanted: list[Sbdf], foreign: BootFacts) -> tuple[list[Sbdf], list[Sbdf], list[Refusal]]:
@@ -222,7 +222,8 @@ def _split(boot: BootFacts, wanted: list[Sbdf], foreign: BootFacts) -> tuple[lis
     if boot.pciback is PcibackKind.ABSENT:
         reason = "This kernel has no pciback, so no device can be kept over a reboot"
         return [], [], [Refusal("no-pciback", "pciback", reason, "install a kernel that has it")]
-    uncertain = {sbdf: why for sbdf in wanted if (why := foreign.why_unknown(sbdf) or _why_not_read(foreign))}
+    alone = replace(foreign, others={})  # what others do after the kernel has started does not make hide= uncertain
+    uncertain = {sbdf: why for sbdf in wanted if (why := alone.why_unknown(sbdf) or _why_not_read(foreign))}
     lost = {sbdf: f"its driver {boot.lost[sbdf]} was first at this boot" for sbdf in wanted if sbdf in boot.lost}
     uncertain.update(lost)
     possible = [sbdf for sbdf in wanted if sbdf not in uncertain and sbdf not in boot.unit_devices]

@@ -7,19 +7,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from builders import device
+from refusal_codes import codes
 
 from ansible_collections.xen.pci.plugins.module_utils.host.boot_config import BootConfig
 from ansible_collections.xen.pci.plugins.module_utils.model.boot_facts import (
     GRUB,
     MARK,
+    UNIT,
     BootFacts,
     Kept,
     PcibackKind,
 )
+from ansible_collections.xen.pci.plugins.module_utils.plan.boot_plan import plan_boot
 from ansible_collections.xen.pci.plugins.module_utils.values.address import Sbdf
 
 A, B, C = (Sbdf.parse(f"0000:0{number}:00.0") for number in (1, 2, 3))
@@ -413,3 +417,29 @@ def test_an_initramfs_that_was_made_since_may_have_what_the_files_say(root: Root
     root.write("sys/module/xen_pciback/parameters/hide", "(null)\n")
     root.write("boot/initrd.img-6.1", "", older=False)
     assert root.facts(PcibackKind.MODULE).kept(A) is Kept.YES
+
+
+TAKERS = {
+    "etc/rc.local": "#!/bin/sh\nfor one in 01:00.0; do\n  xl pci-assignable-add $one\ndone\n",
+    "etc/systemd/system/mine.service": "[Service]\nExecStart=/usr/sbin/xl pci-assignable-add 0000:01:00.0\n",
+    "etc/udev/rules.d/10-x.rules": 'KERNEL=="0000:01:00.0", ATTR{driver_override}="pciback"\n',
+    "etc/initramfs-tools/scripts/init-top/x": "echo 0000:01:00.0 > /sys/bus/pci/drivers/pciback/new_slot\n",
+}
+
+
+@pytest.mark.parametrize(("path", "text"), TAKERS.items(), ids=TAKERS)
+def test_what_others_give_to_pciback_while_the_host_boots_is_unknown(root: Root, path: str, text: str) -> None:
+    root.write(path, text)
+    facts = root.facts()
+    assert (facts.kept(A), facts.kept(B)) == (Kept.UNKNOWN, Kept.NO)
+    assert f"/{path}" in facts.why_unknown(A)
+    assert codes(plan_boot(facts, (), {A}).refusals) == [("foreign-hide", str(A))]
+    assert plan_boot(replace(facts, has_systemd=True), {A}).refusals == ()
+    root.write(path, "".join(f"# {line}\n" for line in text.splitlines()))
+    assert root.kept() == "no"
+
+
+def test_our_own_unit_is_none_of_others(root: Root) -> None:
+    root.write(UNIT, f"{MARK}\nExecStart=-/usr/sbin/xl pci-assignable-add {A}\n")
+    facts = root.facts()
+    assert facts.others == {} and facts.kept(A) is Kept.YES
