@@ -118,6 +118,7 @@ options:
         and nothing is changed.
       - Then also the seconds for repairs, and for all changes of each domain. Allow more for many or slow devices, as
         their drivers in a guest start one after the other.
+      - Then also the seconds for each write to the kernel, such as a reset. One that takes longer is given up.
     type: int
     default: 60
 notes:

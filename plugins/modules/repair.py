@@ -130,6 +130,7 @@ options:
       - Seconds to wait for another run of this collection on the host. If it has not finished by then, the task fails
         and nothing is changed.
       - Then also the seconds for all repairs, with O(settle) as a part of them.
+      - Then also the seconds for each write to the kernel, such as a reset. One that takes longer is given up.
     type: int
     default: 60
 seealso:
