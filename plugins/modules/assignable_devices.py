@@ -93,8 +93,9 @@ options:
     description:
       - Seconds to wait for another run of this collection on the host, which may be rebuilding the initramfs. If it has
         not finished by then, the task fails and nothing is changed.
-      - Then also the seconds for each write to the kernel, such as the one that takes a device from its driver. One that
-        takes longer is given up, the steps before it are undone, and the task fails. The run as a whole has no limit.
+      - Then also the seconds for each write to the kernel, such as the one that takes a device from its driver. One
+        that takes longer is given up, the steps before it are undone, and the task fails. The run as a whole has no
+        limit.
     type: int
     default: 300
 notes:

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
+from threading import Thread
 
 from ..model.device import PciDevice
 from ..values.address import AddressError, Sbdf
@@ -36,6 +37,19 @@ _TERMINALS_OF_CARDS = ("ttyS", "ttyUSB", "ttyACM")
 #: Open as long as the host runs, and no hindrance: clocks, the management engine; of input devices see other_uses.py.
 _OVERLOOKED = ("input", "mei", "rtc")
 _NVIDIA = "nvidia"
+_LOOK_SECONDS = 5.0
+
+
+def open_nodes_of(sysfs_root: Path, sbdf: Sbdf) -> list[str]:
+    """List nodes of one function with who has them open, as far as that can be found out in a few seconds.
+
+    A reader of a process's map waits while that process changes it, and that one may wait for the kernel.
+    """
+    found: list[str] = []
+    look = Thread(target=lambda: found.extend(OpenNodes(sysfs_root, {}).by_device().get(sbdf, ())), daemon=True)
+    look.start()
+    look.join(_LOOK_SECONDS)
+    return found
 
 
 class OpenNodes:

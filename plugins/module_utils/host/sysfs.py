@@ -21,6 +21,7 @@ from ..model.device import PCIBACK, ConfigFlags, PciDevice
 from ..model.usage import GuestDisk
 from ..values.address import AddressError, Sbdf
 from ..values.errors import HostError
+from ..values.words import listed
 from .config_space import ConfigSpace
 from .device_files import VirtualPlace, driver_override, interrupt_line, open_config, read_device
 from .disk_usage import BlockGraph
@@ -320,14 +321,22 @@ class Sysfs:
     def _listed_by_pciback(self, name: str) -> list[Sbdf]:
         return _addresses((read_text(self._driver_file(PCIBACK, name)) or "").split())
 
+    def _state_of(self, sbdf: Sbdf) -> str:
+        """Say who has the device while a write to it hangs: a driver, and processes that it may wait for."""
+        from .open_nodes import open_nodes_of  # noqa: PLC0415 - not needed where no write hangs
+
+        driver = self.driver_of(sbdf)
+        state = f"{sbdf} {f'is still bound to {driver}' if driver else 'has no driver now'}"
+        nodes = open_nodes_of(self.root, sbdf)
+        return f"{state}, and {listed(nodes)} is open" if nodes else state
+
     def _write(self, file: Path, text: str, sbdf: Sbdf, purpose: str) -> None:
         try:
             self.writes.write(file, text, sbdf)
         except WriteHangs as error:
-            driver = self.driver_of(sbdf)
-            state = f"{sbdf} {f'is still bound to {driver}' if driver else 'has no driver now'}"
             raise DeviceHangs(
-                f"{sbdf} could not {purpose}: writing to {file} hangs: {error.text}; {state}; {HANGING_ADVICE}"
+                f"{sbdf} could not {purpose}: writing to {file} hangs: {error.text}; {self._state_of(sbdf)};"
+                f" {HANGING_ADVICE}"
             ) from error
         except OSError as error:
             advice = _ADVICE.get(error.errno or 0, "the kernel log (dmesg) says more")

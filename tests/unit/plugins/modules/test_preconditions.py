@@ -161,6 +161,26 @@ def test_a_write_that_hangs_while_a_device_is_taken(file: str) -> None:
         assert host.driver(NIC) == "pciback"
 
 
+def test_who_has_a_device_open_that_its_driver_does_not_release() -> None:
+    with machine() as host:
+        driver = host.driver(GPU)
+        card = host.directory / "sys/bus/pci/devices" / GPU / "drm" / "card1"
+        card.mkdir(parents=True)
+        group = host.directory / "sys/class/drm"
+        group.mkdir(parents=True)
+        (group / "card1").symlink_to(card.resolve())
+        process = host.directory / "proc/4711"
+        (process / "fd").mkdir(parents=True)
+        (process / "comm").write_text("Xorg\n")
+        (process / "fd/7").symlink_to("/dev/dri/card1")
+        host.inject("write-hangs", device=GPU, file="unbind")
+        refused = host.take(GPU, timeout=1)
+        waived = {refusal["code"]: "it is tried" for refusal in refused["refusals"]}
+        failed = host.take("gpu", catalog={"gpu": {"address": GPU, "waive": waived}}, timeout=1)
+        assert f"is still bound to {driver}" in failed["msg"]
+        assert "/dev/dri/card1 in Xorg (4711) is open" in failed["msg"]
+
+
 def test_a_hanging_reset_costs_no_other_device(host: Machine) -> None:
     given = host.give(g1=[NIC, OTHER])
     assert not given.get("failed"), given["msg"]
