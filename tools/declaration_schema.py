@@ -81,6 +81,7 @@ def _device() -> Schema:
             {"if": {**_OBJECT, "required": ["vf"]}, "then": {"required": ["pf"]}},
             {"if": {**_OBJECT, "required": ["subsystem"]}, "then": _without(["subsystem_vendor", "subsystem_device"])},
             {"if": {**_OBJECT, "required": ["functions"]}, "then": _without([*POOL_KEYS, "function", "vf"])},
+            {"if": {**_OBJECT, "required": ["vslot"]}, "then": _without([*POOL_KEYS, "functions"])},
         ],
     }
 

@@ -93,6 +93,19 @@ options:
       - >-
         V(permissive) (str, a text that gives the reason). Why the guest may write all of the device's configuration
         space. Without it the guest may not. Example: C(permissive: its driver writes vendor-specific registers).
+      - >-
+        V(rdm_policy) (str, strict or relaxed). Whether Xen gives the device to a guest although firmware keeps it at
+        the same memory as other devices (V(relaxed)). It also needs a waiver of V(reserved-memory). If not given,
+        V(strict); what a guest has already stays as it is, as with the keys below. Example: C(rdm_policy: relaxed).
+      - >-
+        V(msitranslate) (bool). Whether the device uses MSI although the guest uses its interrupt line. HVM guests only.
+        QEMU ignores it since Xen no longer has qemu-traditional. Example: C(msitranslate: true).
+      - >-
+        V(power_mgmt) (bool). Whether the guest may change the device's power state. HVM guests only, as
+        V(msitranslate). Example: C(power_mgmt: true).
+      - >-
+        V(vslot) (str, a hexadecimal number from 1 to 1f in quotes). Slot of the guest's bus. HVM guests only: for a PV
+        guest, pciback chooses it. Not for pools and whole cards. Example: C(vslot: "8").
       # end
     type: dict
     default: {}

@@ -549,6 +549,13 @@ domains:
       description: Why what libxl has stored of it cannot be read, empty if it can be, or if libxl stores nothing of it.
       type: str
       sample: ""
+    configured_options:
+      description:
+        - With which options a reboot would give it each of these devices, by address. The options are C(permissive),
+          C(rdm_policy), C(msitranslate), C(power_mgmt) and C(vslot), V(null) if not known or not set.
+      type: dict
+      sample:
+        "0000:03:00.0": {permissive: false, rdm_policy: strict, msitranslate: false, power_mgmt: false, vslot: null}
     device_model:
       description:
         - What the device model (QEMU) of an HVM guest says of the guest's PCI bus, V(null) for other guests.
@@ -620,6 +627,12 @@ domains:
           type: str
           choices: [to_add, exported, to_remove]
           sample: exported
+        options:
+          description:
+            - Options with which the domain has it, as libxl lists them. V(null) for what is not known or not set. What
+              pciback lets be written is RV(devices[].permissive).
+          type: dict
+          sample: {permissive: false, rdm_policy: strict, msitranslate: false, power_mgmt: false, vslot: "4"}
 snapshot:
   description:
     - All that was observed of the host, as a document. A plan that is made from it elsewhere, such as on the

@@ -9,7 +9,7 @@ the device at the guest's next reboot. So whatever goes wrong, adding comes earl
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack, suppress
 from typing import Any, Callable, NamedTuple
 
@@ -18,6 +18,7 @@ from ..host.toolstack.contract import ConfigError, LockError
 from ..host.xenstore import Transaction, XenStoreGone
 from ..model.domain import Domain
 from ..values.address import Sbdf
+from ..values.device_options import NO_OPTIONS, DeviceOptions
 from .loop import Flow, Work
 
 _LOCK_SECONDS = 10.0
@@ -30,6 +31,8 @@ class Listed(NamedTuple):
     removed: Collection[Sbdf] = ()
     #: What `commit` returns.
     value: Any = None
+    #: Options of the devices that were added.
+    options: Mapping[Sbdf, DeviceOptions] = NO_OPTIONS
 
 
 def commit(access: HostAccess, domain: Domain, body: Callable[[Transaction], Listed]) -> Flow:
@@ -49,7 +52,7 @@ def commit(access: HostAccess, domain: Domain, body: Callable[[Transaction], Lis
                 if restore:  # the try before met a conflict, and may have meant other devices
                     restore[0]()
                     restore.clear()
-                restore.append(access.toolstack.amend(domain, listed.added, listed.removed))
+                restore.append(access.toolstack.amend(domain, listed.added, listed.removed, listed.options))
             except ConfigError:
                 if listed.added:
                     raise

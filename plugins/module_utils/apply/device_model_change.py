@@ -102,7 +102,8 @@ class DeviceModelChange(DomainChange):
         self.recorder.cycles.append(Cycle((added,) if added else (), (removed,) if removed else (), seconds))
 
     def _put_in(self, device: Sbdf) -> Flow:
-        said = yield from self._try(lambda: self.access.toolstack.attach(self.plan.domain, device))
+        options = self._options(device)
+        said = yield from self._try(lambda: self.access.toolstack.attach(self.plan.domain, device, options))
         if said:
             raise NotDone(f"libxl did not attach {device}: {said}")
         yield from self._await(device, True, f"libxl attached {device}, but the device model does not have it")

@@ -20,6 +20,7 @@ from ..model.domain import DOMID_IO
 from ..model.evidence import ConvergeLevel
 from ..plan.domain_plan import DomainPlan
 from ..values.address import Sbdf
+from ..values.device_options import DeviceOptions
 from ..values.errors import HostError
 from ..values.words import listed
 from . import rights, rollback
@@ -301,6 +302,10 @@ class DomainChange:
                 free.append(address)
         self._forget_holder(free, [device for device in free if device in clean])
         return problems
+
+    def _options(self, device: Sbdf) -> DeviceOptions:
+        """Return the options with which the domain gets a device, or gets it back."""
+        return self.plan.options.get(device, DeviceOptions())
 
     def _facts(self, address: Sbdf) -> PciDevice:
         """Return the facts of a device; of one that the host has no more, those from when the guest got it."""

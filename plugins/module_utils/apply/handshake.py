@@ -127,7 +127,8 @@ class Handshake(DomainChange):
             yield from self._reset_dirty(add, proofs)
             self._quarantine(add)
             for device in facts:
-                rights.grant(self.access.hypervisor, self.domid, device, self._others())
+                relaxed = self._options(device.sbdf).relaxed
+                rights.grant(self.access.hypervisor, self.domid, device, self._others(), relaxed)
                 granted.append(device.sbdf)  # one that was refused has nothing, grant() saw to that
                 self._held.add(device.sbdf)
         except HostError as error:
@@ -158,14 +159,14 @@ class Handshake(DomainChange):
             self._check_unchanged(backend, add, remove)
             places = changes.indexes(backend, add, remove)
             if backend is None:
-                kind, writes = CycleKind.CREATE, changes.create(self.domid, self.name, add)
+                kind, writes = CycleKind.CREATE, changes.create(self.domid, self.name, add, self.plan.options)
             elif not add and set(backend.devices) <= set(remove):
                 kind, writes = CycleKind.CLOSE, changes.close(self.domid)
             else:
-                kind, writes = CycleKind.RECONFIGURE, changes.reconfigure(backend, add, remove)
+                kind, writes = CycleKind.RECONFIGURE, changes.reconfigure(backend, add, remove, self.plan.options)
                 writes += self._correct_places(transaction, remove)
             transaction.apply([Remove(error_path(self.domid)), *writes])  # the kernel never clears its error
-            return Listed(add, value=(kind, places))
+            return Listed(add, value=(kind, places), options=self.plan.options)
 
         return (yield from commit(self.access, self.plan.domain, body))
 

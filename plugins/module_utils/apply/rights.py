@@ -23,14 +23,19 @@ _PAGE_SHIFT = 12
 _WINDOWS = 7
 
 
-def grant(hypervisor: Hypervisor, domid: int, device: PciDevice, others: Collection[PciDevice]) -> None:
-    """Give a domain all rights over a device; on failure what was given is taken back."""
+def grant(
+    hypervisor: Hypervisor, domid: int, device: PciDevice, others: Collection[PciDevice], relaxed: bool = False
+) -> None:
+    """Give a domain all rights over a device; on failure what was given is taken back.
+
+    `relaxed`: Xen is to tolerate memory that firmware reserves for this device and others.
+    """
     try:
         for window in _windows(device):
             _allow_window(hypervisor, domid, window, True)
         if device.line:
             hypervisor.allow_irq(domid, device.line, True)
-        hypervisor.assign(domid, device.sbdf)
+        hypervisor.assign(domid, device.sbdf, relaxed)
     except HypervisorError as error:
         revoke_access(hypervisor, domid, device, others)
         raise HypervisorError(f"{device.sbdf} could not be given: {error}", error.code) from error

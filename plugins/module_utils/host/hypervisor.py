@@ -208,6 +208,13 @@ class _Binding:
     def assign(self, domid: int, sbdf: Sbdf, relaxed: bool) -> int:
         if relaxed and self._library is not None:  # the binding knows only the strict form
             return self._library.assign(domid, sbdf, relaxed)
+        if relaxed and domid != DOMID_IO:  # as far as quarantine goes, most devices need no more than the strict form
+            library = f"libxenctrl.so.{running_version() or '<version>'}"
+            raise HypervisorError(
+                f"{sbdf} cannot be assigned with rdm_policy relaxed: Xen's Python binding does not know that, and"
+                f" {library} cannot be loaded; install Xen's tools of the running version",
+                errno.ENOSYS,
+            )
         return self._returning(self._xc.assign_device, domid, sbdf)
 
     def deassign(self, domid: int, sbdf: Sbdf) -> int:

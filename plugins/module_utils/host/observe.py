@@ -25,7 +25,13 @@ from .access import HostAccess
 from .hypervisor import Hypervisor, HypervisorError
 from .note_store import NoteStore
 from .sysfs import Sysfs, SysfsError
-from .xenstore_nodes import read_connections, read_guest_disks, read_kernel_errors, read_outline
+from .xenstore_nodes import (
+    read_connection,
+    read_connections,
+    read_guest_disks,
+    read_kernel_errors,
+    read_outline,
+)
 
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
@@ -156,12 +162,16 @@ def with_config_files(access: HostAccess, host: Host, paths: Iterable[str]) -> H
     return replace(host, config_files=texts, unreadable_files=problems)
 
 
-def observe_domains(access: HostAccess, domains: Sequence[Domain], devices: Iterable[Sbdf]) -> Host:
+def observe_domains(
+    access: HostAccess, domains: Sequence[Domain], devices: Iterable[Sbdf], with_options: Collection[int] = ()
+) -> Host:
     """Look again at these domains, and at what they have of the host's devices, and at nothing else.
 
-    A domain that is gone is not in the result, nor is a device that has left the host.
+    A domain that is gone is not in the result, nor is a device that has left the host. `with_options` are those
+    domains of whose devices the options are read as well.
     """
-    now = [_seen_again(access, domain) for domain in domains if access.hypervisor.has(domain.domid)]
+    alive = [domain for domain in domains if access.hypervisor.has(domain.domid)]
+    now = [_seen_again(access, domain, domain.domid in with_options) for domain in alive]
     wanted = sorted({*devices, *(device for domain in now for device in domain.devices)})
     return Host(
         devices={sbdf: found for sbdf in wanted if (found := _device_now(access.sysfs, sbdf)) is not None},
@@ -170,12 +180,12 @@ def observe_domains(access: HostAccess, domains: Sequence[Domain], devices: Iter
     )
 
 
-def _seen_again(access: HostAccess, domain: Domain) -> Domain:
-    stub = domain.stub
+def _seen_again(access: HostAccess, domain: Domain, with_options: bool) -> Domain:
+    read, stub = read_connection if with_options else read_outline, domain.stub
     if stub is not None:
-        stub = replace(stub, own_connection=read_outline(access.store, stub.domid))
+        stub = replace(stub, own_connection=read(access.store, stub.domid))
     model = access.toolstack.device_model(domain) if domain.device_model is not None else None
-    return replace(domain, own_connection=read_outline(access.store, domain.domid), stub=stub, device_model=model)
+    return replace(domain, own_connection=read(access.store, domain.domid), stub=stub, device_model=model)
 
 
 def _device_now(sysfs: Sysfs, sbdf: Sbdf) -> PciDevice | None:

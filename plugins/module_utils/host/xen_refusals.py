@@ -34,7 +34,7 @@ _OF_ASSIGNMENT = {
 }
 _RESERVED = (
     "`xl dmesg` says more; where it mentions RMRR, firmware has reserved memory for this device and others, and it is"
-    " not given to a guest without rdm_policy=relaxed in the domain's configuration"
+    " given to a guest only with rdm_policy: relaxed in the catalog"
 )
 
 

@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from ..values.address import AddressError, GuestAddress, Sbdf
+from ..values.device_options import DeviceOptions
 from ..values.states import SubState, XenbusState, parse_state, parse_sub_state
 
 #: Nodes of one entry. `key-N` must exist: libxl reads it without a check when it compacts.
@@ -68,6 +69,12 @@ class Entry:
     def exported_nowhere(self) -> bool:
         """Whether it is exported, but its place on the bus of the guest cannot be read, so it cannot be removed."""
         return self.state is SubState.EXPORTED and self.guest_address is None
+
+    @property
+    def options(self) -> DeviceOptions:
+        """The options that libxl's nodes of the entry say."""
+        own = dict(self.nodes)
+        return DeviceOptions.from_nodes(own.get("opts", ""), own.get("vdevfn", ""))
 
     @property
     def exported(self) -> bool:

@@ -13,18 +13,21 @@ from dataclasses import replace
 from operator import itemgetter
 
 from ..values.address import AddressError, GuestAddress, Sbdf
+from ..values.device_options import NO_OPTIONS, DeviceOptions
 from ..values.states import SubState, XenbusState, parse_sub_state
 from .connection import ENTRY_NODES, Entry, PciConnection, backend_path, devices_of, frontend_path
 from .store_changes import Change, Directory, Remove, Write
 
 #: libxl's defaults; pciback ignores the node, and libxl parses it when it lists devices.
-DEFAULT_OPTIONS = "msitranslate=0,power_mgmt=0,permissive=0,rdm_policy=strict"
+DEFAULT_OPTIONS = DeviceOptions().as_node()
 
 
-def create(domid: int, name: str, devices: Sequence[Sbdf]) -> list[Change]:
+def create(
+    domid: int, name: str, devices: Sequence[Sbdf], options: Mapping[Sbdf, DeviceOptions] = NO_OPTIONS
+) -> list[Change]:
     """Create the connection of a domain with its first devices: both directories, both ends at Initialising."""
     back, front = backend_path(domid), frontend_path(domid)
-    changes = _new_backend(domid, name) + _new_entries(domid, 0, devices)
+    changes = _new_backend(domid, name) + _new_entries(domid, 0, devices, options)
     changes += [
         _state(back, XenbusState.INITIALISING),
         Directory(front, (f"n{domid}", "r0")),
@@ -35,7 +38,12 @@ def create(domid: int, name: str, devices: Sequence[Sbdf]) -> list[Change]:
     return changes
 
 
-def reconfigure(backend: PciConnection, add: Sequence[Sbdf], remove: Collection[Sbdf]) -> list[Change]:
+def reconfigure(
+    backend: PciConnection,
+    add: Sequence[Sbdf],
+    remove: Collection[Sbdf],
+    options: Mapping[Sbdf, DeviceOptions] = NO_OPTIONS,
+) -> list[Change]:
     """Begin a cycle that adds and removes devices: mark their entries, then ask for reconfiguration.
 
     pciback walks every entry of a cycle (xen_pcibk_reconfigure), so one cycle serves all.
@@ -45,7 +53,7 @@ def reconfigure(backend: PciConnection, add: Sequence[Sbdf], remove: Collection[
         _sub_state(back, entry.index, SubState.TO_REMOVE) for entry in backend.entries if entry.device in remove
     ]
     if add:
-        changes += _new_entries(backend.domid, len(backend.entries), add)
+        changes += _new_entries(backend.domid, len(backend.entries), add, options)
     changes.append(_state(back, XenbusState.RECONFIGURING))
     return changes
 
@@ -262,14 +270,16 @@ def _new_backend(domid: int, name: str) -> list[Change]:
     ]
 
 
-def _new_entries(domid: int, first: int, devices: Sequence[Sbdf]) -> list[Change]:
+def _new_entries(
+    domid: int, first: int, devices: Sequence[Sbdf], options: Mapping[Sbdf, DeviceOptions] = NO_OPTIONS
+) -> list[Change]:
     back = backend_path(domid)
     changes: list[Change] = []
     for index, device in enumerate(devices, first):
         changes += [
             Write(f"{back}/key-{index}", str(device)),
             Write(f"{back}/dev-{index}", str(device)),
-            Write(f"{back}/opts-{index}", DEFAULT_OPTIONS),
+            Write(f"{back}/opts-{index}", options.get(device, DeviceOptions()).as_node()),
             _sub_state(back, index, SubState.TO_ADD),
         ]
     changes.append(Write(f"{back}/num_devs", str(first + len(devices))))

@@ -8,10 +8,12 @@ What the guest itself can write is only in `PciConnection`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from ..values.address import Sbdf
+from ..values.device_options import DeviceOptions
 from .connection import PciConnection
 from .device_model import DeviceModel
 from .management import Manager
@@ -68,6 +70,8 @@ class Domain:
     config_problem: str = ""
     #: Name that it was created with, None where libxl stores nothing of the domain.
     stored_name: str | None = None
+    #: With which options a reboot would give them to it.
+    configured_options: Mapping[Sbdf, DeviceOptions] = field(default_factory=dict)
 
     # ---- the device model of an HVM guest
 
@@ -102,3 +106,15 @@ class Domain:
     def devices(self) -> tuple[Sbdf, ...]:
         """Devices that its connection lists; none of a stub domain, whose devices are its guest's."""
         return self.connection.devices if self.connection and self.serves is None else ()
+
+    @property
+    def options(self) -> Mapping[Sbdf, DeviceOptions]:
+        """The options of each of its devices, as far as they can be read."""
+        entries = self.connection.entries if self.connection and self.serves is None else ()
+        found = {entry.device: entry.options for entry in entries if entry.device is not None}
+        model = self.device_model
+        places = {device: plugged for device in found if model and (plugged := model.has(device)) is not None}
+        return {
+            **found,
+            **{device: replace(found[device], vslot=place.address.slot) for device, place in places.items()},
+        }

@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..values.address import Sbdf
+from ..values.device_options import NO_OPTIONS, DeviceOptions
 
 Config = Mapping[str, Any]
 
 _DEVICES = "pcidevs"
+_OPTIONS = ("vdevfn", "msitranslate", "power_mgmt", "permissive", "rdm_policy")
 #: Greatest segment, bus, slot and function.
 _LAST = (0xFFFF, 0xFF, 0x1F, 7)
 #: libxl_defbool in JSON (libxl_json.c). libxl makes False of a default here, since xl sets it where `pci` is given.
@@ -69,14 +71,28 @@ def stored_name(config: Config) -> str | None:
     return name if isinstance(name, str) and name else None
 
 
-def amended(config: Config, add: Collection[Sbdf] = (), remove: Collection[Sbdf] = ()) -> dict[str, Any]:
+def configured_options(config: Config) -> dict[Sbdf, DeviceOptions]:
+    """Read with which options the domain is to have its devices after a reboot."""
+    entries = ((_device_of(entry), entry) for entry in _entries(config))
+    return {device: DeviceOptions.from_entry(entry) for device, entry in entries if device is not None}
+
+
+def amended(
+    config: Config,
+    add: Collection[Sbdf] = (),
+    remove: Collection[Sbdf] = (),
+    options: Mapping[Sbdf, DeviceOptions] = NO_OPTIONS,
+) -> dict[str, Any]:
     """Return the configuration with the devices `add` and without `remove`; all else stays as it is.
 
-    A device that is listed already keeps its entry, whose options may have been chosen on purpose.
+    A device that is listed already keeps its entry, unless `options` has others for it.
     """
     entries = [entry for entry in _entries(config) if _device_of(entry) not in set(remove) - set(add)]
     present = {_device_of(entry) for entry in entries}
-    entries += [_entry(device) for device in dict.fromkeys(add) if device not in present]
+    entries = [_with_options(entry, options) for entry in entries]
+    entries += [
+        _entry(device, options.get(device, DeviceOptions())) for device in dict.fromkeys(add) if device not in present
+    ]
     if entries:
         return {**config, _DEVICES: entries}
     return {key: value for key, value in config.items() if key != _DEVICES or not isinstance(value, list)}
@@ -87,10 +103,20 @@ def _entries(config: Config) -> list[Any]:
     return entries if isinstance(entries, list) else []
 
 
-def _entry(device: Sbdf) -> dict[str, Any]:
-    """Make the entry that `xl pci-attach` writes for a device without options: vfunc_mask is 1 for any function."""
+def _entry(device: Sbdf, options: DeviceOptions) -> dict[str, Any]:
+    """Make the entry that `xl pci-attach` writes for a device with these options."""
     address = {"func": device.function, "dev": device.slot, "bus": device.bus, "domain": device.segment}
-    return {**{name: number for name, number in address.items() if number}, "vfunc_mask": 1, "rdm_policy": "strict"}
+    return {**{name: number for name, number in address.items() if number}, **options.as_entry()}
+
+
+def _with_options(entry: Any, options: Mapping[Sbdf, DeviceOptions]) -> Any:
+    """Return an entry with the options of its device, the others as they are; with none, it stays as it is written."""
+    device = _device_of(entry)
+    wanted = options.get(device) if device is not None else None
+    if not wanted:
+        return entry
+    now = wanted.over(DeviceOptions.from_entry(entry)).as_entry()
+    return {**{name: value for name, value in entry.items() if name not in _OPTIONS}, **now}
 
 
 def _device_of(entry: Any) -> Sbdf | None:

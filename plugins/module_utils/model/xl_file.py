@@ -9,10 +9,11 @@ Sources: Xen's tools/xl/xl_parse.c and tools/libs/util/libxlu_pci.c; xl.cfg(5), 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from enum import Enum
 
 from ..values.address import AddressError, Sbdf
+from ..values.device_options import DEFAULTS, NO_OPTIONS, DeviceOptions
 from ..values.xl_config import (
     Setting,
     Value,
@@ -20,6 +21,7 @@ from ..values.xl_config import (
     parse,
     string_of,
     with_item,
+    with_other_item,
     with_setting,
     with_value,
     without_item,
@@ -28,6 +30,8 @@ from ..values.xl_config import (
 _DEVICES = "pci"
 _PASSTHROUGH = "passthrough"
 _E820 = "e820_host"
+#: Options that can be set for all devices at once, as pci_NAME (xl_parse.c).
+_FOR_ALL = ("permissive", "msitranslate", "power_mgmt")
 #: libxl_passthrough: with any of these but the first, a domain can be given devices later on.
 _MODES = ("disabled", "enabled", "sync_pt", "share_pt")
 _NUMBER = re.compile(r"0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*", re.ASCII)
@@ -47,14 +51,35 @@ def devices_of(text: str) -> tuple[Sbdf, ...]:
     return () if listed is None else tuple(map(_device_of, listed.items))
 
 
+def is_for_pv_guest(text: str) -> bool:
+    """Whether the configuration makes a PV guest. Raises XlConfigError."""
+    return _type_of(text) is _Type.PV
+
+
+def options_of(text: str) -> dict[Sbdf, DeviceOptions]:
+    """Read with which options the configuration gives a domain its devices. Raises XlConfigError."""
+    listed = _list_of(text)
+    for_all = {option: _atom(setting) for option in _FOR_ALL if (setting := _setting(text, f"pci_{option}"))}
+    return {
+        _device_of(item): DeviceOptions.from_words({**for_all, **_words_of(item)})
+        for item in (listed.items if listed is not None else ())
+    }
+
+
 def updated(
-    text: str, name: str, add: Collection[Sbdf] = (), remove: Collection[Sbdf] = (), *, only: bool = False
+    text: str,
+    name: str,
+    add: Collection[Sbdf] = (),
+    remove: Collection[Sbdf] = (),
+    *,
+    only: bool = False,
+    options: Mapping[Sbdf, DeviceOptions] = NO_OPTIONS,
 ) -> str:
     """Return the configuration of domain `name` with the devices `add` and without `remove`; with `only`, no others.
 
-    An entry that stays keeps its options. A domain with devices also gets the settings that it needs to take more of
-    them while it runs: use of the IOMMU and, if it is a PV guest, the host's memory map. Raises XlConfigError if the
-    text is not understood or is that of another domain.
+    An entry that stays keeps its options, but for those that `options` has for its device. A domain with devices also
+    gets the settings that it needs to take more of them while it runs: use of the IOMMU and, if it is a PV guest, the
+    host's memory map. Raises XlConfigError if the text is not understood or is that of another domain.
     """
     quote = _check_name(text, name)
     present = devices_of(text)
@@ -66,13 +91,14 @@ def updated(
     }
     for device in unwanted:
         text = _without_device(text, device)
+    text = _with_options(text, options)
     listed = devices_of(text)
     for device in listed:
         if listed.count(device) > 1:  # libxl has given it away already when it comes to the second entry
             raise XlConfigError(f"pci lists {device} more than once, so xl cannot create the domain; keep one of them")
     if listed:
         text = _with_iommu(text, quote)
-        if _type_of(text) is _Type.PV:
+        if is_for_pv_guest(text):
             text = _with_memory_map(text)
     return text
 
@@ -90,6 +116,41 @@ def _without_device(text: str, device: Sbdf) -> str:
     while (listed := _list_of(text)) is not None and device in (present := list(map(_device_of, listed.items))):
         text = without_item(text, listed, present.index(device))
     return text
+
+
+def _with_options(text: str, options: Mapping[Sbdf, DeviceOptions]) -> str:
+    for device, wanted in options.items():
+        now = options_of(text).get(device)
+        if now is None or not wanted.differences(now):
+            continue
+        listed = _list_of(text)
+        items = listed.items if listed is not None else ()
+        item = next(item for item in items if _device_of(item) == device)
+        atom = item.atom or ""
+        quote = atom[:1] if atom[:1] in ("'", '"') else '"'
+        text = with_other_item(text, item, f"{quote}{_spec_with(string_of(atom), wanted, now)}{quote}")
+    return text
+
+
+def _spec_with(spec: str, wanted: DeviceOptions, now: DeviceOptions) -> str:
+    """Return a PCI_SPEC_STRING with other options; the rest stays as it is."""
+    different = dict(wanted.words())
+    for name, value in now.over(DEFAULTS).words():
+        if different.get(name) == value:
+            del different[name]
+    words = spec.split(",")
+    if "vslot" in different and "=" not in words[0] and not any(word.startswith("vslot=") for word in words):
+        words[0] = f"{words[0].partition('@')[0]}@{different.pop('vslot')}"
+    for name, value in different.items():
+        words = [word for word in words if not word.startswith(f"{name}=")] + [f"{name}={value}"]
+    return ",".join(words)
+
+
+def _words_of(item: Value) -> dict[str, str]:
+    """Read the options of an entry; of several of one name, the last one counts."""
+    first, *others = string_of(item.atom or "").split(",")
+    slot = {"vslot": first.partition("@")[2]} if "=" not in first else {}
+    return {**slot, **dict(word.partition("=")[::2] for word in (first, *others) if "=" in word)}
 
 
 def _with_iommu(text: str, quote: str) -> str:

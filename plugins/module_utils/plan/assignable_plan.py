@@ -23,7 +23,7 @@ from ..values.address import Sbdf
 from ..values.catalog import DevicePolicy
 from ..values.refusal import Refusal
 from ..values.words import listed
-from .isolation import ties_of
+from .isolation import ties_of, with_waivers_that_help
 from .managers import against_devices
 from .safety import Check, Verdict, Waived, against, against_hanging, against_kind, judge, needs_of_host
 
@@ -318,7 +318,8 @@ def _may_leave(
         return judge(against_kind(device), policy.waive)
     ties = ties_of(host.topology, device.sbdf, staying, group, require_reset)
     needed = needs_of_host(device, host.network, host.in_pciback, host.depending_on(device), host.uses)
-    return judge([*needed, *ties.refusals], policy.waive, ties.warnings)
+    refusals = with_waivers_that_help([*needed, *ties.refusals], policy.options)
+    return judge(refusals, policy.waive, ties.warnings)
 
 
 def _still_held(host: Host, sbdf: Sbdf, what: str) -> Iterator[Refusal]:

@@ -55,4 +55,6 @@ def catalog_names(catalog: Mapping[str, CatalogEntry], host: Host) -> dict[Sbdf,
 def device_policies(catalog: Mapping[str, CatalogEntry], names: Mapping[Sbdf, str]) -> dict[Sbdf, DevicePolicy]:
     """Return what is declared of each device besides its identity; `names` has the name it was found under."""
     entries = {sbdf: catalog.get(name, CatalogEntry()) for sbdf, name in names.items()}
-    return {sbdf: DevicePolicy(names[sbdf], entry.waive, entry.permissive) for sbdf, entry in entries.items()}
+    return {
+        sbdf: DevicePolicy(names[sbdf], entry.waive, entry.permissive, entry.options) for sbdf, entry in entries.items()
+    }

@@ -23,9 +23,10 @@ from .catalog_lookup import catalog_names, device_policies, resolve_names
 from .domain_isolation import isolation_refusals
 from .domain_lookup import NOT_RUNNING, declared_twice, find_domain
 from .domain_plan import BEYOND_REPAIR, DesiredDomain, DomainsPlan, make_plan
-from .file_plan import FileChange, listed_in_file, plan_files
+from .file_plan import FileChange, listed_in_file, plan_files, undeclared_options
 from .managers import against_devices, against_domains
 from .names import Resolution
+from .option_checks import option_refusals
 from .plan_document import Document, guest_identity, identities, plan_document
 from .pools import against_request, share_out, taken_away
 
@@ -123,15 +124,16 @@ def resolve_declaration(host: Host, declaration: Declaration) -> ResolvedDeclara
     refusals += [refusal for refusal in shortages if not resolution.refusals and refusal.subject not in unclear]
     refusals += _against_names(host, declaration)
     names = {sbdf: name for devices in given.values() for sbdf, name in devices.items()}
+    policies = device_policies(declaration.catalog.entries, names)
     desired = [
-        _desired(host, domain, given[domain.name])
+        _desired(host, domain, given[domain.name], policies)
         for domain in declaration.domains
         if given[domain.name] or (domain.exclusive and domain.present) or not (domain.devices or domain.name in unclear)
     ]
     return ResolvedDeclaration(
         desired=tuple(desired),
         resolution=resolution,
-        policies=device_policies(declaration.catalog.entries, names),
+        policies=policies,
         catalog=declaration.catalog.entries,
         refusals=tuple(refusals),
         unclear=frozenset(unclear),
@@ -152,6 +154,7 @@ def complete_plan(host: Host, declared: ResolvedDeclaration, findings: Iterable[
         for step in plan.domains
         for sentence in suggestions(host.devices, step.add, step.after, policies, lambda: catalog_names(catalog, host))
     ]
+    lacking += [sentence for file in files for sentence in undeclared_options(file)]
     plan = replace(plan, doubts=(*plan.doubts, *lacking))
     refusals = (
         *declared.refusals,
@@ -159,6 +162,7 @@ def complete_plan(host: Host, declared: ResolvedDeclaration, findings: Iterable[
         *blocking_faults(findings, plan),
         *isolation_refusals(host, clear, declared.policies),
         *_against_managers(host, plan, files),
+        *option_refusals(host, declared.desired),
         *unreadable,
     )
     return CompletePlan(plan, files, declared.resolution, tuple(dict.fromkeys(refusals)))
@@ -223,10 +227,15 @@ def _against_requests(declaration: Declaration) -> Iterator[Refusal]:
 
 
 def _listed(host: Host, declaration: Declaration) -> dict[str, tuple[Sbdf, ...]]:
-    """Find the devices that each domain has, and those that the file of a declared one lists that does not run."""
+    """Find the devices that each domain has, and those that the file of a declared one lists that does not run.
+
+    Declared domains are there under the names that they are declared by, the others under their numbers.
+    """
     files = {domain.name: listed_in_file(host, domain.config) for domain in declaration.domains}
     running = {domain.name: found for domain in declaration.domains if (found := _domain_of(host, domain)) is not None}
-    return {**files, **{name: domain.devices for name, domain in running.items()}}
+    declared = {domain.domid for domain in running.values()}
+    others = {f"#{domid}": domain.devices for domid, domain in host.domains.items() if domid not in declared}
+    return {**others, **files, **{name: domain.devices for name, domain in running.items()}}
 
 
 def _against_names(host: Host, declaration: Declaration) -> list[Refusal]:
@@ -306,7 +315,9 @@ def _devices_of(host: Host, declared: DeclaredDomain | DesiredDomain) -> tuple[S
     return () if domain is None else domain.devices
 
 
-def _desired(host: Host, declared: DeclaredDomain, given: Mapping[Sbdf, str]) -> DesiredDomain:
+def _desired(
+    host: Host, declared: DeclaredDomain, given: Mapping[Sbdf, str], policies: Mapping[Sbdf, DevicePolicy]
+) -> DesiredDomain:
     domain = _domain_of(host, declared)
     return DesiredDomain(
         name=declared.name,
@@ -316,4 +327,5 @@ def _desired(host: Host, declared: DeclaredDomain, given: Mapping[Sbdf, str]) ->
         config=declared.config,
         uuid=declared.uuid,
         guest_name="" if domain is None or domain.name == declared.name else domain.name,
+        options={device: policies[device].options for device in given if policies[device].options},
     )

@@ -15,7 +15,7 @@ from ..values.address import Sbdf
 from ..values.catalog import DevicePolicy
 from ..values.refusal import Refusal
 from .domain_plan import DomainsPlan
-from .isolation import ties_of
+from .isolation import ties_of, with_waivers_that_help
 from .safety import Check, against, against_kind, judge
 
 
@@ -45,7 +45,7 @@ def isolation_refusals(host: Host, plan: DomainsPlan, policies: Mapping[Sbdf, De
                     *ties.refusals,
                     *([_permissive(sbdf, step.domain.name)] if permissive else []),
                 ]
-                found += judge(refusals, policy.waive).refusals
+                found += judge(with_waivers_that_help(refusals, policy.options), policy.waive).refusals
     return found
 
 

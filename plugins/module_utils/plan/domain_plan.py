@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from ..model.device import PciDevice, XenOwner
 from ..model.device_model import DeviceModel, qemu_name
 from ..model.domain import Domain
 from ..model.host import Host
 from ..values.address import Sbdf
+from ..values.device_options import DeviceOptions
 from ..values.refusal import Refusal
 from .device_needs import against_guest, doubts_about
 from .domain_lookup import NOT_RUNNING, OF_NAMES, find_domain
@@ -50,6 +51,8 @@ class DesiredDomain:
     config: str | None = None
     uuid: str = ""
     guest_name: str = ""
+    #: Options that are declared of these devices.
+    options: Mapping[Sbdf, DeviceOptions] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,8 @@ class DomainPlan:
     awaited: frozenset[Sbdf] = frozenset()
     #: Devices that the domain does not have, and that its stored configuration is to list no more.
     unlisted: tuple[Sbdf, ...] = ()
+    #: Options with which it gets devices, and those with which it has what it loses, in case that has to come back.
+    options: Mapping[Sbdf, DeviceOptions] = field(default_factory=dict)
 
     @property
     def after(self) -> tuple[Sbdf, ...]:
@@ -157,7 +162,16 @@ def _difference(want: DesiredDomain, domain: Domain) -> DomainPlan:
     keep = [device for device in has if device not in remove]
     configured = domain.configured or ()
     unlisted = [device for device in want.devices if device in configured and device not in has]
-    return DomainPlan(domain, tuple(add), tuple(remove), tuple(keep), unlisted=() if want.present else tuple(unlisted))
+    declared = {device: want.options[device] for device in add if device in want.options}
+    before = {device: options for device, options in domain.options.items() if device in remove and options}
+    return DomainPlan(
+        domain,
+        tuple(add),
+        tuple(remove),
+        tuple(keep),
+        unlisted=() if want.present else tuple(unlisted),
+        options={**before, **declared},
+    )
 
 
 def _with_dependencies(step: DomainPlan, leaving: Mapping[Sbdf, DomainPlan], wanted: Collection[Sbdf]) -> DomainPlan:

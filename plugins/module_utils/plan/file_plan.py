@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from ..model.domain import Domain
 from ..model.host import Host
 from ..values.address import Sbdf
+from ..values.device_options import DEFAULTS, DeviceOptions
 from ..values.refusal import Refusal
+from ..values.words import listed
 from .domain_lookup import find_domain
 from .domain_plan import DesiredDomain
 from .names import Moved
@@ -81,6 +83,25 @@ def devices_in(text: str) -> tuple[Sbdf, ...]:
         return ()
 
 
+def undeclared_options(change: FileChange) -> list[str]:
+    """Write a sentence for each declared device that a file gives other options than are declared of it."""
+    from ..model.xl_file import options_of  # noqa: PLC0415 - as in plan_files
+
+    found = []
+    for device, options in options_of(change.after).items() if change.want.present else ():
+        declared = change.want.options.get(device, DeviceOptions())
+        names = [different.partition("=")[0] for different in options.differences(DEFAULTS)]
+        values = [
+            f"{name}={value}" for name, value in options.words() if name in names and getattr(declared, name) is None
+        ]
+        if device in change.want.devices and values:
+            found.append(
+                f"{change.want.name}: {change.path} gives it {device} with {listed(values)}, which the catalog does not"
+                " declare, so it has that only if it is created from the file"
+            )
+    return found
+
+
 def text_for(want: DesiredDomain, before: str, moved: Sequence[Moved]) -> str:
     """Return the text of a domain's file with the declared devices. Raises XlConfigError if it is not understood."""
     from ..model.xl_file import devices_of, updated  # noqa: PLC0415 - as in plan_files
@@ -91,4 +112,4 @@ def text_for(want: DesiredDomain, before: str, moved: Sequence[Moved]) -> str:
     listed = devices_of(before)
     # Where a device was before it moved, there is another device now, or none.
     left = {move.before for move in moved if move.after in want.devices and move.after not in listed}
-    return updated(before, name, add=want.devices, remove=left, only=want.exclusive)
+    return updated(before, name, add=want.devices, remove=left, only=want.exclusive, options=want.options)

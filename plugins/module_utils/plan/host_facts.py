@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 from ..model.connection import PciConnection
@@ -13,6 +14,7 @@ from ..model.domain import Domain
 from ..model.host import Host
 from ..model.management import Management
 from ..model.xen import Xen
+from ..values.device_options import DeviceOptions
 from ..values.plain import plain
 from .readiness import readiness, reasons_against
 
@@ -48,6 +50,9 @@ def domain_facts(domain: Domain, xen: Xen) -> Facts:
         "stored_name": domain.stored_name,
         "configured": None if domain.configured is None else [str(sbdf) for sbdf in domain.configured],
         "config_problem": domain.config_problem,
+        "configured_options": {
+            str(sbdf): options_fact(options) for sbdf, options in sorted(domain.configured_options.items())
+        },
         "device_model": None if model is None else _device_model(model),
         "stub_domid": None if domain.stub is None else domain.stub.domid,
         "serves": domain.serves,
@@ -74,10 +79,17 @@ def connection_facts(connection: PciConnection | None) -> Facts:
                 "address": _text(entry.device),
                 "guest_address": _text(entry.guest_address),
                 "state": entry.state.name.lower() if entry.state is not None else None,
+                "options": options_fact(entry.options),
             }
             for entry in connection.entries
         ],
     }
+
+
+def options_fact(options: DeviceOptions) -> Facts:
+    """Return the options of a device, None for those that are not known."""
+    slot = None if options.vslot is None else f"{options.vslot:x}"
+    return {**{option.name: getattr(options, option.name) for option in fields(options)}, "vslot": slot}
 
 
 def host_facts(host: Host) -> Facts:

@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 
 from ..model.device import Acs, PciDevice
 from ..model.topology import Topology
 from ..values.address import Sbdf
+from ..values.device_options import DeviceOptions
 from ..values.refusal import Refusal
 from ..values.words import listed, shortened
 from .safety import Check, against
@@ -20,6 +21,8 @@ from .safety import Check, against
 _EXAMPLES = 3
 
 
+#: Advice against memory that firmware reserves for several devices.
+_RELAX = "declare the device with rdm_policy: relaxed, and waive reserved-memory with a reason"
 #: Checks that depend on which other devices go along, so they say nothing while some of those are not known.
 OF_OTHERS = frozenset(
     check.value for check in (Check.SHARED_PAGE, Check.SHARED_INTERRUPT, Check.GROUP, Check.ACS, Check.RESERVED_MEMORY)
@@ -146,7 +149,7 @@ def _reserved_memory(device: PciDevice) -> Iterator[_Found]:
         if others:
             reason = (
                 f"{kept} and also for {others}: one can reach the other through it, and Xen gives the device to a guest"
-                " only with rdm_policy=relaxed in the guest's configuration"
+                " only with rdm_policy relaxed"
             )
             yield against(Check.RESERVED_MEMORY, device.sbdf, reason), True
         else:
@@ -155,6 +158,16 @@ def _reserved_memory(device: PciDevice) -> Iterator[_Found]:
                 " that"
             )
             yield against(Check.RESERVED_MEMORY, device.sbdf, reason), False
+
+
+def with_waivers_that_help(refusals: Iterable[Refusal], options: DeviceOptions) -> list[Refusal]:
+    """Return the refusals of a device; shared reserved memory can be waived only where Xen is to relax, too."""
+    return [
+        replace(refusal, waivable=options.relaxed, advice=_RELAX)
+        if refusal.code == Check.RESERVED_MEMORY.value
+        else refusal
+        for refusal in refusals
+    ]
 
 
 def _no_reset(topology: Topology, device: PciDevice, required: bool) -> _Found:

@@ -318,7 +318,7 @@ def _create(job: ConnectionJob, devices: Collection[Sbdf]) -> Flow:
     def body(transaction: Transaction) -> Listed:
         if read_connection(transaction, job.domid) is None:
             transaction.remove(error_path(job.domid))
-            transaction.apply(changes.create(job.domid, job.domain.name, list(devices)))
+            transaction.apply(changes.create(job.domid, job.domain.name, list(devices), job.domain.configured_options))
             transaction.apply([job.access.notes.change_to_come_back(job.domid, ())])
         return Listed(added=devices)
 

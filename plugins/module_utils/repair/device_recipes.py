@@ -22,6 +22,7 @@ from ..model.domain import DOMID_IO
 from ..model.notes import Note
 from ..model.store_changes import Remove, Write
 from ..values.address import Sbdf
+from ..values.device_options import DeviceOptions
 from .job import RepairJob
 
 #: Each returns what was refused.
@@ -108,7 +109,9 @@ def _deassigned(job: RepairJob, domid: int, device: Sbdf) -> bool:
 def _grant(job: RepairJob) -> list[str]:
     for sbdf in job.devices:
         job.access.toolstack.mark(job.domid, [sbdf])
-        rights.grant(job.access.hypervisor, job.domid, job.host.devices[sbdf], job.others_of(job.domid, sbdf))
+        relaxed = job.domain.options.get(sbdf, DeviceOptions()).relaxed
+        others = job.others_of(job.domid, sbdf)
+        rights.grant(job.access.hypervisor, job.domid, job.host.devices[sbdf], others, relaxed)
     return []
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .address import AddressError, Sbdf
+from .device_options import DeviceOptions
 from .identity import Identity
 from .keys import DEVICE_KEYS, IDENTITY_KEYS, POLICY_KEYS, POOL_KEYS, WrongValue, checked, key_named
 from .keys import KIND_KEYS as _KINDS
@@ -67,6 +68,17 @@ class CatalogEntry:
     waive: Mapping[str, str] = field(default_factory=dict)
     permissive: str = ""
     functions: str = ""
+    rdm_policy: str | None = None
+    msitranslate: bool | None = None
+    power_mgmt: bool | None = None
+    vslot: int | None = None
+
+    @property
+    def options(self) -> DeviceOptions:
+        """The options that are declared."""
+        return DeviceOptions(
+            bool(self.permissive) or None, self.rdm_policy, self.msitranslate, self.power_mgmt, self.vslot
+        )
 
     @property
     def pf(self) -> str | None:
@@ -76,11 +88,12 @@ class CatalogEntry:
 
 @dataclass(frozen=True)
 class DevicePolicy:
-    """What the user declared of a device besides its identity: its name, and reasons for waivers and permissive."""
+    """What the user declared of a device besides its identity: name, options, reasons for waivers and permissive."""
 
     name: str = ""
     waive: Mapping[str, str] = field(default_factory=dict)
     permissive: str = ""
+    options: DeviceOptions = field(default_factory=DeviceOptions)
 
 
 @dataclass(frozen=True)
@@ -193,6 +206,10 @@ def _contradictions(declared: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         for key in (*POOL_KEYS, "function", "vf"):
             if key in declared:
                 yield f"functions means all functions of a card, which {key} contradicts", f"remove functions or {key}"
+    if "vslot" in declared:
+        for key in (*POOL_KEYS, "functions"):
+            if key in declared:
+                yield f"vslot is the place of one device, which {key} contradicts", f"remove vslot or {key}"
     if "subsystem" in declared and ("subsystem_vendor" in declared or "subsystem_device" in declared):
         reason = "subsystem cannot be combined with subsystem_vendor or subsystem_device, which it includes"
         yield reason, "remove subsystem or the other two"
@@ -223,6 +240,7 @@ def normal_mac(text: str) -> str:
 _NORMAL: Mapping[str, Callable[[str], Any]] = {
     **dict.fromkeys(("vendor", "device", "subsystem_vendor", "subsystem_device", "class"), _digits),
     "address": Sbdf.parse,
+    "vslot": lambda text: int(text, 16),
     "mac": normal_mac,
     "path": str.lower,
     "serial": lambda text: text.lower().replace(":", "-"),

@@ -228,6 +228,39 @@ POLICY_KEYS = _table(
         "Why the guest may write all of the device's configuration space. Without it the guest may not.",
         "its driver writes vendor-specific registers",
     ),
+    Key(
+        "rdm_policy",
+        "str",
+        "strict or relaxed",
+        "Whether Xen gives the device to a guest although firmware keeps it at the same memory as other devices"
+        " (V(relaxed)). It also needs a waiver of V(reserved-memory). If not given, V(strict); what a guest has already"
+        " stays as it is, as with the keys below.",
+        "relaxed",
+        choices=("strict", "relaxed"),
+    ),
+    Key(
+        "msitranslate",
+        "bool",
+        "true or false",
+        "Whether the device uses MSI although the guest uses its interrupt line. HVM guests only. QEMU ignores it since"
+        " Xen no longer has qemu-traditional.",
+        "true",
+    ),
+    Key(
+        "power_mgmt",
+        "bool",
+        "true or false",
+        "Whether the guest may change the device's power state. HVM guests only, as V(msitranslate).",
+        "true",
+    ),
+    Key(
+        "vslot",
+        "str",
+        "a hexadecimal number from 1 to 1f in quotes",
+        "Slot of the guest's bus. HVM guests only: for a PV guest, pciback chooses it. Not for pools and whole cards.",
+        '"8"',
+        pattern="(0[xX])?(0?[1-9a-fA-F]|1[0-9a-fA-F])",
+    ),
 )
 KIND_KEYS = ("vendor", "device", "subsystem_vendor", "subsystem_device", "subsystem", "class", "pf")
 #: Keys of a domain.

@@ -120,6 +120,11 @@ def with_item(text: str, listed: Value, written: str) -> str:
     return f"{text[: last.end]}{separator}{text[last.end : end]}{indent}{written}{after}\n{text[end:]}"
 
 
+def with_other_item(text: str, item: Value, written: str) -> str:
+    """Return the text with another text in the place of an item."""
+    return text[: item.start] + written + text[item.end :]
+
+
 def without_item(text: str, listed: Value, index: int) -> str:
     """Return the text without an item of a list; a line that has only this item goes with its comment."""
     item = listed.items[index]

@@ -103,7 +103,20 @@ def _shortfall(
             f"{name}: after the run it has {listed(after, _NONE)}, not {listed(step.after, _NONE)}. Another toolstack"
             " has changed its devices at the same time. End that, then run this task again"
         )
-    return _not_given(name, evidence, level)
+    return _not_given(name, evidence, level) or _other_options(step, domain)
+
+
+def _other_options(step: DomainPlan, domain: Domain | None) -> str:
+    """Say which devices the domain got with other options than planned; empty if none."""
+    given = domain.options if domain is not None else {}
+    found = [
+        f"{device} with {', '.join(different)}"
+        for device, planned in step.options.items()
+        if device in step.add and device in given and (different := planned.differences(given[device]))
+    ]
+    if not found:
+        return ""
+    return f"{step.domain.name}: it has {'; '.join(found)}. Detach that, then run this task again"
 
 
 def _not_given(name: str, evidence: Sequence[Evidence], level: ConvergeLevel) -> str:

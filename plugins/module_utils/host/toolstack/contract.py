@@ -18,6 +18,7 @@ from ...model.domain import Domain
 from ...model.live_domain import Label
 from ...model.store_changes import Change
 from ...values.address import Sbdf
+from ...values.device_options import NO_OPTIONS, DeviceOptions
 from ...values.errors import HostError
 
 
@@ -123,8 +124,16 @@ class Toolstack(Protocol):
         needs no lock, and gets none.
         """
 
-    def amend(self, domain: Domain, add: Collection[Sbdf], remove: Collection[Sbdf]) -> Callable[[], None]:
+    def amend(
+        self,
+        domain: Domain,
+        add: Collection[Sbdf],
+        remove: Collection[Sbdf],
+        options: Mapping[Sbdf, DeviceOptions] = NO_OPTIONS,
+    ) -> Callable[[], None]:
         """Have a reboot give the domain `add` and no longer `remove`; all else in its configuration stays.
+
+        `options` are those of devices of `add`.
 
         It is stored for good when this returns, and the caller holds the lock. What is returned takes the change back.
         Both raise ConfigError. A domain without a configuration stays without.
@@ -132,7 +141,7 @@ class Toolstack(Protocol):
 
     # ---- devices of a guest with a device model, one at a time, from any thread
 
-    def attach(self, domain: Domain, device: Sbdf) -> None:
+    def attach(self, domain: Domain, device: Sbdf, options: DeviceOptions) -> None:
         """Give the guest a device, all of it: device model, rights, xenstore, configuration, marker.
 
         Raises ToolstackError; then anything between nothing and all may be done, the marker may be gone as well, and

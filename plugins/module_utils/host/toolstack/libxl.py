@@ -21,8 +21,9 @@ from ...model.domain import Domain, DomainKind
 from ...model.live_domain import Label
 from ...model.management import Manager
 from ...model.store_changes import Change, Remove, Write
-from ...model.stored_config import Creation, amended, configured, stored_name
+from ...model.stored_config import Creation, amended, configured, configured_options, stored_name
 from ...values.address import Sbdf
+from ...values.device_options import NO_OPTIONS, DeviceOptions
 from ..hypervisor import running_version
 from ..xenstore import Transaction, XenStore
 from ..xenstore_nodes import devices_below, numbers
@@ -113,6 +114,7 @@ class Libxl:
             config_problem=problem,
             stored_name=None if config is None else stored_name(config),
             manager=self._manager(domid, uuid),
+            configured_options={} if config is None else configured_options(config),
         )
 
     def _manager(self, domid: int, uuid: str) -> Manager:
@@ -207,12 +209,18 @@ class Libxl:
         """Take the two locks that libxl takes for a hot-plug, in its order."""
         return self._files.locked(CHANGE_LOCKS, domain.domid, domain.uuid, timeout)
 
-    def amend(self, domain: Domain, add: Collection[Sbdf], remove: Collection[Sbdf]) -> Callable[[], None]:
+    def amend(
+        self,
+        domain: Domain,
+        add: Collection[Sbdf],
+        remove: Collection[Sbdf],
+        options: Mapping[Sbdf, DeviceOptions] = NO_OPTIONS,
+    ) -> Callable[[], None]:
         """libxl merges it with xenstore when it builds the domain again: an entry too many is left out then."""
         if not add and not remove:
             return lambda: None
         before = self._files.read_config(domain.domid, domain.uuid)
-        after = None if before is None else amended(before, add, remove)
+        after = None if before is None else amended(before, add, remove, options)
         if before is None or after is None or after == before:
             return lambda: None
         self._files.write_config(domain.domid, domain.uuid, after)
@@ -220,11 +228,11 @@ class Libxl:
 
     # ---- devices of a guest with a device model
 
-    def attach(self, domain: Domain, device: Sbdf) -> None:
+    def attach(self, domain: Domain, device: Sbdf, options: DeviceOptions) -> None:
         """By `xl pci-attach`."""
         from . import xl  # noqa: PLC0415 - needed by changes of HVM guests only, and each import costs every run
 
-        xl.attach(domain.domid, device)
+        xl.attach(domain.domid, device, options)
 
     def unplug(self, domain: Domain, device: Sbdf) -> None:
         """By QMP's device_del."""

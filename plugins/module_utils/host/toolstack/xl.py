@@ -12,6 +12,7 @@ from __future__ import annotations
 import shutil
 
 from ...values.address import Sbdf
+from ...values.device_options import DeviceOptions
 from .. import command, run_lock
 from .contract import ToolstackError
 
@@ -26,9 +27,9 @@ class XlError(ToolstackError):
     """xl is not there, or refused; the text is what it said."""
 
 
-def attach(domid: int, device: Sbdf) -> None:
-    """Have libxl give a guest a device. Raises XlError; then anything between nothing and all may be done."""
-    _run("pci-attach", str(domid), str(device))
+def attach(domid: int, device: Sbdf, options: DeviceOptions) -> None:
+    """Have libxl give a guest a device with options. Raises XlError; then anything from nothing to all may be done."""
+    _run("pci-attach", str(domid), options.as_spec(device))
 
 
 def detach(domid: int, device: Sbdf) -> None:

@@ -229,6 +229,37 @@ for _name in ("rename", "replace"):
     _install(os, _name, _following(getattr(os, _name), 2))
 
 
+class _LibraryFinder:
+    """Changes the module ctypes when somebody imports it, so that libxenctrl is that of the simulated host."""
+
+    @classmethod
+    def find_spec(cls, name: str, path: Any = None, target: Any = None) -> Any:
+        if name != "ctypes":
+            return None
+        sys.meta_path.remove(cls)
+        spec = next(filter(None, (finder.find_spec(name, path, target) for finder in sys.meta_path)), None)
+        if spec is not None and spec.loader is not None:
+            execute = spec.loader.exec_module
+
+            def exec_module(module: ModuleType) -> None:
+                execute(module)
+                module.CDLL = _loading(module.CDLL)  # type: ignore[attr-defined]
+
+            spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+        return spec
+
+
+def _loading(real: Callable[..., Any]) -> Callable[..., Any]:
+    def load(name: Any = None, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(name, str) and name.startswith("libxenctrl.so."):
+            from xen.lowlevel._libxenctrl import LibXenCtrl  # noqa: PLC0415 - every start of Python would pay for it
+
+            return LibXenCtrl()
+        return real(name, *args, **kwargs)
+
+    return load
+
+
 class _SocketFinder:
     """Changes the module socket when somebody imports it: every start of Python would pay for that import."""
 
@@ -258,3 +289,4 @@ def _connecting(module: ModuleType, real: Callable[..., Any]) -> Callable[..., A
 
 
 sys.meta_path.insert(0, _SocketFinder)
+sys.meta_path.insert(0, _LibraryFinder)

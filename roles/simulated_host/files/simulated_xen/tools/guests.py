@@ -13,6 +13,7 @@ from typing import Any
 from ..host.device import Address
 from ..interpreter.xen.lowlevel._simulator import Refused
 from .libxl import Libxl
+from .options import Options
 from .qmp_client import Failed
 from .toolstack import complain
 
@@ -20,12 +21,14 @@ from .toolstack import complain
 REQUEST_WAITS = 6
 
 
-def create(libxl: Libxl, config: dict[str, Any], devices: Iterable[tuple[Address, bool]], paused: bool = False) -> None:
-    """A new guest, which begins to run once it has its devices (with `permissive` each)."""
+def create(
+    libxl: Libxl, config: dict[str, Any], devices: Iterable[tuple[Address, Options]], paused: bool = False
+) -> None:
+    """A new guest, which begins to run once it has its devices (each with its options)."""
     domid = int(libxl.ask("create", config=config, paused=True)["domid"])
     try:
-        for number, (address, permissive) in enumerate(devices):
-            libxl.attach(domid, address, permissive, starting=number > 0)
+        for number, (address, options) in enumerate(devices):
+            libxl.attach(domid, address, options, starting=number > 0)
     except Failed:
         destroy(libxl, domid)
         raise
@@ -53,8 +56,9 @@ def restart(libxl: Libxl, domid: int) -> None:
     config = libxl.config(domid)
     listed = {str(address) for address in libxl.attached(domid).values()}
     devices = [device for device in libxl.remembered(domid) if device in listed]
+    options = [Options.stored(libxl.remembered_entry(domid, device)) for device in devices]
     destroy(libxl, domid)
-    create(libxl, config, [(Address.parse(device), False) for device in devices])
+    create(libxl, config, zip(map(Address.parse, devices), options))
 
 
 def save(libxl: Libxl, domid: int) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 
 from ..host.device import Address
+from .options import NONE, Options
 from .qmp_client import Failed
 from .toolstack import DOMID_IO, Toolstack, complain
 
@@ -24,7 +25,6 @@ DRIVER = "xen-pci-passthrough"
 #: libxl waits 10 s for a backend and 60 s for that of a stub domain.
 STUB_WAITS = 6
 _UNPLUG_LOOKS = 10
-OPTIONS = "msitranslate=0,power_mgmt=0,permissive={},rdm_policy=strict"
 
 
 class Libxl(Toolstack):
@@ -126,9 +126,9 @@ class Libxl(Toolstack):
         if permissive:
             self.sysfs("bus/pci/drivers/pciback/permissive", str(address))
 
-    def _assign(self, domid: int, address: Address) -> None:
+    def _assign(self, domid: int, address: Address, relaxed: bool) -> None:
         try:
-            self.call("assign", domid=domid, sbdf=address.sbdf)
+            self.call("assign", domid=domid, sbdf=address.sbdf, relaxed=relaxed)
         except OSError as error:
             if error.errno != errno.ENOSYS:
                 raise Failed(f"Domain {domid}:xc_assign_device failed: {error.strerror}") from None
@@ -162,7 +162,7 @@ class Libxl(Toolstack):
 
     # -- attach --------------------------------------------------------------------------------------
 
-    def attach(self, domid: int, address: Address, permissive: bool = False, starting: bool = False) -> None:
+    def attach(self, domid: int, address: Address, options: Options = NONE, starting: bool = False) -> None:
         """Give a device to a domain. It returns when xenstore is written, not when the guest has it."""
         kind = self.domain(domid)["type"]
         if kind == "pvh":
@@ -181,29 +181,31 @@ class Libxl(Toolstack):
             self.reset(address)
             stub = self.stub_domain(domid)
             if stub is not None:
-                self._attach_to_stub(stub, address, permissive, starting)
-            devfn = self._plug(domid, address, 10 if stub is not None else 1) if kind == "hvm" else 0
-            self._grant(domid, address, permissive)
-            self._assign(domid, address)
+                self._attach_to_stub(stub, address, options, starting)
+            devfn = self._plug(domid, address, 10 if stub is not None else 1, options) if kind == "hvm" else 0
+            self._grant(domid, address, options.permissive)
+            self._assign(domid, address, options.relaxed)
             if stub is None:
-                self._enter(domid, address, devfn, permissive, starting)
+                self._enter(domid, address, devfn, options, starting)
         except Failed:
             # Rights that were granted stay; the marker goes, whoever's it was.
             self.xs.remove(f"{self.marker(address)}/domid")
             raise
 
-    def _attach_to_stub(self, stub: int, address: Address, permissive: bool, starting: bool) -> None:
+    def _attach_to_stub(self, stub: int, address: Address, options: Options, starting: bool) -> None:
         """The stub domain gets the device through the PV handshake, and all rights but the assignment."""
-        self._grant(stub, address, permissive)
-        self._enter(stub, address, 0, permissive, starting)
+        self._grant(stub, address, options.permissive)
+        self._enter(stub, address, 0, options, starting)
         if not self.xs.wait_for(f"{self.backend(stub)}/state", "4", STUB_WAITS * self.wait):
             raise Failed(f"Domain {stub}:Stubdom {stub}: pci backend did not become ready")
 
-    def _plug(self, domid: int, address: Address, attempts: int) -> int:
+    def _plug(self, domid: int, address: Address, attempts: int, options: Options) -> int:
         """device_add, then where it went. A stub domain may lag behind, so that is tried again."""
+        more: dict[str, object] = {"addr": f"{options.slot:x}.0"} if options.slot else {}
+        more |= {"permissive": True} if options.permissive else {}
         for left in reversed(range(attempts)):
             try:
-                self.qmp(domid, "device_add", driver=DRIVER, id=self.qemu_name(address), hostaddr=str(address))
+                self.qmp(domid, "device_add", driver=DRIVER, id=self.qemu_name(address), hostaddr=str(address), **more)
                 break
             except Failed as error:
                 if not left:
@@ -237,15 +239,15 @@ class Libxl(Toolstack):
             complain(f"Domain {domid}:timed out waiting for DM to remove {self.qemu_name(address)}", "warning")
             raise Failed("unable to remove device")
 
-    def _enter(self, domid: int, address: Address, devfn: int, permissive: bool, starting: bool) -> None:
+    def _enter(self, domid: int, address: Address, devfn: int, options: Options, starting: bool) -> None:
         backend = self.backend(domid)
         count = self.xs.read(f"{backend}/num_devs")
         if count is None:
-            self.remember(domid, address)
+            self.remember(domid, address, options.entry(devfn or options.slot << 3))
 
             def first() -> None:
                 self._create(domid)
-                self._entry(domid, 0, address, devfn, permissive)
+                self._entry(domid, 0, address, devfn, options)
 
             self.xs.transaction(first)
             return
@@ -254,10 +256,10 @@ class Libxl(Toolstack):
             complain(f"libxl_device.c:1470:libxl__wait_for_backend: Backend {backend} not ready")
             raise Failed(f"Domain {domid}:libxl__device_pci_add failed for PCI device {address} (rc -3)")
         number = self.atoi(count)
-        self.remember(domid, address)
+        self.remember(domid, address, options.entry(devfn or options.slot << 3))
 
         def write() -> None:
-            self._entry(domid, number, address, devfn, permissive)
+            self._entry(domid, number, address, devfn, options)
             if number and not starting:
                 self.xs.write(f"{backend}/state", 7)
 
@@ -276,13 +278,13 @@ class Libxl(Toolstack):
         for node, text in (("backend", backend), ("backend-id", "0"), ("state", "1")):
             xs.write(f"{frontend}/{node}", text)
 
-    def _entry(self, domid: int, number: int, address: Address, devfn: int, permissive: bool) -> None:
+    def _entry(self, domid: int, number: int, address: Address, devfn: int, options: Options) -> None:
         backend, xs = self.backend(domid), self.xs
         xs.write(f"{backend}/key-{number}", address)
         xs.write(f"{backend}/dev-{number}", address)
         if devfn:
             xs.write(f"{backend}/vdevfn-{number}", f"{devfn:x}")
-        xs.write(f"{backend}/opts-{number}", OPTIONS.format(int(permissive)))
+        xs.write(f"{backend}/opts-{number}", options.node)
         xs.write(f"{backend}/state-{number}", 1)
         xs.write(f"{backend}/num_devs", number + 1)
 

@@ -165,11 +165,16 @@ class Toolstack:
             for d in self.load(domid).get("pcidevs", [])
         ]
 
-    def remember(self, domid: int, address: Address) -> None:
+    def remembered_entry(self, domid: int, device: str) -> dict[str, Any]:
+        """The entry of a device in the stored configuration."""
+        at = self.remembered(domid).index(device)
+        return dict(self.load(domid)["pcidevs"][at])
+
+    def remember(self, domid: int, address: Address, options: dict[str, Any]) -> None:
         """Add a device to the stored configuration; default values are left out."""
         path, config = self.json_path(domid), self.load(domid)
         values = {"dev": address.slot, "bus": address.bus, "domain": address.segment, "func": address.function}
-        entry = {name: value for name, value in values.items() if value} | {"vfunc_mask": 1, "rdm_policy": "strict"}
+        entry = {name: value for name, value in values.items() if value} | options
         # An entry of the same device is replaced (device_add_domain_config).
         others = [one for one in config.get("pcidevs", []) if any(one.get(n, 0) != v for n, v in values.items())]
         config["pcidevs"] = [*others, entry]

@@ -18,6 +18,7 @@ from ..host.device import Address
 from ..interpreter.xen.lowlevel._simulator import Refused
 from . import guests
 from .libxl import Libxl
+from .options import Options
 from .qmp_client import Failed
 from .toolstack import complain
 
@@ -26,14 +27,14 @@ class Usage(Exception):
     """The command line is wrong."""
 
 
-def device(spec: str) -> tuple[Address, dict[str, str]]:
-    """A PCI_SPEC_STRING: the address and its options."""
+def device(spec: str) -> tuple[Address, dict[str, str], Options]:
+    """A PCI_SPEC_STRING: the address and its options, as words and as what libxl makes of them."""
     text, *options = spec.split(",")
     settings = dict(option.partition("=")[::2] for option in options)
     if text.startswith("bdf="):
         text = text[4:]
     try:
-        return Address.parse(text.partition("@")[0]), settings
+        return Address.parse(text.partition("@")[0]), settings, Options.read(settings, text.partition("@")[2])
     except ValueError:
         raise Usage(f'pci: malformed BDF specification "{spec}"') from None
 
@@ -75,10 +76,10 @@ def pci_list(libxl: Libxl, words: list[str]) -> None:
 
 def pci_attach(libxl: Libxl, words: list[str]) -> None:
     """xl pci-attach DOMAIN BDF"""
-    address, settings = device(words[1])
+    address, settings, options = device(words[1])
     if settings.get("seize") == "1" and not libxl.bound(address):
         libxl.assignable_add(address)
-    libxl.attach(libxl.domid(words[0]), address, settings.get("permissive") == "1")
+    libxl.attach(libxl.domid(words[0]), address, options)
 
 
 def pci_detach(libxl: Libxl, words: list[str]) -> None:
@@ -123,12 +124,11 @@ def create(libxl: Libxl, words: list[str]) -> None:
     config: dict[str, Any] = {name: settings[name] for name in PASSED_ON if name in settings}
     devices = [device(spec) for spec in settings.get("pci", [])]
     config["stubdomain"] = bool(settings.get("device_model_stubdomain_override", 0))
-    config["pci"] = [str(address) for address, _settings in devices]
+    config["pci"] = [str(address) for address, _settings, _options in devices]
     config["passthrough"] = settings.get("passthrough", "disabled") not in ("disabled", 0)
     config["e820_host"] = bool(settings.get("e820_host", devices))
     print(f"Parsing config from {words[-1]}")
-    permissive = [(address, options.get("permissive") == "1") for address, options in devices]
-    guests.create(libxl, config, permissive, paused="-p" in words)
+    guests.create(libxl, config, [(address, options) for address, _settings, options in devices], paused="-p" in words)
 
 
 def destroy(libxl: Libxl, words: list[str]) -> None:

@@ -315,7 +315,7 @@ def test_an_errno_of_the_library_comes_through(library: FakeLibrary) -> None:
 def test_a_device_with_reserved_memory_is_refused_with_what_to_look_for(library: FakeLibrary) -> None:
     library.errors = {"xc_assign_device": errno.EPERM}
     with Hypervisor.open() as hypervisor:
-        with pytest.raises(HypervisorError, match=r"assign .*xl dmesg.*RMRR.*rdm_policy=relaxed") as caught:
+        with pytest.raises(HypervisorError, match=r"assign .*xl dmesg.*RMRR.*rdm_policy: relaxed") as caught:
             hypervisor.assign(DOMID, DEVICE)
         assert caught.value.code == errno.EPERM
         with pytest.raises(HypervisorError) as plain:
