@@ -69,7 +69,7 @@ def look_again(
     """Verify the planned domains by a second look, and report that together with the outcome of each change."""
     try:
         with access.answering() as seeing:
-            with_options = [step.domain.domid for step in plan.domains if step.options]
+            with_options = [step.domain.domid for step in plan.domains if not step.options.keys().isdisjoint(step.add)]
             seen = observe_domains(seeing, [step.domain for step in plan.domains], plan.devices_after, with_options)
     except XenStoreGone as error:
         return tuple(_unseen(outcome, error) for outcome in outcomes)

@@ -9,12 +9,19 @@ from typing import Any
 
 from refusal_codes import codes
 
-from ansible_collections.xen.pci.plugins.module_utils.model.boot_facts import BootFacts, PcibackKind
+from ansible_collections.xen.pci.plugins.module_utils.model.boot_facts import (
+    MODPROBE,
+    BootFacts,
+    HideSetting,
+    PcibackKind,
+)
 from ansible_collections.xen.pci.plugins.module_utils.model.device import BlockUse, PciDevice
 from ansible_collections.xen.pci.plugins.module_utils.model.host import Host
+from ansible_collections.xen.pci.plugins.module_utils.model.notes import GoneDevice, Note
 from ansible_collections.xen.pci.plugins.module_utils.plan.assignment import AssignmentPlan, complete_plan, read_wanted
 from ansible_collections.xen.pci.plugins.module_utils.plan.catalog_lookup import checked_catalog, resolve_names
 from ansible_collections.xen.pci.plugins.module_utils.values.address import Sbdf
+from ansible_collections.xen.pci.plugins.module_utils.values.identity import Remembered
 
 A, B = Sbdf.parse("0000:01:00.0"), Sbdf.parse("0000:02:00.0")
 LINE: dict[str, Any] = {"irq": 17, "interrupt_pin": 1}
@@ -68,3 +75,25 @@ def test_a_plan_knows_where_its_devices_are_to_be() -> None:
     assert plan.expected.drivers[A] == "pciback" and A in plan.expected.quarantined
     assert plan.expected.recorded_driver(A) == "e1000e"
     assert B not in plan.expected.quarantined and B not in plan.expected.permissive
+
+
+def test_a_device_that_left_the_host_leaves_the_files_of_the_next_boot() -> None:
+    """By its address, and by the name that was noted of it; what others keep is their business."""
+    left, stays = Sbdf.parse("0000:09:00.0"), Sbdf.parse("0000:0a:00.0")
+    boot = BootFacts(
+        PcibackKind.MODULE,
+        hide=(HideSetting(f"/{MODPROBE}", f"({left})({stays})", ours=True),),
+        files={MODPROBE: f"options xen-pciback hide=({left})({stays})\n"},
+    )
+    gone = {left: GoneDevice(Note(name="disk", identity=Remembered("S1")), pciback_slots=1)}
+    catalog = checked_catalog({"disk": {"nvme_serial": "S1"}})
+    seen = Host({}, {}, boot=boot, gone=gone, driver_paths={left: "/sys/bus/pci/drivers/nvme"})
+    for name in ("disk", str(left)):
+        wanted = read_wanted([name], catalog, present=False)
+        names = resolve_names(catalog.entries, seen, wanted.known_names, wanted.leaving)
+        plan = complete_plan(seen, wanted, names)
+        assert plan.refusals == ()
+        assert [step.action for step in plan.devices.steps] == ["forget"]
+        assert str(left) not in (plan.boot.files[MODPROBE] or "") and str(stays) in (plan.boot.files[MODPROBE] or "")
+        assert plan.expected.after_reboot == frozenset()
+        assert plan.expected.recorded_driver(left) is None
