@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -86,7 +86,7 @@ def read_wanted(
 
 def complete_plan(host: Host, wanted: WantedDevices, found: Resolution) -> AssignmentPlan:
     """Plan these devices and the next boot, and collect all refusals."""
-    names = found.expand(wanted.names)
+    names = _known_to_host(host, found.expand(wanted.names), wanted)
     policies = device_policies(wanted.catalog.entries, names)
     unclear = bool(wanted.refusals or found.refusals)
     if wanted.present:
@@ -117,6 +117,15 @@ def complete_plan(host: Host, wanted: WantedDevices, found: Resolution) -> Assig
         names=names,
         refusals=tuple(dict.fromkeys([*wanted.refusals, *found.refusals, *against, *boot_plan.refusals, *managed])),
     )
+
+
+def _known_to_host(host: Host, names: Mapping[Sbdf, str], wanted: WantedDevices) -> dict[Sbdf, str]:
+    """Leave out functions of a whole card that is absent if nothing is left of them, as of those it never had."""
+    left = {*host.devices, *host.gone, *host.driver_paths, *host.boot_facts.held(names)}
+    catalog = wanted.catalog.entries
+    return {
+        sbdf: name for sbdf, name in names.items() if sbdf in left or not (name in catalog and catalog[name].functions)
+    }
 
 
 def assignment_document(host: Host, wanted: WantedDevices, plan: AssignmentPlan, found: Resolution) -> Document:

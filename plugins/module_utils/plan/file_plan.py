@@ -107,9 +107,9 @@ def text_for(want: DesiredDomain, before: str, moved: Sequence[Moved]) -> str:
     from ..model.xl_file import devices_of, updated  # noqa: PLC0415 - as in plan_files
 
     name = want.guest_name or want.name
-    if not want.present:
-        return updated(before, name, remove=want.devices)
     listed = devices_of(before)
     # Where a device was before it moved, there is another device now, or none.
     left = {move.before for move in moved if move.after in want.devices and move.after not in listed}
+    if not want.present:
+        return updated(before, name, remove={*want.devices, *left})
     return updated(before, name, add=want.devices, remove=left, only=want.exclusive, options=want.options)

@@ -98,7 +98,7 @@ def resolve(
     """Find the function that each wanted name (of the catalog) or address means, or all of a card, without pools.
 
     A name is refused if it is missing, ambiguous or not what was declared, and so are two names for one function. A
-    missing name of `leaving` means the place where its device was: there it is to be absent.
+    name of `leaving` also means the places where its device was and none is now: there it is to be absent, too.
     """
     found: dict[str, Sbdf] = {}
     cards: dict[str, tuple[Sbdf, ...]] = {}
@@ -107,19 +107,18 @@ def resolve(
     missing: list[str] = []
     gone: dict[str, tuple[Sbdf, ...]] = {}
     for name in wanted:
+        entry = catalog.get(name, CatalogEntry())
+        if name in leaving and (places := last_places(name, entry, where)):
+            gone[name] = places
         try:
             functions = find_functions(name, catalog, where)
         except Refused as error:
-            absent, entry = isinstance(error, _Absent), catalog.get(name, CatalogEntry())
-            places = last_places(name, entry, where) if absent and name in leaving else ()
-            if places:
-                gone[name] = places
-            if absent and not entry.required:
+            if isinstance(error, _Absent) and not entry.required:
                 missing.append(name)
-            elif not places:
+            elif not (isinstance(error, _Absent) and name in gone):
                 refusals += error.refusals
             continue
-        if catalog.get(name, CatalogEntry()).functions:
+        if entry.functions:
             cards[name] = functions
         else:
             found[name] = functions[0]

@@ -12,6 +12,7 @@ import pytest
 from ansible_collections.xen.pci.plugins.module_utils.host import run_lock
 from ansible_collections.xen.pci.plugins.module_utils.host.toolstack import xl
 from ansible_collections.xen.pci.plugins.module_utils.values.address import Sbdf
+from ansible_collections.xen.pci.plugins.module_utils.values.device_options import DeviceOptions
 
 DEVICE = Sbdf.parse("0000:01:00.0")
 
@@ -27,7 +28,7 @@ def says(program: Path, script: str) -> str:
     program.write_text(f"#!/bin/sh\n{script}\n")
     program.chmod(0o755)
     with pytest.raises(xl.XlError) as caught:
-        xl.attach(1, DEVICE)
+        xl.attach(1, DEVICE, DeviceOptions())
     return str(caught.value)
 
 
@@ -65,7 +66,7 @@ def test_it_keeps_the_lock_of_the_run_that_started_it(
     program.write_text(f"#!/bin/sh\nls -l /proc/$$/fd > {tmp_path}/open\n")
     program.chmod(0o755)
     with run_lock.run_lock(5):
-        xl.attach(1, DEVICE)
+        xl.attach(1, DEVICE, DeviceOptions())
     assert f"-> {tmp_path}\n" in (tmp_path / "open").read_text()
-    xl.attach(1, DEVICE)
+    xl.attach(1, DEVICE, DeviceOptions())
     assert f"-> {tmp_path}\n" not in (tmp_path / "open").read_text()

@@ -97,3 +97,14 @@ def test_a_device_that_left_the_host_leaves_the_files_of_the_next_boot() -> None
         assert str(left) not in (plan.boot.files[MODPROBE] or "") and str(stays) in (plan.boot.files[MODPROBE] or "")
         assert plan.expected.after_reboot == frozenset()
         assert plan.expected.recorded_driver(left) is None
+
+
+def test_a_device_that_moved_is_absent_where_it_was_as_well() -> None:
+    here, was = Sbdf.parse("0000:03:00.0"), Sbdf.parse("0000:09:00.0")
+    catalog = checked_catalog({"uplink": {"serial": "52-54-00-ff-ff-00-01-01", "address": str(was)}})
+    seen = Host({here: device(here, "e1000e", serial="52-54-00-ff-ff-00-01-01")}, {})
+    leaving = resolve_names(catalog.entries, seen, ["uplink"], ["uplink"])
+    assert set(leaving.expand(["uplink"])) == {here, was}
+    assert set(resolve_names(catalog.entries, seen, ["uplink"]).expand(["uplink"])) == {here}
+    taken = Host({**seen.devices, was: device(was, "nvme")}, {})
+    assert set(resolve_names(catalog.entries, taken, ["uplink"], ["uplink"]).expand(["uplink"])) == {here}

@@ -48,6 +48,7 @@ def test_the_file_gets_the_declaration_that_the_domain_gets() -> None:
 def test_the_old_address_of_a_device_that_moved_goes() -> None:
     assert planned(web01(C), Moved("uplink", A, C)) == (B, C)
     assert planned(web01(C), Moved("uplink", A, D)) == (A, B, C)
+    assert planned(web01(C, present=False), Moved("uplink", A, C)) == (B,)
 
 
 def test_an_old_address_that_was_listed_beside_the_new_one_is_another_device() -> None:
