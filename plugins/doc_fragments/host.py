@@ -20,6 +20,8 @@ requirements:
   - Xen's Python binding C(xen.lowlevel.xc), or the library C(libxenctrl) of the running Xen, on the Xen host
 notes:
   - Runs in dom0, as root. Use C(become) if Ansible logs in as another user.
+  - For hosts and domains that C(xl) manages. What libvirt, Qubes or XAPI manages is shown, and a change of it is
+    refused with the tool to use (code C(manager)).
 """
 
     POOLS = r"""

@@ -45,7 +45,10 @@ def against_host(host: Host) -> list[Refusal]:
 
 def against_domains(host: Host, domains: Iterable[Domain]) -> list[Refusal]:
     """Refuse to change these domains where a manager would undo it."""
-    return against_host(host) or [
+    domains = list(domains)
+    if domains and (found := against_host(host)):
+        return found
+    return [
         Refusal(
             CODE,
             domain.called,
@@ -64,8 +67,8 @@ def against_devices(host: Host, devices: Iterable[Sbdf], *, only_managed: bool =
 
     A definition with managed='no' has others make its device assignable.
     """
-    found = against_host(host)
     devices = dict.fromkeys(devices)
+    found = against_host(host) if devices else []
     if found or not devices:
         return found
     for device in devices:

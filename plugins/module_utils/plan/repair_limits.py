@@ -14,7 +14,7 @@ from ..model.host import Host
 from ..values.address import Sbdf
 from ..values.refusal import Refusal
 from .domain_lookup import find_domain
-from .managers import against_devices, against_domains
+from .managers import against_devices, against_domains, against_host
 
 
 def domains_named(host: Host, names: Iterable[str]) -> tuple[frozenset[int], list[Refusal]]:
@@ -51,7 +51,8 @@ def against_repairs(host: Host, findings: Iterable[Finding]) -> list[Refusal]:
         if (domain := host.domains.get(finding.domid or 0)) is not None
     )
     devices = [device for finding in findings if not _is_about_the_dead(host, finding) for device in finding.devices]
-    found = against_domains(host, [host.domains[domid] for domid in domains if domid in host.domains])
+    found = against_host(host)
+    found += against_domains(host, [host.domains[domid] for domid in domains if domid in host.domains])
     return list(dict.fromkeys([*found, *against_devices(host, devices)]))
 
 

@@ -61,6 +61,9 @@ def test_a_host_with_its_own_records_is_named_once(manager: Manager) -> None:
     on = managed(manager=manager)
     for refusals in (against_domains(on, on.domains.values()), against_devices(on, [A, B])):
         assert [(one.code, one.subject) for one in refusals] == [("manager", "host")]
+    assert against_domains(on, []) == against_devices(on, []) == []
+    dead = Finding(Fault.STALE_NAME, "", 7)
+    assert [(one.code, one.subject) for one in against_repairs(on, [dead])] == [("manager", "host")]
     assert against_repairs(on, []) == []
 
 
