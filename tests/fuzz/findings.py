@@ -56,9 +56,6 @@ FINDINGS = {
         "pv", "declare g1=A,B; write back:g1/state-0 5; declare g1=A,B must=better"
     ),
     "F9 the backend of a working guest says 1": Finding("pv", "declare g1=A,B; write back:g1/state 1; repair"),
-    "F9 the backend's directory of a working guest is gone": Finding(
-        "pv", "declare g1=A,B; remove back:g1; repair must=failed"
-    ),
     "F10 an entry names a device that pciback has not exported": Finding(
         "pv", "declare g1=A,B; write back:g1/dev-0 C; repair must=better"
     ),

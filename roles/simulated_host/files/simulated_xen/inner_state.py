@@ -25,7 +25,7 @@ def inner_state(host: SimulatedHost) -> dict[str, Any]:
         "held": {str(address): held.owner for address, held in host.pciback.held.items()},
         "slots": sorted(map(str, host.pciback.slots)),
         "exported": {
-            str(backend.domid): sorted(str(device) for device in backend.bus.devices().values())
+            str(backend.domid): {str(device): str(where) for where, device in backend.bus.devices().items()}
             for backend in host.kernel.backends.values()
         },
         "store": _store(host),
