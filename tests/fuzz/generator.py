@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from machines import MACHINES, Machine
 from step import Step
@@ -102,6 +103,8 @@ class Generator:
             line = self._declare() if kind == "killed" else self._hold()
             hvm = any(word.startswith("h") for word in line.split()[1:]) and kind == "killed"
             limit = 70 if kind == "killed" else 10
+            if kind == "hold" and self.machine.functions and self._random.random() < 0.2:
+                line = f"functions P={self._random.choice((0, 2, 7))}"
             point = "xl" if hvm and self._random.random() < 0.3 else str(self._random.randrange(limit))
             yield f"{line} kill={point}"
 
@@ -119,9 +122,11 @@ class Generator:
     def _damaged(self) -> Iterator[str]:
         yield self._declare()
         yield self._random.choice(DAMAGE).format(**self._names())
-        kind = self._weighted({"never": 3, "first": 2, "repair": 5})
+        kind = self._weighted({"never": 3, "first": 2, "repair": 4, "killed": 1})
         if kind == "repair":
             yield "repair"
+        elif kind == "killed":
+            yield f"repair kill={self._random.randrange(12)} then=nothing"
         else:
             yield f"{self._declare()} repair={kind}"
         yield "repair"
@@ -178,7 +183,7 @@ class Generator:
             words.append(f"{name}{sign if listed else '='}{','.join(listed)}")
         return " ".join(["declare", *words])
 
-    def _names(self) -> dict[str, object]:
+    def _names(self) -> dict[str, Any]:
         """What a template of a fault or of damage may name."""
         truth, alive = self._look(), self._alive() or self.machine.guests[:1]
         having = [name for name in alive if truth.has(name)] or alive
@@ -212,8 +217,8 @@ class Generator:
 
     def _end(self) -> Iterator[str]:
         guest = self._random.choice(self._alive() or self.machine.guests)
-        kind = self._weighted({"reboot": 3, "destroy": 2, "reset": 2, "poweroff": 1})
-        yield f"xl destroy {guest}" if kind == "destroy" else f"end {guest} {kind}"
+        kind = self._weighted({"xl reboot": 2, "xl destroy": 2, "reboot": 1, "reset": 2, "poweroff": 1})
+        yield f"{kind} {guest}" if kind.startswith("xl") else f"end {guest} {kind}"
         yield from self._missing()
 
     def _missing(self, restart: bool = False) -> Iterator[str]:

@@ -143,8 +143,8 @@ class Truth:
         """The rights that belong to what guests have."""
         due: set[tuple[int, str, int]] = set()
         for name, domain in self.domains.items():
-            for domid in {domain.domid, domain.connects} - {None}:
-                due |= self._due(domid, has.get(name, ()))
+            for domid in (domain.domid, domain.connects):
+                due |= self._due(domid, has.get(name, ())) if domid is not None else frozenset()
         return frozenset(due)
 
     def wrong_rights(self, has: Mapping[str, Collection[str]] | None = None) -> Wrong:
@@ -166,10 +166,10 @@ class Truth:
                 due = expected.get(domain.name, frozenset())
                 found += [*self._view(domain, due), *self._connection(domain, due), *self._records(domain, due)]
         left, missing = self.wrong_rights(expected)
-        for text, wrong in (("right left", left - known[0]), ("right missing", missing - known[1])):
+        for what, wrong in (("right left", left - known[0]), ("right missing", missing - known[1])):
             for domid, kind in sorted({(domid, kind) for domid, kind, _number in wrong}):
                 numbers = sorted(number for one, other, number in wrong if (one, other) == (domid, kind))
-                found.append(Problem(self._name(domid), "", f"{text}: {kind} {numbers[0]:#x} ({len(numbers)})"))
+                found.append(Problem(self._name(domid), "", f"{what}: {kind} {numbers[0]:#x} ({len(numbers)})"))
         return [*found, *self._devices(expected), *self._leftovers(expected)]
 
     def _name(self, domid: int) -> str:
