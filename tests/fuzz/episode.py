@@ -256,7 +256,7 @@ RUNS: dict[str, Callable[[Episode, Step], Iterator[Violation]]] = {
 }
 
 
-def shrink(world: World, machine: Machine, failure: Failure, tries: int = 60) -> Failure:
+def shrink(world: World, machine: Machine, failure: Failure, tries: int = 40) -> Failure:
     """The same rule broken by fewer and shorter steps, as far as so many more episodes find out."""
     progress = True
     while progress and tries > 0:

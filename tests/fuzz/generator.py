@@ -13,7 +13,7 @@ import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from machines import MACHINES, Machine
+from machines import MACHINES
 from step import Step
 from truth import Truth
 
@@ -47,16 +47,15 @@ HVM_FAULTS = ("refuse-eject domain={g}", "eject-late domain={g} seconds=0.5", "q
 
 
 class Generator:
-    """The steps of one episode. `look`: the host as it is."""
+    """The steps of one episode. `look`: the host as it is; `machine` and `theme`: given, or by chance."""
 
-    def __init__(self, seed: str, look: Callable[[], Truth]) -> None:
+    def __init__(
+        self, seed: str, look: Callable[[], Truth], machine: str | None = None, theme: str | None = None
+    ) -> None:
         self._random = random.Random(seed)
         self._look = look
-        self.machine = self._machine()
-        self.theme = self._weighted(THEMES)
-
-    def _machine(self) -> Machine:
-        return MACHINES[self._weighted(MACHINE_WEIGHTS)]
+        self.machine = MACHINES[machine or self._weighted(MACHINE_WEIGHTS)]
+        self.theme = theme or self._weighted(THEMES)
 
     def _weighted(self, weights: dict[str, int]) -> str:
         return self._random.choices(list(weights), list(weights.values()))[0]

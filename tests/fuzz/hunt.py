@@ -18,10 +18,11 @@ import secrets
 import sys
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import paths  # noqa: F401 - it changes where the others are looked for
 from episode import Episode, Failure, shrink
-from generator import Generator
+from generator import THEMES, Generator
 from machines import MACHINES, Machine
 from short_path import short_directory
 from step import Step, parse
@@ -30,19 +31,28 @@ from world import World
 STEPS = 8
 
 
-def play(world: World, seed: str, number: int, count: int = STEPS, tries: int = 40) -> str:
+@dataclass(frozen=True)
+class Choice:
+    """What random episodes are chosen by; where machine or theme is not given, chance chooses it as well."""
+
+    seed: str
+    machine: str | None = None
+    theme: str | None = None
+
+
+def play(world: World, choice: Choice, number: int) -> str:
     """One random episode; what is to be said of it if a rule was broken, else nothing."""
-    generator = Generator(f"{seed}/{number}", world.truth)
-    episode = Episode(world, generator.machine)
-    failure = episode.play(generator.steps(count))
+    generator = Generator(f"{choice.seed}/{number}", world.truth, choice.machine, choice.theme)
+    failure = Episode(world, generator.machine).play(generator.steps(STEPS))
     if failure is None:
         return ""
-    return report(world, generator.machine, failure, f"seed {seed}, episode {number}, theme {generator.theme}", tries)
+    title = f"seed {choice.seed}, episode {number}, theme {generator.theme}"
+    return report(world, generator.machine, failure, title)
 
 
-def report(world: World, machine: Machine, failure: Failure, title: str, tries: int) -> str:
+def report(world: World, machine: Machine, failure: Failure, title: str) -> str:
     """The shortest steps that break the same rule, what they came from, and how to play them again."""
-    short = shrink(world, machine, failure, tries)
+    short = shrink(world, machine, failure)
     line = "; ".join(map(str, short.steps))
     return "\n".join(
         [
@@ -70,26 +80,26 @@ def replay(machine: str, steps: list[Step]) -> bool:
             world.close()
 
 
-def _work(seed: str, numbers: Iterable[int], deadline: float, found: multiprocessing.Queue[str]) -> None:
+def _work(choice: Choice, numbers: Iterable[int], deadline: float, found: multiprocessing.Queue[str]) -> None:
     with short_directory() as parent:
         world = World(parent / "h")
         try:
             for number in numbers:
                 if time.monotonic() > deadline:
                     break
-                found.put(play(world, seed, number))
+                found.put(play(world, choice, number))
         finally:
             world.close()
             found.put("end")
 
 
-def hunt(seed: str, minutes: float, workers: int) -> int:
+def hunt(choice: Choice, minutes: float, workers: int) -> int:
     """Play episodes for some time; how many broke a rule."""
-    print(f"seed {seed}, {minutes:g} minutes, {workers} workers", flush=True)
+    print(f"seed {choice.seed}, {minutes:g} minutes, {workers} workers", flush=True)
     found: multiprocessing.Queue[str] = multiprocessing.Queue()
     deadline = time.monotonic() + minutes * 60
     processes = [
-        multiprocessing.Process(target=_work, args=(seed, range(first, 10**6, workers), deadline, found))
+        multiprocessing.Process(target=_work, args=(choice, range(first, 10**6, workers), deadline, found))
         for first in range(workers)
     ]
     for process in processes:
@@ -104,7 +114,7 @@ def hunt(seed: str, minutes: float, workers: int) -> int:
         if words:
             broken += 1
             print(f"\n{words}", flush=True)
-    print(f"\n{episodes} episodes, {broken} broke a rule (seed {seed})")
+    print(f"\n{episodes} episodes, {broken} broke a rule (seed {choice.seed})")
     return broken
 
 
@@ -115,21 +125,23 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--episode", type=int, help="play only the episode of this number again")
-    parser.add_argument("--machine", choices=MACHINES, default="pv", help="for --steps")
+    parser.add_argument("--machine", choices=MACHINES, help="on this machine (default: chance, for --steps pv)")
+    parser.add_argument("--theme", choices=THEMES, help="of this kind (default: chance)")
     parser.add_argument("--steps", help="play these steps again (see step.py), with semicolons between them")
     options = parser.parse_args()
     if options.steps:
-        return int(replay(options.machine, parse(options.steps)))
+        return int(replay(options.machine or "pv", parse(options.steps)))
+    choice = Choice(options.seed, options.machine, options.theme)
     if options.episode is not None:
         with short_directory() as parent:
             world = World(parent / "h")
             try:
-                words = play(world, options.seed, options.episode)
+                words = play(world, choice, options.episode)
             finally:
                 world.close()
         print(words or "no rule was broken")
         return int(bool(words))
-    return int(bool(hunt(options.seed, options.minutes, options.workers)))
+    return int(bool(hunt(choice, options.minutes, options.workers)))
 
 
 if __name__ == "__main__":
