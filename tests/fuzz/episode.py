@@ -189,7 +189,7 @@ class Episode:
                 return
             if kill != "xl":
                 told = self._play(task, check=True)
-        done = self._play(task)
+        done = replace(self._play(task), repeats=kill is not None)
         if kill == "xl":  # which went on while this was looked at
             done = replace(done, calm=False)
         yield from self._judge_run(task, done, step)

@@ -36,7 +36,8 @@ class Violation:
 class Run:
     """One run of a module, with what was true before and after it, and what clients and Xen did meanwhile.
 
-    `calm`: no fault is active and nobody else acts; `known`: rights that are another program's doing.
+    `calm`: no fault is active and nobody else acts; `known`: rights that are another program's doing; `repeats`: a
+    killed run has done a part of it, perhaps one that nothing shows.
     """
 
     module: str
@@ -46,6 +47,7 @@ class Run:
     doings: tuple[str, ...]
     calm: bool = True
     known: Wrong = NOTHING
+    repeats: bool = False
 
     @property
     def failed(self) -> bool:
@@ -114,7 +116,7 @@ def honest(run: Run) -> Iterator[Violation]:
     if run.failed:
         if "refusals" in run.result and not run.result.get("repaired") and run.calm:
             yield from untouched(run, "a refused run")
-    elif changed and not run.changes and not _resets(run):
+    elif changed and not run.changes and not _resets(run) and not run.repeats:
         yield Violation("changed", f"changed is true, nothing changed but notes: {run.result.get('actions')}")
     elif not changed and run.changes and run.calm:
         yield Violation("changed", f"changed is false, but {'; '.join(run.changes[:6])}")

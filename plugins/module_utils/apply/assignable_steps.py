@@ -48,6 +48,8 @@ def apply(access: HostAccess, host: Host, steps: Sequence[Step]) -> None:
 
 def _take(access: HostAccess, host: Host, step: Take, undo: Undo) -> None:
     sysfs, sbdf, driver = access.sysfs, step.sbdf, step.driver
+    undo.add(lambda: access.notes.drop(sbdf))
+    access.notes.begin_taking(sbdf)
     if driver is not None:
         # The record comes first: where a run is killed after the unbind, it says who had the device.
         undo.add(lambda: access.toolstack.record_driver(sbdf, step.record))

@@ -27,6 +27,7 @@ _NOTES = "/tool/xen-pci/devices"
 #: Apart from the notes, since what is noted of a device is replaced as a whole; this stays until dom0 restarts.
 _LOST_HOLDS = "/tool/xen-pci/lost-holds"
 _KEPT_HOLDS = "/tool/xen-pci/kept-holds"
+_BEING_TAKEN = "/tool/xen-pci/being-taken"
 _TO_COME_BACK = "/tool/xen-pci/to-come-back"
 _CLEAN = "/tool/xen-pci/clean"
 
@@ -59,12 +60,15 @@ class NoteStore:
             transaction.write(f"{directory}/reasons", json.dumps(note.reasons))
             if note.guest:
                 transaction.write(f"{directory}/guest", note.guest)
+            if note.quarantined:
+                transaction.remove(_being_taken(sbdf))
 
         self._store.transaction(replace)
 
     def drop(self, sbdf: Sbdf) -> None:
         """Forget a device that the host has back."""
-        self._store.apply([Remove(_of(sbdf)), Remove(_clean(sbdf)), Remove(f"{_KEPT_HOLDS}/{sbdf.libxl_key}")])
+        gone = (_of(sbdf), _clean(sbdf), f"{_KEPT_HOLDS}/{sbdf.libxl_key}", _being_taken(sbdf))
+        self._store.apply([Remove(path) for path in gone])
 
     def write_guest(self, devices: Sequence[PciDevice], domid: int, guest: str) -> None:
         """Note which domain gets these devices, as `giving` has it."""
@@ -120,7 +124,15 @@ class NoteStore:
 
     def note_quarantine(self, sbdf: Sbdf) -> None:
         """Note that a device of which something is noted is in quarantine whenever no guest has it."""
-        self._store.apply([Write(f"{_of(sbdf)}/quarantined", "1")])
+        self._store.apply([Write(f"{_of(sbdf)}/quarantined", "1"), Remove(_being_taken(sbdf))])
+
+    def begin_taking(self, sbdf: Sbdf) -> None:
+        """Note that a device is on its way to pciback, and in quarantine only once it is noted as that."""
+        self._store.write(_being_taken(sbdf), "1")
+
+    def being_taken(self) -> frozenset[Sbdf]:
+        """Read which devices were on their way when a run ended, or are on it now."""
+        return frozenset(devices_below(self._store, _BEING_TAKEN))
 
     def add_reason(self, sbdf: Sbdf, check: str, reason: str) -> None:
         """Note why the user waived one more check; nothing happens where nothing is noted of the device."""
@@ -181,6 +193,10 @@ class NoteStore:
 
 def _clean(sbdf: Sbdf) -> str:
     return f"{_CLEAN}/{sbdf.libxl_key}"
+
+
+def _being_taken(sbdf: Sbdf) -> str:
+    return f"{_BEING_TAKEN}/{sbdf.libxl_key}"
 
 
 def _of(sbdf: Sbdf) -> str:

@@ -72,7 +72,9 @@ def observe(access: HostAccess) -> Host:
         notes=_in_order(notes),
         gone=_in_order(_gone(noted, sysfs.pciback_list(), devices)),
         kept_holds=_kept_holds(access),
-        quarantined=frozenset(sbdf for sbdf, note in notes.items() if note.quarantined) | frozenset(markers.drivers),
+        quarantined=frozenset(sbdf for sbdf, note in notes.items() if note.quarantined)
+        # xl records the driver of what it quarantines. So do we, but long before that.
+        | (frozenset(markers.drivers) - access.notes.being_taken()),
         kernel_connections=sysfs.kernel_connections(),
         kernel_errors=read_kernel_errors(access.store),
     )
