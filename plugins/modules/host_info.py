@@ -679,7 +679,8 @@ host:
         - Interfaces that carry the default route, those that carry the connection that Ansible uses, and the networks
           that each interface has an address in.
         - V(connection_ends) says where the way of that connection ends without a card, so that each card that is up and
-          in use may carry it. V(routed) are the interfaces with any route.
+          in use may carry it, and V(connection_guests) which guests are there, by domid. V(routed) are the interfaces
+          with any route.
       type: dict
       sample:
         default_route: [xenbr0]
@@ -687,6 +688,7 @@ host:
         networks: {xenbr0: [192.0.2.0/24]}
         routed: [xenbr0]
         connection_ends: []
+        connection_guests: []
     markers:
       description: Number of the domain that libxl's marker gives each device to, also of devices that are gone.
       type: dict

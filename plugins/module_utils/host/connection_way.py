@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,15 +22,18 @@ from .kernel_files import link_name, link_target, list_names, pci_function_of, r
 _IP_SECONDS = 20.0
 #: How toolstacks name dom0's end of a guest's interface where QEMU serves it (xl, XAPI, libvirt).
 _GUEST_TAP = re.compile(r"(vif|tap)\d+\.\d+(-emu)?|vnet\d+")
+_BACKEND = re.compile(r"vif-(\d+)-\d+")
+_GUEST_INTERFACE = re.compile(r"(?:vif|tap)(\d+)\.\d+(?:-emu)?")
 #: Interfaces that lead to a part of this host.
 _LOCAL_KINDS = ("veth", "dummy")
 
 
 class Way(NamedTuple):
-    """The interfaces on the way, and those of them at which it ends without a card."""
+    """The interfaces on the way, those at which it ends without a card, and the guests (domids) that are there."""
 
     interfaces: frozenset[str]
     ends: frozenset[str]
+    guests: frozenset[int]
 
 
 class InterfaceStack:
@@ -45,7 +48,14 @@ class InterfaceStack:
         ends: set[str] = set()
         for name in names:
             ends |= self._ends(name, seen)
-        return Way(frozenset(seen), frozenset(ends))
+        return Way(frozenset(seen), frozenset(ends), frozenset(self._guests(ends)))
+
+    def _guests(self, ends: Iterable[str]) -> Iterator[int]:
+        for name in ends:
+            of_kernel = _BACKEND.fullmatch(link_name(self._class / name / "device") or "")
+            match = of_kernel or _GUEST_INTERFACE.fullmatch(name)
+            if match is not None:
+                yield int(match[1])
 
     def _ends(self, name: str, seen: set[str]) -> set[str]:
         """Where the way down from an interface ends without a card.
@@ -100,11 +110,7 @@ class InterfaceStack:
         return (self._class / name / "device").exists() and not self._is_backend(name)
 
     def _leads_inward(self, name: str) -> bool:
-        return (
-            self._is_backend(name)
-            or self._kinds.get(name) in _LOCAL_KINDS
-            or ((self._class / name / "tun_flags").exists() and _GUEST_TAP.fullmatch(name) is not None)
-        )
+        return self._is_backend(name) or self._kinds.get(name) in _LOCAL_KINDS or _GUEST_TAP.fullmatch(name) is not None
 
     def _is_backend(self, name: str) -> bool:
         device = self._class / name / "device"

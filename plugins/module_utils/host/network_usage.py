@@ -76,6 +76,7 @@ class NetGraph:
             connection=way.interfaces,
             networks=_networks(routes, own, self._proc / "net"),
             routed=frozenset(route.interface for route in routes if not _is_of_all(route.network)),
+            connection_guests=way.guests,
             connection_ends=(*dict.fromkeys(ends), *(f"interface {name}" for name in sorted(way.ends))),
         )
 

@@ -14,6 +14,7 @@ from ..values.reserved_memory import ReservedMemory
 #: Name of the driver in dom0 that holds devices for guests.
 PCIBACK = "pciback"
 _BRIDGE_CLASS = "06"
+_NETWORK_CLASS = "02"
 #: Parts of the mainboard by class: SMBus (it reaches the memory modules), interrupt controllers, timers, IOMMU.
 _MAINBOARD_CLASSES = ("0c05", "0800", "0801", "0802", "0803", "0806")
 _IO_SPACE = 0x1
@@ -234,6 +235,11 @@ class PciDevice:
         takes the same range (pci_add_dm_done in libxl_pci.c).
         """
         return self.irq if 0 < self.irq < _NO_LINE else 0
+
+    @property
+    def is_network_card(self) -> bool:
+        """Whether it is one by its class."""
+        return self.class_code.startswith(_NETWORK_CLASS)
 
     @property
     def is_switch_port(self) -> bool:

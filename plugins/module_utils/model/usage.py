@@ -17,7 +17,8 @@ class NetworkUse:
 
     `networks` are the networks in which each interface has an address, by its name. `routed` are the interfaces that
     any route leads through. `connection_ends` say where the way of the connection ends without a card, so that each
-    card that could carry it may do so; empty if all of the way is known.
+    card that could carry it may do so; empty if all of the way is known. `connection_guests` are the guests at these
+    ends, by domid: a card of theirs may carry it, too.
     """
 
     default_route: frozenset[str] = frozenset()
@@ -25,6 +26,7 @@ class NetworkUse:
     networks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     routed: frozenset[str] = frozenset()
     connection_ends: tuple[str, ...] = ()
+    connection_guests: frozenset[int] = frozenset()
 
     def is_used(self, interface: NetInterface) -> bool:
         """Whether anything shows that frames go through an interface: an address, a route, what is above it."""

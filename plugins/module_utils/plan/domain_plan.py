@@ -19,7 +19,7 @@ from ..values.refusal import Refusal
 from .device_needs import against_guest, doubts_about
 from .domain_lookup import NOT_RUNNING, OF_NAMES, find_domain
 from .readiness import Ready, reasons_against, wrong_kind
-from .safety import against_kind
+from .safety import Check, against, against_kind
 
 #: pciback's virtual bus (drivers/xen/xen-pciback/vpci.c, PCI_SLOT_MAX).
 VIRTUAL_SLOTS = 32
@@ -129,7 +129,7 @@ def make_plan(host: Host, desired: Sequence[DesiredDomain]) -> DomainsPlan:
     wanted = {device for step in steps for device in step.add}
     doubled = _declared_twice(desired)
     for step in steps:
-        refusals += _against_connection(host, step)
+        refusals += [*_against_connection(host, step), *_ways_of_ansible(host, step)]
         for device in step.add:
             if device not in doubled:  # refused already, and who is to have it is not known
                 refusals += _against_device(host, step.domain, device, leaving)
@@ -249,6 +249,15 @@ def _against_connection(host: Host, step: DomainPlan) -> list[Refusal]:
         reason = f"{name} would need {needed} slots on its virtual PCI bus, which has {VIRTUAL_SLOTS}"
         found.append(Refusal("bus-full", name, reason, "declare fewer devices"))
     return found
+
+
+def _ways_of_ansible(host: Host, step: DomainPlan) -> Iterator[Refusal]:
+    """Refuse to take a network card from a guest that Ansible's connection comes through, as through a router."""
+    if step.domain.domid in host.network.connection_guests:
+        for device in step.remove:
+            if device in host.devices and host.devices[device].is_network_card:
+                reason = f"{device} is a network card of {step.domain.name}, through which Ansible's connection comes"
+                yield against(Check.CONNECTION, device, reason, "connect another way first")
 
 
 def _against_device_model(step: DomainPlan, model: DeviceModel) -> list[Refusal]:

@@ -127,3 +127,20 @@ def test_a_physical_function_carries_what_its_virtual_ones_carry() -> None:
     with described_host(described) as host:
         result = host.run("assignable_devices", ssh=PEER, devices=["card"], catalog=catalog)
         assert refused(result) == [("connection", "0000:05:00.0")]
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_no_card_is_taken_from_a_guest_that_is_the_router(beside: bool) -> None:
+    links = {"sys/class/net/vif1.0": "sys/devices/vif-1-0/net/vif1.0"}
+    described = machine(DIRECT.format("br0"), "br0")
+    described["links"] |= links
+    described["files"] |= {"sys/devices/vif-1-0/net/vif1.0/flags": UP, "sys/devices/virtual/net/br0/lower_vif1.0/": ""}
+    if beside:  # a card in the bridge is the way then
+        described["files"]["sys/devices/virtual/net/br0/lower_eth0/"] = ""
+    described |= {"hidden": [IDLE, OTHER], "domains": [{"name": "router"}]}
+    with described_host(described) as host:
+        both = {"router": {"devices": [IDLE, OTHER]}}
+        assert host.run("domain_devices", ssh=PEER, domains=both)["changed"], "more may come"
+        result = host.run("domain_devices", ssh=PEER, domains={"router": {"devices": [IDLE], "exclusive": True}})
+        assert refused(result) == ([] if beside else [("connection", OTHER)])
+        assert bool(result.get("changed")) == beside

@@ -422,6 +422,7 @@ def test_the_way_of_a_connection_is_followed_down_to_cards(
     found = NetGraph(tree.sys).use(("10.0.0.9", "10.0.0.2"))
     assert found.connection >= way
     assert found.connection_ends == tuple(f"interface {name}" for name in sorted(ends))
+    assert found.connection_guests == ({1} if ends == {"vif1.0"} else set())
 
 
 TABLES = """#!/bin/sh
