@@ -285,7 +285,7 @@ def test_two_runs_at_once(
 
 def test_a_second_run_gives_up_in_time(host: Host, record_property: Callable[[str, object], None]) -> None:
     record_property("scenario", "race of two runs: the first takes too long")
-    host.inject("late", domain="g1", step="frontend:1", seconds=3)
+    host.inject("late", domain="g1", step="frontend:1", seconds=8)
     other = host.modules()
     try:
         first = threading.Thread(target=lambda: host.devices(g1=[A]))
