@@ -232,6 +232,11 @@ devices:
       description: Whether the function has MSI or MSI-X and can do without an interrupt line.
       type: bool
       sample: true
+    hvm_needs:
+      description: What it needs in an HVM guest beyond what all devices need, in sentences; empty for most devices.
+      type: list
+      elements: str
+      sample: []
     pf_up:
       description: Of a virtual function whether an interface of its physical function is up, without which it has no
         link; V(null) of other functions, and if the physical one has no interface.

@@ -14,6 +14,7 @@ from ..model.usage import OtherUse
 from ..values.identity import Remembered
 from .assignable_plan import verdict_on
 from .cards import companions
+from .device_needs import needs_of
 
 Facts = dict[str, Any]
 
@@ -30,6 +31,7 @@ def all_facts(host: Host) -> list[Facts]:
             **_notes(host.notes.get(sbdf, Note())),
             "companions": [str(other) for other in companions(host.devices, sbdf)],
             "pf_up": _physical_is_up(host, device),
+            "hvm_needs": needs_of(device),
             "domain": holders.get(sbdf),
             "libvirt": sorted({claim.owner for claim in host.claims_on(sbdf)}),
         }

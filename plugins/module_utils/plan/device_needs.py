@@ -21,6 +21,18 @@ _NETWORK, _DISPLAY = "02", "03"
 _READ_ONLY = 0x4000
 
 
+def needs_of(device: PciDevice) -> list[str]:
+    """Say in sentences what the device needs in an HVM guest beyond what all devices need; nothing in a PV guest."""
+    found = []
+    if device.sbdf == _IGD:
+        found.append('An HVM guest can have it only from its creation on, with gfx_passthru="igd".')
+    if device.class_code.startswith(_DISPLAY) and not _has_rom(device):
+        found.append(
+            "It is a display without a ROM; a driver that needs its video BIOS does not start in an HVM guest."
+        )
+    return found
+
+
 def against_guest(domain: Domain, device: PciDevice) -> list[Refusal]:
     """Refuse a device that the guest's device model takes only when the guest is created."""
     if domain.kind is not DomainKind.HVM or device.sbdf != _IGD:

@@ -268,6 +268,7 @@ def test_a_pvh_dom0_gives_nothing_to_pv_guests() -> None:
 
 
 def test_an_integrated_gpu_cannot_be_plugged_into_an_hvm_guest(host: Machine) -> None:
+    assert "gfx_passthru" in host.device(IGD)["hvm_needs"][0] and host.device(NIC)["hvm_needs"] == []
     for check in (True, False):
         refused = host.give(check=check, w1=[IGD])
         assert codes(refused) == [("integrated-gpu", IGD)] and "gfx_passthru" in refused["msg"]
