@@ -16,6 +16,7 @@ from ..model.domain import Domain
 from ..model.host import Host
 from ..values.keys import UUID
 from ..values.refusal import Refusal
+from ..values.unquoted import advice_if_unquoted
 from ..values.words import did_you_mean, listed
 
 #: Code of the refusal of a name that no domain has, so it may be that of one that does not run.
@@ -101,6 +102,8 @@ def _unknown(host: Host, name: str, nameless: list[Domain]) -> Refusal:
         return Refusal("lost-name", name, reason, advice)
     running = [domain.name for domain in host.domains.values() if domain.name]
     advice = did_you_mean(name, running, "correct the name, start the domain, or name its file in config")
+    unquoted = advice_if_unquoted(name)
+    advice = f"{unquoted}; else {advice}" if unquoted else advice
     return Refusal(NOT_RUNNING, name, reason, advice)
 
 
