@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from described_host import DescribedHost, booted
+from simulated import QUARANTINE
 
 NIC, USB, EDU, BARE = "0000:01:00.0", "0000:00:14.0", "0000:02:00.0", "0000:03:00.0"
 MACHINE: dict[str, Any] = {
@@ -168,3 +169,16 @@ def test_a_virtual_function_that_its_driver_refuses_is_released_without_one() ->
         assert not done.get("failed") and done["changed"], done.get("msg")
         again = host.assign(function, state="absent")
         assert not again.get("failed") and not again["changed"], "an offer that no driver takes changes nothing"
+
+
+def test_a_killed_take_ends_in_quarantine(host: DescribedHost) -> None:
+    points = points_of(host)
+    wrong = []
+    for point in range(len(points)):
+        host.restart()
+        host.assign(NIC, kill_at=point)
+        again = host.assign(NIC)
+        assert not again.get("failed"), (points[point], again["msg"])
+        if host.ask("devices")[NIC]["owner"] != QUARANTINE or host.assign(NIC)["changed"]:
+            wrong.append(points[point])
+    assert wrong == []
