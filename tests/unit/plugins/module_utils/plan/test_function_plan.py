@@ -8,16 +8,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from builders import device, domain, function, host
 from refusal_codes import codes
 
-from ansible_collections.xen.pci.plugins.module_utils.model.connection import PciConnection
 from ansible_collections.xen.pci.plugins.module_utils.model.device import BlockUse, NetInterface, PciDevice
-from ansible_collections.xen.pci.plugins.module_utils.model.domain import Domain
-from ansible_collections.xen.pci.plugins.module_utils.model.host import Host
 from ansible_collections.xen.pci.plugins.module_utils.model.physical_function import PhysicalFunction, VfSettings
 from ansible_collections.xen.pci.plugins.module_utils.plan.function_plan import (
     Configure,
     DesiredFunctions,
+    FunctionPlan,
     SetAutoprobe,
     SetCount,
     plan_functions,
@@ -30,32 +29,24 @@ UPLINK = (NetInterface("uplink0", "02:00:5e:3b:00:00", is_up=True),)
 MAC = "02:00:5e:3b:01:00"
 
 
-def function(sbdf: Sbdf, **facts: Any) -> PciDevice:
-    return PciDevice(sbdf, "8086", "154c", "", "", "020000", "00", physfn=PF, **facts)
+def virtual(index: int, **facts: Any) -> PciDevice:
+    return function(VFS[index], PF, index, **facts)
 
 
 def physical(count: int = 0, **facts: Any) -> PciDevice:
-    facts = {"driver": "i40e", "sriov_totalvfs": 64, "net": UPLINK, "virtfns": VFS[:count], **facts}
-    return PciDevice(PF, "8086", "1572", "", "", "020000", "00", **facts)
+    return device(PF, **{"driver": "i40e", "sriov_totalvfs": 64, "net": UPLINK, "virtfns": VFS[:count], **facts})
 
 
 def plan(
-    device: PciDevice,
-    *desired: DesiredFunctions,
-    functions: tuple[PciDevice, ...] = (),
-    domains: dict[int, Domain] | None = None,
-    markers: dict[Sbdf, int] | None = None,
-    **now: Any,
-) -> Any:
-    devices = {one.sbdf: one for one in (device, *map(function, device.virtfns), *functions)}
-    functions_now = {device.sbdf: PhysicalFunction(device, **now)}
-    host = Host(devices=devices, domains=domains or {}, markers=markers or {}, functions=functions_now)
-    return plan_functions(host, desired)
-
-
-def domain(*devices: Sbdf) -> Domain:
-    nodes = {"state": "4", "num_devs": str(len(devices))} | {f"dev-{i}": str(sbdf) for i, sbdf in enumerate(devices)}
-    return Domain(3, "web01", own_connection=PciConnection.from_nodes(3, nodes, "4"))
+    one: PciDevice, *desired: DesiredFunctions, functions: tuple[PciDevice, ...] = (), **facts: Any
+) -> FunctionPlan:
+    """The plan for a host with this physical function; `facts` are of the host, or of the physical function."""
+    observed = {
+        name: facts.pop(name) for name in ("drivers_autoprobe", "settings", "settings_problem") if name in facts
+    }
+    devices = [one, *map(virtual, range(len(one.virtfns))), *functions]
+    now = {one.sbdf: PhysicalFunction(one, **observed)}
+    return plan_functions(host(devices, functions=now, **facts), desired)
 
 
 def test_functions_are_created_after_it_is_said_who_gets_them_and_configured_then() -> None:
@@ -92,11 +83,11 @@ def test_new_functions_have_lost_what_was_set() -> None:
 @pytest.mark.parametrize(
     ("facts", "evidence"),
     [
-        ({"domains": {3: domain(VFS[2])}}, "web01 (3)"),
+        ({"domains": [domain(3, "web01", VFS[2])]}, "web01 (3)"),
         ({"markers": {VFS[2]: 3}}, "domain 3"),
-        ({"functions": (function(VFS[2], driver="pciback"),)}, "bound to pciback"),
-        ({"functions": (function(VFS[2], block=(BlockUse("nvme1n1", ("nvme1n1 is swap",)),)),)}, "nvme1n1 is swap"),
-        ({"functions": (function(VFS[2], net=UPLINK),)}, "uplink0 is up"),
+        ({"functions": (virtual(2, driver="pciback"),)}, "bound to pciback"),
+        ({"functions": (virtual(2, block=(BlockUse("nvme1n1", ("nvme1n1 is swap",)),)),)}, "nvme1n1 is swap"),
+        ({"functions": (virtual(2, net=UPLINK),)}, "uplink0 is up"),
     ],
 )
 def test_no_number_changes_while_one_is_out_and_it_is_named(count: int, facts: dict[str, Any], evidence: str) -> None:
@@ -116,7 +107,7 @@ def test_no_number_changes_while_one_is_out_and_it_is_named(count: int, facts: d
         (physical(), 65, "vf-count", "0 to 64 virtual functions, not 65"),
         (physical(driver="pciback"), 1, "pf-in-pciback", ""),
         (physical(driver=None), 1, "no-driver", ""),
-        (function(PF), 1, "no-pf", ""),
+        (function(PF, PF, 0), 1, "no-pf", ""),
     ],
 )
 def test_what_cannot_be_is_refused(device: PciDevice, count: int, code: str, facts: str) -> None:
@@ -149,7 +140,7 @@ def test_settings_that_cannot_be_compared_are_refused_and_the_number_is_not() ->
 
 
 def test_a_guest_keeps_the_mac_address_that_it_works_with_but_not_the_vlan() -> None:
-    out = {3: domain(VFS[0])}
+    out = [domain(3, "web01", VFS[0])]
     seen = {0: VfSettings("02:00:00:00:00:09", 0, True)}
     wanted = DesiredFunctions(PF, 4, None, {0: VfSettings(MAC)})
     (refusal,) = plan(physical(4), wanted, domains=out, settings=seen).refusals
