@@ -134,14 +134,22 @@ class Host:
         configured = {device for domain in self.domains.values() for device in domain.configured or ()}
         return frozenset({*self.devices, *self.markers, *listed, *configured})
 
+    @cached_property
+    def _behind(self) -> Mapping[Sbdf, list[Sbdf]]:
+        """List what is behind each Intel VMD; in one pass, because it is asked of each device."""
+        found: dict[Sbdf, list[Sbdf]] = {}
+        for sbdf, device in self.devices.items():
+            if device.behind is not None:
+                found.setdefault(device.behind, []).append(sbdf)
+        return found
+
     def depending_on(self, device: PciDevice) -> list[PciDevice]:
         """List the functions that the host drives and would lose with this one.
 
         These are its virtual functions, what is behind it if it is an Intel VMD, and if it is a Thunderbolt controller
         with something connected, what was plugged in from outside, and what is below the same switch.
         """
-        found = set(device.virtfns)
-        found.update(sbdf for sbdf, other in self.devices.items() if other.behind == device.sbdf)
+        found = {*device.virtfns, *self._behind.get(device.sbdf, ())}
         if self.uses.get(device.sbdf, OtherUse()).thunderbolt:
             found.update(sbdf for sbdf, use in self.uses.items() if use.tunneled)
             switch = "/".join(device.path.split("/")[:-2])
