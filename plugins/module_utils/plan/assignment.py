@@ -167,7 +167,7 @@ def _meaningless(wanted: WantedDevices) -> list[Refusal]:
 def _persistence(host: Host, wanted: WantedDevices, asked: frozenset[Sbdf], plan: AssignablePlan) -> Persistence:
     """Derive what the run wants of the next boot."""
     released = plan.released if wanted.present else asked
-    mistaken = frozenset(sbdf for sbdf in released if host.devices[sbdf].belongs_to_host)
+    mistaken = frozenset(sbdf for sbdf in released & host.devices.keys() if host.devices[sbdf].belongs_to_host)
     if not wanted.present:
         return Persistence(asked, released=asked, mistaken=mistaken)
     return Persistence(asked, released, wanted.persistent, wanted.exclusive, mistaken)
