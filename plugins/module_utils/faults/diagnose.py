@@ -176,8 +176,12 @@ def _markers(host: Host) -> Iterator[Finding]:
 
 
 def _guest_still_runs(host: Host, domain: Domain, device: Sbdf) -> bool:
-    """Whether a driver in the guest still runs a device that no connection lists, with its rights or without."""
-    return domain.device_model is None and use.is_run(host, device)
+    """Whether a driver in the guest still runs a device that no connection lists.
+
+    Without an owner among the guests that is not shown: the device model of an HVM guest that ended disables nothing.
+    """
+    owned = host.xen_owners.get(device) is XenOwner.GUEST and domain.device_model is None
+    return owned and use.is_run(host, device)
 
 
 def _configurations(host: Host) -> Iterator[Finding]:
@@ -259,9 +263,6 @@ def _devices(host: Host) -> Iterator[Finding]:
         free = device.in_pciback and host.xen_owners.get(sbdf) is XenOwner.HOST and sbdf not in held
         if not free or sbdf in host.markers:
             continue
-        if use.is_run(host, sbdf) and not any(sbdf in orphan.devices for orphan in host.orphaned_connections.values()):
-            says = "no connection lists it, and Xen has taken it from every guest, but a driver in a guest runs it"
-            yield Finding(Fault.LOST_ENTRY, says, devices=(sbdf,))
         # One that belongs to the host is there by a mistake of hide=, which a release ends.
         if sbdf not in host.quarantined and not device.belongs_to_host and host.xen.iommu is not False:
             yield Finding(Fault.UNQUARANTINED, "nothing shows that Xen quarantines it", devices=(sbdf,))
