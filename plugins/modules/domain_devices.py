@@ -107,8 +107,8 @@ options:
         killed run of this module left is finished first in any case (entries of a removal, a closed connection, rights
         and markers without an entry).
       - V(first) repairs every fault of these domains and devices that M(xen.pci.repair) knows, as that module would. A
-        repair that would take a device from a guest that uses it is not done: the task fails and says what it would
-        cost, in check mode as well.
+        repair that would take a device from a guest that uses it is not done. The task
+        fails and says what it would cost, in check mode as well.
     type: str
     choices: [never, first]
     default: never
