@@ -15,7 +15,9 @@ from ansible_collections.xen.pci.plugins.module_utils.faults.table import Fault
 from ansible_collections.xen.pci.plugins.module_utils.model.device import NetInterface
 from ansible_collections.xen.pci.plugins.module_utils.model.host import Host
 from ansible_collections.xen.pci.plugins.module_utils.model.management import LibvirtClaim, Management, Manager
-from ansible_collections.xen.pci.plugins.module_utils.plan.managers import against_devices, against_domains
+from ansible_collections.xen.pci.plugins.module_utils.model.physical_function import PhysicalFunction
+from ansible_collections.xen.pci.plugins.module_utils.plan.function_plan import DesiredFunctions, plan_functions
+from ansible_collections.xen.pci.plugins.module_utils.plan.managers import CODE, against_devices, against_domains
 from ansible_collections.xen.pci.plugins.module_utils.plan.repair_limits import against_repairs
 from ansible_collections.xen.pci.plugins.module_utils.values.address import Sbdf
 
@@ -48,6 +50,16 @@ def test_what_others_are_to_make_assignable_is_refused_only_where_it_leaves(only
     on = managed(LibvirtClaim("domain a", "u", A), LibvirtClaim("domain b", "v", B, managed=True))
     expected = [str(B)] if only_managed else [str(A), str(B)]
     assert [one.subject for one in against_devices(on, [A, B], only_managed=only_managed)] == expected
+
+
+@pytest.mark.parametrize(("count", "refused"), [(0, True), (1, False), (4, True)])
+def test_virtual_functions_that_libvirt_hands_out_are_not_made_anew(count: int, refused: bool) -> None:
+    on = managed(LibvirtClaim("network vfs", "u", interface="eth1"))
+    free = replace(on.devices[VF], driver=None, pciback_slots=0)
+    physical = replace(on.devices[PF], driver="igb", sriov_totalvfs=7)
+    on = replace(on, devices={**on.devices, VF: free, PF: physical}, functions={PF: PhysicalFunction(physical)})
+    subjects = [one.subject for one in plan_functions(on, [DesiredFunctions(PF, count)]).refusals if one.code == CODE]
+    assert subjects == ([str(VF)] if refused else [])
 
 
 def test_an_unreadable_definition_counts_only_where_a_device_is_concerned() -> None:
