@@ -37,6 +37,7 @@ class Task:
     goal: Callable[[Truth], Has] | None = None
     domains: set[str] = field(default_factory=set)
     devices: set[str] = field(default_factory=set)
+    shared: set[str] = field(default_factory=set)
     all_domains: bool = False
     ok: Callable[[Run], Iterable[Violation]] = lambda _run: ()
 
@@ -102,6 +103,9 @@ class Episode:
         parameters = {"domains": domains, "timeout": int(step.options.get("timeout", TIMEOUT))}
         parameters["repair"] = step.options.get("repair", "never")
         task = Task("domain_devices", parameters, lambda truth: goal(domains, truth.all()), set(domains))
+        if parameters["repair"] == "first":  # which repairs the faults of the devices, too, whoever has them
+            devices = {device for wanted in domains.values() for device in wanted["devices"]}
+            task.shared = {name for name, has in self.world.truth().all().items() if has & devices}
         yield from self._run(task, step)
 
     def _hold(self, step: Step) -> Iterator[Violation]:
@@ -223,7 +227,7 @@ class Episode:
 
     def _others(self, task: Task, run: Run) -> Iterator[Violation]:
         if not task.all_domains:
-            yield from judge.others_kept(run, task.domains, self._disturbed())
+            yield from judge.others_kept(run, task.domains | task.shared, self._disturbed())
         yield from judge.drivers_kept(run, task.devices)
 
     def _disturbed(self) -> set[str]:

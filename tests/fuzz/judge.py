@@ -131,7 +131,10 @@ def as_declared(run: Run, goal: Has, declared: set[str]) -> Iterator[Violation]:
     """An ok means that the declared domains have exactly what was declared, on all sides."""
     devices = {device for name in declared for one in (goal, run.before.all()) for device in one.get(name, ())}
     earlier = run.before.problems(known=run.known)
+    of_devices = {(one.device, one.text) for one in earlier}
     for problem in run.after.problems(goal, run.known):
+        if not problem.domain and (problem.device, problem.text) in of_devices:
+            continue
         if problem in earlier and (problem.harmless or problem.domain in json.dumps(run.result.get("warnings", []))):
             continue
         if problem.domain in declared or (problem.device in devices and problem not in earlier):

@@ -15,7 +15,7 @@ from world import World
 
 #: The same for all workers where the Makefile says it.
 SEED = os.environ.get("FUZZ_SEED") or secrets.token_hex(4)
-EPISODES = int(os.environ.get("FUZZ_EPISODES", "40"))
+EPISODES = int(os.environ.get("FUZZ_EPISODES", "80"))
 SHARDS = 8
 
 

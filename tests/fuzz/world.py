@@ -182,7 +182,8 @@ class World(Host):
         if kind == "marker":
             return marker(self.address(rest))
         name, _slash, node = rest.partition("/")
-        domid = next((domain["domid"] for domain in self.ask("list") if domain["name"] == name), 99)
+        found = next((domain for domain in self.ask("list") if domain["name"] == name), {"domid": 99, "stub": None})
+        domid = found["stub"] or found["domid"]  # which has the connection
         if kind == "back":
             return f"/local/domain/0/backend/pci/{domid}/0/{node}".rstrip("/")
         return f"/local/domain/{domid}/device/pci/0/{node}".rstrip("/")

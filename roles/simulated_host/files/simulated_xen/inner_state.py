@@ -28,6 +28,7 @@ def inner_state(host: SimulatedHost) -> dict[str, Any]:
             str(backend.domid): {str(device): str(where) for where, device in backend.bus.devices().items()}
             for backend in host.kernel.backends.values()
         },
+        "attached": [str(backend.domid) for backend in host.kernel.backends.values() if backend.attached],
         "store": _store(host),
         "sysfs_writes": host.sysfs.writes,
     }

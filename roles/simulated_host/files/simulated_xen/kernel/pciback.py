@@ -17,7 +17,7 @@ MAGIC = "7"
 
 
 class PcibackDevice(XenbusDevice):
-    """The backend of one guest. `bus` is what the guest's configuration accesses reach."""
+    """The backend of one guest. `bus` is what the guest's configuration accesses reach while it is `attached`."""
 
     def __init__(self, kernel: Kernel, node: str, otherend: str, domid: int, driver: PcibackDriver,
                  bus: VirtualBus | HostBus, follows_state_3: bool) -> None:  # fmt: skip
@@ -27,7 +27,7 @@ class PcibackDevice(XenbusDevice):
         self._driver = driver
         self._follows_state_3 = follows_state_3
         self._be_watch: str | None = None
-        self._attached = False
+        self.attached = False
 
     async def probe(self) -> None:
         """Take the device: state 2, then look at what the toolstack has written already."""
@@ -41,7 +41,7 @@ class PcibackDevice(XenbusDevice):
         self.unwatch_otherend()
         if self._be_watch is not None:
             self.kernel.xs.unwatch(self.node, self._be_watch)
-        self._attached = False
+        self.attached = False
         for device in list(self.bus.devices().values()):
             self.bus.remove(device)
             await self.kernel.step("backend:reset")
@@ -72,11 +72,11 @@ class PcibackDevice(XenbusDevice):
             self.switch_state(State.CONNECTED)
         elif state == State.CLOSING:
             await self.kernel.step("backend:5")
-            self._attached = False
+            self.attached = False
             self.switch_state(State.CLOSING)
         elif state == State.CLOSED:
             await self.kernel.step("backend:6")
-            self._attached = False
+            self.attached = False
             self.switch_state(State.CLOSED)
             if self.kernel.xs.number(f"{self.node}/online") != 1:
                 await self.unregister()
@@ -119,7 +119,7 @@ class PcibackDevice(XenbusDevice):
         if magic != MAGIC:
             self.fatal(errno.EFAULT, f"version mismatch ({magic}/{MAGIC}) with pcifront - halting xen_pcibk")
             return
-        self._attached = True
+        self.attached = True
         self.switch_state(State.CONNECTED)
 
     async def _reconfigure(self, expected: State) -> None:
