@@ -19,8 +19,8 @@ from ansible_collections.xen.pci.plugins.module_utils.faults.table import Fault
 
 #: Seconds in which a run can also finish what an earlier one has left, which it watches for two seconds.
 LONG_ENOUGH = 4
-#: test_hvm.py has a test for it.
-SILENT_DEVICE_MODEL = "silent_device_model"
+#: test_hvm.py and test_managers.py have tests for them.
+ELSEWHERE = {"silent_device_model", "claimed_device", "other_definition"}
 
 
 def names(findings: list[dict[str, Any]]) -> set[str]:
@@ -131,11 +131,11 @@ def test_host_info_names_the_same_faults(host: Host, faulty: FaultyHost) -> None
 def test_every_fault_has_a_scenario_and_every_recipe_a_success() -> None:
     """A new fault needs one in which it is named; with a recipe, one in which it is repaired, else one that says so."""
     of_hvm_guests = {fault for _make, fault, _repaired in test_hvm.LEFT.values()}
-    told = {fault for faulty in FAULTY_HOSTS for fault in (*faulty.left, *faulty.noted)} | {SILENT_DEVICE_MODEL}
+    told = {fault for faulty in FAULTY_HOSTS for fault in (*faulty.left, *faulty.noted)} | ELSEWHERE
     repaired = {
         fault for faulty in FAULTY_HOSTS for fault in {*faulty.found} - {*faulty.left, *faulty.noted}
     } | of_hvm_guests
-    produced = {fault for faulty in FAULTY_HOSTS for fault in faulty.found} | of_hvm_guests | {SILENT_DEVICE_MODEL}
+    produced = {fault for faulty in FAULTY_HOSTS for fault in faulty.found} | of_hvm_guests | ELSEWHERE
     assert produced == {fault.code for fault in Fault}
     assert {fault.code for fault in Fault if fault.recipe is not None} <= repaired
     assert {fault.code for fault in Fault if fault.recipe is None} <= told | repaired
