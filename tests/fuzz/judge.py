@@ -98,6 +98,8 @@ def foretold(told: Run, done: Run, strict: bool, again: bool = False) -> Iterato
 
     `again`: an earlier run has done a part of it meanwhile.
     """
+    if again and {one["code"] for one in done.result.get("refusals", ())} == {"kept-by-pciback"}:
+        return  # finding N4
     if told.failed and not done.failed:
         yield Violation("foretold", f"check mode failed ({told.result['msg'][:400]}), the run did not")
     elif done.failed and not told.failed and (strict or "refusals" in done.result):
@@ -143,7 +145,9 @@ def as_declared(run: Run, goal: Has, declared: set[str]) -> Iterator[Violation]:
 
 def old_or_new(run: Run, goal: Has, declared: set[str]) -> Iterator[Violation]:
     """A failure leaves each domain with what it had or with what it was to have, or names the devices."""
-    for name in sorted(declared & run.after.domains.keys()):
+    for name in sorted(declared & run.after.domains.keys() & run.before.domains.keys()):
+        if run.after.domains[name].domid != run.before.domains[name].domid:
+            continue  # it died, and the one that has come back has nothing
         old, new, now = run.before.has(name), goal.get(name, frozenset()), run.after.has(name)
         if now not in (old, new):
             unnamed = [device for device in sorted(now ^ old) if device not in run.words]
@@ -154,7 +158,7 @@ def old_or_new(run: Run, goal: Has, declared: set[str]) -> Iterator[Violation]:
 def others_kept(run: Run, declared: set[str], disturbed: set[str]) -> Iterator[Violation]:
     """A domain that was not declared is as it was."""
     for name in run.before.domains.keys() - declared - disturbed:
-        if run.before.view(name) != run.after.view(name):
+        if run.before.view(name) != run.after.view(name) or run.after.lacks(name) - run.before.lacks(name):
             yield Violation("others", f"{name} was not declared and has changed: {'; '.join(run.changes[:6])}")
 
 

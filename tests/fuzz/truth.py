@@ -295,10 +295,15 @@ class Truth:
             home for number in numbers for home in (f"{BACKENDS}/{number}/0", f"/local/domain/{number}/device/pci")
         )
         nodes = {path: value for path, value in self.store.items() if path.startswith(homes)}
-        rights = frozenset(one for one in self.rights() if one[0] in numbers)
+        # What it has lost is judged apart: any run may give back what is due to a guest.
+        rights = frozenset(one for one in self.rights() - self.due_rights(self.all()) if one[0] in numbers)
         owned = sorted(device for device, facts in self.devices.items() if facts["owner"] in numbers)
         marks = sorted(path for path, value in self.store.items() if is_marker(path) and value == str(domain.domid))
         return (dict(domain.sees), domain.configured, nodes, rights, owned, marks)
+
+    def lacks(self, name: str) -> Rights:
+        """Rights over its devices that a domain does not have."""
+        return self.due_rights({name: self.has(name)}) - self.rights()
 
     def substance(self) -> dict[str, object]:
         """Everything that a run may have changed, without notes and without counters."""
