@@ -354,7 +354,13 @@ FAULTY_HOSTS = [
         FaultyHost(f"a sub-state is {value}", [A, B], sub_state_written(value), ["altered_entry"], [A, B])
         for value in "15"
     ),
-    FaultyHost("an entry that names another device", [A, B], renamed, ["disordered_entries", "lost_entry"], [A, B]),
+    FaultyHost(
+        "an entry that names another device",
+        [A, B],
+        renamed,
+        ["disordered_entries", "foreign_entry", "lost_entry"],
+        [A, B],
+    ),
     FaultyHost("dom0's end removed under the guest", [A, B], backend_removed, ["lost_backend"], []),
     FaultyHost(
         "a device unbound under a guest",
