@@ -274,12 +274,6 @@ REFUSALS: Mapping[str, tuple[Host, list[DesiredDomain], tuple[str, str], Sequenc
         ("wrong-kind", "red"),
         ["red", 'device_model_version="qemu-xen"'],
     ),
-    "HVM, silent": (
-        host(emulated([], None)),
-        [wants("red", A)],
-        ("silent-device-model", "red"),
-        ["red: its QEMU is deaf"],
-    ),
     "HVM, libxl lists more": (
         host(emulated([B], [])),
         [wants("red", A)],
