@@ -268,6 +268,7 @@ FAULTY_HOSTS = [
     ),
     FaultyHost("a device that is not in quarantine", [], quarantine_lost, ["unquarantined"], []),
     FaultyHost("a marker of a domain long gone", [], acting(("write", marker(A), "999")), ["dead_marker"], []),
+    FaultyHost("a marker that names no domain", [], acting(("write", marker(A), "abc")), ["unreadable_marker"], []),
     FaultyHost("a marker and rights without an entry", [], rights_without_entry, ["left_rights"], []),
     FaultyHost("an owner and nothing else", [], owner_without_entry, ["unexplained_owner"], []),
     FaultyHost(
@@ -408,6 +409,21 @@ def test_what_xl_leaves_of_a_dead_guest(lab: Ward, happened: Callable[[str], Non
         lab.renew()
     assert not lab.modules.devices({"g1": [A]}).get("failed")
     assert lab.wrong({"g1": [A]}) == []
+
+
+def test_a_stored_configuration_that_was_cut(lab: Ward) -> None:
+    """libxl cannot write it again while the guest runs, so it is named before a change of its devices begins."""
+    assert not lab.modules.devices({"g1": [A]}).get("failed")
+    (path,) = lab.host.run(f"ls /var/lib/xen/userdata-d.{lab.g1}.*.libxl-json").lines
+    lab.host.run(f"cp {path} /root/kept.json && truncate -s 20 {path}")
+    try:
+        assert names(lab.modules.run("host_info", {})["findings"]) == ["unreadable_configuration"]
+        refused = lab.modules.devices({"g1": [A, B]})
+        assert {one["code"] for one in refused["refusals"]} == {"unreadable_configuration"}
+    finally:
+        lab.host.run(f"cp /root/kept.json {path}")
+    assert lab.wrong({"g1": [A]}) == []
+    assert not lab.modules.devices({"g1": []}).get("failed")
 
 
 def test_a_device_in_two_connections(lab: Ward, happened: Callable[[str], None]) -> None:

@@ -38,6 +38,10 @@ def refusals(result: dict[str, Any]) -> list[tuple[str, str]]:
     return [(one["code"], one["subject"]) for one in result["refusals"]]
 
 
+def faults(on: Ward) -> set[str]:
+    return {one["fault"] for one in on.modules.run("host_info", {})["findings"]}
+
+
 def declared(uuid: str, *devices: str) -> dict[str, Any]:
     return {"devices": list(devices), "exclusive": True, "uuid": uuid}
 
@@ -46,6 +50,7 @@ def test_two_domains_that_live_have_one_name(on: Ward) -> None:
     """xl gives no name twice, so it is written to xenstore, as a migration that failed leaves it."""
     uuids = [uuid_of(on.host, number) for number in (on.g1, on.g2)]
     on.act(("write", f"/local/domain/{on.g2}/name", "g1"))
+    assert faults(on) == {"shared_name"}
     for check in (True, False):
         refused = on.modules.devices({"g1": [A]}, how={"check": check})
         assert refusals(refused) == [("ambiguous-domain", "g1")]
@@ -70,6 +75,16 @@ def test_a_guest_that_has_lost_its_name_is_not_taken_for_gone(on: Ward) -> None:
     assert not repaired.get("failed"), repaired["msg"]
     assert on.wrong({"g1": [A]}) == []
     assert on.host.run(["xl", "domid", "g1"]).stdout.strip() == str(on.g1)
+
+
+def test_a_guest_that_has_lost_its_name_to_another_is_known_by_its_uuid(on: Ward) -> None:
+    on.act(("remove", f"/local/domain/{on.g1}/name"), ("write", f"/local/domain/{on.g2}/name", "g1"))
+    assert faults(on) == {"unnamed_domain"}
+    parameters = {uuid_of(on.host, on.g1): {"devices": [A], "exclusive": True}}
+    done = on.modules.run("domain_devices", {"domains": parameters, "timeout": 120})
+    assert not done.get("failed"), done["msg"]
+    on.act(("write", f"/local/domain/{on.g1}/name", "g1"), ("write", f"/local/domain/{on.g2}/name", "g2"))
+    assert on.wrong({"g1": [A]}) == []
 
 
 def test_what_a_dead_domain_has_left_is_in_nobodys_way(on: Ward) -> None:
