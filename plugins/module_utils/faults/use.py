@@ -94,6 +94,8 @@ def foreign(host: Host, domain: Domain) -> tuple[Sbdf, ...]:
 
     Another program may have written that. What the host or pciback has lost, or another domain lists, is another fault.
     """
+    if domain.stub is not None and not unlisted(host, domain):
+        return ()  # the guest has ejected it, and the stub domain's kernel still has it: libxl's record is stale
     backend = domain.connection
     by_states = domain.device_model is None  # of a guest with a device model, sub-states say nothing
     entries = backend.entries if backend is not None else ()
