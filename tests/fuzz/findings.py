@@ -77,10 +77,13 @@ FINDINGS = {
     "N4 the first device of an HVM guest moves on when the guest is emptied": Finding(
         "hvm", "declare h1=A,C; declare h1=C; declare h1= g1=A must=ok"
     ),
+    "N5 a device leaves the bus while a guest with a stub domain has it": Finding(
+        "stub", "declare h2=A,C,D; pull C; declare h2=; repair; declare h2=D"
+    ),
     "S1 a device leaves the bus and comes back": Finding("pv", "hold E; pull E; rescan; hold E"),
     "N1 a take is killed before the quarantine": Finding("pv", "hold E kill=9"),
     "F16 a device that a guest gave back is in quarantine": Finding("pv", "declare g1=A; declare g1=; hold A"),
 }
 
 #: Those that are not corrected yet, by the first word of their names.
-OPEN = frozenset(("N4",))
+OPEN = frozenset(("N4", "N5"))

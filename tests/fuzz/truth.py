@@ -224,9 +224,8 @@ class Truth:
                 place, published = self._place(back, device or ""), self.store.get(f"{back}/vdev-{index}", "")
                 if place and published and place[:10] != published[:10]:  # Linux before 5.14: a function of its own
                     yield Problem(domain.name, device or "", f"entry {index} is at {place}, not {published}")
-                if key != device:
-                    # libxl writes it and does not read it. Another device's is what contradicts.
-                    yield Problem(domain.name, device or "", f"key-{index} is {key!r}", harmless=key is None)
+                if key not in (device, None):  # libxl writes it and does not read it
+                    yield Problem(domain.name, device or "", f"key-{index} is {key!r}")
         stray = [path for path in self.store if path.startswith(f"{back}/") and _index(path) >= len(due)]
         if stray:
             yield Problem(domain.name, "", f"stray nodes: {', '.join(stray)}")
