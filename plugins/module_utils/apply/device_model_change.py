@@ -236,14 +236,7 @@ class DeviceModelChange(DomainChange):
             return self._unknown(begun, leaving)
         left = []
         for device in reversed(begun):
-            self.clock.extend(_GRACE_SECONDS)
-            try:
-                yield from self._take_out(device)
-                yield from self._release([device])
-                yield from forget(self.access, self.plan.domain, [device])
-            except (NotDone, DeadlinePassed, *_FAILURES) as error:
-                self._mark(device)
-                left.append(f"{device} could not be taken back ({error})")
+            left += yield from self._take_back(device)
         for device in leaving:
             self.clock.extend(_GRACE_SECONDS)
             try:
@@ -254,13 +247,35 @@ class DeviceModelChange(DomainChange):
             return f"{'; '.join(left)}; see what xen.pci.repair says, and run again"
         return "the guest has the devices that it had before"
 
+    def _take_back(self, device: Sbdf) -> Flow:
+        """Take out what was put in, wholly or in part; returns what could not be done, in a list."""
+        self.clock.extend(_GRACE_SECONDS)
+        try:
+            yield from self._take_out(device)
+            yield from self._release([device])
+            yield from forget(self.access, self.plan.domain, [device])
+        except (NotDone, DeadlinePassed, *_FAILURES) as error:
+            self._mark(device)
+            return [f"{device} could not be taken back ({error})"]
+        return []
+
     def _put_back(self, device: Sbdf) -> Flow:
-        """Attach a device again, unless the guest has not let it go; libxl attaches none that it still lists."""
+        """Attach a device again, unless the guest has not let it go; libxl attaches none that it still lists.
+
+        Where that fails, libxl drops its marker but leaves a stub domain the rights that it gave (do_pci_add).
+        """
         if (yield from self._look(device)).has(device) is not None:
             return
         if device in self._listed():
             raise NotDone("libxl lists it still")
-        yield from self._put_in(device)
+        try:
+            yield from self._put_in(device)
+        except Silent:
+            self._mark(device)
+            raise
+        except (NotDone, DeadlinePassed) as error:
+            self._mark(device)
+            raise NotDone("; ".join([str(error), *(yield from self._take_back(device))])) from error
 
     def _unknown(self, begun: Sequence[Sbdf], leaving: Sequence[Sbdf]) -> str:
         """Say what is left where the device model does not answer any more."""
