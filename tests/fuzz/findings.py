@@ -80,6 +80,11 @@ FINDINGS = {
     "N5 a device leaves the bus while a guest with a stub domain has it": Finding(
         "stub", "declare h2=A,C,D; pull C; declare h2=; repair; declare h2=D"
     ),
+    "N6 a second connection lists a device that a guest runs": Finding(
+        "pv",
+        "declare g1=A g2=B; write back:g2/dev-1 A; write back:g2/key-1 A; write back:g2/state-1 3;"
+        " write back:g2/vdev-1 0000:00:01.00; write back:g2/num_devs 2; declare g2=B; repair; declare g2=B must=ok",
+    ),
     "S1 a device leaves the bus and comes back": Finding("pv", "hold E; pull E; rescan; hold E"),
     "N1 a take is killed before the quarantine": Finding("pv", "hold E kill=9"),
     "F16 a device that a guest gave back is in quarantine": Finding("pv", "declare g1=A; declare g1=; hold A"),

@@ -34,9 +34,15 @@ def uses(host: Host, domain: Domain, device: Sbdf | None) -> bool:
     """Whether this guest, which something says has the device, uses it now; of a stub domain, its guest."""
     model = host.domains.get(owner_domid(domain), domain).device_model
     if model is None or device is None:
-        return is_run(host, device)
+        return is_run(host, device) and not is_anothers(host, domain, device)
     facts = host.devices.get(device)
     return facts is not None and facts.in_pciback and model.has(device) is not None
+
+
+def is_anothers(host: Host, domain: Domain, device: Sbdf | None) -> bool:
+    """Whether the driver that runs a device is in another domain, which lists it and which libxl's marker names."""
+    marked = host.markers.get(device, -1) if device is not None else -1
+    return marked != owner_domid(domain) and marked in host.domains and device in host.domains[marked].devices
 
 
 def is_told_by_model(domain: Domain) -> bool:

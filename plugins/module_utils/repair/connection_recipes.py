@@ -20,7 +20,7 @@ from ..apply.loop import NEXT_EVENT, Again, DeadlinePassed, Flow
 from ..faults.recipes import Recipe, implements
 from ..faults.simulate import able_to_return
 from ..faults.table import Fault
-from ..faults.use import evidently_has, foreign, uses
+from ..faults.use import evidently_has, foreign, is_anothers, uses
 from ..host.sysfs import SysfsError
 from ..host.xenstore import Transaction
 from ..host.xenstore_nodes import read_connection, read_states, states_of
@@ -85,7 +85,8 @@ class ConnectionJob(RepairJob):
         """Find those of the devices that pciback holds and a guest runs now; pciback disables what it takes."""
         if self.domain.serves is not None:  # the device model of its guest has just said so
             return {device for device in devices if uses(self.host, self.domain, device)}
-        return {device for device in devices if self._is_run(device)}
+        own = [device for device in devices if not is_anothers(self.host, self.domain, device)]
+        return {device for device in own if self._is_run(device)}
 
     def runs_all(self, backend: PciConnection) -> bool:
         """Whether a driver in the guest runs each device of the connection, so that the guest's kernel is connected."""
