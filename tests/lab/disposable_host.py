@@ -77,6 +77,7 @@ def ward(host: Host, parts: Collection[topology.Device]) -> Iterator[Ward]:
     for part in parts:
         host.run(["xl", "pci-assignable-add", part.bdf])
     with modules(host) as running:
+        running.repair(faults=["stale_configuration"])  # what an xl that was in a hurry left in another test
         running.repair()  # Xen's quarantine is noted also of what had no driver, which xl does not record
         try:
             yield Ward(host, running, parts)

@@ -19,7 +19,7 @@ from ..values.refusal import Refusal
 from .device_needs import against_guest, doubts_about
 from .domain_lookup import NOT_RUNNING, OF_NAMES, find_domain
 from .readiness import Ready, reasons_against, wrong_kind
-from .safety import Check, against, against_kind
+from .safety import HANGING_WRITE, Check, against, against_kind
 
 #: pciback's virtual bus (drivers/xen/xen-pciback/vpci.c, PCI_SLOT_MAX).
 VIRTUAL_SLOTS = 32
@@ -356,7 +356,8 @@ def _unfit(name: str, address: Sbdf, device: PciDevice | None) -> Refusal | None
     who = f"{address} (for {name})"
     if device is None:
         return Refusal("no-such-device", str(address), f"{who} does not exist on this host", "check it with `lspci -D`")
-    never = [refusal for refusal in against_kind(device) if not refusal.waivable]
+    # What hangs is a fault that blocks every plan with the device (Fault.HANGING_WRITE).
+    never = [refusal for refusal in against_kind(device) if not refusal.waivable and refusal.code != HANGING_WRITE]
     if never:
         return replace(never[0], reason=f"{who}: {never[0].reason}")
     if not device.in_pciback:

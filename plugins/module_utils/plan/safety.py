@@ -24,6 +24,10 @@ from ..values.words import counted, did_you_mean, listed, shortened
 _PROGRAM_DRIVERS = ("vfio-pci", "uio_pci_generic", "igb_uio")
 
 
+#: Code of a refusal because an earlier write to the device's files has not returned.
+HANGING_WRITE = "hanging-write"
+
+
 class Check(Enum):
     """The checks, by the names that users overrule them with."""
 
@@ -109,7 +113,7 @@ def against_hanging(device: PciDevice) -> list[Refusal]:
         return []
     reason = f"An earlier run wrote {device.hanging_write}, for {device.sbdf}, and that has not returned"
     advice = "find what uses the device (open files of its nodes in /dev, `dmesg`) and end that, or restart dom0"
-    return [Refusal("hanging-write", str(device.sbdf), reason, advice)]
+    return [Refusal(HANGING_WRITE, str(device.sbdf), reason, advice)]
 
 
 def against_kind(device: PciDevice) -> list[Refusal]:
