@@ -20,7 +20,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import paths  # noqa: F401 - it changes where the others are looked for
+import paths  # noqa: F401, pylint: disable=unused-import - it changes where the others are looked for
 from episode import Episode, Failure, shrink
 from generator import THEMES, Generator
 from machines import MACHINES, Machine
