@@ -115,6 +115,8 @@ def test_what_is_on_them_counts_as_the_vmds_use(host: DescribedHost) -> None:
 def test_a_vmd_that_the_host_can_do_without_is_given_away_with_all_behind_it() -> None:
     files = {path: text for path, text in MACHINE["files"].items() if not path.startswith("proc/")}
     with booted({**MACHINE, "files": files}) as host:
-        result = host.assign(VMD)
+        assert codes(host.assign(VMD)) == [("data", VMD)], "what is on its disk cannot be read"
+        unneeded = {"vmd": {"address": VMD, "waive": {"data": "the disk is for the guest"}}}
+        result = host.assign("vmd", catalog=unneeded)
         assert not result.get("failed"), result["msg"]
         assert host.driver(VMD) == "pciback"

@@ -193,10 +193,10 @@ def _configure(job: RepairJob) -> list[str]:
 
     def sort(transaction: Transaction) -> Listed:
         backend = read_connection(transaction, job.domid)
-        present = set(backend.devices) if backend is not None else set()
-        return Listed(
-            [sbdf for sbdf in job.devices if sbdf in present], [sbdf for sbdf in job.devices if sbdf not in present]
-        )
+        entries = backend.entries if backend is not None else ()
+        present = {entry.device: entry.options for entry in entries if entry.device is not None}
+        added = {sbdf: present[sbdf] for sbdf in job.devices if sbdf in present}
+        return Listed(list(added), [sbdf for sbdf in job.devices if sbdf not in present], options=added)
 
     at_once(commit(job.access, job.domain, sort))
     return []
