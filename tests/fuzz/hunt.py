@@ -19,8 +19,9 @@ import sys
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
-import paths  # noqa: F401, pylint: disable=unused-import - it changes where the others are looked for
+import paths  # before the others, which are looked for where it says
 from episode import Episode, Failure, shrink
 from generator import THEMES, Generator
 from machines import MACHINES, Machine
@@ -29,6 +30,7 @@ from step import Step, parse
 from world import World
 
 STEPS = 8
+PROGRAM = Path(__file__).resolve().relative_to(paths.ROOT)
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def report(world: World, machine: Machine, failure: Failure, title: str) -> str:
             f"{title}, machine {machine.name}: {short.violation}",
             f"shortest of {len(failure.steps)} steps: {line}",
             f"all steps: {'; '.join(map(str, failure.steps))}",
-            f"play it again: tests/fuzz/hunt.py --machine {machine.name} --steps '{line}'",
+            f"play it again: {PROGRAM} --machine {machine.name} --steps '{line}'",
         ]
     )
 
