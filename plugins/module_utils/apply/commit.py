@@ -71,9 +71,8 @@ def commit(access: HostAccess, domain: Domain, body: Callable[[Transaction], Lis
 
 def forget(access: HostAccess, domain: Domain, devices: Collection[Sbdf]) -> Flow:
     """Have the configuration no longer list devices whose attachment was taken back."""
-    with suppress(ConfigError, LockError), ExitStack() as locks:
-        yield from _lock(access, domain, locks)
-        access.toolstack.amend(domain, (), devices)
+    with suppress(ConfigError, LockError):
+        yield from unlist(access, domain, devices)
 
 
 def unlist(access: HostAccess, domain: Domain, devices: Collection[Sbdf]) -> Flow:

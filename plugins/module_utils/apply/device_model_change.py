@@ -140,25 +140,26 @@ class DeviceModelChange(DomainChange):
         connection = self.plan.domain.own_connection
         if connection is not None and not any(entry.exported for entry in connection.entries):
             for device in self.left:
-                self.access.notes.keep_hold(device, self.domid, self.access.sysfs.backend_identity(self.domid))
+                self._keep_hold(device)
 
     def _note_hold(self, device: Sbdf) -> None:
         """Note that pciback keeps the device, if it has exported it: once the entry is gone, nothing shows that."""
         connection = self.plan.domain.own_connection
         entry = connection.entry_of(device) if connection is not None else None
         if entry is not None and entry.exported:
-            self.access.notes.keep_hold(device, self.domid, self.access.sysfs.backend_identity(self.domid))
+            self._keep_hold(device)
+
+    def _keep_hold(self, device: Sbdf) -> None:
+        self.access.notes.keep_hold(device, self.domid, self.access.sysfs.backend_identity(self.domid))
 
     def _restore_line(self, device: Sbdf) -> None:
         """Give back the interrupt line that libxl takes with a device though others of the guest are on it.
 
-        It asks for no other device (pci_remove_detached in libxl_pci.c). Granting a line twice does no harm.
+        It asks for no other device (pci_remove_detached in libxl_pci.c).
         """
         line = self._facts(device).line
         if line and line in {other.line for other in self._others()}:
-            stub = self.plan.domain.stub
-            for domid in (self.domid, *([stub.domid] if stub is not None else [])):
-                self.access.hypervisor.allow_irq(domid, line, True)
+            rights.grant_line(self.access.hypervisor, self.plan.domain, line)
 
     def _take_access(self, device: Sbdf) -> None:
         """Take windows and interrupt. A refusal of Xen comes again when all rights are taken, and is reported then."""
@@ -270,11 +271,10 @@ class DeviceModelChange(DomainChange):
             raise NotDone("libxl lists it still")
         try:
             yield from self._put_in(device)
-        except Silent:
-            self._mark(device)
-            raise
         except (NotDone, DeadlinePassed) as error:
             self._mark(device)
+            if isinstance(error, Silent):
+                raise
             raise NotDone("; ".join([str(error), *(yield from self._take_back(device))])) from error
 
     def _unknown(self, begun: Sequence[Sbdf], leaving: Sequence[Sbdf]) -> str:

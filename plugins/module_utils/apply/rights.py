@@ -17,6 +17,7 @@ from collections.abc import Collection, Iterator
 
 from ..host.hypervisor import Hypervisor, HypervisorError
 from ..model.device import PciDevice, Resource, XenOwner
+from ..model.domain import Domain
 
 _PAGE_SHIFT = 12
 #: Six windows and the ROM; lines after them are a bridge's or an SR-IOV function's own.
@@ -39,6 +40,12 @@ def grant(
     except HypervisorError as error:
         revoke_access(hypervisor, domid, device, others)
         raise HypervisorError(f"{device.sbdf} could not be given: {error}", error.code) from error
+
+
+def grant_line(hypervisor: Hypervisor, domain: Domain, line: int) -> None:
+    """Give a domain, and its stub domain, an interrupt line again. Granting a line twice does no harm."""
+    for one in (domain, *([domain.stub] if domain.stub is not None else [])):
+        hypervisor.allow_irq(one.domid, line, True)
 
 
 def revoke(hypervisor: Hypervisor, domid: int, device: PciDevice, others: Collection[PciDevice]) -> list[str]:

@@ -15,7 +15,7 @@ from ..values.address import Sbdf
 from ..values.states import SubState, XenbusState
 from ..values.words import listed
 from . import use
-from .finding import Finding
+from .finding import Finding, of
 from .table import Fault
 
 _STARTING = (XenbusState.UNKNOWN, XenbusState.INITIALISING, XenbusState.INIT_WAIT, XenbusState.INITIALISED)
@@ -156,8 +156,3 @@ def _is_used_without_rights(host: Host, domain: Domain, device: Sbdf) -> bool:
     if entry.state is SubState.TO_REMOVE:
         return backend.unanswered
     return entry.state is SubState.EXPORTED and backend.online
-
-
-def of(domain: Domain, fault: Fault, evidence: str, devices: tuple[Sbdf, ...] | list[Sbdf] = ()) -> Finding:
-    """Make a finding about a domain."""
-    return Finding(fault, evidence, domain.domid, domain.name, tuple(devices))

@@ -20,8 +20,8 @@ from ..model.host import Host
 from ..values.address import Sbdf
 from ..values.words import listed
 from . import use
-from .connection_faults import against_host, of, of_connection
-from .finding import Finding
+from .connection_faults import against_host, of_connection
+from .finding import Finding, of
 from .recipes import Recipe
 from .records import definitions, names
 from .table import Fault

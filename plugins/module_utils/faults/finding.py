@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from ..model.domain import Domain
 from ..values.address import Sbdf
 from ..values.words import listed
 from .recipes import Recipe
@@ -69,6 +71,11 @@ class Finding:
     def key(self) -> tuple[Fault, int | None, tuple[Sbdf, ...]]:
         """What distinguishes it from all others, whatever shows it: one half repaired shows by something else."""
         return self.fault, self.domid, self.devices
+
+
+def of(domain: Domain, fault: Fault, evidence: str, devices: Iterable[Sbdf] = ()) -> Finding:
+    """Make a finding about a domain."""
+    return Finding(fault, evidence, domain.domid, domain.name, tuple(devices))
 
 
 def where(finding: Finding) -> str:

@@ -6,13 +6,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 
 from ..model.domain import Domain
 from ..model.host import Host
-from ..values.address import Sbdf
 from ..values.words import listed
-from .finding import Finding
+from .finding import Finding, of
 from .table import Fault
 
 
@@ -27,10 +26,10 @@ def names(host: Host) -> Iterator[Finding]:
             free = domain.stored_name is not None and not called[domain.stored_name]
             stored = f"libxl built it as {domain.stored_name!r}" if domain.stored_name else "libxl has stored none"
             says = f"Xen has {domain.described}, and xenstore has no name for it; {stored}"
-            yield _of(domain, Fault.LOST_NAME if free else Fault.UNNAMED_DOMAIN, says)
+            yield of(domain, Fault.LOST_NAME if free else Fault.UNNAMED_DOMAIN, says)
         elif called[domain.name] > 1:
             others = [other for other in host.domains.values() if other.name == domain.name]
-            yield _of(domain, Fault.SHARED_NAME, listed(other.described for other in others))
+            yield of(domain, Fault.SHARED_NAME, listed(other.described for other in others))
 
 
 def definitions(host: Host) -> Iterator[Finding]:
@@ -42,7 +41,7 @@ def definitions(host: Host) -> Iterator[Finding]:
         others = {sbdf: claim.owner for sbdf, claim in claims if not domain.uuid or claim.uuid != domain.uuid}
         if others:
             says = f"libvirt's definition of {listed(dict.fromkeys(others.values()))} names it"
-            yield _of(domain, Fault.CLAIMED_DEVICE, says, sorted(others))
+            yield of(domain, Fault.CLAIMED_DEVICE, says, sorted(others))
         if domain.uuid in host.management.defined:
             yield from _against_definition(host, domain)
 
@@ -53,8 +52,4 @@ def _against_definition(host: Host, domain: Domain) -> Iterator[Finding]:
     if defined != has:
         words = [listed(sorted(devices), "none") for devices in (has, defined)]
         says = f"it has {words[0]}, and its definition names {words[1]}"
-        yield _of(domain, Fault.OTHER_DEFINITION, says, sorted(has ^ defined))
-
-
-def _of(domain: Domain, fault: Fault, evidence: str, devices: Collection[Sbdf] = ()) -> Finding:
-    return Finding(fault, evidence, domain.domid, domain.name, tuple(devices))
+        yield of(domain, Fault.OTHER_DEFINITION, says, sorted(has ^ defined))

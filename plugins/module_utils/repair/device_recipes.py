@@ -117,12 +117,10 @@ def _grant(job: RepairJob) -> list[str]:
 
 @implements(DEVICE_RECIPES, Recipe.GRANT_LINE)
 def _grant_line(job: RepairJob) -> list[str]:
-    """Give lines again, and forget the devices that took them along. Granting a line twice does no harm."""
-    stub = job.domain.stub
+    """Give lines again, and forget the devices that took them along."""
     left = [sbdf for sbdf in job.host.left_devices(job.domain) if sbdf in job.devices]
     for line in sorted({job.host.notes[sbdf].given_line for sbdf in left}):
-        for domid in (job.domid, *([stub.domid] if stub is not None else [])):
-            job.access.hypervisor.allow_irq(domid, line, True)
+        rights.grant_line(job.access.hypervisor, job.domain, line)
     job.access.store.apply([job.access.notes.change_taken(sbdf) for sbdf in left])
     return []
 
