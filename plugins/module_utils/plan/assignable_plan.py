@@ -25,7 +25,7 @@ from ..values.refusal import Refusal
 from ..values.words import listed
 from .isolation import ties_of, with_waivers_that_help
 from .managers import against_devices
-from .safety import Check, Verdict, Waived, against, against_hanging, against_kind, judge, needs_of_host
+from .safety import Check, Verdict, Waived, against, against_any_use, against_hanging, judge, needs_of_host
 
 
 @dataclass(frozen=True)
@@ -208,7 +208,7 @@ def plan_present(
     for sbdf in wanted:
         policy, device, held = policies.get(sbdf, DevicePolicy()), host.devices[sbdf], host.holders.get(sbdf)
         if device.in_pciback:
-            verdict = judge(against_kind(device), policy.waive)
+            verdict = judge(against_any_use(device), policy.waive)
             refusals += verdict.refusals
             waived += verdict.waived
             steps += _upkeep(host, device, policy, held)
@@ -300,7 +300,7 @@ def verdict_on(host: Host, sbdf: Sbdf) -> Verdict:
     """
     device = host.devices[sbdf]
     if device.in_pciback:
-        verdict = Verdict(tuple(against_kind(device)))
+        verdict = Verdict(tuple(against_any_use(device)))
     else:
         verdict = _may_leave(host, device, DevicePolicy(), host.with_host)
     return replace(verdict, refusals=(*verdict.refusals, *against_devices(host, [sbdf], only_managed=True)))
@@ -315,7 +315,7 @@ def _may_leave(
     require_reset: bool = False,
 ) -> Verdict:
     if not device.sbdf.has_xen_number:
-        return judge(against_kind(device), policy.waive)
+        return judge(against_any_use(device), policy.waive)
     ties = ties_of(host.topology, device.sbdf, staying, group, require_reset)
     needed = needs_of_host(device, host.network, host.in_pciback, host.depending_on(device), host.uses)
     refusals = with_waivers_that_help([*needed, *ties.refusals], policy.options)

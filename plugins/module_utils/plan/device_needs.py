@@ -16,7 +16,7 @@ from ..values.words import listed
 
 #: Where QEMU takes every device for Intel's integrated GPU (xen_pt_realize in hw/xen/xen_pt.c).
 _IGD = Sbdf(0, 0, 2, 0)
-_NETWORK, _DISPLAY = "02", "03"
+_DISPLAY = "03"
 #: Flag of a window that is a ROM (IORESOURCE_READONLY in Linux' include/linux/ioport.h).
 _READ_ONLY = 0x4000
 
@@ -67,7 +67,7 @@ def _of_link(host: Host, device: PciDevice, physical: Sbdf) -> Iterator[str]:
     """Check that a virtual function has a link: a network card's has one only while the physical one is up."""
     owner = host.devices.get(physical)
     what = f"{device.sbdf} is a virtual function of {physical}"
-    if owner is None or not device.class_code.startswith(_NETWORK):
+    if owner is None or not device.is_network_card:
         return
     if not owner.net:
         holder = f"is bound to {owner.driver}" if owner.driver else "has no driver"

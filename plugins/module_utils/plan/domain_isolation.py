@@ -38,13 +38,10 @@ def isolation_refusals(host: Host, plan: DomainsPlan, policies: Mapping[Sbdf, De
                 policy, device = policies.get(sbdf, DevicePolicy()), host.devices[sbdf]
                 ties = ties_of(host.topology, sbdf, apart, host.groups.get(sbdf, frozenset()))
                 permissive = device.permissive and not policy.permissive
-                refusals = [
-                    *(
-                        refusal for refusal in against_kind(device) if refusal.waivable
-                    ),  # the others are refused already
-                    *ties.refusals,
-                    *([_permissive(sbdf, step.domain.name)] if permissive else []),
-                ]
+                of_kind = [
+                    refusal for refusal in against_kind(device) if refusal.waivable
+                ]  # others are refused already
+                refusals = [*of_kind, *ties.refusals, *([_permissive(sbdf, step.domain.name)] if permissive else [])]
                 found += judge(with_waivers_that_help(refusals, policy.options), policy.waive).refusals
     return found
 

@@ -19,7 +19,7 @@ from ..values.refusal import Refusal
 from .device_needs import against_guest, doubts_about
 from .domain_lookup import NOT_RUNNING, OF_NAMES, find_domain
 from .readiness import Ready, reasons_against, wrong_kind
-from .safety import HANGING_WRITE, Check, against, against_kind
+from .safety import Check, against, against_kind
 
 #: pciback's virtual bus (drivers/xen/xen-pciback/vpci.c, PCI_SLOT_MAX).
 VIRTUAL_SLOTS = 32
@@ -304,11 +304,9 @@ def _makes_handshakes(domain: Domain) -> bool:
 def _kept_before(host: Host, device: Sbdf) -> list[Refusal]:
     """Refuse a device that pciback keeps for an HVM guest which has given it back in an earlier run, or to xl."""
     keeper = host.keeper_of(device)
-    return (
-        []
-        if keeper is None
-        else [_kept(device, keeper, "detach all devices from it first, attach the others again afterwards")]
-    )
+    if keeper is None:
+        return []
+    return [_kept(device, keeper, "detach all devices from it first, attach the others again afterwards")]
 
 
 def _kept(device: Sbdf, keeper: Domain, advice: str) -> Refusal:
@@ -357,7 +355,7 @@ def _unfit(name: str, address: Sbdf, device: PciDevice | None) -> Refusal | None
     if device is None:
         return Refusal("no-such-device", str(address), f"{who} does not exist on this host", "check it with `lspci -D`")
     # What hangs is a fault that blocks every plan with the device (Fault.HANGING_WRITE).
-    never = [refusal for refusal in against_kind(device) if not refusal.waivable and refusal.code != HANGING_WRITE]
+    never = [refusal for refusal in against_kind(device) if not refusal.waivable]
     if never:
         return replace(never[0], reason=f"{who}: {never[0].reason}")
     if not device.in_pciback:

@@ -30,7 +30,7 @@ from ..values.identity import Match
 from ..values.refusal import Refusal, Refused, refused
 from ..values.words import counted, did_you_mean, listed, shortened
 from .names import Lookup, Resolution, find_functions, last_places, moves, resolve, with_physical_function
-from .safety import against_kind, judge
+from .safety import against_any_use, judge
 
 Facts = Mapping[str, Any]
 
@@ -235,7 +235,7 @@ def _fill(
         for sbdf in fitting
         if sbdf not in taken
         and where.match(kind, sbdf) is Match.YES
-        and not judge(against_kind(host.devices[sbdf]), catalog[name].waive).refusals
+        and not judge(against_any_use(host.devices[sbdf]), catalog[name].waive).refusals
     ]
     held = {sbdf for domain in host.domains.values() for sbdf in domain.devices}
     chosen_as = {

@@ -24,10 +24,6 @@ from ..values.words import counted, did_you_mean, listed, shortened
 _PROGRAM_DRIVERS = ("vfio-pci", "uio_pci_generic", "igb_uio")
 
 
-#: Code of a refusal because an earlier write to the device's files has not returned.
-HANGING_WRITE = "hanging-write"
-
-
 class Check(Enum):
     """The checks, by the names that users overrule them with."""
 
@@ -113,15 +109,12 @@ def against_hanging(device: PciDevice) -> list[Refusal]:
         return []
     reason = f"An earlier run wrote {device.hanging_write}, for {device.sbdf}, and that has not returned"
     advice = "find what uses the device (open files of its nodes in /dev, `dmesg`) and end that, or restart dom0"
-    return [Refusal(HANGING_WRITE, str(device.sbdf), reason, advice)]
+    return [Refusal("hanging-write", str(device.sbdf), reason, advice)]
 
 
 def against_kind(device: PciDevice) -> list[Refusal]:
-    """Refuse a device because of what it is, also where pciback holds it: a mistake in `hide=` changes nothing.
-
-    So it is with one of which a write hangs, whichever driver has it.
-    """
-    sbdf, reasons = device.sbdf, against_hanging(device)
+    """Refuse a device because of what it is, also where pciback holds it: a mistake in `hide=` changes nothing."""
+    sbdf, reasons = device.sbdf, list[Refusal]()
     if not sbdf.has_xen_number:
         behind = f"is behind the VMD {device.behind}" if device.behind else "has a segment of more than 16 bits"
         reason = f"{sbdf} {behind}, and Xen has no number for it: Linux alone counts segments beyond ffff"
@@ -137,6 +130,11 @@ def against_kind(device: PciDevice) -> list[Refusal]:
     return reasons
 
 
+def against_any_use(device: PciDevice) -> list[Refusal]:
+    """Refuse a device that no guest may have and that cannot be moved now, whichever driver has it."""
+    return [*against_hanging(device), *against_kind(device)]
+
+
 def needs_of_host(
     device: PciDevice,
     network: NetworkUse,
@@ -149,7 +147,7 @@ def needs_of_host(
     What the host uses `depending` functions for, such as virtual ones, it loses as well. `others` are the uses that are
     no part of a device's facts.
     """
-    sbdf, reasons = device.sbdf, against_kind(device)
+    sbdf, reasons = device.sbdf, against_any_use(device)
     if device.virtfns:
         reasons.append(_virtual_functions(device, [function for function in device.virtfns if function in assigned]))
     reasons += _uses(device, network, others.get(sbdf, OtherUse()))
