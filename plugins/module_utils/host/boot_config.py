@@ -27,6 +27,7 @@ from ..model.boot_facts import (
     PcibackKind,
     PossibleHides,
     Stage,
+    is_ours,
 )
 from ..model.boot_line import BootLine, HideSetting
 from ..model.device import PCIBACK, PciDevice
@@ -80,7 +81,7 @@ class BootConfig:
             others=other_takers(self._root, OWN_FILES),
             unit_devices=self._unit_devices(contents[UNIT] or ""),
             files=contents,
-            taken=frozenset(path for path, text in contents.items() if text is not None and not _is_ours(text)),
+            taken=frozenset(path for path, text in contents.items() if text is not None and not is_ours(text)),
             stale=self._stale(images),
             has_initramfs=bool(images),
             initramfs_tool=next((tool for tool in InitramfsTool if shutil.which(tool.value)), None),
@@ -93,7 +94,7 @@ class BootConfig:
         """Yield settings of modprobe's files, in its order; it adds those of the command line last."""
         for file in self._modprobe_files():
             for words in file.lines:
-                yield from (HideSetting(f"/{file.path}", text, _is_ours(file.text)) for text in _hide_of(words))
+                yield from (HideSetting(f"/{file.path}", text, is_ours(file.text)) for text in _hide_of(words))
 
     def _refuted(
         self, configured: Sequence[HideSetting], lines: CommandLines, images: Sequence[Path]
@@ -133,7 +134,7 @@ class BootConfig:
         results = {Stage.INITRAMFS: images, Stage.GRUB: [self._root / "boot/grub/grub.cfg"]}
         stale = set()
         for path, stage in OWN_FILES.items():
-            if stage is not None and _is_ours(self._read(path) or ""):
+            if stage is not None and is_ours(self._read(path) or ""):
                 written = _mtime(self._root / path)
                 made = [_mtime(file) for file in results[stage] if file.exists()]
                 if made and written > min(made):
@@ -226,10 +227,6 @@ def _lost_to_drivers(devices: Mapping[Sbdf, PciDevice]) -> dict[Sbdf, str]:
     """Find devices that are on pciback's list though a driver of the host has them: it may have been first."""
     listed = ((sbdf, device.driver) for sbdf, device in devices.items() if device.pciback_slots)
     return {sbdf: driver for sbdf, driver in listed if driver is not None and driver != PCIBACK}
-
-
-def _is_ours(text: str) -> bool:
-    return MARK in text.splitlines()[:2]
 
 
 def _hide_of(words: Sequence[str]) -> Iterator[str]:

@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Callable
 
 from ..model.boot_line import BootLine, BootSource, HideSetting
 from ..values.command_line import own_words, settings_of, split_hypervisors, words
@@ -35,6 +36,10 @@ _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))", re.ASCII)
 _NAMES = ("xen-pciback.hide", "rd.qubes.hide_pci")
 #: All network devices are hidden in Qubes, and all USB controllers if its parameter says so (its dracut module).
 _QUBES = ("etc/qubes-release", "usr/lib/dracut/modules.d/90qubes-pciback")
+
+
+#: Reads the lines of one file, which it gets by its name and its text.
+_Reader = Callable[[str, str], Iterable[BootLine]]
 
 
 class BootFiles:
@@ -87,9 +92,9 @@ class BootFiles:
         """Name a file as the host does."""
         return f"/{path.relative_to(self._root)}"
 
-    def _source(self, loader: str, patterns: Sequence[str], read: object) -> BootSource | None:
+    def _source(self, loader: str, patterns: Sequence[str], read: _Reader) -> BootSource | None:
         paths = self.found(patterns)
-        lines = [line for path in paths for line in read(self.named(path), read_text(path) or "")]  # type: ignore[operator]
+        lines = [line for path in paths for line in read(self.named(path), read_text(path) or "")]
         # Entries for other kernels have the same line, so each is listed once.
         return BootSource(loader, tuple(dict.fromkeys(lines)), self.older(paths)) if lines else None
 
@@ -113,9 +118,8 @@ class BootFiles:
         variables = self._grub_variables(text)
         title, xen = "", None
         for line in text.splitlines():
-            first, _blank, rest = line.strip().partition(" ")
-            first = first.partition("\t")[0] if "\t" in first else first
-            rest = line.strip()[len(first) :].strip()
+            first, rest = [*line.split(None, 1), "", ""][:2]
+            rest = rest.strip()
             if first in ("menuentry", "title"):
                 title, xen = rest, None
             elif first in _HYPERVISOR and "xen" in rest.partition(" ")[0]:

@@ -14,9 +14,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ..model.boot_facts import MARK
+from ..model.boot_facts import is_ours
 from ..model.boot_line import BootLine, HideSetting
-from ..values.command_line import settings_of, words, words_of_pieces
+from ..values.command_line import settings_of, split_hypervisors, words, words_of_pieces
 from ..values.shell_lexer import ShellError
 from ..values.shell_variables import Piece, ShellVariables
 from .boot_lines import BootFiles
@@ -60,9 +60,8 @@ class GrubDefaults:
         if any(line.unknown for line in lines[:1]):
             return
         for source, text in self._texts.items():
-            effective = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#"))
-            for value in dict.fromkeys(_HIDE.findall(effective)):
-                if value and (source, value) not in heard and not _is_ours(text):
+            for value in dict.fromkeys(_hidden_in(text)):
+                if value and (source, value) not in heard and not is_ours(text):
                     yield (
                         f"hide={value} in {source} has no effect: of GRUB's variables, dom0's kernel does not get the"
                         " one that it is in, or another assignment overrides it. Correct it there, and run update-grub."
@@ -86,7 +85,7 @@ class GrubDefaults:
         found = words_of_pieces(pieces)
         # Where each setting was written is asked of the word that it is in.
         settings = [
-            replace(setting, source=source, ours=_is_ours(self._texts.get(source, "")))
+            replace(setting, source=source, ours=is_ours(self._texts.get(source, "")))
             for word, source in found
             for setting in self._files.line("", [word]).settings
             if not setting.adds
@@ -100,19 +99,18 @@ class GrubDefaults:
             pieces = [piece for name in _OF_XEN for piece in (*variables.value(name), Piece(" ", ""))]
         except ShellError:
             return []
-        own, dashes, handed_on = "".join(piece.text for piece in pieces).partition(" -- ")
+        own, handed_on = split_hypervisors("".join(piece.text for piece in pieces))
         for value in settings_of(words(own), "xen-pciback.hide"):
             self._files.remarks.append(
                 f"hide={value} in GRUB_CMDLINE_XEN or GRUB_CMDLINE_XEN_DEFAULT is on the line of Xen, where dom0's"
                 " kernel does not see it. Put it in GRUB_CMDLINE_LINUX, and run update-grub."
             )
-        return [Piece(f" {handed_on}", f"/{DEFAULTS}")] if dashes else []
+        return [Piece(f" {handed_on}", f"/{DEFAULTS}")] if handed_on else []
 
     def _of_scripts(self) -> Iterator[BootLine]:
         for path in self._files.found([f"{_SCRIPTS}/*"]):
             text = read_text(path) or ""
-            effective = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#"))
-            found = _HIDE.findall(effective)
+            found = _hidden_in(text)
             if found:
                 source = self._files.named(path)
                 known = tuple(HideSetting(source, value) for value in found[-1:] if "$" not in value)
@@ -125,5 +123,6 @@ def _first(variables: ShellVariables, names: tuple[str, str]) -> tuple[Piece, ..
     return replaced if any(piece.text for piece in replaced) else variables.value(names[0])
 
 
-def _is_ours(text: str) -> bool:
-    return MARK in text.splitlines()[:2]
+def _hidden_in(text: str) -> list[str]:
+    """Find the texts of all `hide=` in a file, comments apart."""
+    return _HIDE.findall("\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#")))

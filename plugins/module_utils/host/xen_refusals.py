@@ -49,11 +49,11 @@ def why_not_assigned(code: int, domid: int, xen: Xen, relaxed: bool = True) -> s
     The binding hides the errno behind EINVAL, and only Xen's log has the reason of EPERM. `relaxed` says that reserved
     memory cannot be the reason.
     """
+    no_iommu = f"{NO_IOMMU}; {ENABLE_IOMMU}"
     if xen.iommu is False:
-        return f"{NO_IOMMU}; {ENABLE_IOMMU}"
+        return no_iommu
     meaning = _OF_ASSIGNMENT.get(code) or _OF_ANY.get(code, "")
     if code in (errno.EOPNOTSUPP, errno.ENOSYS):
-        no_iommu = f"{NO_IOMMU}; {ENABLE_IOMMU}"
         meaning = no_iommu if domid == DOMID_IO else "the domain was created without IOMMU use"
     if not relaxed and code in (errno.EPERM, errno.EINVAL):
         meaning = _RESERVED

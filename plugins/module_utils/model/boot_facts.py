@@ -224,6 +224,11 @@ class BootFacts:
         return found
 
 
+def is_ours(text: str) -> bool:
+    """Whether a file of this text is one of this collection: its first or second line says so."""
+    return MARK in text.splitlines()[:2]
+
+
 def hidden_by(text: str) -> tuple[Hidden, ...]:
     """Find what pciback takes by a setting of `hide=`; nothing if it does not understand the text."""
     try:
