@@ -83,7 +83,7 @@ class Hypervisor:
                 self._owners[address] = DOMID_IO
 
     def forget(self, address: Address) -> None:
-        """A device has left dom0's bus, which Linux tells Xen (PHYSDEVOP_pci_device_remove): it is nobody's.
+        """A device has left dom0's bus, which Linux tells Xen (PHYSDEVOP_pci_device_remove): no domain owns it then.
 
         If it comes back, it is dom0's (pci_add_device). Windows and interrupts that a domain may use stay.
         """

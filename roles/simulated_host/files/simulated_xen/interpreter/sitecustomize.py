@@ -229,24 +229,32 @@ for _name in ("rename", "replace"):
     _install(os, _name, _following(getattr(os, _name), 2))
 
 
-class _LibraryFinder:
-    """Changes the module ctypes when somebody imports it, so that libxenctrl is that of the simulated host."""
+class _Changed:
+    """Changes a module when it is first imported: every start of Python would pay for importing it here."""
 
-    @classmethod
-    def find_spec(cls, name: str, path: Any = None, target: Any = None) -> Any:
-        if name != "ctypes":
+    def __init__(self, name: str, change: Callable[[Any], None]) -> None:
+        self._name = name
+        self._change = change
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+        if name != self._name:
             return None
-        sys.meta_path.remove(cls)
+        sys.meta_path.remove(self)
         spec = next(filter(None, (finder.find_spec(name, path, target) for finder in sys.meta_path)), None)
         if spec is not None and spec.loader is not None:
             execute = spec.loader.exec_module
 
             def exec_module(module: ModuleType) -> None:
                 execute(module)
-                module.CDLL = _loading(module.CDLL)  # type: ignore[attr-defined]
+                self._change(module)
 
             spec.loader.exec_module = exec_module  # type: ignore[method-assign]
         return spec
+
+
+def _use_simulated_library(ctypes: Any) -> None:
+    """Have libxenctrl be that of the simulated host."""
+    ctypes.CDLL = _loading(ctypes.CDLL)
 
 
 def _loading(real: Callable[..., Any]) -> Callable[..., Any]:
@@ -260,25 +268,10 @@ def _loading(real: Callable[..., Any]) -> Callable[..., Any]:
     return load
 
 
-class _SocketFinder:
-    """Changes the module socket when somebody imports it: every start of Python would pay for that import."""
-
-    @classmethod
-    def find_spec(cls, name: str, path: Any = None, target: Any = None) -> Any:
-        if name != "socket":
-            return None
-        sys.meta_path.remove(cls)
-        spec = next(filter(None, (finder.find_spec(name, path, target) for finder in sys.meta_path)), None)
-        if spec is not None and spec.loader is not None:
-            execute = spec.loader.exec_module
-
-            def exec_module(module: ModuleType) -> None:
-                execute(module)
-                for method in ("connect", "connect_ex"):
-                    setattr(module.socket, method, _connecting(module, getattr(module.socket, method)))
-
-            spec.loader.exec_module = exec_module  # type: ignore[method-assign]
-        return spec
+def _move_sockets(socket: Any) -> None:
+    """Have connections to sockets of the host lead to the simulated host's."""
+    for method in ("connect", "connect_ex"):
+        setattr(socket.socket, method, _connecting(socket, getattr(socket.socket, method)))
 
 
 def _connecting(module: ModuleType, real: Callable[..., Any]) -> Callable[..., Any]:
@@ -288,5 +281,5 @@ def _connecting(module: ModuleType, real: Callable[..., Any]) -> Callable[..., A
     return connect
 
 
-sys.meta_path.insert(0, _SocketFinder)
-sys.meta_path.insert(0, _LibraryFinder)
+sys.meta_path.insert(0, _Changed("socket", _move_sockets))
+sys.meta_path.insert(0, _Changed("ctypes", _use_simulated_library))
