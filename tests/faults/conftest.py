@@ -11,24 +11,18 @@ from pathlib import Path
 
 import pytest
 import scenario_table
-from short_path import short_directory
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from simulated import Host
+from simulated import Host, started
 
 pytest_terminal_summary = scenario_table.pytest_terminal_summary
 
 
 @pytest.fixture(scope="session")
 def running() -> Iterator[Host]:
-    with short_directory() as parent:
-        host = Host(parent / "h")
-        host.start()
-        try:
-            yield host
-        finally:
-            host.close()
+    with started() as host:
+        yield host
 
 
 @pytest.fixture
@@ -36,3 +30,17 @@ def host(running: Host) -> Host:
     """A host just booted."""
     running.restart()
     return running
+
+
+@pytest.fixture(params=[False, True], ids=["", "stub domain"])
+def hvm(host: Host, request: pytest.FixtureRequest) -> Host:
+    """A host with h1."""
+    host.ask("create", config={"name": "h1", "type": "hvm", "stubdomain": request.param})
+    return host
+
+
+@pytest.fixture
+def plain(host: Host) -> Host:
+    """A host with h1, whose device model is in dom0."""
+    host.ask("create", config={"name": "h1", "type": "hvm"})
+    return host

@@ -11,9 +11,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
+
+from short_path import short_directory
 
 from simulated_xen import daemon
 from simulated_xen.interpreter.xen.lowlevel._simulator import request
@@ -355,3 +358,15 @@ def end(process: subprocess.Popen[str]) -> None:
 
 def _short(numbers: Collection[int]) -> str:
     return ",".join(f"{number:x}" for number in sorted(numbers)[:4]) + f" ({len(numbers)})"
+
+
+@contextmanager
+def started(linux: str = "") -> Iterator[Host]:
+    """Boot a host, and shut it down at the end; `linux` is the version of its kernel if that matters."""
+    with short_directory() as parent:
+        host = Host(parent / "h", linux=linux)
+        host.start()
+        try:
+            yield host
+        finally:
+            host.close()

@@ -35,20 +35,6 @@ CHANGES: dict[str, tuple[State, State]] = {
 }
 
 
-@pytest.fixture(params=[False, True], ids=["", "stub domain"])
-def hvm(host: Host, request: pytest.FixtureRequest) -> Host:
-    """A host with h1."""
-    host.ask("create", config={"name": "h1", "type": "hvm", "stubdomain": request.param})
-    return host
-
-
-@pytest.fixture
-def plain(host: Host) -> Host:
-    """A host with h1, whose device model is in dom0."""
-    host.ask("create", config={"name": "h1", "type": "hvm"})
-    return host
-
-
 @pytest.fixture
 def stubbed(host: Host) -> Host:
     """A host with h1, whose device model is in the domain h1-dm."""

@@ -19,20 +19,6 @@ from simulated import A, B, C, Host, answer, end, marker
 Steps = list[tuple[str, ...]]
 
 
-@pytest.fixture(params=[False, True], ids=["", "stub domain"])
-def hvm(host: Host, request: pytest.FixtureRequest) -> Host:
-    """A host with h1."""
-    host.ask("create", config={"name": "h1", "type": "hvm", "stubdomain": request.param})
-    return host
-
-
-@pytest.fixture
-def plain(host: Host) -> Host:
-    """A host with h1, whose device model is in dom0."""
-    host.ask("create", config={"name": "h1", "type": "hvm"})
-    return host
-
-
 def number(host: Host) -> int:
     """The domain whose connection lists the devices."""
     guest = host.guest("h1")

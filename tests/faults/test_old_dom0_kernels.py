@@ -11,21 +11,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from short_path import short_directory
-from simulated import VF_1, VF_2, VF_3, A, C, Host
+from simulated import VF_1, VF_2, VF_3, A, C, Host, started
 
 KERNELS = ("5.10", "5.13", "5.14")
 
 
 @pytest.fixture(scope="module", params=KERNELS)
 def old(request: pytest.FixtureRequest) -> Iterator[Host]:
-    with short_directory() as parent:
-        host = Host(parent / "h", linux=request.param)
-        host.start()
-        try:
-            yield host
-        finally:
-            host.close()
+    with started(linux=request.param) as host:
+        yield host
 
 
 @pytest.fixture
