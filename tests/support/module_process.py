@@ -35,7 +35,7 @@ from ansible.module_utils import basic
 from pyxs._internal import Op, Packet
 from pyxs.client import RVar
 
-from ansible_collections.xen.pci.plugins.module_utils.host import hypervisor, sysfs, xenstore
+from ansible_collections.xen.pci.plugins.module_utils.host import sysfs, xen_calls, xenstore
 from ansible_collections.xen.pci.plugins.module_utils.host.access import open_host
 from ansible_collections.xen.pci.plugins.module_utils.host.toolstack import libxl_files
 from ansible_collections.xen.pci.plugins.module_utils.host.xenstore_connection import Router
@@ -149,7 +149,7 @@ def watch(points: Points) -> None:
         return points.around(f"lock {path}", lambda: acquire(path, deadline), full_disk)
 
     libxl_files._acquire = counted_acquire
-    for way, name in itertools.product((hypervisor._Binding, hypervisor._Library), HYPERCALLS):
+    for way, name in itertools.product((xen_calls.Binding, xen_calls.Library), HYPERCALLS):
         real = getattr(way, name)
 
         def counted(self: Any, *arguments: Any, _real: Any = real, _name: str = name) -> Any:
@@ -194,7 +194,7 @@ def act(steps: list[list[Any]]) -> dict[str, Any]:
             elif what == "until_touched":
                 _until(lambda name=words[0]: flags(Sbdf.parse(name)) != before[name], True, f"touch of {words[0]}")
             elif what == "pause":
-                hypervisor._check(_pause(int(words[0])), f"pause domain {words[0]}")
+                xen_calls.check(_pause(int(words[0])), f"pause domain {words[0]}")
             else:
                 getattr(access.sysfs, what)(Sbdf.parse(words[0]), *words[1:])
     return {}
@@ -208,7 +208,7 @@ def _until(look: Callable[[], object], value: object, name: str) -> None:
 
 
 def _pause(domid: int) -> int:
-    library = hypervisor._find_library()
+    library = xen_calls.find_library()
     return library._call("xc_domain_pause", ctypes.c_uint32(domid)) if library is not None else errno.ENOSYS
 
 

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ..host.access import HostAccess
-from ..host.hypervisor import HypervisorError
 from ..host.sysfs import SysfsError
+from ..host.xen_calls import HypervisorError
 from ..model.device import PCIBACK, XenOwner
 from ..model.domain import DOMID_IO
 from ..model.host import Host
 from ..model.notes import Note
-from ..plan.assignable_plan import FinishRelease, Forget, MakePermissive, Quarantine, Rebind, Release, Step, Take
+from ..plan.device_steps import FinishRelease, Forget, MakePermissive, Quarantine, Rebind, Release, Step, Take
 from ..values.address import Sbdf
 from ..values.catalog import DevicePolicy
 from .host_driver import bind, give_to_fitting_driver, set_override

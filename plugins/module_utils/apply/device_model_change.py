@@ -14,9 +14,9 @@ import time
 from collections.abc import Sequence
 from typing import Callable
 
-from ..host.hypervisor import HypervisorError
 from ..host.sysfs import SysfsError
 from ..host.toolstack.contract import ToolstackError
+from ..host.xen_calls import HypervisorError
 from ..host.xenstore_nodes import read_connection
 from ..model.connection import backend_path, frontend_path
 from ..model.device_model import DeviceModel, DeviceModelError, qemu_name

@@ -15,7 +15,8 @@ from __future__ import annotations
 import errno
 from collections.abc import Collection, Iterator
 
-from ..host.hypervisor import Hypervisor, HypervisorError
+from ..host.hypervisor import Hypervisor
+from ..host.xen_calls import HypervisorError
 from ..model.device import PciDevice, Resource, XenOwner
 from ..model.domain import Domain
 

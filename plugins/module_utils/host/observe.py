@@ -22,9 +22,10 @@ from ..model.physical_function import PhysicalFunction
 from ..values.address import Sbdf
 from ..values.errors import HostError
 from .access import HostAccess
-from .hypervisor import Hypervisor, HypervisorError
+from .hypervisor import Hypervisor
 from .note_store import NoteStore
 from .sysfs import Sysfs, SysfsError
+from .xen_calls import HypervisorError
 from .xenstore_nodes import (
     read_connection,
     read_connections,

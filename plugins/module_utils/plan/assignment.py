@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..model.host import Host
+from ..plan.device_steps import Take
 from ..values.address import Sbdf
 from ..values.catalog import Catalog, read_addresses
 from ..values.plain import plain
 from ..values.refusal import Refusal, Refused
-from .assignable_plan import AssignablePlan, Take, plan_absent, plan_present
+from .assignable_plan import AssignablePlan, plan_absent, plan_present
 from .assignment_state import AssignmentState
 from .boot_plan import BootPlan, Persistence
 from .cards import suggestions

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from ..model.boot_facts import Kept
 from ..model.device import PCIBACK
 from ..model.host import Host
+from ..plan.device_steps import FinishRelease, Forget, MakePermissive, Rebind, Release, Take
 from ..values.address import Sbdf
-from .assignable_plan import AssignablePlan, FinishRelease, Forget, MakePermissive, Rebind, Release, Take
+from .assignable_plan import AssignablePlan
 
 
 @dataclass(frozen=True)

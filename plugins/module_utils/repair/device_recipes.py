@@ -13,8 +13,8 @@ from ..apply.commit import Listed, commit, forget
 from ..apply.loop import at_once
 from ..faults.recipes import Recipe, implements
 from ..faults.table import Fault
-from ..host.hypervisor import HypervisorError
 from ..host.sysfs import SysfsError
+from ..host.xen_calls import HypervisorError
 from ..host.xenstore import Transaction
 from ..host.xenstore_nodes import name_path, read_connection
 from ..model.device import PCIBACK, XenOwner

@@ -10,9 +10,9 @@ from typing import Any
 
 from ..model.boot_facts import BootFacts
 from ..model.device import PCIBACK
-from ..plan.assignable_plan import Step
 from ..plan.assignment_state import AssignmentState
 from ..plan.boot_plan import BootPlan, Holding
+from ..plan.device_steps import Step
 from ..values.address import Sbdf
 from .common import change, diff_of, file_diff
 

@@ -24,7 +24,7 @@ from ...model.store_changes import Change, Remove, Write
 from ...model.stored_config import Creation, amended, configured, configured_options, stored_name
 from ...values.address import Sbdf
 from ...values.device_options import NO_OPTIONS, DeviceOptions
-from ..hypervisor import running_version
+from ..xen_calls import running_version
 from ..xenstore import Transaction, XenStore
 from ..xenstore_nodes import devices_below, numbers
 from .contract import ConfigError, Markers

@@ -16,17 +16,17 @@ import pytest
 from ansible_collections.xen.pci.plugins.module_utils.apply.assignable_steps import apply
 from ansible_collections.xen.pci.plugins.module_utils.apply.undo import StepFailed
 from ansible_collections.xen.pci.plugins.module_utils.host.access import HostAccess
-from ansible_collections.xen.pci.plugins.module_utils.host.hypervisor import HypervisorError
 from ansible_collections.xen.pci.plugins.module_utils.host.note_store import NoteStore
 from ansible_collections.xen.pci.plugins.module_utils.host.observe import _current_notes
 from ansible_collections.xen.pci.plugins.module_utils.host.sysfs import SysfsError
+from ansible_collections.xen.pci.plugins.module_utils.host.xen_calls import HypervisorError
 from ansible_collections.xen.pci.plugins.module_utils.model.boot_facts import DriverModule
 from ansible_collections.xen.pci.plugins.module_utils.model.device import NetInterface, PciDevice, XenOwner
 from ansible_collections.xen.pci.plugins.module_utils.model.domain import DOMID_IO
 from ansible_collections.xen.pci.plugins.module_utils.model.host import Host
 from ansible_collections.xen.pci.plugins.module_utils.model.notes import Note
 from ansible_collections.xen.pci.plugins.module_utils.model.store_changes import Change, Write
-from ansible_collections.xen.pci.plugins.module_utils.plan.assignable_plan import (
+from ansible_collections.xen.pci.plugins.module_utils.plan.device_steps import (
     FinishRelease,
     MakePermissive,
     Quarantine,

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.xen.pci.plugins.module_utils.apply import rights
-from ansible_collections.xen.pci.plugins.module_utils.host.hypervisor import Hypervisor, HypervisorError
+from ansible_collections.xen.pci.plugins.module_utils.host.hypervisor import Hypervisor
+from ansible_collections.xen.pci.plugins.module_utils.host.xen_calls import HypervisorError
 from ansible_collections.xen.pci.plugins.module_utils.model.device import PciDevice, Resource
 from ansible_collections.xen.pci.plugins.module_utils.values.address import Sbdf
 

@@ -17,13 +17,9 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.xen.pci.plugins.module_utils.host import hypervisor as module
-from ansible_collections.xen.pci.plugins.module_utils.host.hypervisor import (
-    DOMID_INVALID,
-    Hypervisor,
-    HypervisorError,
-    running_version,
-)
+from ansible_collections.xen.pci.plugins.module_utils.host import xen_calls
+from ansible_collections.xen.pci.plugins.module_utils.host.hypervisor import DOMID_INVALID, Hypervisor
+from ansible_collections.xen.pci.plugins.module_utils.host.xen_calls import HypervisorError, running_version
 from ansible_collections.xen.pci.plugins.module_utils.model.device import XenOwner
 from ansible_collections.xen.pci.plugins.module_utils.model.domain import DOMID_IO
 from ansible_collections.xen.pci.plugins.module_utils.model.live_domain import Label, LiveDomain, uuids
@@ -165,7 +161,7 @@ def library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeLibrary:
             raise OSError(name)
         return fake
 
-    monkeypatch.setattr(module.ctypes, "CDLL", load)
+    monkeypatch.setattr(xen_calls.ctypes, "CDLL", load)
     monkeypatch.setitem(sys.modules, "xen", None)
     return fake
 
@@ -402,7 +398,7 @@ def test_where_xen_does_not_say_the_kernel_does(
 def test_older_xens_have_the_flag_elsewhere(library: FakeLibrary, tmp_path: Path) -> None:
     (tmp_path / "hypervisor" / "version" / "minor").write_text("11\n")
     assert running_version() == "4.11"
-    assert module._Library.has_iommu(module._Library(library)) is None  # type: ignore[arg-type]
+    assert xen_calls.Library.has_iommu(xen_calls.Library(library)) is None  # type: ignore[arg-type]
 
 
 def test_a_pvh_dom0_gives_no_interrupt_lines(xc: FakeXc) -> None:

@@ -17,16 +17,14 @@ from ansible_collections.xen.pci.plugins.module_utils.model.device import BlockU
 from ansible_collections.xen.pci.plugins.module_utils.model.domain import Domain
 from ansible_collections.xen.pci.plugins.module_utils.model.host import Host
 from ansible_collections.xen.pci.plugins.module_utils.model.notes import Note
-from ansible_collections.xen.pci.plugins.module_utils.plan.assignable_plan import (
+from ansible_collections.xen.pci.plugins.module_utils.plan.assignable_plan import free, plan_absent, plan_present
+from ansible_collections.xen.pci.plugins.module_utils.plan.device_steps import (
     FinishRelease,
     MakePermissive,
     Quarantine,
     Rebind,
     Release,
     Take,
-    free,
-    plan_absent,
-    plan_present,
 )
 from ansible_collections.xen.pci.plugins.module_utils.values.address import Sbdf
 from ansible_collections.xen.pci.plugins.module_utils.values.catalog import DevicePolicy
