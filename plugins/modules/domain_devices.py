@@ -501,6 +501,11 @@ def _observe(module: AnsibleModule, access: HostAccess, declaration: Declaration
     host = with_config_files(access, observe(access), declaration.config_files)
     if module.check_mode:
         host = host.assuming_bound(declaration.assumed_bound)
+    return _resolve(access, host, declaration)
+
+
+def _resolve(access: HostAccess, host: Host, declaration: Declaration) -> tuple[Host, ResolvedDeclaration]:
+    """Look up the names of the declaration, and observe what only their devices need."""
     if declaration.catalog.has_pools:
         host = with_uses(access, host)
     declared = resolve_declaration(host, declaration)
@@ -553,9 +558,7 @@ def _see_repaired(
 ) -> tuple[Host, ResolvedDeclaration]:
     """Observe the host after repairs; in check mode, return the host as it is expected to be then."""
     if first.host is not None:
-        host = with_uses(access, first.host) if declaration.catalog.has_pools else first.host
-        declared = resolve_declaration(host, declaration)
-        return with_groups(access, host, declared.newcomers(host)), declared
+        return _resolve(access, first.host, declaration)
     try:
         return _observe(module, access, declaration)
     except HostError as error:
