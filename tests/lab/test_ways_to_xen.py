@@ -21,7 +21,8 @@ def test_the_binding_does_it_too(host: Host) -> None:
     assert host.run(f"PYTHONPATH={where} python3 -c 'import xen.lowlevel.xc'").status == 0
 
     taken = playbook.task(host, "xen.pci.assignable_devices", {"devices": devices}, binding)
-    assert taken["changed"] and not taken["failed"]
+    assert not taken["failed"], taken["msg"]
+    assert taken["changed"], taken["actions"]
     given = playbook.task(
         host,
         "xen.pci.domain_devices",

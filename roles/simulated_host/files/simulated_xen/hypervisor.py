@@ -92,8 +92,13 @@ class Hypervisor:
             self._note("xen", "forget", str(address))
 
     def getinfo(self, first: int, count: int) -> list[dict[str, object]]:
-        """So many domains, the first one with this number or a higher one; in the order of their numbers."""
+        """So many domains, the first one with this number or a higher one; in the order of their numbers.
+
+        Up to Xen 4.17, libxenctrl makes an error of there being none (xc_domain_getinfo), which the binding raises.
+        """
         found = sorted(domid for domid in self.domains if domid >= first)[:count]
+        if not found and self._xen < (4, 18):
+            raise refuse(errno.ESRCH)
         return [
             {
                 "domid": domid,

@@ -45,6 +45,8 @@ class FakeXc:
         self.results: dict[str, Any] = {}
         self.virt_caps = "pv hvm hvm_directio pv_directio hap"
         self.dom0_is_hvm = 0
+        #: Up to Xen 4.17, it raises an error where there are no more domains (xc_domain_getinfo).
+        self.older = False
 
     def physinfo(self) -> dict[str, Any]:
         return {"virt_caps": self.virt_caps}
@@ -88,7 +90,10 @@ class FakeXc:
         if max_doms == 1:
             return [{"domid": 0, "hvm": self.dom0_is_hvm}]
         found = self._call("domain_getinfo", first=first_dom)
-        return [one for one in found or () if one["domid"] >= first_dom][: min(max_doms, 2)]
+        matching = [one for one in found or () if one["domid"] >= first_dom][: min(max_doms, 2)]
+        if not matching and self.older:
+            raise XcError(errno.ESRCH, "No such process")
+        return matching
 
     def physdev_map_pirq(self, domid: int, index: int, pirq: int) -> Any:
         return self._call("map_pirq", domid=domid, index=index, pirq=pirq)
@@ -456,7 +461,9 @@ def record(domid: int, flags: int, uuid: bytes, place: int) -> bytes:
     return head.ljust(place, b"\x01") + uuid + bytes(32)
 
 
-def test_the_binding_lists_domains_until_no_more_come(xc: FakeXc) -> None:
+@pytest.mark.parametrize("older", [False, True])
+def test_the_binding_lists_domains_until_no_more_come(xc: FakeXc, older: bool) -> None:
+    xc.older = older
     xc.results["domain_getinfo"] = [
         {"domid": domid, "dying": int(domid == 9), "handle": list(uuid)}
         for domid, uuid in zip((0, 5, 9), UUIDS, strict=True)
