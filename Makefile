@@ -38,10 +38,9 @@ minor = $$($(1)/bin/python -c 'import sys; print("%d.%d" % sys.version_info[:2])
 # Hosts that the lab's tests run on side by side: each takes one core and about 4 GiB.
 LAB_HOSTS ?= 2
 
-# What the random tests choose by, and how long they last.
-ifndef SEED
-SEED := $(shell od -An -N4 -tx4 /dev/urandom | tr -d ' ')
-endif
+# What the random tests choose by: where it is not given, `fuzz-short` always plays the same episodes and `fuzz` others each
+# time; and how long `fuzz` goes on.
+SEED    ?=
 MINUTES ?= 60
 
 # Further words for pytest, for example: make unit PYTEST_ARGS='-k address -x'
@@ -127,15 +126,15 @@ unit: $(READY) ## Unit and property tests
 faults: $(READY) ## The fault suite on simulated hosts: a table of scenarios, what happened, verdict
 	$(VENV)/bin/python -m pytest -n 4 --junitxml=$(RESULTS)/faults.xml tests/faults $(PYTEST_ARGS)
 
-# How many episodes, not how many minutes: what is tried must not depend on how fast the machine is.
+# How many episodes, not how many minutes, and the same ones each time: what is tried must depend neither on how fast the
+# machine is nor on luck.
 .PHONY: fuzz-short
-fuzz-short: $(READY) ## Random episodes on simulated hosts, judged by the simulator: some minutes, from a fresh SEED
-	@echo 'seed $(SEED)'
+fuzz-short: $(READY) ## Episodes drawn by chance once, on simulated hosts, judged by the simulator; others with SEED=...
 	FUZZ_SEED='$(SEED)' $(VENV)/bin/python -m pytest -n 2 --junitxml=$(RESULTS)/fuzz-short.xml tests/fuzz $(PYTEST_ARGS)
 
 .PHONY: fuzz
-fuzz: $(READY) ## The same for an hour, or for MINUTES=..., with SEED=... for the same episodes again
-	$(VENV)/bin/python tests/fuzz/hunt.py --seed '$(SEED)' --minutes $(MINUTES)
+fuzz: $(READY) ## Fresh ones for an hour, or for MINUTES=...; the same ones again with SEED=...
+	$(VENV)/bin/python tests/fuzz/hunt.py $(if $(SEED),--seed '$(SEED)') --minutes $(MINUTES)
 
 .PHONY: conformance
 conformance: ## The same tests against different implementations of one interface

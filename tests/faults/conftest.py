@@ -1,7 +1,7 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the fault suite shares: one simulated host for each worker, and the table at the end."""
+"""What the fault suite shares: a simulated host for each worker, how hypothesis searches, the table at the end."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import property_tests
 import pytest
 import scenario_table
 
@@ -16,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from simulated import Host, started
 
+pytest_configure = property_tests.pytest_configure
 pytest_terminal_summary = scenario_table.pytest_terminal_summary
 
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Random episodes on simulated hosts, some minutes of them: `make fuzz` plays more.
+"""Episodes drawn by chance on simulated hosts, the same ones in each run: `make fuzz` plays fresh ones.
 
 It also plays damage to guests with a stub domain, which these leave out: finding N7 is open.
 """
@@ -9,7 +9,6 @@ It also plays damage to guests with a stub domain, which these leave out: findin
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Callable
 
 import pytest
@@ -17,8 +16,8 @@ from generator import Generator
 from hunt import Choice, play
 from world import World
 
-#: The same for all workers where the Makefile says it.
-SEED = os.environ.get("FUZZ_SEED") or secrets.token_hex(4)
+#: Fixed, so that a run fails because of a change and not by luck.
+SEED = os.environ.get("FUZZ_SEED") or "2"
 EPISODES = int(os.environ.get("FUZZ_EPISODES", "48"))
 SHARDS = 8
 

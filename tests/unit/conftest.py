@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-from hypothesis import HealthCheck, settings
+import property_tests
 
-# Neither a slow machine nor a first slow example is a failure.
-settings.register_profile("xen.pci", max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("xen.pci")
+pytest_configure = property_tests.pytest_configure
