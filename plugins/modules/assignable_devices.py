@@ -194,15 +194,41 @@ changes:
       description: Address of the device, path of the file, or what is rebuilt (V(initramfs) or V(grub)).
       type: str
       sample: "0000:03:00.0"
+    name:
+      description: Its name in the inventory, or the one under which an earlier run took it; V(null) if it has none.
+      type: str
+      sample: uplink-a
     action:
       description: What is done with it.
       type: str
       sample: take
 diff:
-  description: Before and after, first the drivers of the devices, then the files of the next boot.
+  description:
+    - A text with a line for each device that changes, then the files of the next boot before and after.
+    - Empty if nothing changes.
   returned: success
   type: list
   elements: dict
+  contains:
+    prepared:
+      description:
+        - The text. It has the same lines in check mode and in a run that goes as planned; nothing else is in it.
+        - V(+) is what something gains, V(-) what it loses, V(~) what changes where it is. After the name in the
+          inventory and the address comes what the host knows of the device.
+      type: str
+      sample: "pciback  + scratch  0000:03:00.0 (nvme S4EV0A1)  from nvme, after a reboot: held\n"
+    before:
+      description: Text of a file before.
+      type: str
+    after:
+      description: Text of a file after.
+      type: str
+    before_header:
+      description: Path of the file.
+      type: str
+    after_header:
+      description: Path of the file.
+      type: str
 fingerprint:
   description: Fingerprint of the plan, for O(fingerprint) of a later run that is to carry out this plan only.
   returned: success
@@ -338,11 +364,12 @@ from ansible_collections.xen.pci.plugins.module_utils.plan.names import Resoluti
 from ansible_collections.xen.pci.plugins.module_utils.plan.plan_document import against_fingerprint
 from ansible_collections.xen.pci.plugins.module_utils.plan.pools import JMESPATH_IMPORT_ERROR, NeedsJmespath
 from ansible_collections.xen.pci.plugins.module_utils.results.assignable_results import (
+    assignment_diff,
     device_results,
-    diff,
     planned_changes,
 )
 from ansible_collections.xen.pci.plugins.module_utils.results.common import failure, refusal_result, waiver_result
+from ansible_collections.xen.pci.plugins.module_utils.results.device_labels import DeviceLabels
 from ansible_collections.xen.pci.plugins.module_utils.values.errors import HostError, XenPciError
 from ansible_collections.xen.pci.plugins.module_utils.verify.assignable_verdict import verify_assignable
 
@@ -391,7 +418,8 @@ def _run(module: AnsibleModule, access: HostAccess) -> None:
     else:
         apply(access, host, plan.devices.steps)
         after = _finish(module, access, plan)
-    _exit(module, host, plan, names, after, document["fingerprint"])
+    labels = DeviceLabels(host, plan.names, wanted.catalog.entries)
+    _exit(module, labels, plan, names, after, document["fingerprint"])
 
 
 def _wanted(module: AnsibleModule) -> WantedDevices:
@@ -450,15 +478,16 @@ def _finish(module: AnsibleModule, access: HostAccess, plan: AssignmentPlan) -> 
 
 def _exit(
     module: AnsibleModule,
-    host: Host,
+    labels: DeviceLabels,
     plan: AssignmentPlan,
     names: Resolution,
     after: AssignmentState,
     fingerprint: str,
 ) -> None:
+    host = labels.host
     drivers = {sbdf: device.driver for sbdf, device in host.devices.items()}
     before = {sbdf: drivers.get(sbdf) for sbdf in plan.expected.drivers}
-    changes = planned_changes(plan.devices.steps, plan.boot)
+    changes = planned_changes(labels, plan)
     idle = not module.check_mode and plan.devices.is_idle(host, after.drivers)
     module.exit_json(
         changed=bool(changes) and not (idle and not plan.boot.changes),
@@ -468,7 +497,7 @@ def _exit(
         missing=list(names.missing),
         waived=[waiver_result(waived) for waived in plan.devices.waived],
         devices=device_results(before, after, plan.names),
-        diff=diff(before, after, host.boot_facts, plan.boot),
+        diff=assignment_diff(labels, plan, None if module.check_mode else after),
         fingerprint=fingerprint,
     )
 

@@ -209,15 +209,41 @@ changes:
       description: Address of the device; path of the file if RV(changes[].action) is V(write).
       type: str
       sample: "0000:03:00.0"
+    name:
+      description: Its name in the inventory, or the one under which an earlier run took it; V(null) if it has none.
+      type: str
+      sample: scratch
     action:
       description: What is done with it.
       type: str
       sample: add
 diff:
-  description: Before and after, first the devices of each domain, then the files that changed.
+  description:
+    - A text with a line for each device that changes, then the files of domains before and after.
+    - Empty if nothing changes.
   returned: success
   type: list
   elements: dict
+  contains:
+    prepared:
+      description:
+        - The text. It has the same lines in check mode and in a run that goes as planned; nothing else is in it.
+        - V(+) is what something gains, V(-) what it loses, V(~) what changes where it is. After the name in the
+          inventory and the address comes what the host knows of the device.
+      type: str
+      sample: "web01  + scratch  0000:03:00.0 (nvme S4EV0A1)\n"
+    before:
+      description: Text of a file before.
+      type: str
+    after:
+      description: Text of a file after.
+      type: str
+    before_header:
+      description: Path of the file.
+      type: str
+    after_header:
+      description: Path of the file.
+      type: str
 fingerprint:
   description: Fingerprint of the plan, for O(fingerprint) of a later run that is to carry out this plan only.
   returned: when the declaration was not refused
@@ -261,6 +287,28 @@ refusals:
       description: Whether V(waive) can overrule it.
       type: bool
       sample: true
+waived:
+  description: Refusals that the declaration overrules.
+  returned: when the declaration was not refused
+  type: list
+  elements: dict
+  contains:
+    address:
+      description: Address on the host.
+      type: str
+      sample: "0000:05:02.0"
+    check:
+      description: The check.
+      type: str
+      sample: shared-interrupt
+    reason:
+      description: Why the device would have been refused.
+      type: str
+      sample: "0000:05:02.0 shares interrupt line 17 with 0000:05:03.0."
+    waiver:
+      description: The reason that the declaration gives for doing it nonetheless.
+      type: str
+      sample: the sound card on the same line is not in use
 repaired:
   description: Faults that were repaired before anything else was done, in words; in check mode those that would be.
   returned: unless the host could not be observed
@@ -321,6 +369,10 @@ domains:
           description: Host address.
           type: str
           returned: success
+        name:
+          description: Its name in the inventory, or the one under which an earlier run took it; V(null) if it has none.
+          type: str
+          returned: success
         guest_address:
           description: Address in the guest, as pciback publishes it, or the device model of an HVM guest has it.
           type: str
@@ -369,6 +421,7 @@ seconds:
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible.module_utils.common.validation import check_type_path
@@ -409,7 +462,8 @@ from ansible_collections.xen.pci.plugins.module_utils.repair.first import (
 )
 from ansible_collections.xen.pci.plugins.module_utils.repair.outcome import RepairInterrupted
 from ansible_collections.xen.pci.plugins.module_utils.results.audit import audit, audit_repair, record
-from ansible_collections.xen.pci.plugins.module_utils.results.common import failure, refusal_result
+from ansible_collections.xen.pci.plugins.module_utils.results.common import failure, refusal_result, waiver_result
+from ansible_collections.xen.pci.plugins.module_utils.results.device_labels import DeviceLabels
 from ansible_collections.xen.pci.plugins.module_utils.results.domain_report import (
     DomainReport,
     already_there,
@@ -417,13 +471,12 @@ from ansible_collections.xen.pci.plugins.module_utils.results.domain_report impo
 )
 from ansible_collections.xen.pci.plugins.module_utils.results.domain_results import (
     config_file_result,
+    domain_diff,
     domain_result,
     halted_results,
     names_result,
-    observed_diff,
     planned_actions,
     planned_changes,
-    planned_diff,
     planned_domain_result,
 )
 from ansible_collections.xen.pci.plugins.module_utils.values.catalog import read_addresses
@@ -464,7 +517,7 @@ def main() -> None:
 def _run(module: AnsibleModule, access: HostAccess) -> None:
     declaration = _declaration(module)
     host, declared = _observe(module, access, declaration)
-    expected = None
+    expected, before = None, host
     if module.params["fingerprint"] and not module.check_mode:
         expected = _expect_approved(module, access, declaration, host, declared)
     first = _repair_first(module, access, host, declared)
@@ -477,10 +530,19 @@ def _run(module: AnsibleModule, access: HostAccess) -> None:
         _refuse(module, refusals, first)
     for warning in (*plan.resolution.moved, *plan.resolution.recalled, *plan.plan.doubts):
         module.warn(f"{warning}.")
+    labels = DeviceLabels.of(before, plan.resolution, declared.catalog)
+    result = {
+        "changes": planned_changes(labels, plan.plan, plan.files),
+        "repaired": list(first.repaired),
+        "waived": [waiver_result(waived) for waived in plan.waived],
+        "fingerprint": document["fingerprint"],
+        **names_result(plan.resolution),
+    }
+    result["actions"] = planned_actions(result["changes"])
     if module.check_mode:
-        _exit_expected(module, plan, first, document["fingerprint"])
+        _exit_expected(module, labels, plan, first, result)
     else:
-        _exit_applied(module, access, host, plan, first, document["fingerprint"])
+        _exit_applied(module, access, host, labels, plan, first, result)
 
 
 def _declaration(module: AnsibleModule) -> Declaration:
@@ -579,26 +641,29 @@ def _refuse(module: AnsibleModule, refusals: Sequence[Refusal], first: FirstRepa
     module.fail_json(**{**refusal_result(refusals, lead), "repaired": list(first.repaired), "changed": changed})
 
 
-def _exit_expected(module: AnsibleModule, plan: CompletePlan, first: FirstRepairs, fingerprint: str) -> None:
+def _exit_expected(
+    module: AnsibleModule, labels: DeviceLabels, plan: CompletePlan, first: FirstRepairs, result: dict[str, Any]
+) -> None:
     steps, files = plan.plan, plan.files
-    changes = planned_changes(steps, files)
     module.exit_json(
-        changed=bool(changes or first.repaired),
-        actions=planned_actions(steps, files),
-        changes=changes,
-        repaired=list(first.repaired),
-        diff=planned_diff(steps, files),
-        fingerprint=fingerprint,
+        changed=bool(result["changes"] or first.repaired),
+        diff=domain_diff(labels, steps, files, repaired=first.findings),
         domains=[
             *({**planned_domain_result(step), **config_file_result(step.domain.name, files)} for step in steps.domains),
             *halted_results(files),
         ],
-        **names_result(plan.resolution),
+        **result,
     )
 
 
 def _exit_applied(
-    module: AnsibleModule, access: HostAccess, host: Host, plan: CompletePlan, first: FirstRepairs, fingerprint: str
+    module: AnsibleModule,
+    access: HostAccess,
+    host: Host,
+    labels: DeviceLabels,
+    plan: CompletePlan,
+    first: FirstRepairs,
+    result: dict[str, Any],
 ) -> None:
     began, level = time.monotonic(), ConvergeLevel(module.params["converge"])
     reports = already_there(host, plan.plan, level)
@@ -609,19 +674,14 @@ def _exit_applied(
     record(module.log, audit(host, reports))
     for warning in (warning for report in reports for warning in report.warnings):
         module.warn(warning)
-    result = {
+    result |= {
         "changed": first.changed or any(report.changed for report in reports) or any(file.changed for file in files),
-        "actions": planned_actions(plan.plan, plan.files),
-        "changes": planned_changes(plan.plan, plan.files),
-        "repaired": list(first.repaired),
-        "diff": observed_diff(reports, files),
-        "fingerprint": fingerprint,
+        "diff": domain_diff(labels, plan.plan, files, reports, first.findings),
         "domains": [
-            *({**domain_result(report), **config_file_result(report.name, files)} for report in reports),
+            *({**domain_result(labels, report), **config_file_result(report.name, files)} for report in reports),
             *halted_results(files),
         ],
         "seconds": seconds,
-        **names_result(plan.resolution),
     }
     errors = [*(report.error for report in reports if report.error), *(file.error for file in files if file.error)]
     if errors:

@@ -174,10 +174,27 @@ changes:
       description: Host address of the device, empty if the fault is about none.
       type: str
       returned: success
+    name:
+      description: The name under which an earlier run took the device; V(null) if none is known.
+      type: str
+      returned: success
     action:
       description: C(repair) and the name of the fault.
       type: str
       returned: success
+diff:
+  description:
+    - A text with a line for each device of each fault that was repaired, or in check mode would be.
+    - Empty if nothing changes.
+  returned: unless it was refused or the host could not be observed
+  type: list
+  elements: dict
+  contains:
+    prepared:
+      description: The text.
+      type: str
+      returned: success
+      sample: "web01  ~ scratch  0000:03:00.0 (nvme S4EV0A1)  repair unfinished_removal\n"
 findings:
   description: The faults that were found first.
   returned: unless it was refused or the host could not be observed
@@ -297,7 +314,7 @@ from collections.abc import Iterable
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 from ansible_collections.xen.pci.plugins.module_utils.faults.diagnose import diagnose
-from ansible_collections.xen.pci.plugins.module_utils.faults.finding import Finding, in_words, title
+from ansible_collections.xen.pci.plugins.module_utils.faults.finding import in_words, title
 from ansible_collections.xen.pci.plugins.module_utils.faults.scope import Scope
 from ansible_collections.xen.pci.plugins.module_utils.faults.table import Fault, RepairedBy
 from ansible_collections.xen.pci.plugins.module_utils.host.access import HostAccess, open_host
@@ -318,11 +335,13 @@ from ansible_collections.xen.pci.plugins.module_utils.repair.outcome import (
 from ansible_collections.xen.pci.plugins.module_utils.repair.run import repair
 from ansible_collections.xen.pci.plugins.module_utils.repair.settle import SETTLE_SECONDS, observe_until_settled
 from ansible_collections.xen.pci.plugins.module_utils.results.audit import audit_repair, record
-from ansible_collections.xen.pci.plugins.module_utils.results.common import diff_of, failure
+from ansible_collections.xen.pci.plugins.module_utils.results.common import failure
+from ansible_collections.xen.pci.plugins.module_utils.results.device_labels import DeviceLabels
 from ansible_collections.xen.pci.plugins.module_utils.results.finding_results import (
     attempt_result,
     finding_changes,
     finding_result,
+    repair_diff,
 )
 from ansible_collections.xen.pci.plugins.module_utils.values.catalog import read_addresses
 from ansible_collections.xen.pci.plugins.module_utils.values.errors import XenPciError
@@ -386,15 +405,16 @@ def _impossible_times(settle: float, timeout: float) -> Iterable[Refusal]:
 
 def _exit_expected(module: AnsibleModule, access: HostAccess, scope: Scope) -> None:
     timeout, settle = module.params["timeout"], module.params["settle"]
-    _host, findings = observe_until_settled(access, scope.covers, settle, timeout)
+    host, findings = observe_until_settled(access, scope.covers, settle, timeout)
     repaired = [finding for finding in findings if scope.repairs(finding)]
+    labels = DeviceLabels(host)
     module.exit_json(
         changed=bool(repaired),
         actions=[in_words(finding) for finding in repaired],
-        changes=finding_changes(repaired),
+        changes=finding_changes(labels, repaired),
         findings=[finding_result(finding) for finding in findings],
         left=[finding_result(finding) for finding in findings],
-        diff=[diff_of(_lines(findings), _lines(finding for finding in findings if finding not in repaired))],
+        diff=repair_diff(labels, repaired),
     )
 
 
@@ -406,14 +426,15 @@ def _repair(module: AnsibleModule, access: HostAccess, scope: Scope) -> None:
         module.fail_json(msg=f"{error}.", changed=True)
     record(module.log, audit_repair(repaired))
     tried = [attempt.finding for attempt in repaired.attempts]
+    labels = DeviceLabels(repaired.before)
     result = {
         "changed": repaired.changed,
         "actions": [in_words(finding) for finding in tried],
-        "changes": finding_changes(tried),
+        "changes": finding_changes(labels, tried),
         "findings": [finding_result(finding) for finding in repaired.findings],
         "attempts": [attempt_result(attempt) for attempt in repaired.attempts],
         "left": [finding_result(finding) for finding in repaired.left],
-        "diff": [diff_of(_lines(repaired.findings), _lines(repaired.left))],
+        "diff": repair_diff(labels, (attempt.finding for attempt in repaired.attempts if attempt.repaired)),
     }
     sentences = [*_left_in_words(repaired, scope), *_lost_devices_in_words(repaired)]
     if sentences:
@@ -437,10 +458,6 @@ def _lost_devices_in_words(repaired: Repaired) -> Iterable[str]:
         if attempt.cost and not attempt.repaired:
             advice = "The devices are free. Attach them again once the guest answers"
             yield f"{title(attempt.finding)}: {attempt.problem or in_words_of_cost(attempt)}. {advice}."
-
-
-def _lines(findings: Iterable[Finding]) -> str:
-    return "".join(f"{title(finding)}: {finding.evidence}\n" for finding in findings)
 
 
 if __name__ == "__main__":

@@ -127,15 +127,29 @@ changes:
       description: The same, followed by the index of the virtual function (V(vf 0)) for a setting of one.
       type: str
       sample: "0000:3b:00.0"
+    name:
+      description: Its name in the inventory, or the one under which an earlier run took it; V(null) if it has none.
+      type: str
+      sample: uplink0
     action:
       description: What is done with it.
       type: str
       sample: set-count 8
 diff:
-  description: Before and after, the numbers of virtual functions, and the settings that change.
+  description:
+    - A text with a line for each physical function and each setting of a virtual one that changes.
+    - Empty if nothing changes.
   returned: success
   type: list
   elements: dict
+  contains:
+    prepared:
+      description:
+        - The text. It has the same lines in check mode and in a run that goes as planned; nothing else is in it.
+        - V(+) is what something gains, V(-) what it loses, V(~) what changes where it is. After the name in the
+          inventory and the address comes what the host knows of the device.
+      type: str
+      sample: "host  ~ uplink0  0000:3b:00.0 (network 8086:1572)  virtual functions 0 -> 8\n"
 fingerprint:
   description: Fingerprint of the plan, for O(fingerprint) of a later run that is to carry out this plan only.
   returned: success
@@ -228,6 +242,7 @@ from ansible_collections.xen.pci.plugins.module_utils.plan.functions import (
 )
 from ansible_collections.xen.pci.plugins.module_utils.plan.plan_document import against_fingerprint
 from ansible_collections.xen.pci.plugins.module_utils.results.common import failure, refusal_result
+from ansible_collections.xen.pci.plugins.module_utils.results.device_labels import DeviceLabels
 from ansible_collections.xen.pci.plugins.module_utils.results.function_results import (
     function_changes,
     function_diff,
@@ -295,15 +310,15 @@ def _verified(
 def _exit(
     module: AnsibleModule, before: Host, after: Host, declared: DeclaredFunctions, plan: FunctionPlan, fingerprint: str
 ) -> None:
-    changes = function_changes(plan)
+    labels = DeviceLabels(before, {desired.pf: name for name, desired in declared.by_name.items()})
     module.exit_json(
         changed=bool(plan.steps),
         actions=[str(step) for step in plan.steps],
-        changes=changes,
+        changes=function_changes(labels, plan),
         physical_functions=[
             function_result(name, desired, before, after) for name, desired in declared.by_name.items()
         ],
-        diff=function_diff(plan, before, declared.desired),
+        diff=function_diff(labels, plan, None if module.check_mode else after),
         fingerprint=fingerprint,
     )
 

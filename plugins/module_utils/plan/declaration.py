@@ -20,7 +20,7 @@ from ..values.words import shortened
 from .blocking_faults import blocking_faults
 from .cards import suggestions
 from .catalog_lookup import catalog_names, device_policies, resolve_names
-from .domain_isolation import isolation_refusals
+from .domain_isolation import judge_isolation
 from .domain_lookup import NOT_RUNNING, declared_twice, find_domain
 from .domain_plan import BEYOND_REPAIR, DesiredDomain, DomainsPlan, make_plan
 from .file_plan import FileChange, listed_in_file, plan_files, undeclared_options
@@ -29,6 +29,7 @@ from .names import Resolution
 from .option_checks import option_refusals
 from .plan_document import Document, guest_identity, identities, plan_document
 from .pools import against_request, share_out, taken_away
+from .safety import Waived
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,8 @@ class CompletePlan:
     files: tuple[FileChange, ...] = ()
     resolution: Resolution = field(default_factory=lambda: Resolution({}))
     refusals: tuple[Refusal, ...] = ()
+    #: Refusals that the user has overruled.
+    waived: tuple[Waived, ...] = ()
 
 
 def resolve_declaration(host: Host, declaration: Declaration) -> ResolvedDeclaration:
@@ -156,16 +159,17 @@ def complete_plan(host: Host, declared: ResolvedDeclaration, findings: Iterable[
     ]
     lacking += [sentence for file in files for sentence in undeclared_options(file)]
     plan = replace(plan, doubts=(*plan.doubts, *lacking))
+    isolation = judge_isolation(host, clear, policies)
     refusals = (
         *declared.refusals,
         *plan.refusals,
         *blocking_faults(findings, plan),
-        *isolation_refusals(host, clear, declared.policies),
+        *isolation.refusals,
         *_against_managers(host, plan, files),
         *option_refusals(host, declared.desired),
         *unreadable,
     )
-    return CompletePlan(plan, files, declared.resolution, tuple(dict.fromkeys(refusals)))
+    return CompletePlan(plan, files, declared.resolution, tuple(dict.fromkeys(refusals)), isolation.waived)
 
 
 def _against_managers(host: Host, plan: DomainsPlan, files: Sequence[FileChange]) -> list[Refusal]:

@@ -16,11 +16,11 @@ from ..values.catalog import DevicePolicy
 from ..values.refusal import Refusal
 from .domain_plan import DomainsPlan
 from .isolation import ties_of, with_waivers_that_help
-from .safety import Check, against, against_kind, judge
+from .safety import Check, Verdict, against, against_kind, judge
 
 
-def isolation_refusals(host: Host, plan: DomainsPlan, policies: Mapping[Sbdf, DevicePolicy]) -> list[Refusal]:
-    """Check what the devices are that domains gain, and what they share; what the user overrules is left out.
+def judge_isolation(host: Host, plan: DomainsPlan, policies: Mapping[Sbdf, DevicePolicy]) -> Verdict:
+    """Check what the devices are that domains gain, and what they share; return refusals, and what is overruled.
 
     A device in quarantine that no domain gets has no owner. Devices that one domain releases count as released.
     """
@@ -30,7 +30,7 @@ def isolation_refusals(host: Host, plan: DomainsPlan, policies: Mapping[Sbdf, De
             owners.pop(sbdf, None)
     for step in plan.domains:
         owners.update(dict.fromkeys(step.after, step.domain.domid))
-    found: list[Refusal] = []
+    verdicts = []
     for step in plan.domains:
         apart = (host.with_host | frozenset(owners)) - frozenset(step.after)
         for sbdf in step.add:
@@ -42,8 +42,11 @@ def isolation_refusals(host: Host, plan: DomainsPlan, policies: Mapping[Sbdf, De
                     refusal for refusal in against_kind(device) if refusal.waivable
                 ]  # others are refused already
                 refusals = [*of_kind, *ties.refusals, *([_permissive(sbdf, step.domain.name)] if permissive else [])]
-                found += judge(with_waivers_that_help(refusals, policy.options), policy.waive).refusals
-    return found
+                verdicts.append(judge(with_waivers_that_help(refusals, policy.options), policy.waive))
+    return Verdict(
+        refusals=tuple(refusal for verdict in verdicts for refusal in verdict.refusals),
+        waived=tuple(waived for verdict in verdicts for waived in verdict.waived),
+    )
 
 
 def _permissive(sbdf: Sbdf, domain: str) -> Refusal:

@@ -31,6 +31,8 @@ class FirstRepairs:
     changed: bool = False
     host: Host | None = None
     outcome: Repaired | None = None
+    #: The findings of `repaired`.
+    findings: tuple[Finding, ...] = ()
 
 
 NO_REPAIRS = FirstRepairs()
@@ -54,12 +56,14 @@ def repair_first(
     from .run import finish_unfinished, repair  # noqa: PLC0415 - most hosts are in order, and each import costs every run
 
     outcome = repair(access, scope, timeout) if everything else finish_unfinished(access, scope, timeout)
+    repaired = tuple(attempt.finding for attempt in outcome.attempts if attempt.repaired)
     return FirstRepairs(
-        repaired=tuple(in_words(attempt.finding) for attempt in outcome.attempts if attempt.repaired),
+        repaired=tuple(map(in_words, repaired)),
         not_repaired=tuple(outcome.not_repaired),
         left=outcome.left,
         changed=outcome.changed,
         outcome=outcome,
+        findings=repaired,
     )
 
 
@@ -72,9 +76,10 @@ def expect_repairs(host: Host, declared: ResolvedDeclaration, everything: bool) 
 
     expected = expected_repair(host, scope, everything)
     return FirstRepairs(
-        repaired=tuple(in_words(finding) for finding in expected.repaired),
+        repaired=tuple(map(in_words, expected.repaired)),
         left=expected.left,
         host=expected.host,
+        findings=tuple(expected.repaired),
     )
 
 

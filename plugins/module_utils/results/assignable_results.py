@@ -5,16 +5,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from ..model.boot_facts import BootFacts
 from ..model.device import PCIBACK
+from ..plan.assignment import AssignmentPlan
 from ..plan.assignment_state import AssignmentState
-from ..plan.boot_plan import BootPlan, Holding
-from ..plan.device_steps import Step
+from ..plan.boot_plan import Holding
 from ..values.address import Sbdf
-from .common import change, diff_of, file_diff
+from .common import change, file_diff
+from .device_labels import DeviceLabels
+from .plan_lines import assignment_lines
+from .plan_text import plan_diff
 
 
 def device_results(
@@ -36,24 +38,24 @@ def device_results(
     ]
 
 
-def planned_changes(steps: Sequence[Step], boot: BootPlan) -> list[dict[str, str]]:
+def planned_changes(labels: DeviceLabels, plan: AssignmentPlan) -> list[dict[str, Any]]:
     """List what a run does, as data: steps of devices, then files of the next boot and what is rebuilt from them."""
+    files = plan.boot.files.items()
     return [
-        *(change("pciback", step.sbdf, step.action) for step in steps),
-        *(change("boot", f"/{path}", "write" if text is not None else "delete") for path, text in boot.files.items()),
-        *(change("boot", stage.value, "rebuild") for stage in boot.stages),
+        *(change("pciback", step.sbdf, step.action, labels.name(step.sbdf)) for step in plan.devices.steps),
+        *(change("boot", f"/{path}", "write" if text is not None else "delete") for path, text in files),
+        *(change("boot", stage.value, "rebuild") for stage in plan.boot.stages),
     ]
 
 
-def diff(
-    before: Mapping[Sbdf, str | None], after: AssignmentState, boot: BootFacts, plan: BootPlan
+def assignment_diff(
+    labels: DeviceLabels, plan: AssignmentPlan, seen: AssignmentState | None = None
 ) -> list[dict[str, Any]]:
-    """Make Ansible's diff: the drivers, then the files of the boot configuration."""
-    drivers = diff_of(
-        {str(sbdf): driver or "no driver" for sbdf, driver in before.items()},
-        {str(sbdf): driver or "no driver" for sbdf, driver in after.drivers.items()},
-    )
-    return [
-        drivers,
-        *(file_diff(f"/{path}", boot.files.get(path) or "", text or "") for path, text in sorted(plan.files.items())),
-    ]
+    """Make Ansible's diff of what is planned, or of what was `seen` after a run: the devices, then the boot files."""
+    return plan_diff(assignment_lines(labels, plan, seen), boot_file_diffs(labels, plan))
+
+
+def boot_file_diffs(labels: DeviceLabels, plan: AssignmentPlan) -> list[dict[str, Any]]:
+    """Make the parts of Ansible's diff for the files of the next boot."""
+    before = labels.host.boot_facts.files
+    return [file_diff(f"/{path}", before.get(path) or "", text or "") for path, text in sorted(plan.boot.files.items())]

@@ -31,9 +31,9 @@ def refusal_result(refusals: Sequence[Refusal], lead: str = "Nothing was changed
     }
 
 
-def change(subject: object, device: object, action: str) -> dict[str, str]:
-    """Describe one change: what it concerns, the device (or file), and what is done with it."""
-    return {"subject": str(subject), "device": str(device), "action": action}
+def change(subject: object, device: object, action: str, name: str | None = None) -> dict[str, Any]:
+    """Describe one change: what it concerns, the device (or file) and its name, and what is done with it."""
+    return {"subject": str(subject), "device": str(device), "name": name, "action": action}
 
 
 def waiver_result(waived: Waived) -> dict[str, str]:
@@ -47,11 +47,6 @@ def waiver_result(waived: Waived) -> dict[str, str]:
     }
 
 
-def diff_of(before: Any, after: Any) -> dict[str, Any]:
-    """Make one part of Ansible's diff."""
-    return {"before": before, "after": after}
-
-
 def file_diff(path: str, before: str, after: str) -> dict[str, Any]:
     """Make the part of Ansible's diff for one file."""
-    return {"before_header": path, "after_header": path, **diff_of(before, after)}
+    return {"before_header": path, "after_header": path, "before": before, "after": after}

@@ -8,29 +8,31 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..faults.finding import Finding
 from ..model.evidence import Evidence
 from ..plan.domain_plan import DomainPlan, DomainsPlan
 from ..plan.file_plan import FileChange, devices_in
 from ..plan.names import Resolution
-from ..values.address import Sbdf
-from .common import change, diff_of, file_diff
+from .common import change, file_diff
+from .device_labels import DeviceLabels
 from .domain_report import DomainReport
+from .plan_lines import domain_lines, first_repair_lines
+from .plan_text import plan_diff
 
 
-def planned_actions(plan: DomainsPlan, files: Sequence[FileChange]) -> list[str]:
+def planned_actions(changes: Sequence[Mapping[str, Any]]) -> list[str]:
     """List what a run does, a line for each change."""
-    return [
-        f"{planned['subject']}: {planned['action']} {planned['device']}" for planned in planned_changes(plan, files)
-    ]
+    return [f"{planned['subject']}: {planned['action']} {planned['device']}" for planned in changes]
 
 
-def planned_changes(plan: DomainsPlan, files: Sequence[FileChange]) -> list[dict[str, str]]:
+def planned_changes(labels: DeviceLabels, plan: DomainsPlan, files: Sequence[FileChange]) -> list[dict[str, Any]]:
     """List what a run does, as data."""
-    changes = []
-    for step in plan.domains:
-        changes += [change(step.domain.name, device, "remove") for device in step.remove]
-        changes += [change(step.domain.name, device, "add") for device in step.add]
-        changes += [change(step.domain.name, device, "unlist") for device in step.unlisted]
+    changes = [
+        change(step.domain.name, device, action, labels.name(device))
+        for step in plan.domains
+        for action, devices in (("remove", step.remove), ("add", step.add), ("unlist", step.unlisted))
+        for device in devices
+    ]
     return changes + [change(file.want.name, file.path, "write") for file in files if file.changed]
 
 
@@ -67,7 +69,7 @@ def halted_results(files: Sequence[FileChange]) -> list[dict[str, Any]]:
     ]
 
 
-def domain_result(report: DomainReport) -> dict[str, Any]:
+def domain_result(labels: DeviceLabels, report: DomainReport) -> dict[str, Any]:
     """Describe a domain in the result of a run."""
     return {
         "name": report.name,
@@ -77,7 +79,7 @@ def domain_result(report: DomainReport) -> dict[str, Any]:
         "after": _texts(report.after),
         "backend_state": str(report.backend_state),
         "frontend_state": str(report.frontend_state),
-        "devices": [_evidence(evidence) for evidence in report.evidence],
+        "devices": [{**_evidence(evidence), "name": labels.name(evidence.device)} for evidence in report.evidence],
         "cycles": [
             {"added": _texts(cycle.added), "removed": _texts(cycle.removed), "seconds": cycle.seconds}
             for cycle in report.cycles
@@ -110,28 +112,21 @@ def config_file_result(name: str, files: Sequence[FileChange]) -> dict[str, Any]
     return {}
 
 
-def planned_diff(plan: DomainsPlan, files: Sequence[FileChange]) -> list[dict[str, Any]]:
-    """Make Ansible's diff of what is to be done."""
-    return _diffs({step.domain.name: (step.domain.devices, step.after) for step in plan.domains}, files)
-
-
-def observed_diff(reports: Sequence[DomainReport], files: Sequence[FileChange]) -> list[dict[str, Any]]:
-    """Make Ansible's diff of what was done."""
-    return _diffs({report.name: (report.before, report.after) for report in reports}, files)
-
-
-def _diffs(
-    domains: Mapping[str, tuple[Sequence[Sbdf], Sequence[Sbdf]]], files: Sequence[FileChange]
+def domain_diff(
+    labels: DeviceLabels,
+    plan: DomainsPlan,
+    files: Sequence[FileChange],
+    reports: Sequence[DomainReport] | None = None,
+    repaired: Sequence[Finding] = (),
 ) -> list[dict[str, Any]]:
-    """Make the diff of the devices of all domains, then of the files that changed."""
-    halted = {file.want.name: (devices_in(file.before), devices_in(file.after)) for file in files if not file.running}
-    domains = {**domains, **halted}
-    devices = diff_of(
-        {name: sorted(_texts(before)) for name, (before, _after) in domains.items()},
-        {name: sorted(_texts(after)) for name, (_before, after) in domains.items()},
-    )
-    texts = [file_diff(file.path, _printable(file.before), _printable(file.after)) for file in files if file.changed]
-    return [devices, *texts]
+    """Make Ansible's diff of what is planned, or, with `reports`, of what was done: the devices, then the files."""
+    lines = [*first_repair_lines(repaired), *domain_lines(labels, plan, files, reports)]
+    return plan_diff(lines, config_file_diffs(files))
+
+
+def config_file_diffs(files: Sequence[FileChange]) -> list[dict[str, Any]]:
+    """Make the parts of Ansible's diff for the files of domains."""
+    return [file_diff(file.path, _printable(file.before), _printable(file.after)) for file in files if file.changed]
 
 
 def _printable(text: str) -> str:

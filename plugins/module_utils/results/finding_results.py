@@ -11,6 +11,9 @@ from typing import Any
 from ..faults.finding import Finding, where
 from ..repair.outcome import RepairAttempt
 from .common import change
+from .device_labels import DeviceLabels
+from .plan_lines import repair_lines
+from .plan_text import plan_diff
 
 
 def finding_result(finding: Finding) -> dict[str, Any]:
@@ -29,13 +32,18 @@ def finding_result(finding: Finding) -> dict[str, Any]:
     }
 
 
-def finding_changes(findings: Iterable[Finding]) -> list[dict[str, str]]:
+def finding_changes(labels: DeviceLabels, findings: Iterable[Finding]) -> list[dict[str, Any]]:
     """List what a repair of these findings changes, for each of their devices."""
     return [
-        change(where(finding), device, f"repair {finding.fault.code}")
+        change(where(finding), device or "", f"repair {finding.fault.code}", labels.name(device) if device else None)
         for finding in findings
-        for device in finding.devices or ("",)
+        for device in finding.devices or (None,)
     ]
+
+
+def repair_diff(labels: DeviceLabels, repaired: Iterable[Finding]) -> list[dict[str, Any]]:
+    """Make Ansible's diff of the findings that are repaired, or were."""
+    return plan_diff(repair_lines(labels, repaired))
 
 
 def attempt_result(attempt: RepairAttempt) -> dict[str, Any]:

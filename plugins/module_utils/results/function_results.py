@@ -5,25 +5,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from ..model.host import Host
-from ..plan.function_plan import Configure, DesiredFunctions, FunctionPlan, SetAutoprobe, SetCount
+from ..plan.function_plan import DesiredFunctions, FunctionPlan, SetAutoprobe, SetCount
 from ..values.address import Sbdf
-from .common import change, diff_of
+from .common import change
+from .device_labels import DeviceLabels
+from .plan_lines import function_lines
+from .plan_text import plan_diff
 
 
-def function_changes(plan: FunctionPlan) -> list[dict[str, str]]:
+def function_changes(labels: DeviceLabels, plan: FunctionPlan) -> list[dict[str, Any]]:
     """List what a run does, as data; a virtual function is named by its physical function and its index."""
     changes = []
     for step in plan.steps:
+        name = labels.name(step.pf)
         if isinstance(step, SetCount):
-            changes.append(change(step.pf, step.pf, f"set-count {step.count}"))
+            changes.append(change(step.pf, step.pf, f"set-count {step.count}", name))
         elif isinstance(step, SetAutoprobe):
-            changes.append(change(step.pf, step.pf, "set-drivers-autoprobe"))
+            changes.append(change(step.pf, step.pf, "set-drivers-autoprobe", name))
         else:
-            changes.append(change(step.pf, f"{step.pf} vf {step.index}", "configure"))
+            changes.append(change(step.pf, f"{step.pf} vf {step.index}", "configure", name))
     return changes
 
 
@@ -46,17 +49,6 @@ def _functions(host: Host, pf: Sbdf) -> list[dict[str, Any]]:
     ]
 
 
-def function_diff(plan: FunctionPlan, before: Host, desired: Sequence[DesiredFunctions]) -> list[dict[str, Any]]:
-    """Make Ansible's diff: the number of virtual functions always, the rest where it changes."""
-    functions = before.functions
-    old: dict[str, Any] = {str(wanted.pf): {"count": len(functions[wanted.pf].device.virtfns)} for wanted in desired}
-    new: dict[str, Any] = {str(wanted.pf): {"count": wanted.count} for wanted in desired}
-    for step in plan.steps:
-        if isinstance(step, SetAutoprobe):
-            old[str(step.pf)]["drivers_autoprobe"] = not step.offer
-            new[str(step.pf)]["drivers_autoprobe"] = step.offer
-        elif isinstance(step, Configure):
-            seen = functions[step.pf].settings.get(step.index)
-            old[str(step.pf)][f"vf {step.index}"] = str(seen) if seen else "new"
-            new[str(step.pf)][f"vf {step.index}"] = str(step.settings)
-    return [diff_of(old, new)]
+def function_diff(labels: DeviceLabels, plan: FunctionPlan, seen: Host | None = None) -> list[dict[str, Any]]:
+    """Make Ansible's diff of what is planned, or of what was `seen` after a run."""
+    return plan_diff(function_lines(labels, plan, seen))

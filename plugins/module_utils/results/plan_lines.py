@@ -30,8 +30,14 @@ from .plan_text import CHANGES, GAINS, LOSES, Part, PlanLine
 Devices = Sequence[Sbdf]
 
 
+def first_repair_lines(findings: Iterable[Finding]) -> Iterator[PlanLine]:
+    """Make a line for each domain of which something is repaired before a plan; which faults shows only on the way."""
+    for subject in sorted({where(finding) for finding in findings}):
+        yield PlanLine(Part.REPAIRS, subject, CHANGES, change="repaired first")
+
+
 def repair_lines(labels: DeviceLabels, findings: Iterable[Finding]) -> Iterator[PlanLine]:
-    """Make the lines of faults that are repaired, or were."""
+    """Make the lines of faults that are repaired, or were, when nothing else is asked for."""
     for finding in findings:
         subject, change = where(finding), f"repair {finding.fault.code}"
         if not finding.devices:
@@ -46,14 +52,18 @@ def domain_lines(
     files: Sequence[FileChange] = (),
     reports: Sequence[DomainReport] | None = None,
 ) -> Iterator[PlanLine]:
-    """Make the lines of the devices that domains gain and lose; `reports` and `files` are those from after a run."""
+    """Make the lines of the devices that domains gain and lose; `reports` and `files` are those from after a run.
+
+    What a repair takes from a domain before the plan is carried out counts as well.
+    """
     if reports is None:
-        devices = {step.domain.name: (step.domain.devices, step.after) for step in plan.domains}
-        cleared = {step.domain.name for step in plan.domains}
+        after = {step.domain.name: step.after for step in plan.domains}
+        cleared = set(after)
     else:
-        devices = {report.name: (report.before, report.after) for report in reports}
+        after = {report.name: report.after for report in reports}
         cleared = {report.name for report in reports if report.unlisted}
-    yield from _moves(labels, plan, devices)
+    before = {step.domain.name: labels.host.domains.get(step.domain.domid, step.domain) for step in plan.domains}
+    yield from _moves(labels, plan, {name: (before[name].devices, devices) for name, devices in after.items()})
     for step in plan.domains:
         for device in step.unlisted if step.domain.name in cleared else ():
             change = "removed from its stored configuration"

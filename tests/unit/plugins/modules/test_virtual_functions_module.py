@@ -94,8 +94,11 @@ def test_twice_sixty_four_functions_by_name(server: Server) -> None:
     done = server.run(*wanted)
     assert done["actions"] == planned["actions"]
     assert done["diff"] == planned["diff"]
-    assert done["diff"][0]["before"] == {FIRST: {"count": 0, "drivers_autoprobe": True}, SECOND: {"count": 0}}
-    assert done["diff"][0]["after"] == {FIRST: {"count": 64, "drivers_autoprobe": False}, SECOND: {"count": 64}}
+    first, second = done["diff"][0]["prepared"].splitlines()
+    assert first.startswith(f"host  ~ uplink0  {FIRST} (network ")
+    assert first.endswith(")  virtual functions 0 -> 64, drivers_autoprobe off")
+    assert second.startswith("host  ~ uplink1  ") and second.endswith(")  virtual functions 0 -> 64")
+    assert {(one["device"], one["name"]) for one in done["changes"]} == {(FIRST, "uplink0"), (SECOND, "uplink1")}
     first, second = done["physical_functions"]
     assert {one["driver"] for one in first["vfs"]} == {None}
     assert {one["driver"] for one in second["vfs"]} == {"iavf"}
@@ -103,7 +106,7 @@ def test_twice_sixty_four_functions_by_name(server: Server) -> None:
     links = {os.readlink(server.directory / f"sys/bus/pci/devices/{FIRST}/virtfn{index}") for index in (0, 63)}
     assert {first["vfs"][index]["address"] for index in (0, 63)} == {link.rpartition("/")[2] for link in links}
     again = server.run(*wanted)
-    assert (again["changed"], again["actions"]) == (False, [])
+    assert (again["changed"], again["actions"], again["diff"]) == (False, [], [])
     assert not server.run(*wanted, check=True)["changed"]
 
 

@@ -16,7 +16,7 @@ from ansible_collections.xen.pci.plugins.module_utils.model.device import Acs, C
 from ansible_collections.xen.pci.plugins.module_utils.model.domain import Domain, DomainKind
 from ansible_collections.xen.pci.plugins.module_utils.model.host import Host
 from ansible_collections.xen.pci.plugins.module_utils.model.topology import Topology
-from ansible_collections.xen.pci.plugins.module_utils.plan.domain_isolation import isolation_refusals
+from ansible_collections.xen.pci.plugins.module_utils.plan.domain_isolation import judge_isolation
 from ansible_collections.xen.pci.plugins.module_utils.plan.domain_plan import DesiredDomain, make_plan
 from ansible_collections.xen.pci.plugins.module_utils.plan.isolation import Ties, ties_of
 from ansible_collections.xen.pci.plugins.module_utils.plan.safety import judge
@@ -227,7 +227,7 @@ def split(
     plan = make_plan(host, [DesiredDomain(name, having, exclusive=True) for name, having in wanted.items()])
     assert plan.refusals == ()
     host = replace(host, groups=groups or {})
-    return codes(isolation_refusals(host, plan, policies or {}))
+    return codes(judge_isolation(host, plan, policies or {}).refusals)
 
 
 def test_a_line_is_not_split_between_domains_or_between_a_domain_and_the_host() -> None:
