@@ -59,13 +59,21 @@ options:
         Needed where two domains have one name. Example: C(uuid: "5f1c3a52-8d0e-4c1b-9a57-0d6f3b2e7c11").
       - >-
         V(config) (str, the path of a file). File from which the domain is created (xl.cfg). Its C(pci) list gets the
-        same devices once the domain has them, and C(passthrough) and C(e820_host) where they are needed. With it, the
-        domain need not run. Example: C(config: /etc/xen/web01.cfg).
+        same devices once the domain has them, and C(passthrough) and C(e820_host) where they are needed. See
+        V(when_halted). Example: C(config: /etc/xen/web01.cfg).
+      - >-
+        V(when_halted) (str, config, skip or fail). What to do if the domain does not run. With V(config), its file is
+        kept in step, which the key of that name must give; the same is done if the domain runs, but was created so that
+        it can take no device before it is created again. With V(skip), nothing is done for it, and what it is to have
+        of a pool is kept for it. With V(fail), the whole task is refused. If not given, V(config) if there is a file,
+        else V(skip). Both warn. Example: C(when_halted: fail).
       # end
       - >-
         An element of V(devices) is a name of O(catalog), a host address such as V(0000:03:00.0), or a part of a pool
         such as V({from: vf-pool, count: 2}), which means one device if V(count) is not given. The name of a pool means
         all its devices.
+      - A domain that does not run does not stop the task, see V(when_halted). A name that is another spelling of a
+        running domain's, such as V(Web01), is refused and not skipped.
       - The file V(config) is written once the domain has its devices. Everything else in it stays byte for byte. A file
         that cannot be parsed, or that is another domain's, is refused before anything is touched.
     type: dict
@@ -131,7 +139,9 @@ notes:
     withdrawn.
   - A domain's configuration must allow devices when the domain is created (C(passthrough="enabled"), and C(e820_host=1)
     for a PV guest). RV(xen.pci.host_info#module:domains[].hotplug_ready) says which domains can take them, and why
-    others cannot. One that surely cannot is refused. Where it is in doubt, the task warns before it changes anything.
+    others cannot. One that surely cannot is refused. But if it only has to be created again, and V(config) names its
+    file, the file gets the devices, with a warning, and RV(domains[].deferred) has them. Where it is in doubt, the task
+    warns before it changes anything.
 seealso:
   - module: xen.pci.assignable_devices
   - module: xen.pci.host_info
@@ -332,6 +342,16 @@ domains:
       description: Whether it runs. Of a domain that does not, only its file V(config) is kept in step.
       type: bool
       returned: success
+    skipped:
+      description: Whether nothing was done for it because it does not run (V(when_halted=skip)).
+      type: bool
+      returned: for a domain that was skipped
+    deferred:
+      description: Addresses of devices that its file lists from now on, and that it can only get when it is destroyed
+        and created again from that, because it was created so that it takes no device.
+      type: list
+      elements: str
+      returned: for a domain that runs
     before:
       description: Host addresses of its devices before the run; of a domain that does not run, those in its file.
       type: list
@@ -650,7 +670,7 @@ def _exit_expected(
         diff=domain_diff(labels, steps, files, repaired=first.findings),
         domains=[
             *({**planned_domain_result(step), **config_file_result(step.domain.name, files)} for step in steps.domains),
-            *halted_results(files),
+            *halted_results(files, plan.skipped),
         ],
         **result,
     )
@@ -679,7 +699,7 @@ def _exit_applied(
         "diff": domain_diff(labels, plan.plan, files, reports, first.findings),
         "domains": [
             *({**domain_result(labels, report), **config_file_result(report.name, files)} for report in reports),
-            *halted_results(files),
+            *halted_results(files, plan.skipped),
         ],
         "seconds": seconds,
     }

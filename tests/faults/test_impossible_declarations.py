@@ -16,7 +16,10 @@ IMPOSSIBLE: dict[str, tuple[dict[str, Any], str]] = {
     "no devices to take away": ({"g1": {"devices": [], "state": "absent"}}, "empty-devices"),
     "one device for two domains": ({"g1": {"devices": [C]}, "g2": {"devices": [C]}}, "declared-twice"),
     "a device twice": ({"g1": {"devices": [C, C]}}, "listed-twice"),
-    "no such domain": ({"g1": {"devices": [A]}, "g9": {"devices": [C]}}, "unknown-domain"),
+    "no such domain": (
+        {"g1": {"devices": [A]}, "g9": {"devices": [C], "when_halted": "fail"}},
+        "unknown-domain",
+    ),
     "no such name": ({"g1": {"devices": ["nothing"]}}, "unknown-device"),
     "a number": ({"g1": {"devices": [60.0]}}, "device-request"),
     "exclusive and absent": ({"g1": {"devices": [A], "exclusive": True, "state": "absent"}}, "exclusive-absent"),

@@ -99,7 +99,7 @@ def test_a_device_not_held_by_pciback_in_a_batch_is_refused_and_nothing_is_touch
         ),
         (
             {
-                "nobody": {"devices": [HELD[1].bdf]},
+                "nobody": {"devices": [HELD[1].bdf], "when_halted": "fail"},
                 "g1": {"devices": [HELD[0].bdf, BEHIND.bdf]},
                 "g2": {"devices": [HELD[0].bdf]},
                 "g3": {"devices": []},

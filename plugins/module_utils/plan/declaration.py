@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 
 from ..faults.finding import Finding
@@ -14,16 +14,17 @@ from ..model.domain import Domain
 from ..model.host import Host
 from ..values.address import Sbdf
 from ..values.catalog import Catalog, CatalogEntry, DevicePolicy
-from ..values.declared_domain import DeclaredDomain
+from ..values.declared_domain import DeclaredDomain, WhenHalted
 from ..values.refusal import Refusal
 from ..values.words import shortened
 from .blocking_faults import blocking_faults
 from .cards import suggestions
 from .catalog_lookup import catalog_names, device_policies, resolve_names
 from .domain_isolation import judge_isolation
-from .domain_lookup import NOT_RUNNING, declared_twice, find_domain
-from .domain_plan import BEYOND_REPAIR, DesiredDomain, DomainsPlan, make_plan
+from .domain_lookup import declared_twice, find_domain
+from .domain_plan import BEYOND_REPAIR, DesiredDomain, DomainsPlan, make_plan, wrong_requests
 from .file_plan import FileChange, listed_in_file, plan_files, undeclared_options
+from .halted import judge_halted
 from .managers import against_devices, against_domains
 from .names import Resolution
 from .option_checks import option_refusals
@@ -65,6 +66,10 @@ class ResolvedDeclaration:
     leaving: frozenset[Sbdf] = frozenset()
     #: Domains that do not run, of which only the file is kept in step.
     halted: frozenset[str] = frozenset()
+    #: Domains that do not run, and for which nothing is done.
+    skipped: tuple[str, ...] = ()
+    #: What is to be said of domains that do not run.
+    warnings: tuple[str, ...] = ()
     #: Numbers of the domains that are declared, as far as they run.
     domids: frozenset[int] = frozenset()
 
@@ -99,6 +104,8 @@ class CompletePlan:
     refusals: tuple[Refusal, ...] = ()
     #: Refusals that the user has overruled.
     waived: tuple[Waived, ...] = ()
+    #: Domains that do not run, and for which nothing is done.
+    skipped: tuple[str, ...] = ()
 
 
 def resolve_declaration(host: Host, declaration: Declaration) -> ResolvedDeclaration:
@@ -121,11 +128,13 @@ def resolve_declaration(host: Host, declaration: Declaration) -> ResolvedDeclara
         domain.name for domain in declaration.domains if domain.refusals or not doubtful.isdisjoint(domain.names)
     }
     listed = _listed(host, declaration)
-    given, shortages = _given(listed, declaration, resolution)
+    halted = judge_halted(host, declaration.domains)
+    given, shortages = _given(listed, declaration, resolution, halted.skipped)
     refusals += resolution.refusals
     refusals += _unknown_places(host, declaration, resolution, listed)
     refusals += [refusal for refusal in shortages if not resolution.refusals and refusal.subject not in unclear]
-    refusals += _against_names(host, declaration)
+    refusals += halted.refusals
+    refusals += declared_twice(host, ((domain.name, domain.uuid) for domain in declaration.domains))
     names = {sbdf: name for devices in given.values() for sbdf, name in devices.items()}
     policies = device_policies(declaration.catalog.entries, names)
     desired = [
@@ -133,6 +142,8 @@ def resolve_declaration(host: Host, declaration: Declaration) -> ResolvedDeclara
         for domain in declaration.domains
         if given[domain.name] or (domain.exclusive and domain.present) or not (domain.devices or domain.name in unclear)
     ]
+    refusals += wrong_requests(desired)  # of all domains, whichever of them run
+    desired = [want for want in desired if want.name not in {*halted.skipped, *halted.unknown}]
     return ResolvedDeclaration(
         desired=tuple(desired),
         resolution=resolution,
@@ -142,6 +153,8 @@ def resolve_declaration(host: Host, declaration: Declaration) -> ResolvedDeclara
         unclear=frozenset(unclear),
         leaving=_leaving(host, desired),
         halted=frozenset(want.name for want in desired if _domain_of(host, want) is None),
+        skipped=halted.skipped,
+        warnings=halted.warnings,
         domids=frozenset(domain.domid for one in declaration.domains if (domain := _domain_of(host, one)) is not None),
     )
 
@@ -158,7 +171,7 @@ def complete_plan(host: Host, declared: ResolvedDeclaration, findings: Iterable[
         for sentence in suggestions(host.devices, step.add, step.after, policies, lambda: catalog_names(catalog, host))
     ]
     lacking += [sentence for file in files for sentence in undeclared_options(file)]
-    plan = replace(plan, doubts=(*plan.doubts, *lacking))
+    plan = replace(plan, doubts=(*declared.warnings, *plan.doubts, *lacking))
     isolation = judge_isolation(host, clear, policies)
     refusals = (
         *declared.refusals,
@@ -169,7 +182,8 @@ def complete_plan(host: Host, declared: ResolvedDeclaration, findings: Iterable[
         *option_refusals(host, declared.desired),
         *unreadable,
     )
-    return CompletePlan(plan, files, declared.resolution, tuple(dict.fromkeys(refusals)), isolation.waived)
+    once = tuple(dict.fromkeys(refusals))
+    return CompletePlan(plan, files, declared.resolution, once, isolation.waived, declared.skipped)
 
 
 def _against_managers(host: Host, plan: DomainsPlan, files: Sequence[FileChange]) -> list[Refusal]:
@@ -242,17 +256,6 @@ def _listed(host: Host, declaration: Declaration) -> dict[str, tuple[Sbdf, ...]]
     return {**others, **files, **{name: domain.devices for name, domain in running.items()}}
 
 
-def _against_names(host: Host, declaration: Declaration) -> list[Refusal]:
-    """Refuse names and UUIDs that mean no domain, several, or the same; with a file, a domain need not run."""
-    found = [(domain, find_domain(host, domain.name, domain.uuid)) for domain in declaration.domains]
-    refusals = [
-        wrong
-        for domain, wrong in found
-        if isinstance(wrong, Refusal) and (domain.config is None or wrong.code != NOT_RUNNING)
-    ]
-    return [*refusals, *declared_twice(host, ((domain.name, domain.uuid) for domain in declaration.domains))]
-
-
 def _unknown_places(
     host: Host, declaration: Declaration, resolution: Resolution, listed: Mapping[str, tuple[Sbdf, ...]]
 ) -> Iterator[Refusal]:
@@ -297,10 +300,17 @@ def _leaving(host: Host, desired: Sequence[DesiredDomain]) -> frozenset[Sbdf]:
 
 
 def _given(
-    has: Mapping[str, tuple[Sbdf, ...]], declaration: Declaration, resolution: Resolution
+    has: Mapping[str, tuple[Sbdf, ...]],
+    declaration: Declaration,
+    resolution: Resolution,
+    skipped: Collection[str] = (),
 ) -> tuple[dict[str, dict[Sbdf, str]], list[Refusal]]:
-    """Find the devices of each domain with the names they come from, and refuse pools that are too small."""
-    present = {domain.name: domain.devices for domain in declaration.domains if domain.present}
+    """Find the devices of each domain with the names they come from, and refuse pools that are too small.
+
+    Domains that are skipped choose last: they get nothing now, but their shares must be there when they run.
+    """
+    choosing = sorted(declaration.domains, key=lambda domain: domain.name in skipped)
+    present = {domain.name: domain.devices for domain in choosing if domain.present}
     given, shortages = share_out(present, resolution, has)
     for domain in declaration.domains:
         if not domain.present:
@@ -329,6 +339,7 @@ def _desired(
         exclusive=declared.exclusive,
         present=declared.present,
         config=declared.config,
+        defers=declared.if_halted is WhenHalted.CONFIG and declared.config is not None,
         uuid=declared.uuid,
         guest_name="" if domain is None or domain.name == declared.name else domain.name,
         options={device: policies[device].options for device in given if policies[device].options},

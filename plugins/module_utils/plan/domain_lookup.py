@@ -101,7 +101,7 @@ def _unknown(host: Host, name: str, nameless: list[Domain]) -> Refusal:
         advice = f"run xen.pci.repair, which gives {nameless[0].described} this name again"
         return Refusal("lost-name", name, reason, advice)
     running = [domain.name for domain in host.domains.values() if domain.name]
-    advice = did_you_mean(name, running, "correct the name, start the domain, or name its file in config")
+    advice = did_you_mean(name, running, "correct the name, or start the domain")
     unquoted = advice_if_unquoted(name)
     advice = f"{unquoted}; else {advice}" if unquoted else advice
     return Refusal(NOT_RUNNING, name, reason, advice)

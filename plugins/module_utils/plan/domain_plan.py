@@ -16,9 +16,10 @@ from ..model.host import Host
 from ..values.address import Sbdf
 from ..values.device_options import DeviceOptions
 from ..values.refusal import Refusal
+from ..values.words import listed
 from .device_needs import against_guest, doubts_about
 from .domain_lookup import NOT_RUNNING, OF_NAMES, find_domain
-from .readiness import Ready, reasons_against, wrong_kind
+from .readiness import Ready, only_at_creation, reasons_against, wrong_kind
 from .safety import Check, against, against_kind
 
 #: pciback's virtual bus (drivers/xen/xen-pciback/vpci.c, PCI_SLOT_MAX).
@@ -51,6 +52,8 @@ class DesiredDomain:
     config: str | None = None
     uuid: str = ""
     guest_name: str = ""
+    #: Whether its file alone gets the devices that it can take only when it is created again.
+    defers: bool = False
     #: Options that are declared of these devices.
     options: Mapping[Sbdf, DeviceOptions] = field(default_factory=dict)
 
@@ -74,6 +77,8 @@ class DomainPlan:
     awaited: frozenset[Sbdf] = frozenset()
     #: Devices that the domain does not have, and that its stored configuration is to list no more.
     unlisted: tuple[Sbdf, ...] = ()
+    #: Devices that its file gets and that it can take only when it is created again.
+    deferred: tuple[Sbdf, ...] = ()
     #: Options with which it gets devices, and those with which it has what it loses, in case that has to come back.
     options: Mapping[Sbdf, DeviceOptions] = field(default_factory=dict)
 
@@ -112,7 +117,7 @@ class DomainsPlan:
 
 def make_plan(host: Host, desired: Sequence[DesiredDomain]) -> DomainsPlan:
     """Plan what each domain gains and loses, and collect all refusals."""
-    refusals = _wrong_requests(desired)
+    refusals = wrong_requests(desired)
     found: list[tuple[DesiredDomain, Domain]] = []
     for want in desired:
         domain = find_domain(host, want.name, want.uuid)
@@ -124,7 +129,7 @@ def make_plan(host: Host, desired: Sequence[DesiredDomain]) -> DomainsPlan:
         kind = wrong_kind(domain)
         refusals += [] if kind is None else [Refusal("wrong-kind", want.name, kind.text, kind.advice)]
         found.append((want, domain))
-    steps = [_difference(want, domain) for want, domain in found]
+    steps = [_deferred(host, want, _difference(want, domain)) for want, domain in found]
     leaving = {device: step for step in steps for device in step.remove}
     wanted = {device for step in steps for device in step.add}
     doubled = _declared_twice(desired)
@@ -133,6 +138,8 @@ def make_plan(host: Host, desired: Sequence[DesiredDomain]) -> DomainsPlan:
         for device in step.add:
             if device not in doubled:  # refused already, and who is to have it is not known
                 refusals += _against_device(host, step.domain, device, leaving)
+        for device in step.deferred:
+            refusals += _against_creation(host, step.domain, device)
     plans = tuple(_with_dependencies(step, leaving, wanted) for step in steps)
     by_handshake = {device for step in plans if _makes_handshakes(step.domain) for device in step.add}
     refusals += [refusal for step in plans for refusal in _kept_by_pciback(host, step, by_handshake)]
@@ -146,6 +153,10 @@ def _doubts(host: Host, plans: Iterable[DomainPlan]) -> Iterator[str]:
         if step.add:
             reasons = reasons_against(step.domain, host.xen)
             yield from (reason.remedy for reason in reasons if reason.verdict is Ready.UNKNOWN and reason.lines)
+        for reason in reasons_against(step.domain, host.xen) if step.deferred else ():
+            if reason.verdict is Ready.NO:
+                devices = listed(step.deferred)
+                yield f"{reason.text}. It gets {devices} when it is destroyed, and created again from its file"
         for device in step.add:
             if device in host.devices:
                 yield from doubts_about(host, step.domain, host.devices[device])
@@ -174,6 +185,13 @@ def _difference(want: DesiredDomain, domain: Domain) -> DomainPlan:
     )
 
 
+def _deferred(host: Host, want: DesiredDomain, step: DomainPlan) -> DomainPlan:
+    """Leave devices to the file of a domain that was created so that it can take none."""
+    if want.defers and step.add and only_at_creation(reasons_against(step.domain, host.xen)):
+        return replace(step, add=(), deferred=step.add)
+    return step
+
+
 def _with_dependencies(step: DomainPlan, leaving: Mapping[Sbdf, DomainPlan], wanted: Collection[Sbdf]) -> DomainPlan:
     return replace(
         step,
@@ -193,7 +211,8 @@ def _awaited(step: DomainPlan, leaving: Mapping[Sbdf, DomainPlan]) -> frozenset[
     return frozenset(found)
 
 
-def _wrong_requests(desired: Sequence[DesiredDomain]) -> list[Refusal]:
+def wrong_requests(desired: Sequence[DesiredDomain]) -> list[Refusal]:
+    """Refuse devices that are declared twice, and domains for which nothing is declared."""
     found = []
     for device, names in _declared_twice(desired).items():
         who = f"twice for {names[0]}" if len(set(names)) == 1 else "for " + " and for ".join(names)
@@ -332,11 +351,16 @@ def _kept_by_pciback(host: Host, step: DomainPlan, wanted: Collection[Sbdf]) -> 
     return [_kept(device, domain, advice) for device in sorted(step.departing & exported & set(wanted))]
 
 
-def _against_device(host: Host, domain: Domain, address: Sbdf, leaving: Collection[Sbdf]) -> list[Refusal]:
+def _against_creation(host: Host, domain: Domain, address: Sbdf) -> list[Refusal]:
+    """Refuse a device that this domain could not have from its creation either."""
     device = host.devices.get(address)
     if unfit := _unfit(domain.name, address, device):
         return [unfit]
-    unsuited = against_guest(domain, device) if device is not None else []
+    return against_guest(domain, device) if device is not None else []
+
+
+def _against_device(host: Host, domain: Domain, address: Sbdf, leaving: Collection[Sbdf]) -> list[Refusal]:
+    unsuited = _against_creation(host, domain, address)
     if unsuited or address in leaving:
         return unsuited
     holder = host.holder_of(address)

@@ -64,6 +64,12 @@ def readiness(reasons: Sequence[Reason]) -> Ready:
     return next((verdict for verdict in (Ready.NO, Ready.UNKNOWN) if verdict in verdicts), Ready.YES)
 
 
+def only_at_creation(reasons: Sequence[Reason]) -> bool:
+    """Whether no attach can succeed, but a creation with the settings that we write into a file with devices would."""
+    final = [reason for reason in reasons if reason.verdict is Ready.NO]
+    return bool(final) and all(reason.lines and set(reason.lines) <= {_PASSTHROUGH, _E820} for reason in final)
+
+
 def reasons_against(domain: Domain, xen: Xen = _SAYS_NOTHING) -> list[Reason]:
     """List all reasons against giving this domain a device; none if it is known to take them, now and later.
 

@@ -43,6 +43,8 @@ class DomainReport:
     error: str = ""
     unseen: bool = False
     unlisted: bool = False
+    #: Devices that only its file lists, until the domain is created again.
+    deferred: tuple[Sbdf, ...] = ()
 
     @property
     def changed(self) -> bool:
@@ -96,6 +98,7 @@ def _report(outcome: DomainOutcome, verdict: DomainVerdict) -> DomainReport:
         warnings=[*recorder.warnings, *([failure] if failure and not error else [])],
         error=f"{error}; {failure}" if error and failure else error,
         unlisted=bool(outcome.step.unlisted) and not error,
+        deferred=outcome.step.deferred,
     )
 
 

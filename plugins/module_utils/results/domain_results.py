@@ -49,12 +49,13 @@ def planned_domain_result(step: DomainPlan) -> dict[str, Any]:
         "running": True,
         "before": _texts(step.domain.devices),
         "after": _texts(step.after),
+        "deferred": _texts(step.deferred),
     }
 
 
-def halted_results(files: Sequence[FileChange]) -> list[dict[str, Any]]:
-    """Describe the domains that do not run, whose devices are those of their files."""
-    return [
+def halted_results(files: Sequence[FileChange], skipped: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Describe the domains that do not run: their devices are those of their files; of `skipped` none are known."""
+    halted = [
         {
             "name": file.want.name,
             "domid": None,
@@ -67,6 +68,8 @@ def halted_results(files: Sequence[FileChange]) -> list[dict[str, Any]]:
         for file in files
         if not file.running
     ]
+    nothing: dict[str, Any] = {"domid": None, "running": False, "before": [], "after": [], "error": "", "skipped": True}
+    return halted + [{"name": name, **nothing} for name in skipped]
 
 
 def domain_result(labels: DeviceLabels, report: DomainReport) -> dict[str, Any]:
@@ -77,6 +80,7 @@ def domain_result(labels: DeviceLabels, report: DomainReport) -> dict[str, Any]:
         "running": True,
         "before": _texts(report.before),
         "after": _texts(report.after),
+        "deferred": _texts(report.deferred),
         "backend_state": str(report.backend_state),
         "frontend_state": str(report.frontend_state),
         "devices": [{**_evidence(evidence), "name": labels.name(evidence.device)} for evidence in report.evidence],

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from enum import Enum
 from typing import Any
 
 from .keys import DOMAIN_KEYS, SHARE_KEYS, read_keys
@@ -24,6 +25,15 @@ class PoolRequest:
 
     pool: str
     count: int | None = None
+
+
+class WhenHalted(Enum):
+    """What to do for a domain that does not run."""
+
+    #: Keep its file in step.
+    CONFIG = "config"
+    SKIP = "skip"
+    FAIL = "fail"
 
 
 @dataclass(frozen=True)
@@ -40,12 +50,19 @@ class DeclaredDomain:
     config: str | None = None
     #: Empty if the name says which domain it is.
     uuid: str = ""
+    #: None if that is not declared.
+    when_halted: WhenHalted | None = None
     refusals: tuple[Refusal, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names of devices and pools, and addresses, in the order of the declaration."""
         return tuple(request.pool if isinstance(request, PoolRequest) else request for request in self.devices)
+
+    @property
+    def if_halted(self) -> WhenHalted:
+        """What to do if it does not run; if that is not declared, what a file makes possible."""
+        return self.when_halted or (WhenHalted.SKIP if self.config is None else WhenHalted.CONFIG)
 
 
 def read_domain(name: str, declared: Any, exclusive: bool = False) -> DeclaredDomain:
@@ -65,13 +82,14 @@ def read_domain(name: str, declared: Any, exclusive: bool = False) -> DeclaredDo
         present=values.get("state", "present") == "present",
         config=values.get("config"),
         uuid=values.get("uuid", "").lower(),
+        when_halted=WhenHalted(values["when_halted"]) if "when_halted" in values else None,
     )
     return replace(
         domain,
         refusals=(
             *(Refusal("domain-options", name, f"{name}: {error}", error.advice) for error in wrong),
             *(replace(refusal, reason=f"{name}: {refusal.reason}") for refusal in refusals),
-            *_contradictions(domain, exclusive=bool(values.get("exclusive"))),
+            *_contradictions(domain, bool(values.get("exclusive")), "config" in declared),
         ),
     )
 
@@ -106,11 +124,17 @@ def _requests(written: Iterable[Any]) -> tuple[tuple[str | PoolRequest, ...], li
     return tuple(requests), refusals
 
 
-def _contradictions(domain: DeclaredDomain, exclusive: bool) -> Iterator[Refusal]:
-    """Find what does not go together; `exclusive` is what the declaration of the domain itself says."""
+def _contradictions(domain: DeclaredDomain, exclusive: bool, has_file: bool) -> Iterator[Refusal]:
+    """Find what does not go together; `exclusive` is what the declaration of the domain itself says.
+
+    `has_file`: it names a file, whether or not as it must.
+    """
     if exclusive and not domain.present:
         reason = f"{domain.name}: exclusive cannot be combined with state: absent"
         yield Refusal("exclusive-absent", domain.name, reason, "remove one of them")
+    if domain.if_halted is WhenHalted.CONFIG and not has_file:
+        reason = f"{domain.name}: when_halted: config needs the file of the domain"
+        yield Refusal("domain-options", domain.name, reason, "name it in config, or declare when_halted: skip")
     for device, count in Counter(domain.names).items():
         if count > 1:
             yield Refusal("listed-twice", domain.name, f"{device} is declared twice for {domain.name}", "list it once")

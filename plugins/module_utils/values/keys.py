@@ -305,8 +305,19 @@ DOMAIN_KEYS = _table(
         "str",
         "the path of a file",
         "File from which the domain is created (xl.cfg). Its C(pci) list gets the same devices once the domain has"
-        " them, and C(passthrough) and C(e820_host) where they are needed. With it, the domain need not run.",
+        " them, and C(passthrough) and C(e820_host) where they are needed. See V(when_halted).",
         "/etc/xen/web01.cfg",
+    ),
+    Key(
+        "when_halted",
+        "str",
+        "config, skip or fail",
+        "What to do if the domain does not run. With V(config), its file is kept in step, which the key of that name"
+        " must give; the same is done if the domain runs, but was created so that it can take no device before it is"
+        " created again. With V(skip), nothing is done for it, and what it is to have of a pool is kept for it. With"
+        " V(fail), the whole task is refused. If not given, V(config) if there is a file, else V(skip). Both warn.",
+        "fail",
+        choices=("config", "skip", "fail"),
     ),
 )
 #: Keys of a part of a pool, an element of `devices`.

@@ -100,13 +100,6 @@ def test_a_domain_that_does_not_run_is_declared_in_its_file(host: DeclaredHost) 
     assert host.run("domain_devices", domains={"db": declared})["changed"] is False
 
 
-@pytest.mark.parametrize("state", ["present", "absent"])
-def test_without_a_file_a_domain_that_does_not_run_is_refused(host: DeclaredHost, state: str) -> None:
-    refused = host.run("domain_devices", domains={"db": {"devices": [NIC], "state": state}})
-    assert codes(refused) == ["unknown-domain"]
-    assert "config" in refused["msg"]
-
-
 def test_a_domain_that_does_not_run_gets_no_device_that_it_could_not_start_with(host: DeclaredHost) -> None:
     declared = {"db": {"devices": [OTHER, "0000:00:00.0"], "config": str(config(host, "db"))}}
     refused = host.run("domain_devices", domains=declared)

@@ -18,6 +18,7 @@ from ansible_collections.xen.pci.plugins.module_utils.model.connection import Pc
 from ansible_collections.xen.pci.plugins.module_utils.model.device import PciDevice
 from ansible_collections.xen.pci.plugins.module_utils.model.domain import Domain, DomainKind
 from ansible_collections.xen.pci.plugins.module_utils.model.host import Host
+from ansible_collections.xen.pci.plugins.module_utils.model.stored_config import Creation
 from ansible_collections.xen.pci.plugins.module_utils.plan.catalog_lookup import checked_catalog
 from ansible_collections.xen.pci.plugins.module_utils.plan.declaration import (
     CompletePlan,
@@ -80,7 +81,7 @@ def test_refusals_of_all_stages_come_in_one_answer() -> None:
     plan = planned(
         host(domain(1, "web01"), domain(2, "db01", B)),
         wants("web01", "uplnk", "used", config=LOST_FILE),
-        wants("nobody", "nic"),
+        wants("nobody", "nic", when_halted="fail"),
         catalog={
             "used": str(B),
             "nic": {"address": str(C), "waive": {"dsik": "it is empty"}},
@@ -191,7 +192,10 @@ def test_a_domain_with_an_unclear_device_is_not_judged_for_what_the_others_share
 
 def test_a_domain_of_which_no_name_is_clear_does_not_have_an_empty_list() -> None:
     assert refused(host(), wants("web01", "uplnk")) == [("unknown-device", "uplnk")]
-    assert refused(host(), wants("nobody", "uplnk")) == [("unknown-device", "uplnk"), ("unknown-domain", "nobody")]
+    assert refused(host(), wants("nobody", "uplnk", when_halted="fail")) == [
+        ("unknown-device", "uplnk"),
+        ("unknown-domain", "nobody"),
+    ]
 
 
 def test_pools_are_not_too_small_while_another_name_is_unclear() -> None:
@@ -206,7 +210,7 @@ def test_what_is_listed_twice_is_refused_once() -> None:
 
 
 def test_an_unknown_domain_is_refused_once() -> None:
-    assert refused(host(), wants("nobody", str(A))) == [("unknown-domain", "nobody")]
+    assert refused(host(), wants("nobody", str(A), when_halted="fail")) == [("unknown-domain", "nobody")]
 
 
 # ---- what a repair cannot change
@@ -219,7 +223,7 @@ def test_only_what_the_host_has_to_do_with_may_be_repaired() -> None:
         return cannot_be_repaired(on, resolve_declaration(on, Declaration(domains)))
 
     assert hopeless(wants("web01", "uplnk"))
-    assert hopeless(wants("nobody", str(A)))
+    assert hopeless(wants("nobody", str(A), when_halted="fail"))
     assert hopeless(wants("web01", str(A), config=LOST_FILE))
     assert not hopeless(wants("web01", str(B))), "it may be free after a repair"
     assert not hopeless(wants("web01", str(A), config=GOOD_FILE))
@@ -230,3 +234,103 @@ def test_newcomers_are_what_domains_do_not_have_yet() -> None:
     declaration = Declaration((wants("web01", str(A), str(B)), wants("db01", str(C), present=False)))
     assert resolve_declaration(on, declaration).newcomers(on) == [B]
     assert replace(resolve_declaration(on, declaration), desired=()).newcomers(on) == []
+
+
+# ---- domains that do not run
+
+
+def test_a_domain_that_does_not_run_is_skipped_with_a_warning_and_the_others_go_on() -> None:
+    plan = planned(host(), wants("web01", str(A)), wants("web02", str(B), exclusive=True))
+    assert plan.refusals == () and plan.skipped == ("web02",)
+    assert [(step.domain.name, step.add) for step in plan.plan.domains] == [("web01", (A,))]
+    (warning,) = [text for text in plan.plan.doubts if "web02" in text]
+    assert "running: db01, web01" in warning and "config" in warning and "did you mean" not in warning
+
+
+def test_a_warning_names_the_running_domain_that_may_be_meant() -> None:
+    (warning,) = planned(host(), wants("wbe01", str(A))).plan.doubts
+    assert "did you mean 'web01'?" in warning
+
+
+def test_a_file_alone_is_kept_in_step_with_a_warning() -> None:
+    halted = host(domain(2, "db01"))
+    plan = planned(halted, wants("web01", str(A), config=GOOD_FILE))
+    assert (plan.refusals, plan.skipped) == ((), ())
+    assert [(file.running, file.changed) for file in plan.files] == [(False, True)]
+    (warning,) = plan.plan.doubts
+    assert GOOD_FILE in warning and "web01" in warning
+
+
+def test_a_domain_that_is_to_be_skipped_keeps_its_file_as_it_is() -> None:
+    halted = host(domain(2, "db01"))
+    for file in (GOOD_FILE, LOST_FILE):
+        plan = planned(halted, wants("web01", str(A), config=file, when_halted="skip"))
+        assert (plan.refusals, plan.files, plan.skipped) == ((), (), ("web01",))
+        assert file in plan.plan.doubts[0]
+
+
+@pytest.mark.parametrize("more", [{}, {"config": GOOD_FILE}])
+def test_a_domain_that_must_run_is_refused_if_it_does_not(more: dict[str, Any]) -> None:
+    plan = planned(host(domain(2, "db01")), wants("web01", str(A), when_halted="fail", **more), wants("db01", str(B)))
+    assert codes(plan.refusals) == [("unknown-domain", "web01")]
+    assert "when_halted" in plan.refusals[0].advice
+
+
+@pytest.mark.parametrize("name", ["Web01", "WEB01", "83", "", "1.5"])
+def test_what_is_no_name_of_a_halted_domain_is_refused_and_not_skipped(name: str) -> None:
+    assert refused(host(), wants(name, str(A))) == [("unknown-domain", name)]
+    assert planned(host(), wants(name, str(A), when_halted="skip")).skipped == (name,), "the user knows"
+
+
+def test_while_a_running_domain_has_no_name_none_is_taken_for_halted() -> None:
+    on = host(domain(1, ""), domain(2, "db01"))
+    assert refused(on, wants("web01", str(A))) == [("unknown-domain", "web01")]
+    assert planned(on, wants("web01", str(A), when_halted="skip")).skipped == ("web01",)
+
+
+def test_what_contradicts_itself_is_refused_whichever_domains_run() -> None:
+    assert refused(host(), wants("web01", str(A)), wants("web02", str(A))) == [("declared-twice", str(A))]
+    assert refused(host(), wants("web02")) == [("empty-devices", "web02")]
+
+
+def test_a_skipped_domain_has_its_share_of_a_pool_and_chooses_last() -> None:
+    catalog = {"nics": {"class": "02", "count": 3}}
+    on = host(domain(1, "web01", A), domain(2, "db01"), domain(3, "other", C))
+    plan = planned(on, wants("web02", {"from": "nics"}), wants("db01", {"from": "nics"}), catalog=catalog)
+    assert [(step.domain.name, step.add) for step in plan.plan.domains] == [("db01", (B,))]
+    greedy = [wants("web02", {"from": "nics", "count": 2}), wants("db01", {"from": "nics", "count": 2})]
+    assert [code for code, _subject in refused(on, *greedy, catalog=catalog)][:1] == ["pool-too-small"]
+
+
+def test_options_of_a_skipped_domain_are_not_judged_by_a_file_that_is_not_there() -> None:
+    catalog = {"nic": {"address": str(A), "vslot": "8"}}
+    assert refused(host(), wants("web02", "nic"), catalog=catalog) == []
+
+
+# ---- domains that must be created again
+
+
+def closed(name: str = "web01", **creation: Any) -> Domain:
+    return replace(domain(1, name), creation=Creation(passthrough="disabled", **creation), uses_iommu=False)
+
+
+def test_the_file_of_a_guest_that_was_created_without_passthrough_gets_the_devices() -> None:
+    plan = planned(host(closed(), domain(2, "db01")), wants("web01", str(A), config=GOOD_FILE), wants("db01", str(B)))
+    assert plan.refusals == ()
+    steps = {step.domain.name: (step.add, step.deferred, step.changes) for step in plan.plan.domains}
+    assert steps == {"web01": ((), (A,), False), "db01": ((B,), (), True)}
+    (file,) = plan.files
+    assert str(A) in file.after and "passthrough" in file.after
+    assert any(str(A) in text and "created again" in text for text in plan.plan.doubts)
+
+
+@pytest.mark.parametrize(
+    "more", [{}, {"config": GOOD_FILE, "when_halted": "skip"}, {"config": GOOD_FILE, "when_halted": "fail"}]
+)
+def test_without_a_file_to_write_it_is_refused(more: dict[str, Any]) -> None:
+    assert refused(host(closed()), wants("web01", str(A), **more)) == [("not-ready", "web01")]
+
+
+def test_a_device_that_no_creation_could_give_is_refused() -> None:
+    plain = host(closed(), devices=[device(A, driver="e1000e")])
+    assert refused(plain, wants("web01", str(A), config=GOOD_FILE)) == [("not-assignable", str(A))]

@@ -13,7 +13,13 @@ from ansible_collections.xen.pci.plugins.module_utils.model.connection import Pc
 from ansible_collections.xen.pci.plugins.module_utils.model.device_model import DeviceModel
 from ansible_collections.xen.pci.plugins.module_utils.model.domain import Domain, DomainKind
 from ansible_collections.xen.pci.plugins.module_utils.model.stored_config import Creation
-from ansible_collections.xen.pci.plugins.module_utils.plan.readiness import Ready, readiness, reasons_against
+from ansible_collections.xen.pci.plugins.module_utils.plan.readiness import (
+    Ready,
+    Reason,
+    only_at_creation,
+    readiness,
+    reasons_against,
+)
 
 CREATED = Creation(passthrough="enabled", e820_host=True, memory=160, maximum=160)
 NODES = {"state": "4", "num_devs": "1", "dev-0": "0000:03:00.0", "state-0": "3", "vdev-0": "0000:00:00.00"}
@@ -105,3 +111,19 @@ def test_the_worst_reason_decides() -> None:
 def test_of_a_domain_without_records_only_the_iommu_and_the_frontend_are_unknown() -> None:
     reasons = reasons_against(Domain(1, "web", kind=DomainKind.PV))
     assert [one.verdict for one in reasons] == [Ready.UNKNOWN, Ready.UNKNOWN]
+
+
+@pytest.mark.parametrize(
+    ("found", "decided"),
+    [
+        ([], False),
+        ([Reason("no memory map", Ready.UNKNOWN, ("e820_host=1",))], False),
+        ([Reason("no IOMMU use", Ready.NO, ('passthrough="enabled"',))], True),
+        ([Reason("no IOMMU use", Ready.NO, ('passthrough="enabled"',)), Reason("unknown", Ready.UNKNOWN)], True),
+        ([Reason("PVH", Ready.NO, ('type="pv"',))], False),
+        ([Reason("memory", Ready.NO, ("maxmem=1024",)), Reason("", Ready.NO, ('passthrough="enabled"',))], False),
+        ([Reason("no IOMMU", Ready.NO, of_host="switch it on")], False),
+    ],
+)
+def test_a_file_ends_only_what_we_write_into_it(found: list[Reason], decided: bool) -> None:
+    assert only_at_creation(found) is decided
