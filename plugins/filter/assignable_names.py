@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from typing import Any
+
+from ansible_collections.xen.pci.plugins.module_utils.values.declared_devices import assignable_names
 
 DOCUMENTATION = r"""
 name: assignable_names
@@ -51,38 +53,6 @@ _value:
   elements: raw
   sample: [vf-pool, scratch, "0000:04:00.0"]
 """
-
-
-def assignable_names(catalog: Any, domains: Any = None) -> list[Any]:
-    """List the names and addresses of all declared devices, except physical functions that others name as their pf.
-
-    A variable whose entries are all commented out is null, and counts as empty. What is no name, such as the number
-    that YAML makes of an address without quotes, stays in the list, so that the first task refuses it.
-    """
-    declared = catalog if isinstance(catalog, Mapping) else {}
-    physical = [entry.get("pf") for entry in declared.values() if isinstance(entry, Mapping)]
-    names: list[Any] = [name for name in declared if name not in physical]
-    for device in _listed(domains if isinstance(domains, Mapping) else {}):
-        if device not in names:
-            names.append(device)
-    return names
-
-
-def _listed(domains: Mapping[str, Any]) -> Iterator[Any]:
-    """Yield what domains are to have; parts of a pool are in the catalog already."""
-    for domain in domains.values():
-        if not isinstance(domain, Mapping):
-            yield from _written(domain)
-        elif domain.get("state", "present") != "absent":
-            yield from _written(domain.get("devices"))
-
-
-def _written(devices: Any) -> Iterator[Any]:
-    """Yield the elements of a list, and a number that is there instead of one."""
-    if isinstance(devices, (list, tuple)):
-        yield from (device for device in devices if not isinstance(device, Mapping))
-    elif isinstance(devices, (int, float)):
-        yield devices
 
 
 class FilterModule:

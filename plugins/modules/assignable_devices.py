@@ -345,33 +345,17 @@ devices:
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
-from ansible_collections.xen.pci.plugins.module_utils.apply.assignable_steps import apply
 from ansible_collections.xen.pci.plugins.module_utils.host.access import HostAccess, open_host
-from ansible_collections.xen.pci.plugins.module_utils.host.observe import observe, with_boot, with_groups, with_uses
+from ansible_collections.xen.pci.plugins.module_utils.host.observe import observe
 from ansible_collections.xen.pci.plugins.module_utils.host.run_lock import check_timeout
 from ansible_collections.xen.pci.plugins.module_utils.host.xenstore_connection import PYXS_IMPORT_ERROR
-from ansible_collections.xen.pci.plugins.module_utils.model.host import Host
-from ansible_collections.xen.pci.plugins.module_utils.plan.assignment import (
-    AssignmentPlan,
-    WantedDevices,
-    assignment_document,
-    complete_plan,
-    read_wanted,
-)
-from ansible_collections.xen.pci.plugins.module_utils.plan.assignment_state import AssignmentState
-from ansible_collections.xen.pci.plugins.module_utils.plan.catalog_lookup import checked_catalog, resolve_names
-from ansible_collections.xen.pci.plugins.module_utils.plan.names import Resolution
+from ansible_collections.xen.pci.plugins.module_utils.plan.assignment import WantedDevices, read_wanted
+from ansible_collections.xen.pci.plugins.module_utils.plan.catalog_lookup import checked_catalog
 from ansible_collections.xen.pci.plugins.module_utils.plan.plan_document import against_fingerprint
 from ansible_collections.xen.pci.plugins.module_utils.plan.pools import JMESPATH_IMPORT_ERROR, NeedsJmespath
-from ansible_collections.xen.pci.plugins.module_utils.results.assignable_results import (
-    assignment_diff,
-    device_results,
-    planned_changes,
-)
-from ansible_collections.xen.pci.plugins.module_utils.results.common import failure, refusal_result, waiver_result
-from ansible_collections.xen.pci.plugins.module_utils.results.device_labels import DeviceLabels
-from ansible_collections.xen.pci.plugins.module_utils.values.errors import HostError, XenPciError
-from ansible_collections.xen.pci.plugins.module_utils.verify.assignable_verdict import verify_assignable
+from ansible_collections.xen.pci.plugins.module_utils.results.common import failure, refusal_result
+from ansible_collections.xen.pci.plugins.module_utils.stages.assignment_stage import AssignmentStage
+from ansible_collections.xen.pci.plugins.module_utils.values.errors import XenPciError
 
 
 def main() -> None:
@@ -404,22 +388,16 @@ def main() -> None:
 
 def _run(module: AnsibleModule, access: HostAccess) -> None:
     wanted = _wanted(module)
-    host, names = _observe(module, access, wanted)
-    plan = complete_plan(host, wanted, names)
-    document = assignment_document(host, wanted, plan, names)
-    refusals = plan.refusals or against_fingerprint(document, module.params["fingerprint"])
+    host = observe(access)
+    if module.check_mode:
+        host = host.assuming_free(wanted.assumed_free)
+    stage = AssignmentStage.planned(access, host, wanted)
+    document = stage.document
+    refusals = stage.refusals or against_fingerprint(document, module.params["fingerprint"])
     if refusals:
         module.fail_json(**refusal_result(refusals))
-    moves = (f"{message}." for message in (*names.moved, *names.recalled))
-    for warning in (*moves, *plan.devices.warnings, *plan.boot.warnings):
-        module.warn(warning)
-    if module.check_mode:
-        after = plan.expected
-    else:
-        apply(access, host, plan.devices.steps)
-        after = _finish(module, access, plan)
-    labels = DeviceLabels(host, plan.names, wanted.catalog.entries)
-    _exit(module, labels, plan, names, after, document["fingerprint"])
+    outcome = stage.expect() if module.check_mode else stage.carry_out(access)
+    outcome.end(module, fingerprint=document["fingerprint"])
 
 
 def _wanted(module: AnsibleModule) -> WantedDevices:
@@ -433,72 +411,6 @@ def _wanted(module: AnsibleModule) -> WantedDevices:
         exclusive=params["exclusive"],
         require_reset=params["require_reset"],
         persistent=params["persistent"],
-    )
-
-
-def _observe(module: AnsibleModule, access: HostAccess, wanted: WantedDevices) -> tuple[Host, Resolution]:
-    """Observe everything on the host that the plan depends on, and find the devices that the names mean."""
-    host = observe(access)
-    if module.check_mode:
-        host = host.assuming_free(wanted.assumed_free)
-    if wanted.catalog.has_pools:
-        host = with_uses(access, host)
-    names = resolve_names(wanted.catalog.entries, host, wanted.known_names, wanted.leaving)
-    devices = names.expand(wanted.names)
-    taken = [sbdf for sbdf in devices if sbdf in host.with_host]
-    if taken and not wanted.catalog.has_pools:
-        host = with_uses(access, host)
-    return with_boot(access, with_groups(access, host, taken), devices), names
-
-
-def _finish(module: AnsibleModule, access: HostAccess, plan: AssignmentPlan) -> AssignmentState:
-    """Set up the next boot, and verify by a second look; a failure says that the devices have moved already."""
-    changed = bool(plan.devices.steps)
-    try:
-        if plan.boot.changes:
-            access.boot.apply(plan.boot.files, plan.boot.stages)
-            changed = True
-        seen = with_boot(access, observe(access))
-    except HostError as error:
-        module.fail_json(
-            msg=f"The devices were moved, but keeping them over a reboot failed: {error}.", changed=changed
-        )
-    forgotten = access.memory.remember(seen)
-    if forgotten:
-        module.warn(forgotten)
-    shortfalls = verify_assignable(plan.devices, seen, plan.expected)
-    if shortfalls:
-        module.fail_json(
-            msg=f"The devices are not as planned: {'; '.join(shortfalls)}. Run xen.pci.repair, then run this task"
-            " again.",
-            changed=changed,
-        )
-    return AssignmentState.seen(seen, plan.expected.drivers)
-
-
-def _exit(
-    module: AnsibleModule,
-    labels: DeviceLabels,
-    plan: AssignmentPlan,
-    names: Resolution,
-    after: AssignmentState,
-    fingerprint: str,
-) -> None:
-    host = labels.host
-    drivers = {sbdf: device.driver for sbdf, device in host.devices.items()}
-    before = {sbdf: drivers.get(sbdf) for sbdf in plan.expected.drivers}
-    changes = planned_changes(labels, plan)
-    idle = not module.check_mode and plan.devices.is_idle(host, after.drivers)
-    module.exit_json(
-        changed=bool(changes) and not (idle and not plan.boot.changes),
-        actions=[*map(str, plan.devices.steps), *plan.boot.actions],
-        changes=changes,
-        moved=[str(move) for move in names.moved],
-        missing=list(names.missing),
-        waived=[waiver_result(waived) for waived in plan.devices.waived],
-        devices=device_results(before, after, plan.names),
-        diff=assignment_diff(labels, plan, None if module.check_mode else after),
-        fingerprint=fingerprint,
     )
 
 

@@ -438,72 +438,32 @@ seconds:
   type: float
 """
 
-import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible.module_utils.common.validation import check_type_path
 
 from ansible_collections.xen.pci.plugins.module_utils.host.access import HostAccess, open_host
-from ansible_collections.xen.pci.plugins.module_utils.host.observe import (
-    observe,
-    with_config_files,
-    with_groups,
-    with_link_states,
-    with_uses,
-)
+from ansible_collections.xen.pci.plugins.module_utils.host.observe import observe
 from ansible_collections.xen.pci.plugins.module_utils.host.run_lock import check_timeout
 from ansible_collections.xen.pci.plugins.module_utils.host.xenstore_connection import PYXS_IMPORT_ERROR
 from ansible_collections.xen.pci.plugins.module_utils.model.evidence import ConvergeLevel
-from ansible_collections.xen.pci.plugins.module_utils.model.host import Host
 from ansible_collections.xen.pci.plugins.module_utils.plan.catalog_lookup import checked_catalog
-from ansible_collections.xen.pci.plugins.module_utils.plan.declaration import (
-    CompletePlan,
-    Declaration,
-    ResolvedDeclaration,
-    cannot_be_repaired,
-    complete_plan,
-    domains_document,
-    left_to_manager,
-    resolve_declaration,
+from ansible_collections.xen.pci.plugins.module_utils.plan.declaration import Declaration
+from ansible_collections.xen.pci.plugins.module_utils.plan.plan_document import (
+    Document,
+    against_fingerprint,
 )
-from ansible_collections.xen.pci.plugins.module_utils.plan.domain_plan import DomainsPlan
-from ansible_collections.xen.pci.plugins.module_utils.plan.file_plan import FileChange
-from ansible_collections.xen.pci.plugins.module_utils.plan.plan_document import against_fingerprint
 from ansible_collections.xen.pci.plugins.module_utils.plan.pools import JMESPATH_IMPORT_ERROR, NeedsJmespath
-from ansible_collections.xen.pci.plugins.module_utils.repair.first import (
-    NO_REPAIRS,
-    FirstRepairs,
-    expect_repairs,
-    leave_all,
-    repair_first,
-)
 from ansible_collections.xen.pci.plugins.module_utils.repair.outcome import RepairInterrupted
-from ansible_collections.xen.pci.plugins.module_utils.results.audit import audit, audit_repair, record
-from ansible_collections.xen.pci.plugins.module_utils.results.common import failure, refusal_result, waiver_result
-from ansible_collections.xen.pci.plugins.module_utils.results.device_labels import DeviceLabels
-from ansible_collections.xen.pci.plugins.module_utils.results.domain_report import (
-    DomainReport,
-    already_there,
-    look_again,
-)
-from ansible_collections.xen.pci.plugins.module_utils.results.domain_results import (
-    config_file_result,
-    domain_diff,
-    domain_result,
-    halted_results,
-    names_result,
-    planned_actions,
-    planned_changes,
-    planned_domain_result,
-)
+from ansible_collections.xen.pci.plugins.module_utils.results.audit import record
+from ansible_collections.xen.pci.plugins.module_utils.results.common import failure
+from ansible_collections.xen.pci.plugins.module_utils.stages.domain_stage import DomainOptions, DomainStage
 from ansible_collections.xen.pci.plugins.module_utils.values.catalog import read_addresses
 from ansible_collections.xen.pci.plugins.module_utils.values.declared_domain import DeclaredDomain, read_domain
-from ansible_collections.xen.pci.plugins.module_utils.values.errors import HostError, XenPciError
+from ansible_collections.xen.pci.plugins.module_utils.values.errors import XenPciError
 from ansible_collections.xen.pci.plugins.module_utils.values.refusal import Refusal
-from ansible_collections.xen.pci.plugins.module_utils.values.words import itemized
 
 
 def main() -> None:
@@ -535,34 +495,40 @@ def main() -> None:
 
 
 def _run(module: AnsibleModule, access: HostAccess) -> None:
-    declaration = _declaration(module)
-    host, declared = _observe(module, access, declaration)
-    expected, before = None, host
-    if module.params["fingerprint"] and not module.check_mode:
-        expected = _expect_approved(module, access, declaration, host, declared)
-    first = _repair_first(module, access, host, declared)
-    if first.repaired:
-        host, declared = _see_repaired(module, access, declaration, first)
-    plan = complete_plan(host, declared, first.left)
-    document = domains_document(host, declared, plan, first.repaired if expected is None else expected.repaired)
-    refusals = plan.refusals or against_fingerprint(document, module.params["fingerprint"])
+    stage, document = _planned(module, access)
+    outcome = stage.expect() if module.check_mode else stage.carry_out(access)
+    outcome.end(module, fingerprint=document["fingerprint"])
+
+
+def _planned(module: AnsibleModule, access: HostAccess) -> tuple[DomainStage, Document]:
+    """Plan, after repairs if this is no check mode; refuse any plan but the approved one before anything is touched."""
+    declaration, options = _declaration(module), _options(module)
+    approved, only_looks = module.params["fingerprint"], module.check_mode
+    host = observe(access)
+    if only_looks:
+        host = host.assuming_bound(declaration.assumed_bound)
+    repairs = None
+    if only_looks or approved:
+        stage = DomainStage.planned(access, host, declaration, options)
+        document = stage.document
+        _refuse(module, stage, stage.refusals or against_fingerprint(document, approved))
+        if only_looks:
+            return stage, document
+        repairs = stage.first.repaired
+    try:
+        stage = DomainStage.repaired(access, host, declaration, options)
+    except RepairInterrupted as error:
+        record(module.log, [str(error)])
+        module.fail_json(msg=f"{error}.", actions=[], repaired=[], changed=True)
+        raise  # fail_json does not return, which its type does not say
+    document = stage.document if repairs is None else stage.document_with(repairs)
+    _refuse(module, stage, stage.refusals or against_fingerprint(document, approved))
+    return stage, document
+
+
+def _refuse(module: AnsibleModule, stage: DomainStage, refusals: Sequence[Refusal]) -> None:
     if refusals:
-        _refuse(module, refusals, first)
-    for warning in (*plan.resolution.moved, *plan.resolution.recalled, *plan.plan.doubts):
-        module.warn(f"{warning}.")
-    labels = DeviceLabels.of(before, plan.resolution, declared.catalog)
-    result = {
-        "changes": planned_changes(labels, plan.plan, plan.files),
-        "repaired": list(first.repaired),
-        "waived": [waiver_result(waived) for waived in plan.waived],
-        "fingerprint": document["fingerprint"],
-        **names_result(plan.resolution),
-    }
-    result["actions"] = planned_actions(result["changes"])
-    if module.check_mode:
-        _exit_expected(module, labels, plan, first, result)
-    else:
-        _exit_applied(module, access, host, labels, plan, first, result)
+        module.fail_json(**stage.refused(refusals, module.check_mode))
 
 
 def _declaration(module: AnsibleModule) -> Declaration:
@@ -578,162 +544,15 @@ def _with_path(domain: DeclaredDomain) -> DeclaredDomain:
     return domain if domain.config is None else replace(domain, config=check_type_path(domain.config))
 
 
-def _observe(module: AnsibleModule, access: HostAccess, declaration: Declaration) -> tuple[Host, ResolvedDeclaration]:
-    """Observe everything on the host that the declaration is about, and look up the names of the declaration."""
-    host = with_config_files(access, observe(access), declaration.config_files)
-    if module.check_mode:
-        host = host.assuming_bound(declaration.assumed_bound)
-    return _resolve(access, host, declaration)
-
-
-def _resolve(access: HostAccess, host: Host, declaration: Declaration) -> tuple[Host, ResolvedDeclaration]:
-    """Look up the names of the declaration, and observe what only their devices need."""
-    if declaration.catalog.has_pools:
-        host = with_uses(access, host)
-    declared = resolve_declaration(host, declaration)
-    newcomers = declared.newcomers(host)
-    return with_link_states(access, with_groups(access, host, newcomers), newcomers), declared
-
-
-def _expect_approved(
-    module: AnsibleModule, access: HostAccess, declaration: Declaration, host: Host, declared: ResolvedDeclaration
-) -> FirstRepairs:
-    """Refuse any plan but the approved one, before anything is touched. Return the repairs that it begins with."""
-    expected = _expect_repairs(module, host, declared)
-    if expected.repaired:
-        host, declared = _see_repaired(module, access, declaration, expected)
-    plan = complete_plan(host, declared, expected.left)
-    document = domains_document(host, declared, plan, expected.repaired)
-    refusals = plan.refusals or against_fingerprint(document, module.params["fingerprint"])
-    if refusals:
-        _refuse(module, refusals, NO_REPAIRS)
-    return expected
-
-
-def _expect_repairs(module: AnsibleModule, host: Host, declared: ResolvedDeclaration) -> FirstRepairs:
-    """Judge what would be repaired first; nothing if the declaration is refused in any case."""
-    if cannot_be_repaired(host, declared):
-        return NO_REPAIRS
-    if left_to_manager(host, declared):
-        return leave_all(host, declared)
-    return expect_repairs(host, declared, module.params["repair"] == "first")
-
-
-def _repair_first(module: AnsibleModule, access: HostAccess, host: Host, declared: ResolvedDeclaration) -> FirstRepairs:
-    """Repair faults before anything else is done; nothing if the declaration is refused in any case."""
-    if module.check_mode or cannot_be_repaired(host, declared) or left_to_manager(host, declared):
-        return _expect_repairs(module, host, declared)
-    everything = module.params["repair"] == "first"
-    try:
-        first = repair_first(access, host, declared, everything, module.params["timeout"])
-    except RepairInterrupted as error:
-        record(module.log, [str(error)])
-        module.fail_json(msg=f"{error}.", actions=[], repaired=[], changed=True)
-        raise  # fail_json does not return, which its type does not say
-    if first.outcome is not None:
-        record(module.log, audit_repair(first.outcome))
-    return first
-
-
-def _see_repaired(
-    module: AnsibleModule, access: HostAccess, declaration: Declaration, first: FirstRepairs
-) -> tuple[Host, ResolvedDeclaration]:
-    """Observe the host after repairs; in check mode, return the host as it is expected to be then."""
-    if first.host is not None:
-        return _resolve(access, first.host, declaration)
-    try:
-        return _observe(module, access, declaration)
-    except HostError as error:
-        _refuse(module, [Refusal("host", "host", str(error), "correct that, and run again")], first)
-        raise
-
-
-def _refuse(module: AnsibleModule, refusals: Sequence[Refusal], first: FirstRepairs) -> None:
-    repaired, not_repaired = "; ".join(first.repaired), "; ".join(first.not_repaired)
-    lead = "Nothing was changed"
-    if repaired and module.check_mode:
-        lead = f"Nothing was changed (a run would first repair this: {repaired})"
-    elif repaired or not_repaired:
-        before = [f"Repaired first: {repaired}."] if repaired else []
-        before += [f"Could not repair: {not_repaired}."] if not_repaired else []
-        lead = f"{' '.join(before)} No devices were changed"
-    changed = first.changed or (module.check_mode and bool(first.repaired))
-    module.fail_json(**{**refusal_result(refusals, lead), "repaired": list(first.repaired), "changed": changed})
-
-
-def _exit_expected(
-    module: AnsibleModule, labels: DeviceLabels, plan: CompletePlan, first: FirstRepairs, result: dict[str, Any]
-) -> None:
-    steps, files = plan.plan, plan.files
-    module.exit_json(
-        changed=bool(result["changes"] or first.repaired),
-        diff=domain_diff(labels, steps, files, repaired=first.findings),
-        domains=[
-            *({**planned_domain_result(step), **config_file_result(step.domain.name, files)} for step in steps.domains),
-            *halted_results(files, plan.skipped),
-        ],
-        **result,
+def _options(module: AnsibleModule) -> DomainOptions:
+    params = module.params
+    return DomainOptions(
+        level=ConvergeLevel(params["converge"]),
+        timeout=params["timeout"],
+        repair_everything=params["repair"] == "first",
+        backup=params["backup"],
+        log=module.log,
     )
-
-
-def _exit_applied(
-    module: AnsibleModule,
-    access: HostAccess,
-    host: Host,
-    labels: DeviceLabels,
-    plan: CompletePlan,
-    first: FirstRepairs,
-    result: dict[str, Any],
-) -> None:
-    began, level = time.monotonic(), ConvergeLevel(module.params["converge"])
-    reports = already_there(host, plan.plan, level)
-    if reports is None:
-        reports = _apply(access, host, plan.plan, level, module.params["timeout"])
-    files = _write_files(access, plan, reports, module.params["backup"])
-    seconds = round(time.monotonic() - began, 3)
-    record(module.log, audit(host, reports))
-    for warning in (warning for report in reports for warning in report.warnings):
-        module.warn(warning)
-    result |= {
-        "changed": first.changed or any(report.changed for report in reports) or any(file.changed for file in files),
-        "diff": domain_diff(labels, plan.plan, files, reports, first.findings),
-        "domains": [
-            *({**domain_result(labels, report), **config_file_result(report.name, files)} for report in reports),
-            *halted_results(files, plan.skipped),
-        ],
-        "seconds": seconds,
-    }
-    errors = [*(report.error for report in reports if report.error), *(file.error for file in files if file.error)]
-    if errors:
-        sentences = [f"{error}." for error in errors]
-        module.fail_json(msg=f"Not everything is as declared:{itemized(sentences)}", **result)
-    module.exit_json(**result)
-
-
-def _apply(
-    access: HostAccess, host: Host, plan: DomainsPlan, level: ConvergeLevel, timeout: float
-) -> tuple[DomainReport, ...]:
-    """Carry the plan out and verify it by a second look.
-
-    The code for it is loaded here, because most runs find everything in place, and each import costs every run.
-    """
-    from ansible_collections.xen.pci.plugins.module_utils.apply.converge import converge  # noqa: PLC0415 - see above
-
-    return look_again(access, plan, converge(access, host, plan, level, timeout), level)
-
-
-def _write_files(
-    access: HostAccess, plan: CompletePlan, reports: Sequence[DomainReport], backup: bool
-) -> Sequence[FileChange]:
-    """Bring the domains' xl.cfg files in step; what does so is loaded only where one is declared."""
-    if not plan.files:
-        return plan.files
-    from ansible_collections.xen.pci.plugins.module_utils.apply.config_files import (  # noqa: PLC0415 - see above
-        write_files,
-    )
-
-    failed = [report.name for report in reports if report.error]
-    return write_files(access.config_files, plan.files, plan.resolution.moved, failed, backup)
 
 
 if __name__ == "__main__":

@@ -225,31 +225,16 @@ physical_functions:
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
-from ansible_collections.xen.pci.plugins.module_utils.apply.function_steps import apply_functions
 from ansible_collections.xen.pci.plugins.module_utils.host.access import HostAccess, open_host
-from ansible_collections.xen.pci.plugins.module_utils.host.observe import observe, with_functions
+from ansible_collections.xen.pci.plugins.module_utils.host.observe import observe
 from ansible_collections.xen.pci.plugins.module_utils.host.run_lock import check_timeout
 from ansible_collections.xen.pci.plugins.module_utils.host.xenstore_connection import PYXS_IMPORT_ERROR
-from ansible_collections.xen.pci.plugins.module_utils.model.host import Host
 from ansible_collections.xen.pci.plugins.module_utils.plan.catalog_lookup import checked_catalog
-from ansible_collections.xen.pci.plugins.module_utils.plan.function_plan import FunctionPlan
-from ansible_collections.xen.pci.plugins.module_utils.plan.functions import (
-    DeclaredFunctions,
-    complete_function_plan,
-    functions_document,
-    read_functions,
-    resolve_functions,
-)
+from ansible_collections.xen.pci.plugins.module_utils.plan.functions import read_functions
 from ansible_collections.xen.pci.plugins.module_utils.plan.plan_document import against_fingerprint
 from ansible_collections.xen.pci.plugins.module_utils.results.common import failure, refusal_result
-from ansible_collections.xen.pci.plugins.module_utils.results.device_labels import DeviceLabels
-from ansible_collections.xen.pci.plugins.module_utils.results.function_results import (
-    function_changes,
-    function_diff,
-    function_result,
-)
+from ansible_collections.xen.pci.plugins.module_utils.stages.function_stage import FunctionStage
 from ansible_collections.xen.pci.plugins.module_utils.values.errors import XenPciError
-from ansible_collections.xen.pci.plugins.module_utils.verify.function_verdict import verify_functions
 
 
 def main() -> None:
@@ -275,52 +260,13 @@ def main() -> None:
 
 def _run(module: AnsibleModule, access: HostAccess) -> None:
     wanted = read_functions(module.params["physical_functions"], checked_catalog(module.params["catalog"]))
-    host = observe(access)
-    declared = resolve_functions(host, wanted)
-    host = with_functions(access, host, declared.physical, declared.with_settings)
-    plan = complete_function_plan(host, declared)
-    document = functions_document(host, declared, plan)
-    refusals = plan.refusals or against_fingerprint(document, module.params["fingerprint"])
+    stage = FunctionStage.planned(access, observe(access), wanted)
+    document = stage.document
+    refusals = stage.refusals or against_fingerprint(document, module.params["fingerprint"])
     if refusals:
         module.fail_json(**refusal_result(refusals))
-    after = host
-    if not module.check_mode:
-        apply_functions(access, plan.steps)
-        after = _verified(module, access, host, declared, plan)
-    _exit(module, host, after, declared, plan, document["fingerprint"])
-
-
-def _verified(
-    module: AnsibleModule, access: HostAccess, host: Host, declared: DeclaredFunctions, plan: FunctionPlan
-) -> Host:
-    """Take a second look, which must show what was declared, and return it."""
-    if not plan.steps:
-        return host
-    seen = with_functions(access, observe(access), declared.physical, declared.with_settings)
-    shortfalls = verify_functions(declared.desired, seen)
-    if shortfalls:
-        module.fail_json(
-            msg=f"The virtual functions are not as declared: {'; '.join(shortfalls)}. See dom0's kernel log for what"
-            " the driver said, then run this task again.",
-            changed=True,
-        )
-    return seen
-
-
-def _exit(
-    module: AnsibleModule, before: Host, after: Host, declared: DeclaredFunctions, plan: FunctionPlan, fingerprint: str
-) -> None:
-    labels = DeviceLabels(before, {desired.pf: name for name, desired in declared.by_name.items()})
-    module.exit_json(
-        changed=bool(plan.steps),
-        actions=[str(step) for step in plan.steps],
-        changes=function_changes(labels, plan),
-        physical_functions=[
-            function_result(name, desired, before, after) for name, desired in declared.by_name.items()
-        ],
-        diff=function_diff(labels, plan, None if module.check_mode else after),
-        fingerprint=fingerprint,
-    )
+    outcome = stage.expect() if module.check_mode else stage.carry_out(access)
+    outcome.end(module, fingerprint=document["fingerprint"])
 
 
 if __name__ == "__main__":

@@ -135,7 +135,14 @@ def with_functions(
     """
     found = {}
     for sbdf in host.devices.keys() & set(physical):
-        function = PhysicalFunction(host.devices[sbdf], access.sriov.drivers_autoprobe(sbdf))
+        offset, stride, vf_device = access.sriov.layout(sbdf)
+        function = PhysicalFunction(
+            host.devices[sbdf],
+            access.sriov.drivers_autoprobe(sbdf),
+            first_offset=offset,
+            stride=stride,
+            vf_device=vf_device,
+        )
         if sbdf in settings_of and function.interface is not None:
             try:
                 function = replace(function, settings=access.sriov.vf_settings(function.interface))

@@ -58,6 +58,21 @@ class Sriov:
         except OSError:
             return True
 
+    def layout(self, pf: Sbdf) -> tuple[int, int, str]:
+        """Read where virtual functions appear and what they are: first offset, stride, number of the chip.
+
+        Zeros and an empty text where the kernel does not say it (sriov_offset and others, since Linux 4.14).
+        """
+        texts = [self._text(pf, name) for name in ("sriov_offset", "sriov_stride", "sriov_vf_device")]
+        offset, stride = (int(text) if text.isdecimal() else 0 for text in texts[:2])
+        return offset, stride, f"{texts[2]:0>4}" if texts[2] else ""
+
+    def _text(self, pf: Sbdf, name: str) -> str:
+        try:
+            return (self._devices / str(pf) / name).read_text(encoding="ascii").strip()
+        except OSError:
+            return ""
+
     def set_drivers_autoprobe(self, pf: Sbdf, offer: bool) -> None:
         """Offer virtual functions that appear from now on to drivers, or do not."""
         self._write(pf, "sriov_drivers_autoprobe", str(int(offer)))

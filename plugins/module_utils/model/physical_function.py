@@ -40,13 +40,18 @@ class PhysicalFunction:
     """A physical function as observed: its device, and whether drivers are offered new virtual functions.
 
     `settings` has what is set for each virtual function, by its index. If that could not be read, `settings_problem`
-    says why.
+    says why. `first_offset` and `stride` say how far the first virtual function is from the physical one, and each from
+    the one before it, in numbers of functions; `vf_device` is the virtual functions' number of the chip. Both offsets
+    are 0 where the kernel does not say it.
     """
 
     device: PciDevice
     drivers_autoprobe: bool = True
     settings: Mapping[int, VfSettings] = field(default_factory=dict)
     settings_problem: str = ""
+    first_offset: int = 0
+    stride: int = 0
+    vf_device: str = ""
 
     @property
     def interface(self) -> str | None:

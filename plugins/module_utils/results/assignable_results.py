@@ -15,8 +15,6 @@ from ..plan.boot_plan import Holding
 from ..values.address import Sbdf
 from .common import change, file_diff
 from .device_labels import DeviceLabels
-from .plan_lines import assignment_lines
-from .plan_text import plan_diff
 
 
 def device_results(
@@ -46,13 +44,6 @@ def planned_changes(labels: DeviceLabels, plan: AssignmentPlan) -> list[dict[str
         *(change("boot", f"/{path}", "write" if text is not None else "delete") for path, text in files),
         *(change("boot", stage.value, "rebuild") for stage in plan.boot.stages),
     ]
-
-
-def assignment_diff(
-    labels: DeviceLabels, plan: AssignmentPlan, seen: AssignmentState | None = None
-) -> list[dict[str, Any]]:
-    """Make Ansible's diff of what is planned, or of what was `seen` after a run: the devices, then the boot files."""
-    return plan_diff(assignment_lines(labels, plan, seen), boot_file_diffs(labels, plan))
 
 
 def boot_file_diffs(labels: DeviceLabels, plan: AssignmentPlan) -> list[dict[str, Any]]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..faults.finding import Finding
 from ..model.evidence import Evidence
 from ..plan.domain_plan import DomainPlan, DomainsPlan
 from ..plan.file_plan import FileChange, devices_in
@@ -16,8 +15,6 @@ from ..plan.names import Resolution
 from .common import change, file_diff
 from .device_labels import DeviceLabels
 from .domain_report import DomainReport
-from .plan_lines import domain_lines, first_repair_lines
-from .plan_text import plan_diff
 
 
 def planned_actions(changes: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -114,18 +111,6 @@ def config_file_result(name: str, files: Sequence[FileChange]) -> dict[str, Any]
                 config["backup_file"] = file.backup_file
             return {"config": config, "error": file.error} if file.error else {"config": config}
     return {}
-
-
-def domain_diff(
-    labels: DeviceLabels,
-    plan: DomainsPlan,
-    files: Sequence[FileChange],
-    reports: Sequence[DomainReport] | None = None,
-    repaired: Sequence[Finding] = (),
-) -> list[dict[str, Any]]:
-    """Make Ansible's diff of what is planned, or, with `reports`, of what was done: the devices, then the files."""
-    lines = [*first_repair_lines(repaired), *domain_lines(labels, plan, files, reports)]
-    return plan_diff(lines, config_file_diffs(files))
 
 
 def config_file_diffs(files: Sequence[FileChange]) -> list[dict[str, Any]]:

@@ -12,8 +12,6 @@ from ..plan.function_plan import DesiredFunctions, FunctionPlan, SetAutoprobe, S
 from ..values.address import Sbdf
 from .common import change
 from .device_labels import DeviceLabels
-from .plan_lines import function_lines
-from .plan_text import plan_diff
 
 
 def function_changes(labels: DeviceLabels, plan: FunctionPlan) -> list[dict[str, Any]]:
@@ -47,8 +45,3 @@ def _functions(host: Host, pf: Sbdf) -> list[dict[str, Any]]:
         {"index": index, "address": str(sbdf), "driver": device.driver if device else None}
         for index, (sbdf, device) in enumerate(functions)
     ]
-
-
-def function_diff(labels: DeviceLabels, plan: FunctionPlan, seen: Host | None = None) -> list[dict[str, Any]]:
-    """Make Ansible's diff of what is planned, or of what was `seen` after a run."""
-    return plan_diff(function_lines(labels, plan, seen))

@@ -27,7 +27,8 @@ BELOW = {
     "apply": {"host", "plan", "model", "values"},
     "repair": {"apply", "host", "plan", "faults", "model", "values"},
     "results": {"repair", "apply", "host", "verify", "plan", "faults", "model", "values"},
-    "modules": {"results", "repair", "apply", "host", "verify", "plan", "faults", "model", "values"},
+    "stages": {"results", "repair", "apply", "host", "verify", "plan", "faults", "model", "values"},
+    "modules": {"stages", "results", "repair", "apply", "host", "verify", "plan", "faults", "model", "values"},
 }
 FULL_NAME = "ansible_collections.xen.pci.plugins."
 #: Parts of Python that reach outside; what is pure does without.

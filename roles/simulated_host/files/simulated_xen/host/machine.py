@@ -160,7 +160,7 @@ def _device(machine: Machine, address: Address, entry: dict[str, Any], multifunc
         msix_vectors=model.msix_vectors,
         msi=model.msi,
         serial=serial_bytes(number) if number else None,
-        vfs=_vf_layout(address, model.total_vfs, model.vf_model),
+        vfs=vf_layout(address, model.total_vfs, model.vf_model),
         port_type=model.port_type,
         acs=model.acs,
     )
@@ -186,7 +186,7 @@ def _region(text: str) -> tuple[int, int]:
     return int(first, 16), int(last, 16)
 
 
-def _vf_layout(address: Address, total: int, vf_model: str) -> Any:
+def vf_layout(address: Address, total: int, vf_model: str) -> Any:
     """Where the VFs of a PF appear: behind all functions of its slot, function n in turn with its siblings."""
     if not total:
         return None
@@ -196,7 +196,7 @@ def _vf_layout(address: Address, total: int, vf_model: str) -> Any:
 
 def virtual_function(machine: Machine, physical: Device, index: int) -> Device:
     """The VF number `index` of a PF, as it appears when sriov_numvfs is written."""
-    layout = _vf_layout(physical.address, physical.model.total_vfs, physical.model.vf_model)
+    layout = vf_layout(physical.address, physical.model.total_vfs, physical.model.vf_model)
     routing = (physical.address.bus << 8 | physical.address.devfn) + layout[1] + index * layout[2]
     address = Address.from_sbdf(physical.address.segment << 16 | routing)
     model = MODELS[physical.model.vf_model]

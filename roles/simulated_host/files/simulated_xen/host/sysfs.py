@@ -13,6 +13,7 @@ from . import firmware
 from .bus import PCIBACK, PciBus, refuse
 from .device import Address, Device
 from .files import READ_ONLY, READ_WRITE, WRITE_ONLY, Files
+from .machine import vf_layout
 from .pciback import PcibackDriver
 
 DEVICES = "bus/pci/devices"
@@ -192,6 +193,10 @@ class Sysfs:
             result["sriov_totalvfs"] = (str(device.model.total_vfs), READ_ONLY)
             result["sriov_numvfs"] = ("0", READ_WRITE)
             result["sriov_drivers_autoprobe"] = ("1", READ_WRITE)
+            _total, offset, stride, vf_device = vf_layout(device.address, device.model.total_vfs, device.model.vf_model)
+            result["sriov_offset"] = (str(offset), READ_ONLY)
+            result["sriov_stride"] = (str(stride), READ_ONLY)
+            result["sriov_vf_device"] = (f"{vf_device:x}", READ_ONLY)
         if device.resets:
             result["reset"] = ("", WRITE_ONLY)
             if self._bus.machine.linux >= (5, 15):
