@@ -129,7 +129,7 @@ def _sign(step: Step) -> str:
 
 def _step_words(step: Step) -> str:
     if isinstance(step, Take):
-        return f"from {step.driver}" if step.driver else "from the host, where no driver had it"
+        return f"from {step.driver}" if step.driver else "from no driver"
     if isinstance(step, Forget):
         return "forgotten, since this host does not have it"
     if isinstance(step, (Release, FinishRelease)):

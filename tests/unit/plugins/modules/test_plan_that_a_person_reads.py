@@ -1,0 +1,128 @@
+# Copyright (c) 2026, xen.pci contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What --diff prints: one line for each device that changes, the same in check mode and in the run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from declared_host import DeclaredHost, declared_host
+
+DEVICES = (
+    {"at": "01:00.0", "model": "e1000e", "mac": "52:54:00:00:01:01"},
+    {"at": "02:00.0", "model": "nvme", "serial": "S4EV0A1"},
+    {"at": "03:00.0", "model": "edu"},
+    {"at": "05:00.0", "model": "nvme-sriov", "serial": "NVSR"},
+)
+CATALOG = {
+    "uplink": {"address": "0000:01:00.0"},
+    "scratch": {"nvme_serial": "S4EV0A1"},
+    "store": {"nvme_serial": "NVSR"},
+    "slice": {"pf": "store", "vf": 1},
+    "test": {"address": "0000:03:00.0", "waive": {"shared-interrupt": "it is for tests"}},
+}
+GUESTS = {"web01": {"devices": ["scratch", "slice"]}, "web02": {"devices": ["uplink", "0000:05:00.1"]}}
+SWAPPED = {"web01": {"devices": ["uplink", "slice"]}, "web02": {"devices": ["scratch"]}}
+NONE = {"web01": {"devices": []}, "web02": {"devices": []}}
+TASKS = (
+    ("virtual_functions", {"physical_functions": [{"pf": "store", "count": 2}]}),
+    ("assignable_devices", {"devices": ["uplink", "scratch", "slice", "test", "0000:05:00.1"], "persistent": True}),
+    ("domain_devices", {"domains": GUESTS}),
+    ("domain_devices", {"domains": SWAPPED, "exclusive": True}),
+    ("assignable_devices", {"devices": ["uplink"], "persistent": False}),
+    ("domain_devices", {"domains": NONE, "exclusive": True}),
+    ("assignable_devices", {"devices": ["slice"], "exclusive": True}),
+)
+TEXTS = (
+    """\
+host  ~ store  0000:05:00.0 (nvme NVSR)  virtual functions 0 -> 2
+""",
+    """\
+pciback  +          0000:05:00.1 (VF 0 of store)                    from no driver, after a reboot: held
+pciback  + scratch  0000:02:00.0 (nvme S4EV0A1)                     from nvme, after a reboot: held
+pciback  + slice    0000:05:00.2 (VF 1 of store)                    from no driver, after a reboot: held
+pciback  + test     0000:03:00.0 (class 00ff 1234:11e8)             from no driver, after a reboot: held
+pciback  + uplink   0000:01:00.0 (network 52-54-00-ff-ff-00-01-01)  from e1000e, after a reboot: held
+""",
+    """\
+web01  + scratch  0000:02:00.0 (nvme S4EV0A1)
+web01  + slice    0000:05:00.2 (VF 1 of store)
+web02  +          0000:05:00.1 (VF 0 of store)
+web02  + uplink   0000:01:00.0 (network 52-54-00-ff-ff-00-01-01)
+""",
+    """\
+web01  - scratch  0000:02:00.0 (nvme S4EV0A1)                     to web02
+web01  + uplink   0000:01:00.0 (network 52-54-00-ff-ff-00-01-01)  from web02
+web02  -          0000:05:00.1 (VF 0 of store)
+web02  - uplink   0000:01:00.0 (network 52-54-00-ff-ff-00-01-01)  to web01
+web02  + scratch  0000:02:00.0 (nvme S4EV0A1)                     from web01
+""",
+    """\
+pciback  ~ uplink  0000:01:00.0 (network 52-54-00-ff-ff-00-01-01)  after a reboot: with the host
+""",
+    """\
+web01  - slice    0000:05:00.2 (VF 1 of store)
+web01  - uplink   0000:01:00.0 (network 52-54-00-ff-ff-00-01-01)
+web02  - scratch  0000:02:00.0 (nvme S4EV0A1)
+""",
+    """\
+pciback  -          0000:05:00.1 (VF 0 of store)                    back to the host
+pciback  - scratch  0000:02:00.0 (nvme S4EV0A1)                     back to nvme
+pciback  - test     0000:03:00.0 (class 00ff 1234:11e8)             back to the host
+pciback  - uplink   0000:01:00.0 (network 52-54-00-ff-ff-00-01-01)  back to e1000e
+""",
+)
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[DeclaredHost]:
+    machine: dict[str, Any] = {"domains": [{"name": "web01"}, {"name": "web02"}]}
+    machine["files"] = {"run/systemd/system/": ""}
+    with declared_host(DEVICES, **machine) as started:
+        yield started
+
+
+def change(host: DeclaredHost, module: str, **arguments: Any) -> dict[str, Any]:
+    """Plan a change, make it, and see that nothing is left to do."""
+    task = {"catalog": CATALOG, **arguments}
+    planned = host.run(module, True, **task)
+    done = host.run(module, **task)
+    assert "failed" not in planned and "failed" not in done, (planned.get("msg"), done.get("msg"))
+    assert planned["changed"] and done["changed"]
+    assert planned["diff"] == done["diff"]
+    assert planned["changes"] == done["changes"]
+    for check in (True, False):
+        again = host.run(module, check, **task)
+        assert (again["changed"], again["diff"], again["changes"]) == (False, [], [])
+    return done
+
+
+def test_from_the_first_plan_to_the_release(host: DeclaredHost) -> None:
+    for (module, arguments), text in zip(TASKS, TEXTS, strict=True):
+        assert change(host, module, **arguments)["diff"][0]["prepared"] == text
+
+
+def test_a_domain_that_does_not_run_has_its_devices_in_its_file_only(host: DeclaredHost) -> None:
+    file = host.directory.parent / "db.cfg"
+    file.write_text('name = "db"\ntype = "pv"\n')
+    declared = {"db": {"devices": ["scratch"], "config": str(file)}}
+    lines, written = change(host, "domain_devices", domains=declared)["diff"]
+    assert lines["prepared"] == "db  + scratch  0000:02:00.0 (nvme S4EV0A1)  in its file only, as it does not run\n"
+    assert (written["after_header"], written["after"]) == (str(file), file.read_text())
+
+
+def test_what_did_not_go_as_planned_is_shown_as_it_is(host: DeclaredHost) -> None:
+    """A guest that does not answer keeps what it had, and the other one is as planned."""
+    assert "failed" not in host.run("assignable_devices", catalog=CATALOG, devices=["scratch", "0000:01:00.0"])
+    host.xl("pause", "web01")
+    domains = {"web01": {"devices": ["scratch"]}, "web02": {"devices": ["0000:01:00.0"]}}
+    done = host.run("domain_devices", catalog=CATALOG, domains=domains, timeout=3)
+    host.xl("unpause", "web01")
+    assert done["failed"]
+    assert done["diff"][0]["prepared"] == "web02  + uplink  0000:01:00.0 (network 52-54-00-ff-ff-00-01-01)\n"
+    named = [(one["subject"], one["device"], one["name"]) for one in done["changes"]]
+    assert named == [("web01", "0000:02:00.0", "scratch"), ("web02", "0000:01:00.0", "uplink")]
+    assert [[one["name"] for one in domain["devices"]] for domain in done["domains"]] == [[], ["uplink"]]
