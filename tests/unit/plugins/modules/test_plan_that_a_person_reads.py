@@ -109,6 +109,7 @@ def test_a_domain_that_does_not_run_has_its_devices_in_its_file_only(host: Decla
     file = host.directory.parent / "db.cfg"
     file.write_text('name = "db"\ntype = "pv"\n')
     declared = {"db": {"devices": ["scratch"], "config": str(file)}}
+    assert "failed" not in host.run("assignable_devices", catalog=CATALOG, devices=["scratch"])
     lines, written = change(host, "domain_devices", domains=declared)["diff"]
     assert lines["prepared"] == "db  + scratch  0000:02:00.0 (nvme S4EV0A1)  in its file only, as it does not run\n"
     assert (written["after_header"], written["after"]) == (str(file), file.read_text())
