@@ -449,7 +449,7 @@ def _left_in_words(repaired: Repaired, scope: Scope) -> Iterable[str]:
         problem = f" (tried: {tried[finding.key]})" if tried.get(finding.key) else ""
         if scope.repairs(finding) and finding.key not in tried:
             problem = " (the timeout passed before a repair was tried)"
-        if scope.repairs(finding) or finding.costs or finding.fault.repaired_by is RepairedBy.PERSON:
+        if scope.repairs(finding) or finding.costs or finding.repaired_by is RepairedBy.PERSON:
             yield f"{title(finding)}: {finding.evidence}{problem}. {finding.fault.meaning}. {finding.advice}."
 
 

@@ -480,6 +480,24 @@ def test_the_first_device_stays_known_after_it_has_left(plain: Host, leave: Act,
         assert not done.get("failed"), done["msg"]
 
 
+@pytest.mark.parametrize("stubbed_taker", [False, True], ids=["to PV", "to a stub domain"])
+def test_what_pciback_keeps_waits_until_the_guest_is_empty(plain: Host, stubbed_taker: bool) -> None:
+    taker = "g1"
+    if stubbed_taker:
+        plain.ask("create", config={"name": "h2", "type": "hvm", "stubdomain": True})
+        taker = "h2"
+    for has in ([A, C], [C]):
+        assert not plain.devices(h1=has).get("failed")
+    pause(True)(plain)
+    result = plain.devices(timeout=3, **{"h1": [], taker: [A]})
+    pause(False)(plain)
+    assert result["failed"] and not result.get("refusals")
+    assert "waits for" in result["msg"] and C in result["msg"], result["msg"]
+    result = plain.devices(**{"h1": [B], taker: [A]})
+    assert not result.get("failed"), result["msg"]
+    assert plain.settled({"h1": [B], taker: [A]}) == []
+
+
 def test_the_first_device_of_a_guest_moves_to_another_hvm_guest(plain: Host) -> None:
     plain.ask("create", config={"name": "h2", "type": "hvm"})
     assert not plain.devices(h1=[A, B]).get("failed")

@@ -112,20 +112,23 @@ def _device_model(host: Host, domain: Domain) -> Iterator[Finding]:
             continue
         yield of(domain, Fault.STALE_RECORD, "libxl lists it, but the device model does not have it", (sbdf,))
     for name in model.unexpected(domain.devices):
-        called = [sbdf for sbdf in host.devices if qemu_name(sbdf) == name and _may_be_its(host, domain, sbdf)]
+        known = sorted({*host.devices, *host.markers})
+        called = [sbdf for sbdf in known if qemu_name(sbdf) == name and _may_be_its(host, domain, sbdf)]
         # The name lacks the segment.
         owned = [sbdf for sbdf in called if host.xen_owners.get(sbdf) is XenOwner.GUEST]
         says = f"its device model has {name}, and libxl does not list it"
         yield of(domain, Fault.UNLISTED_DEVICE, says, owned or called)
 
 
-def _may_be_its(host: Host, domain: Domain, device: Sbdf) -> bool:
+def _may_be_its(host: Host, domain: Domain, sbdf: Sbdf) -> bool:
     """Whether a device that a device model names can be its guest's: pciback holds it and no other domain has it.
 
-    A device model may lie, and what it names would be reset.
+    A device model may lie, and what it names would be reset. Of one that has left the host, libxl's marker says it.
     """
-    marked = host.markers.get(device, domain.domid) == domain.domid
-    return host.devices[device].in_pciback and host.holder_of(device) is None and marked
+    device, marked = host.devices.get(sbdf), host.markers.get(sbdf)
+    if host.holder_of(sbdf) is not None:
+        return False
+    return marked == domain.domid if device is None else device.in_pciback and marked in (None, domain.domid)
 
 
 def _without_domain(host: Host) -> Iterator[Finding]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ..model.domain import Domain
 from ..values.address import Sbdf
 from ..values.words import listed
-from .recipes import Recipe
+from .recipes import Recipe, RecipeKind
 from .table import Fault, RepairedBy
 
 
@@ -35,11 +35,15 @@ class Finding:
     @property
     def repaired_by(self) -> RepairedBy:
         """Which run repairs it: what costs a guest a device in use, only one that is asked for that."""
+        if self.fault.recipe is not self.recipe:
+            return RepairedBy.PERSON
         return RepairedBy.NAMED_REPAIR if self.costs else self.fault.repaired_by
 
     @property
     def advice(self) -> str:
         """What to do next, without the last full stop."""
+        if self.fault.recipe is not self.recipe:
+            return "Restart the guest: which device of the host it is, nothing says"
         if not self.costs:
             return self.fault.advice
         return (
@@ -50,15 +54,18 @@ class Finding:
 
     @property
     def recipe(self) -> Recipe | None:
-        """What repairs it, None if nothing is known to."""
-        return self.fault.recipe
+        """What repairs it, None if nothing is known to: a device model is asked for one of the host's devices."""
+        recipe = self.fault.recipe
+        nameless = recipe is not None and recipe.kind is RecipeKind.DEVICE_MODEL and not self.devices
+        return None if nameless else recipe
 
     @property
     def required_recipe(self) -> Recipe:
         """The recipe of a fault that has one; ValueError for one that has none."""
-        if self.fault.recipe is None:
+        recipe = self.recipe
+        if recipe is None:
             raise ValueError(f"no recipe repairs {self.fault.code}")
-        return self.fault.recipe
+        return recipe
 
     @property
     def required_domid(self) -> int:

@@ -19,6 +19,7 @@ from ..values.refusal import Refusal
 from ..values.words import listed
 from .device_needs import against_guest, doubts_about
 from .domain_lookup import NOT_RUNNING, OF_NAMES, find_domain
+from .kept_holds import keepers_of, kept
 from .readiness import Ready, only_at_creation, reasons_against, wrong_kind
 from .safety import Check, against, against_kind
 
@@ -62,10 +63,10 @@ class DesiredDomain:
 class DomainPlan:
     """What one domain gains, loses and keeps; the domain has the name that the declaration calls it.
 
-    `arriving` are those of `add` that another domain of the same plan gives up first. `departing` are those of `remove`
-    that another domain of the same plan waits for. `awaited` are `arriving`, and the devices that the domains which
-    give them up wait for themselves, and so on: unless all of these are given up, a domain would lose a device and get
-    nothing for it.
+    `arriving` are those of `add` that another domain of the same plan gives up first, and all devices of a domain for
+    which pciback keeps one of `add` as long as it has any. `departing` are those of `remove` that another domain of the
+    same plan waits for. `awaited` are `arriving`, and the devices that the domains which give them up wait for
+    themselves, and so on: unless all of these are given up, a domain would lose a device and get nothing for it.
     """
 
     domain: Domain
@@ -131,7 +132,6 @@ def make_plan(host: Host, desired: Sequence[DesiredDomain]) -> DomainsPlan:
         found.append((want, domain))
     steps = [_deferred(host, want, _difference(want, domain)) for want, domain in found]
     leaving = {device: step for step in steps for device in step.remove}
-    wanted = {device for step in steps for device in step.add}
     doubled = _declared_twice(desired)
     for step in steps:
         refusals += [*_against_connection(host, step), *_ways_of_ansible(host, step)]
@@ -140,10 +140,14 @@ def make_plan(host: Host, desired: Sequence[DesiredDomain]) -> DomainsPlan:
                 refusals += _against_device(host, step.domain, device, leaving)
         for device in step.deferred:
             refusals += _against_creation(host, step.domain, device)
-    plans = tuple(_with_dependencies(step, leaving, wanted) for step in steps)
-    by_handshake = {device for step in plans if _makes_handshakes(step.domain) for device in step.add}
-    refusals += [refusal for step in plans for refusal in _kept_by_pciback(host, step, by_handshake)]
-    refusals += [refusal for device in sorted(by_handshake - leaving.keys()) for refusal in _kept_before(host, device)]
+    by_handshake = {device for step in steps if _makes_handshakes(step.domain) for device in step.add}
+    keepers = keepers_of(host, by_handshake, {device: step.domain for device, step in leaving.items()})
+    emptied = {step.domain.domid: step for step in steps if step.remove and not step.keep}
+    refusals += [kept(device, keeper) for device, keeper in keepers.items() if keeper.domid not in emptied]
+    needs = {device: {device} for device in leaving}
+    for device, keeper in keepers.items():
+        needs.setdefault(device, set()).update(emptied[keeper.domid].remove if keeper.domid in emptied else ())
+    plans = _with_dependencies(steps, leaving, needs)
     return DomainsPlan(plans, tuple(dict.fromkeys(refusals)), tuple(_doubts(host, plans)))
 
 
@@ -192,20 +196,33 @@ def _deferred(host: Host, want: DesiredDomain, step: DomainPlan) -> DomainPlan:
     return step
 
 
-def _with_dependencies(step: DomainPlan, leaving: Mapping[Sbdf, DomainPlan], wanted: Collection[Sbdf]) -> DomainPlan:
-    return replace(
-        step,
-        arriving=frozenset(device for device in step.add if device in leaving),
-        departing=frozenset(device for device in step.remove if device in wanted),
-        awaited=_awaited(step, leaving),
+def _with_dependencies(
+    steps: Sequence[DomainPlan], leaving: Mapping[Sbdf, DomainPlan], needs: Mapping[Sbdf, Collection[Sbdf]]
+) -> tuple[DomainPlan, ...]:
+    """Say which domain waits for which; `needs` are the devices that must have left before a device can come."""
+    wanted = frozenset[Sbdf]().union(*(_arriving(step, needs) for step in steps))
+    return tuple(
+        replace(
+            step,
+            arriving=_arriving(step, needs),
+            departing=wanted.intersection(step.remove),
+            awaited=_awaited(step, leaving, needs),
+        )
+        for step in steps
     )
 
 
-def _awaited(step: DomainPlan, leaving: Mapping[Sbdf, DomainPlan]) -> frozenset[Sbdf]:
+def _arriving(step: DomainPlan, needs: Mapping[Sbdf, Collection[Sbdf]]) -> frozenset[Sbdf]:
+    return frozenset(needed for device in step.add for needed in needs.get(device, ()))
+
+
+def _awaited(
+    step: DomainPlan, leaving: Mapping[Sbdf, DomainPlan], needs: Mapping[Sbdf, Collection[Sbdf]]
+) -> frozenset[Sbdf]:
     found: set[Sbdf] = set()
     ahead = [step]
     while ahead:
-        new = {device for device in ahead.pop().add if device in leaving} - found
+        new = _arriving(ahead.pop(), needs) - found
         found |= new
         ahead += [leaving[device] for device in new]
     return frozenset(found)
@@ -318,37 +335,6 @@ def _against_device_model(step: DomainPlan, model: DeviceModel) -> list[Refusal]
 def _makes_handshakes(domain: Domain) -> bool:
     """Whether the domain, or its stub domain, gets devices by a handshake with pciback."""
     return domain.device_model is None or domain.stub is not None
-
-
-def _kept_before(host: Host, device: Sbdf) -> list[Refusal]:
-    """Refuse a device that pciback keeps for an HVM guest which has given it back in an earlier run, or to xl."""
-    keeper = host.keeper_of(device)
-    if keeper is None:
-        return []
-    return [_kept(device, keeper, "detach all devices from it first, attach the others again afterwards")]
-
-
-def _kept(device: Sbdf, keeper: Domain, advice: str) -> Refusal:
-    reason = (
-        f"{device} cannot move from {keeper.name} to a PV guest or a stub domain while {keeper.name} has other devices:"
-        " pciback keeps the first device of an HVM guest until the guest has none"
-    )
-    return Refusal("kept-by-pciback", str(device), reason, advice)
-
-
-def _kept_by_pciback(host: Host, step: DomainPlan, wanted: Collection[Sbdf]) -> list[Refusal]:
-    """Refuse to move the first device of an HVM guest on by a handshake while the HVM guest keeps other devices.
-
-    pciback exports that device when libxl makes the connection, and does not learn that the device has gone: it holds
-    the device, and refuses it to a PV guest, until the connection is removed with the last device.
-    """
-    domain = step.domain
-    if domain.device_model is None or domain.own_connection is None or set(domain.devices) <= set(step.remove):
-        return []
-    exported = {entry.device for entry in domain.own_connection.entries if entry.exported}
-    exported.update(device for device, domid in host.kept_holds.items() if domid == domain.domid)
-    advice = f"detach all devices from {domain.name} in the same task, and attach the others again in the next"
-    return [_kept(device, domain, advice) for device in sorted(step.departing & exported & set(wanted))]
 
 
 def _against_creation(host: Host, domain: Domain, address: Sbdf) -> list[Refusal]:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.xen.pci.plugins.module_utils.faults.diagnose import diagnose
 from ansible_collections.xen.pci.plugins.module_utils.faults.finding import in_words
-from ansible_collections.xen.pci.plugins.module_utils.faults.table import Fault
+from ansible_collections.xen.pci.plugins.module_utils.faults.table import Fault, RepairedBy
 from ansible_collections.xen.pci.plugins.module_utils.model.connection import PciConnection
 from ansible_collections.xen.pci.plugins.module_utils.model.device import ConfigFlags, PciDevice, XenOwner
 from ansible_collections.xen.pci.plugins.module_utils.model.device_model import DeviceModel, Plugged, qemu_name
@@ -150,6 +150,19 @@ def test_a_device_in_the_guest_that_libxl_does_not_list_is_one_fault_with_its_ma
     observed = host(None, markers={A: 1}, xen_owners={A: XenOwner.GUEST, B: XenOwner.HOST})
     [finding] = diagnose(replace(emulated(observed, [A]), quarantined=frozenset({A, B})))
     assert (finding.fault, finding.devices) == (Fault.UNLISTED_DEVICE, (A,))
+
+
+@pytest.mark.parametrize(("markers", "devices"), [({A: 1}, (A,)), ({A: 2}, ()), ({}, ())])
+def test_what_has_left_the_host_is_the_device_that_the_marker_names(
+    markers: Mapping[Sbdf, int], devices: tuple[Sbdf, ...]
+) -> None:
+    """Only of one of which the address is known, its rights can be taken: a device model is not asked for a name."""
+    observed = emulated(host(None, markers=markers, xen_owners={B: XenOwner.HOST}), [A])
+    gone = replace(observed, devices={B: observed.devices[B]}, quarantined=frozenset({B}))
+    [finding] = [one for one in diagnose(gone) if one.fault is Fault.UNLISTED_DEVICE]
+    assert finding.devices == devices
+    assert (finding.recipe is None) == (finding.repaired_by is RepairedBy.PERSON) == (not devices)
+    assert ("restart" in in_words(finding).lower()) == (not devices)
 
 
 def test_what_a_stub_domain_has_is_its_guests() -> None:

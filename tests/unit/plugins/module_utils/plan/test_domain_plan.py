@@ -234,6 +234,19 @@ def test_a_swap_between_two_domains_is_one_plan() -> None:
     assert [(step.arriving, step.departing) for step in plan.domains] == [({B}, {A}), ({A}, {B})]
 
 
+@pytest.mark.parametrize("also", [[], [C]])
+def test_what_pciback_keeps_for_a_guest_moves_on_once_the_plan_has_emptied_that_guest(also: list[Sbdf]) -> None:
+    """Its own first device, or one that it has given back before: the other guest waits until the last has left."""
+    given_back = replace(emulated([B], [B]), own_connection=connection(1, [B], state_0="1"))
+    for keeper, kept in ((emulated([A, B], [A, B]), {}), (given_back, {A: 1})):
+        desired = [wants("red", *also, exclusive=True), wants("green", A)]
+        plan = make_plan(host(keeper, guest("green", 2), kept_holds=kept), desired)
+        assert plan.refusals == ()
+        red, green = plan.domains
+        assert red.departing == set(keeper.devices) == green.awaited
+        assert green.arriving == set(keeper.devices)
+
+
 # ---- refusals: each code, with what it is about and the facts that its text must have
 
 
@@ -300,6 +313,16 @@ REFUSALS: Mapping[str, tuple[Host, list[DesiredDomain], tuple[str, str], Sequenc
     ),
     "HVM, its first device to a PV guest": (
         host(emulated([A, B], [A, B]), guest("green", 2)),
+        [wants("red", B, exclusive=True), wants("green", A)],
+        ("kept-by-pciback", str(A)),
+        [str(A), "red"],
+    ),
+    "HVM, its former first device to a PV guest, and it keeps another": (
+        host(
+            replace(emulated([B, C], [B, C]), own_connection=connection(1, [B, C], state_0="1")),
+            guest("green", 2),
+            kept_holds={A: 1},
+        ),
         [wants("red", B, exclusive=True), wants("green", A)],
         ("kept-by-pciback", str(A)),
         [str(A), "red"],
