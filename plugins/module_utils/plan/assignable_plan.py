@@ -90,7 +90,7 @@ def plan_present(
         verdict = _may_leave(host, device, policy, staying, group, require_reset)
         refusals += verdict.refusals
         waived += verdict.waived
-        mild += verdict.warnings
+        mild += [warning for warning in verdict.warnings if warning.code != Check.ACS.value]  # said of the whole card
         if held is not None:
             reason = f"{sbdf} is not bound to pciback although {held}"
             refusals.append(Refusal("held", str(sbdf), reason, "detach it from there first"))

@@ -10,15 +10,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..model.host import Host
-from ..plan.device_steps import Take
+from ..plan.device_steps import Release, Take
 from ..values.address import Sbdf
-from ..values.catalog import Catalog, read_addresses
+from ..values.catalog import Catalog, DevicePolicy, read_addresses
 from ..values.plain import plain
 from ..values.refusal import Refusal, Refused
 from .assignable_plan import AssignablePlan, plan_absent, plan_present
 from .assignment_state import AssignmentState
 from .boot_plan import BootPlan, Persistence
-from .cards import suggestions
+from .cards import HOST, splits
 from .catalog_lookup import catalog_names, device_policies
 from .isolation import OF_OTHERS
 from .managers import against_host
@@ -95,11 +95,7 @@ def complete_plan(host: Host, wanted: WantedDevices, found: Resolution) -> Assig
         plan = plan_present(host, list(names), wanted.exclusive and not unclear, policies, wanted.require_reset)
     else:
         plan = plan_absent(host, list(names), policies)
-    taken = [step.sbdf for step in plan.steps if isinstance(step, Take)]
-    together = {*names, *host.in_pciback}
-    catalog = wanted.catalog.entries
-    lacking = suggestions(host.devices, taken, together, policies, lambda: catalog_names(catalog, host))
-    plan = replace(plan, warnings=(*plan.warnings, *(f"{sentence}." for sentence in lacking)))
+    plan = replace(plan, warnings=(*plan.warnings, *_split_cards(host, wanted, plan, policies)))
     against = [refusal for refusal in plan.refusals if not (unclear and refusal.code in OF_OTHERS)]
     boot, persistence = host.boot_facts, _persistence(host, wanted, frozenset(names), plan)
     boot_plan = persistence.plan(boot)
@@ -118,6 +114,18 @@ def complete_plan(host: Host, wanted: WantedDevices, found: Resolution) -> Assig
         names=names,
         refusals=tuple(dict.fromkeys([*wanted.refusals, *found.refusals, *against, *boot_plan.refusals, *managed])),
     )
+
+
+def _split_cards(
+    host: Host, wanted: WantedDevices, plan: AssignablePlan, policies: Mapping[Sbdf, DevicePolicy]
+) -> list[str]:
+    """Write a sentence for the cards of which the plan gives some functions to pciback, or to the host, and not all."""
+    taken = {step.sbdf for step in plan.steps if isinstance(step, Take)}
+    released = {step.sbdf for step in plan.steps if isinstance(step, Release)}
+    owners = {**dict.fromkeys(host.in_pciback | taken, "pciback"), **dict.fromkeys(released, HOST)}
+    catalog = wanted.catalog.entries
+    found = splits(host, taken | released, owners, policies, lambda: catalog_names(catalog, host))
+    return [f"{sentence}." for sentence in found]
 
 
 def _known_to_host(host: Host, names: Mapping[Sbdf, str], wanted: WantedDevices) -> dict[Sbdf, str]:

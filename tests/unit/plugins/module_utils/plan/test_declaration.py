@@ -334,3 +334,11 @@ def test_without_a_file_to_write_it_is_refused(more: dict[str, Any]) -> None:
 def test_a_device_that_no_creation_could_give_is_refused() -> None:
     plain = host(closed(), devices=[device(A, driver="e1000e")])
     assert refused(plain, wants("web01", str(A), config=GOOD_FILE)) == [("not-assignable", str(A))]
+
+
+def test_devices_in_files_are_kept_apart_like_those_of_domains_that_run() -> None:
+    on = host(domain(2, "db01"), devices=[device(A, **LINE), device(B, **LINE)])
+    asked = [wants("web01", str(A), config=GOOD_FILE), wants("db01", str(B))]
+    assert refused(on, *asked) == [("shared-interrupt", str(B)), ("shared-interrupt", str(A))]
+    later = host(closed(), domain(2, "db01"), devices=[device(A, **LINE), device(B, **LINE)])
+    assert sorted(refused(later, *asked)) == [("shared-interrupt", str(A)), ("shared-interrupt", str(B))]
