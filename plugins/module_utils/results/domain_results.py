@@ -5,13 +5,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
 from ..model.evidence import Evidence
 from ..plan.domain_plan import DomainPlan, DomainsPlan
 from ..plan.file_plan import FileChange, devices_in
 from ..plan.names import Resolution
+from ..values.address import Sbdf
 from .common import change, file_diff
 from .device_labels import DeviceLabels
 from .domain_report import DomainReport
@@ -44,9 +46,9 @@ def planned_domain_result(step: DomainPlan) -> dict[str, Any]:
         "name": step.domain.name,
         "domid": step.domain.domid,
         "running": True,
-        "before": _texts(step.domain.devices),
-        "after": _texts(step.after),
-        "deferred": _texts(step.deferred),
+        "before": _addresses(step.domain.devices),
+        "after": _addresses(step.after),
+        "deferred": _addresses(step.deferred),
     }
 
 
@@ -57,8 +59,8 @@ def halted_results(files: Sequence[FileChange], skipped: Sequence[str] = ()) -> 
             "name": file.want.name,
             "domid": None,
             "running": False,
-            "before": _texts(devices_in(file.before)),
-            "after": _texts(devices_in(file.after)),
+            "before": _addresses(devices_in(file.before)),
+            "after": _addresses(devices_in(file.after)),
             "error": "",
             **config_file_result(file.want.name, files),
         }
@@ -75,14 +77,17 @@ def domain_result(labels: DeviceLabels, report: DomainReport) -> dict[str, Any]:
         "name": report.name,
         "domid": report.domid,
         "running": True,
-        "before": _texts(report.before),
-        "after": _texts(report.after),
-        "deferred": _texts(report.deferred),
+        "before": _addresses(report.before),
+        "after": _addresses(report.after),
+        "deferred": _addresses(report.deferred),
         "backend_state": str(report.backend_state),
         "frontend_state": str(report.frontend_state),
-        "devices": [{**_evidence(evidence), "name": labels.name(evidence.device)} for evidence in report.evidence],
+        "devices": [
+            {**_evidence(evidence), "name": labels.name(evidence.device)}
+            for evidence in sorted(report.evidence, key=attrgetter("device"))
+        ],
         "cycles": [
-            {"added": _texts(cycle.added), "removed": _texts(cycle.removed), "seconds": cycle.seconds}
+            {"added": _addresses(cycle.added), "removed": _addresses(cycle.removed), "seconds": cycle.seconds}
             for cycle in report.cycles
         ],
         "timeline": [
@@ -122,5 +127,6 @@ def _printable(text: str) -> str:
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
-def _texts(devices: Sequence[object]) -> list[str]:
-    return [str(device) for device in devices]
+def _addresses(devices: Iterable[Sbdf]) -> list[str]:
+    """List addresses in their order, since the order in a connection is that in which devices came."""
+    return [str(device) for device in sorted(devices)]

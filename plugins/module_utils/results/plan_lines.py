@@ -68,9 +68,9 @@ def domain_lines(
         for device in step.unlisted if step.domain.name in cleared else ():
             change = "removed from its stored configuration"
             yield labels.line(Part.DOMAINS, step.domain.name, CHANGES, device, change)
+    deferred = {step.domain.name: step.deferred for step in plan.domains}
     for file in files:
-        if not file.running:
-            yield from _moves_in_file(labels, file)
+        yield from _moves_in_file(labels, file, deferred.get(file.want.name, ()))
 
 
 def _moves(
@@ -94,11 +94,14 @@ def _moves(
                 yield labels.line(Part.DOMAINS, name, GAINS, device, ", ".join(words))
 
 
-def _moves_in_file(labels: DeviceLabels, file: FileChange) -> Iterator[PlanLine]:
+def _moves_in_file(labels: DeviceLabels, file: FileChange, deferred: Devices) -> Iterator[PlanLine]:
+    """Make the lines of a domain that does not run, and of devices that a running one gets when created again."""
     before, after = devices_in(file.before), devices_in(file.after)
+    why = "until it is created again" if file.running else "as it does not run"
     for sign, devices in ((LOSES, set(before) - set(after)), (GAINS, set(after) - set(before))):
         for device in devices:
-            yield labels.line(Part.DOMAINS, file.want.name, sign, device, "in its file only, as it does not run")
+            if not file.running or device in deferred:
+                yield labels.line(Part.DOMAINS, file.want.name, sign, device, f"in its file only, {why}")
 
 
 def assignment_lines(

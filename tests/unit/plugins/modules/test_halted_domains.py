@@ -71,6 +71,11 @@ def test_a_guest_that_must_be_created_again_gets_its_devices_in_its_file(host: D
         (closed,) = [one for one in result["domains"] if one["name"] == "closed"]
         assert (closed["after"], closed["deferred"], closed["config"]["changed"]) == ([], [NIC], True)
         assert "destroyed, and created again" in warnings(result)
+        in_file, attached = result["diff"][0]["prepared"].splitlines()
+        assert in_file.startswith(f"closed  +  {NIC} (") and in_file.endswith(
+            "in its file only, until it is created again"
+        )
+        assert attached.startswith(f"web01   +  {OTHER} (network ")
     assert f'pci = ["{NIC}"]' in file.read_text() and 'passthrough = "enabled"' in file.read_text()
     again = host.run("domain_devices", domains=domains)
     assert again["changed"] is False and "destroyed, and created again" in warnings(again)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -127,3 +128,29 @@ def test_what_did_not_go_as_planned_is_shown_as_it_is(host: DeclaredHost) -> Non
     named = [(one["subject"], one["device"], one["name"]) for one in done["changes"]]
     assert named == [("web01", "0000:02:00.0", "scratch"), ("web02", "0000:01:00.0", "uplink")]
     assert [[one["name"] for one in domain["devices"]] for domain in done["domains"]] == [[], ["uplink"]]
+
+
+MANY_MISTAKES = {
+    "b": {"devices": ["scratch", "nope", "scratch"]},
+    "a": {"devices": ["slice", "neither"], "state": "absent"},
+    "web02": {"devices": ["0000:00:03.0", "0000:00:00.0", "uplink"], "whatever": 1, "other": 2},
+    "web01": {"devices": ["uplink", "test"]},
+}
+SETS = (
+    ("domain_devices", {"domains": MANY_MISTAKES}),
+    ("assignable_devices", {"devices": ["nope", "neither", "0000:00:03.0", "test", "0000:00:00.0"]}),
+    ("assignable_devices", {"devices": ["test", "uplink", "scratch"], "exclusive": True}),
+    ("virtual_functions", {"physical_functions": [{"pf": "scratch", "count": 2, "x": 1, "y": 2}]}),
+    ("host_info", {}),
+)
+
+
+@pytest.mark.parametrize(("module", "arguments"), SETS, ids=[f"{at} {name}" for at, (name, _given) in enumerate(SETS)])
+def test_results_come_in_one_order(host: DeclaredHost, module: str, arguments: dict[str, Any]) -> None:
+    catalog = {} if module == "host_info" else {"catalog": CATALOG}
+    answers = set()
+    for seed in ("1", "2", "3"):
+        host.environment["PYTHONHASHSEED"] = seed  # the order of a set of texts depends on it
+        answer = host.run(module, module != "host_info", **arguments, **catalog)
+        answers.add(json.dumps({key: value for key, value in answer.items() if key != "invocation"}))
+    assert len(answers) == 1
