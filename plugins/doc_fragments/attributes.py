@@ -5,7 +5,8 @@
 
 Use: C(xen.pci.attributes) for the descriptions, then state C(support) of C(check_mode), C(diff_mode) and C(idempotent)
 in the module; C(xen.pci.attributes.info_module) for modules that change nothing;
-C(xen.pci.attributes.actiongroup_pci) for all that belong to the action group.
+C(xen.pci.attributes.actiongroup_declare) for those with the options catalog and timeout,
+C(xen.pci.attributes.actiongroup_pci) for the others.
 """
 
 from __future__ import annotations
@@ -55,5 +56,18 @@ attributes:
     description: Use C(group/xen.pci.pci) in C(module_defaults) to set defaults for this module.
     support: full
     membership:
+      - xen.pci.pci
+"""
+
+    ACTIONGROUP_DECLARE = r"""
+options: {}
+attributes:
+  action_group:
+    description:
+      - Use C(group/xen.pci.declare) in C(module_defaults) to set O(catalog) and O(timeout) once for all modules that
+        have them. C(group/xen.pci.pci) has the other modules, too, which do not take these options.
+    support: full
+    membership:
+      - xen.pci.declare
       - xen.pci.pci
 """

@@ -21,7 +21,7 @@ description:
     so both tools can be mixed.
 extends_documentation_fragment:
   - xen.pci.attributes
-  - xen.pci.attributes.actiongroup_pci
+  - xen.pci.attributes.actiongroup_declare
   - xen.pci.catalog
   - xen.pci.host
   - xen.pci.host.pools

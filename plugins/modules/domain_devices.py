@@ -24,7 +24,7 @@ description:
     since libxl's stored configuration of the domain is kept in step.
 extends_documentation_fragment:
   - xen.pci.attributes
-  - xen.pci.attributes.actiongroup_pci
+  - xen.pci.attributes.actiongroup_declare
   - xen.pci.catalog
   - xen.pci.host
   - xen.pci.host.pools

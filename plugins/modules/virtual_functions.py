@@ -22,7 +22,7 @@ description:
     that fails is undone, and so are those before it.
 extends_documentation_fragment:
   - xen.pci.attributes
-  - xen.pci.attributes.actiongroup_pci
+  - xen.pci.attributes.actiongroup_declare
   - xen.pci.catalog
   - xen.pci.host
   - xen.pci.plan
