@@ -90,7 +90,14 @@ def _domain() -> Schema:
     contradiction = {"exclusive": {"const": True}, "state": {"const": "absent"}}
     found = _keys(DOMAIN_KEYS)
     found["properties"]["devices"].update(items=_ref("request"), uniqueItems=True)
-    return {**found, "allOf": [{"not": {**_OBJECT, "properties": contradiction, "required": list(contradiction)}}]}
+    by_file = {**_OBJECT, "properties": {"when_halted": {"const": "config"}}, "required": ["when_halted"]}
+    return {
+        **found,
+        "allOf": [
+            {"not": {**_OBJECT, "properties": contradiction, "required": list(contradiction)}},
+            {"if": by_file, "then": {"required": ["config"]}},
+        ],
+    }
 
 
 def _request() -> Schema:

@@ -216,6 +216,7 @@ DOMAIN_VALUES = {
     "state": fitting(DOMAIN_KEYS["state"]) | JUNK,
     "config": fitting(DOMAIN_KEYS["config"]) | JUNK,
     "uuid": fitting(DOMAIN_KEYS["uuid"]) | JUNK,
+    "when_halted": fitting(DOMAIN_KEYS["when_halted"]) | JUNK,
 }
 
 
@@ -232,6 +233,8 @@ def test_keys_of_a_domain_are_valid_together_if_the_parser_takes_them() -> None:
         "devices": (None, [], ["uplink"], ["uplink", "uplink"]),
         "exclusive": (None, True, False),
         "state": (None, "present", "absent"),
+        "config": (None, "/etc/xen/web01.cfg"),
+        "when_halted": (None, "config", "skip", "fail"),
         "exclusiv": (None, True),
     }
     for values in product(*choices.values()):
