@@ -25,9 +25,11 @@ VENV_DEMO     := $(BUILD)/venv-demo
 READY_DEMO    := $(VENV_DEMO)/.ready
 
 # Two ways to the path that Ansible wants. The link is for what imports or runs the collection: always the tree itself.
-# The mirror is a copy for the tools that look at all files around them and leave some behind.
+# A mirror is a copy for the tools that look at all files around them and leave some behind, for each target its own: they
+# run side by side.
 LINK   := $(BUILD)/collections/ansible_collections/xen/pci
-MIRROR := $(BUILD)/ansible_collections/xen/pci
+MIRROR  = $(BUILD)/mirrors/$@/ansible_collections/xen/pci
+mirror  = $(VENV)/bin/python tools/mirror.py '$(MIRROR)'
 
 export PATH := $(ROOT)/$(VENV)/bin:$(PATH)
 export ANSIBLE_COLLECTIONS_PATH := $(ROOT)/$(BUILD)/collections
@@ -65,30 +67,16 @@ help: ## List the commands
 venv: $(READY) ## Make .venv (Python 3.11 or newer; another one with PYTHON=...)
 
 $(READY): tests/requirements.txt | $(LINK)
-	@test -n '$(PYTHON)' || { echo 'No Python 3.11 or newer was found: install one, or name it with PYTHON=...' >&2; exit 1; }
-	'$(PYTHON)' -m venv --clear $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
-	@touch $@
+	@tools/make-venv '$(PYTHON)' $(VENV) $<
 
 $(READY_NEWEST): tests/requirements-newest.txt
-	'$(PYTHON_NEWEST)' -m venv --clear $(VENV_NEWEST)
-	$(VENV_NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
-	@touch $@
+	@tools/make-venv '$(PYTHON_NEWEST)' $(VENV_NEWEST) $<
 
-# A fresh machine may have a Python without ensurepip (Debian's without python3-venv): its own pip installs then.
 $(READY_DEMO): tools/demo/requirements.txt | $(LINK)
-	@test -n '$(PYTHON)' || { echo 'No Python 3.11 or newer was found: install one, or name it with PYTHON=...' >&2; exit 1; }
-	@if '$(PYTHON)' -m venv --clear $(VENV_DEMO) >/dev/null; then pip='$(VENV_DEMO)/bin/python -m pip'; \
-	else '$(PYTHON)' -m venv --clear --without-pip $(VENV_DEMO); pip='$(PYTHON) -m pip --python $(VENV_DEMO)/bin/python'; fi; \
-	$$pip install --quiet --disable-pip-version-check -r $<
-	@touch $@
+	@tools/make-venv '$(PYTHON)' $(VENV_DEMO) $<
 
 $(LINK):
-	@mkdir -p $(@D) && ln -s ../../../.. $@
-
-.PHONY: mirror
-mirror: $(READY)
-	@$(VENV)/bin/python tools/mirror.py
+	@mkdir -p $(@D) && ln -sfn ../../../.. $@
 
 .PHONY: clean
 clean: ## Remove everything that was generated, the environments included
@@ -107,11 +95,16 @@ demo-picture: $(READY) $(READY_DEMO) ## Make docs/demo.svg again, from a run of 
 
 ##@ Tests that need neither root nor Xen
 
+# As many side by side as there are processors, in this order: first what is quick, last what uses all processors by itself.
 .PHONY: test
-test: $(READY) ## All of them, one after the other, with counts
+test: $(READY) ## All of them, with counts
 	@$(VENV)/bin/python tools/steps.py $@ \
-		ruff ansible-lint reuse types unit faults fuzz-short conformance sanity sanity-newest sanity-oldest docs-lint integration \
-		molecule demo-test build unit-newest integration-newest
+		ruff reuse types build docs-lint ansible-lint unit conformance sanity-oldest sanity molecule sanity-newest demo-test \
+		integration fuzz-short integration-newest unit-newest faults
+
+.PHONY: check
+check: $(READY) ## Two minutes of them, while you work: ruff, licenses, types, and unit tests that start no simulated host
+	@$(VENV)/bin/python tools/steps.py $@ ruff reuse types unit-quick
 
 .PHONY: demo-test
 demo-test: $(READY) $(READY_DEMO) ## The demo, run to its end and interrupted
@@ -120,6 +113,12 @@ demo-test: $(READY) $(READY_DEMO) ## The demo, run to its end and interrupted
 .PHONY: unit
 unit: $(READY) ## Unit and property tests
 	$(VENV)/bin/python -m pytest -n auto --junitxml=$(RESULTS)/unit.xml tests/unit $(PYTEST_ARGS)
+
+# Without those that start processes, which take most of the time.
+.PHONY: unit-quick
+unit-quick: $(READY)
+	$(VENV)/bin/python -m pytest -n auto --junitxml=$(RESULTS)/unit-quick.xml tests/unit \
+		--ignore=tests/unit/plugins/modules --ignore=tests/unit/simulated_host $(PYTEST_ARGS)
 
 # Some scenarios wait, so there may be more of them at a time than processors.
 .PHONY: faults
@@ -158,12 +157,14 @@ ruff: $(READY)
 	$(VENV)/bin/python -m ruff format --check
 
 .PHONY: ansible-lint
-ansible-lint: mirror
+ansible-lint: $(READY)
+	$(mirror)
 	cd $(MIRROR) && ansible-lint --offline --strict --profile production
 
-# In the mirror, which holds only what git would take, and which belongs to the one who runs this.
+# In a mirror, which holds only what git would take, and which belongs to the one who runs this.
 .PHONY: reuse
-reuse: mirror ## Each file states its copyright and its license (REUSE)
+reuse: $(READY) ## Each file states its copyright and its license (REUSE)
+	$(mirror)
 	cd $(MIRROR) && reuse lint --lines
 
 .PHONY: format
@@ -172,7 +173,8 @@ format: $(READY) ## Correct what ruff can correct, layout included
 	$(VENV)/bin/python -m ruff format
 
 .PHONY: docs-lint
-docs-lint: mirror ## Documentation of the plugins, what pages quote or have from tables, entries of the changelog
+docs-lint: $(READY) ## Documentation of the plugins, what pages quote or have from tables, entries of the changelog
+	$(mirror)
 	$(VENV)/bin/python tools/quoted_files.py
 	$(VENV)/bin/python tools/reference.py
 	$(VENV)/bin/python tools/messages.py --check
@@ -184,7 +186,8 @@ messages: $(READY) ## Write docs/messages.md, the page of all texts, after a cha
 	$(VENV)/bin/python tools/messages.py
 
 .PHONY: sanity
-sanity: mirror ## ansible-test sanity
+sanity: $(READY) ## ansible-test sanity
+	$(mirror)
 	$(VENV)/bin/python tools/seed_ansible_test.py
 	version=$(call minor,$(VENV)); cd $(MIRROR) && ansible-test sanity --venv --python "$$version" --color no
 
@@ -193,7 +196,8 @@ sanity-newest: ## The same with the newest ansible-core, where there is a Python
 ifeq ($(PYTHON_NEWEST),)
 	@$(call skip,$@,no Python 3.12 or newer was found)
 else
-sanity-newest: mirror $(READY_NEWEST)
+sanity-newest: $(READY) $(READY_NEWEST)
+	$(mirror)
 	$(VENV_NEWEST)/bin/python tools/seed_ansible_test.py
 	version=$(call minor,$(VENV_NEWEST)); export PATH='$(ROOT)/$(VENV_NEWEST)/bin':$$PATH; \
 	cd $(MIRROR) && ansible-test sanity --venv --python "$$version" --color no
@@ -214,7 +218,7 @@ integration-newest: ## Integration targets on the newest ansible-core, likewise
 ifeq ($(PYTHON_NEWEST),)
 	@$(call skip,$@,no Python 3.12 or newer was found)
 else
-integration-newest: mirror $(READY_NEWEST)
+integration-newest: $(READY) $(READY_NEWEST)
 	$(VENV_NEWEST)/bin/python tools/seed_ansible_test.py
 	$(VENV_NEWEST)/bin/python tools/integration.py $@ $(filter-out domain_devices,$(TARGETS))
 endif
@@ -224,7 +228,8 @@ sanity-oldest: ## Compile and import with Python 3.9, the oldest on managed host
 ifeq ($(PYTHON_OLDEST),)
 	@$(call skip,$@,no Python 3.9 was found)
 else
-sanity-oldest: mirror
+sanity-oldest: $(READY)
+	$(mirror)
 	$(VENV)/bin/python tools/seed_ansible_test.py
 	export PATH='$(dir $(PYTHON_OLDEST))':$$PATH; \
 	cd $(MIRROR) && '$(ROOT)/$(VENV)/bin/ansible-test' sanity --local --python 3.9 --test compile --test import --color no
@@ -235,7 +240,7 @@ integration: ## ansible-test integration, all targets, side by side
 ifeq ($(TARGETS),)
 	@$(call skip,$@,there is nothing in tests/integration/targets)
 else
-integration: mirror
+integration: $(READY)
 	$(VENV)/bin/python tools/seed_ansible_test.py
 	$(VENV)/bin/python tools/integration.py $@ $(TARGETS)
 endif
@@ -279,5 +284,6 @@ changelog: $(READY) ## CHANGELOG.md from the fragments, for the version in galax
 	antsibull-changelog release
 
 .PHONY: build
-build: mirror ## The collection's tarball, into .build/
+build: $(READY) ## The collection's tarball, into .build/
+	$(mirror)
 	cd $(MIRROR) && ansible-galaxy collection build --force --output-path '$(ROOT)/$(BUILD)'

@@ -4,8 +4,8 @@
 """Run the targets of ansible-test integration side by side, with the ansible-core of the Python that runs this, and sum
 up: .build/results/<step>.xml for tools/steps.py.
 
---local: what the modules need is in the environment already, and so the targets can run side by side. Each has a copy
-of the mirror for itself: runs in one directory would write the same inventory file while another one reads it.
+--local: what the modules need is in the environment already, and so the targets can run side by side. Each has a mirror
+for itself: runs in one directory would write the same inventory file while another one reads it.
 ansible-test counts every task as a test. Here those count that assert something (`assert` is in their name), and
 whatever failed, so that neither preparations nor looks at the host make the number larger than it is.
 """
@@ -13,7 +13,6 @@ whatever failed, so that neither preparations nor looks at the host make the num
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,8 +20,9 @@ import xml.etree.ElementTree as ET
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import mirror
+
 CLONE = Path(__file__).resolve().parent.parent
-MIRROR = CLONE / ".build/ansible_collections/xen/pci"
 
 
 def run(target: str, copy: Path) -> tuple[int, str]:
@@ -71,7 +71,7 @@ def tests_of(target: str) -> list[ET.Element]:
     """
     with tempfile.TemporaryDirectory(prefix=f"{target}-", dir=CLONE / ".build") as room:
         copy = Path(room) / "ansible_collections/xen/pci"  # the path that ansible-test insists on
-        shutil.copytree(MIRROR, copy, symlinks=True)
+        mirror.bring(copy)
         status, output = run(target, copy)
         reports = sorted((copy / "tests/output/junit").glob(f"{target}-*.xml"))
         cases = cases_of(target, reports)

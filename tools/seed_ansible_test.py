@@ -9,10 +9,13 @@ there which does the same from pip's own wheel. Run with the Python of the envir
 fetches the wheel.
 
 The SSH key: two runs that start side by side both make it, and one of them fails.
+
+Steps run side by side, so one seeds at a time.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -21,6 +24,8 @@ from types import SimpleNamespace
 
 # Not a public interface, but the only place that knows. tests/requirements*.txt bound the version of ansible-core.
 from ansible_test._internal.python_requirements import get_venv_packages
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 # The paths are ansible-test's choice (its _util/target/setup/requirements.py, bootstrap(), and core_ci.py, SshKey).
 CACHE = Path("~/.ansible/test/cache").expanduser()
@@ -44,11 +49,15 @@ sys.exit(main(["install", "--find-links", here] + wanted))
 
 
 def seed_key() -> None:
-    """Make the key as ansible-test would, unless it has one."""
-    if KEY.exists():
+    """Make the key as ansible-test would, unless it has one; without ssh-keygen, which a machine may lack."""
+    public = KEY.with_name(f"{KEY.name}.pub")
+    if KEY.exists() and public.exists():
         return
-    KEY.parent.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["ssh-keygen", "-m", "PEM", "-q", "-t", "rsa", "-N", "", "-f", KEY], check=True)
+    key = rsa.generate_private_key(public_exponent=65537, key_size=3072)
+    secret = key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
+    public.write_bytes(key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH) + b"\n")
+    KEY.touch(mode=0o600)
+    KEY.write_bytes(secret)
 
 
 def seed_pip() -> None:
@@ -60,19 +69,21 @@ def seed_pip() -> None:
         return
 
     wheel = f"pip-{version}-py3-none-any.whl"
-    CACHE.mkdir(parents=True, exist_ok=True)
     subprocess.run(
         [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", CACHE, f"pip=={version}"],
         check=True,
     )
     if not (CACHE / wheel).exists():
         sys.exit(f"pip was downloaded to {CACHE}, but not as {wheel}: the name is needed for the bootstrap script")
-    # In one move, so that a run next door never reads half of it.
+    # In one move, so that a run of ansible-test never reads half of it.
     draft = script.with_suffix(f".{os.getpid()}")
     draft.write_text(SCRIPT.format(version=version, wheel=wheel))
     draft.replace(script)
 
 
 if __name__ == "__main__":
-    seed_key()
-    seed_pip()
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "xen-pci.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        seed_key()
+        seed_pip()

@@ -3,6 +3,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Run several make targets as the steps of a suite, all of them even if one fails, and count what really ran.
 
+As many steps run side by side as the machine has processors, each as soon as there is room for it, in the order in
+which they are named. What a step prints is shown when it has ended, and stays in .build/results/<step>.log; a single
+step prints as it goes.
+
 A step that leaves .build/results/<step>.xml (JUnit, as pytest writes it) counts by its tests, any other step as one.
 A step that could not run leaves .build/results/<step>.skipped with the reason: it is neither passed nor failed.
 The sums are left in .build/results/<suite>.total as "<passed> <failed>", and what failed in <suite>.failures, for
@@ -12,15 +16,28 @@ The sums are left in .build/results/<suite>.total as "<passed> <failed>", and wh
 from __future__ import annotations
 
 import argparse
+import os
+import shutil
+import signal
 import subprocess
 import sys
+import threading
 import time
 import xml.etree.ElementTree as ET
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
+from typing import Any, Self
 
 CLONE = Path(__file__).resolve().parent.parent
 RESULTS = CLONE / ".build/results"
+# More of them would only multiply the workers of those that use all processors by themselves.
+MOST_LANES = 4
+# How long a step that is interrupted may take to end what it has started.
+GRACE = 20.0
 
 
 @dataclass(frozen=True)
@@ -82,40 +99,130 @@ def judge(step: str, status: int, seconds: float) -> Outcome:
     return Outcome(step, passed, len(failures), skipped, seconds, note, failures)
 
 
-def run(step: str) -> Outcome:
-    """Run one make target with the results of earlier runs out of the way."""
-    for suffix in ("xml", "skipped"):
-        (RESULTS / f"{step}.{suffix}").unlink(missing_ok=True)
-    print(f"\n=== {step}", flush=True)
-    start = time.monotonic()
-    status = subprocess.run(["make", "--no-print-directory", step], cwd=CLONE, check=False).returncode
-    return judge(step, status, time.monotonic() - start)
+class Lanes:
+    """Runs steps side by side, each in a process group of its own, so that all it has started can be ended.
+
+    It is a context: what still runs when it is left ends.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._together = count > 1
+        self._pool = ThreadPoolExecutor(count)
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._leaving = False
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_reason: object) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        with self._lock:
+            self._leaving = True
+            running = tuple(self._running)
+        end(running)
+        self._pool.shutdown()
+
+    def outcomes(self, steps: Sequence[str]) -> Iterator[Outcome]:
+        """Run them all; each outcome as soon as it is known."""
+        for ended in as_completed([self._pool.submit(self._run, step) for step in steps]):
+            yield ended.result()
+
+    def _run(self, step: str) -> Outcome:
+        """Run one make target with the results of earlier runs out of the way."""
+        for suffix in ("xml", "skipped", "log"):
+            (RESULTS / f"{step}.{suffix}").unlink(missing_ok=True)
+        print(f"... {step}" if self._together else f"\n=== {step}", flush=True)
+        start = time.monotonic()
+        if self._together:
+            with (RESULTS / f"{step}.log").open("wb") as log:
+                status = self._make(step, stdout=log, stderr=subprocess.STDOUT)
+        else:
+            status = self._make(step)
+        return judge(step, status, time.monotonic() - start)
+
+    def _make(self, step: str, **output: Any) -> int:
+        words = ["make", "--no-print-directory", step]
+        with self._lock:
+            if self._leaving:
+                return 1
+            process = subprocess.Popen(words, cwd=CLONE, stdin=subprocess.DEVNULL, process_group=0, **output)
+            self._running.add(process)
+        status = process.wait()
+        with self._lock:
+            self._running.discard(process)
+        return status
+
+
+def end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    """End process groups: first as Ctrl-C does, so that they can clean up, then by force."""
+    for process in processes:
+        _signal(process, signal.SIGINT)
+    deadline = time.monotonic() + GRACE
+    for process in processes:
+        with suppress(subprocess.TimeoutExpired, KeyboardInterrupt):  # a second Ctrl-C: no more patience
+            process.wait(max(0.0, deadline - time.monotonic()))
+        _signal(process, signal.SIGKILL)
+
+
+def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, number)
+
+
+def show(outcome: Outcome) -> None:
+    """Print what a step has printed, all of it together."""
+    log = RESULTS / f"{outcome.step}.log"
+    if not log.exists():  # it printed as it went
+        return
+    print(f"\n=== {outcome.step} ({outcome.seconds:.0f} s)", flush=True)
+    with log.open("rb") as text:
+        shutil.copyfileobj(text, sys.stdout.buffer)
+    sys.stdout.flush()
+
+
+def sum_up(suite: str, outcomes: Sequence[Outcome]) -> int:
+    """Print the table, leave the sums; how many failed."""
+    print(f"\n{'step':<20}{'passed':>8}{'failed':>8}{'skipped':>8}{'seconds':>9}")
+    for it in outcomes:
+        print(f"{it.step:<20}{it.passed:>8}{it.failed:>8}{it.skipped:>8}{it.seconds:>9.1f}  {it.note}".rstrip())
+    bad = [f"{it.step}: {failure}\n" for it in outcomes for failure in it.failures]
+    (RESULTS / f"{suite}.failures").write_text("".join(bad))
+    print("".join(bad), end="")
+    passed, failed = sum(it.passed for it in outcomes), sum(it.failed for it in outcomes)
+    (RESULTS / f"{suite}.total").write_text(f"{passed} {failed}\n")
+    print(f"{suite}: {passed} passed, {failed} failed")
+    return failed
+
+
+def interrupt(number: int, _frame: FrameType | None) -> None:
+    """Do as for Ctrl-C when another signal asks for the end."""
+    raise KeyboardInterrupt(number)
 
 
 def main() -> int:
-    """Run the steps, print the table, leave the sums; the exit status tells whether any failed."""
+    """Run the steps, print the table, leave the sums; the exit status says whether any failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("suite", help="name under which the sums are left")
     parser.add_argument("steps", nargs="+", help="make targets")
+    parser.add_argument("--lanes", type=int, default=min(os.cpu_count() or 1, MOST_LANES), help="how many side by side")
     arguments = parser.parse_args()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, interrupt)
 
     RESULTS.mkdir(parents=True, exist_ok=True)
-    total = RESULTS / f"{arguments.suite}.total"
-    total.unlink(missing_ok=True)
-    failures = total.with_suffix(".failures")
-    failures.unlink(missing_ok=True)
-    outcomes = [run(step) for step in arguments.steps]
-
-    print(f"\n{'step':<16}{'passed':>8}{'failed':>8}{'skipped':>8}{'seconds':>9}")
-    for it in outcomes:
-        print(f"{it.step:<16}{it.passed:>8}{it.failed:>8}{it.skipped:>8}{it.seconds:>9.1f}  {it.note}".rstrip())
-    bad = [f"{it.step}: {failure}\n" for it in outcomes for failure in it.failures]
-    failures.write_text("".join(bad))
-    print("".join(bad), end="")
-    passed, failed = sum(it.passed for it in outcomes), sum(it.failed for it in outcomes)
-    total.write_text(f"{passed} {failed}\n")
-    print(f"{arguments.suite}: {passed} passed, {failed} failed")
-    return 1 if failed else 0
+    for suffix in ("total", "failures"):
+        (RESULTS / f"{arguments.suite}.{suffix}").unlink(missing_ok=True)
+    found: dict[str, Outcome] = {}
+    try:
+        with Lanes(min(arguments.lanes, len(arguments.steps))) as lanes:
+            for outcome in lanes.outcomes(arguments.steps):
+                show(outcome)
+                found[outcome.step] = outcome
+    except KeyboardInterrupt:
+        print(f"\n{arguments.suite}: interrupted", file=sys.stderr)
+        return 130
+    return 1 if sum_up(arguments.suite, [found[step] for step in arguments.steps]) else 0
 
 
 if __name__ == "__main__":
