@@ -99,7 +99,7 @@ demo-picture: $(READY) $(READY_DEMO) ## Make docs/demo.svg again, from a run of 
 .PHONY: test
 test: $(READY) ## All of them, with counts
 	@$(VENV)/bin/python tools/steps.py $@ \
-		ruff reuse types build docs-lint ansible-lint unit conformance sanity-oldest sanity molecule sanity-newest demo-test \
+		ruff reuse types tarball-test docs-lint ansible-lint unit conformance sanity-oldest sanity molecule sanity-newest demo-test \
 		integration fuzz-short integration-newest unit-newest faults
 
 .PHONY: check
@@ -286,4 +286,9 @@ changelog: $(READY) ## CHANGELOG.md from the fragments, for the version in galax
 .PHONY: build
 build: $(READY) ## The collection's tarball, into .build/
 	$(mirror)
-	cd $(MIRROR) && ansible-galaxy collection build --force --output-path '$(ROOT)/$(BUILD)'
+	rm -f $(BUILD)/xen-pci-*.tar.gz
+	cd $(MIRROR) && ansible-galaxy collection build --output-path '$(ROOT)/$(BUILD)'
+
+.PHONY: tarball-test
+tarball-test: build ## What is in the tarball, and that it works when it is installed from it
+	$(VENV)/bin/python -m pytest --junitxml=$(RESULTS)/tarball-test.xml tests/tarball $(PYTEST_ARGS)
