@@ -670,6 +670,19 @@ host:
           description: Whether dom0 is a PVH domain, which cannot give devices to PV guests.
           type: bool
           sample: false
+        interrupt_remapping:
+          description:
+            - Whether Xen lets each device raise only the interrupts that are its own. Without it, any device is refused
+              to guests (V(interrupt-remapping)).
+            - It is read from Xen's log. If the log has lost the boot, it is derived from Xen's command line and the
+              firmware's table.
+          type: bool
+          sample: true
+        dom0_iommu:
+          description: What the IOMMU lets dom0's own devices reach, all memory (V(passthrough)), all but Xen's own
+            (V(relaxed)) or only dom0's (V(strict)); empty if that is not known.
+          type: str
+          sample: relaxed
     drivers:
       description: PCI drivers that dom0's kernel has now.
       type: list

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 
 from ..model.device import XenOwner
@@ -15,8 +16,10 @@ from ..model.domain import DOMID_IO
 from ..model.live_domain import LiveDomain
 from ..model.xen import PVH_DOM0, Xen
 from ..values.address import Sbdf
+from ..values.iommu_setup import dom0_mode, remaps_interrupts
+from .acpi_tables import dmar_table, has_ivrs_table
 from .kernel_files import read_text
-from .xen_calls import Calls, HypervisorError, check, hypervisor_files, open_calls
+from .xen_calls import Calls, HypervisorError, check, hypervisor_files, open_calls, sysfs_root
 from .xen_refusals import why_not_assigned
 
 #: "No domain": asks for the device alone, without a receiver (public/xen.h).
@@ -41,7 +44,17 @@ class Hypervisor:
 
     def describe(self) -> Xen:
         """Return what Xen says of itself and of dom0. It does not change before the next boot, so it is asked once."""
-        return self._described
+        return self._described_in_full
+
+    @cached_property
+    def _described_in_full(self) -> Xen:
+        log, command_line = self._calls.console_log(), self._calls.command_line()
+        return replace(
+            self._described,
+            interrupt_remapping=self._described.iommu is not False
+            and remaps_interrupts(log, command_line, dmar_table(sysfs_root()), has_ivrs_table(sysfs_root())),
+            dom0_iommu=dom0_mode(log, command_line),
+        )
 
     @cached_property
     def _described(self) -> Xen:

@@ -15,12 +15,10 @@ from pathlib import Path
 from ..model.device import BlockUse, NetInterface
 from ..values.address import Sbdf
 from ..values.reserved_memory import ReservedMemory, parse_dmar
+from .acpi_tables import dmar_table
 from .kernel_files import list_names, pci_function_of, read_text
 
 _SLOT_ADDRESS = re.compile(r"([0-9a-f]{4,8}):([0-9a-f]{2}):([0-9a-f]{2})", re.ASCII)
-#: Xen renames the table so that dom0 leaves the IOMMU alone (acpi_dmar_zap in xen/drivers/passthrough/vtd/dmar.c; its
-#: older versions write an X over the D); all else in it stays.
-_DMAR_NAMES = ("DMAR", "RMAD", "XMAR")
 
 
 @dataclass(frozen=True)
@@ -74,9 +72,4 @@ def slot_names(sysfs_root: Path) -> dict[tuple[int, int, int], str]:
 
 def reserved_memory(sysfs_root: Path) -> tuple[ReservedMemory, ...]:
     """Memory that firmware keeps devices at; nothing where there is no such table or we may not read it."""
-    for name in _DMAR_NAMES:
-        try:
-            return parse_dmar((sysfs_root / "firmware" / "acpi" / "tables" / name).read_bytes())
-        except OSError:
-            continue
-    return ()
+    return parse_dmar(dmar_table(sysfs_root) or b"")

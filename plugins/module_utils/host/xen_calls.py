@@ -34,6 +34,10 @@ _DOM0 = 0
 _DIRECTIO = 1 << 2
 #: Up to here, it is another flag in another place (xen/include/public/sysctl.h).
 _OLDER_PHYSINFO = (4, 11)
+#: As much as is read of Xen's log; its ring is 16 KiB, or larger on hosts with many processors.
+_LOG_SIZE = 256 * 1024
+#: XENVER_commandline, and xen_commandline_t (xen/include/public/version.h).
+_COMMAND_LINE, _COMMAND_LINE_SIZE = 9, 1024
 #: Where these two flags are, in what Xen fills in.
 _DOMAIN_FLAGS_AT, _CAPABILITIES_AT = 4, 28
 
@@ -61,6 +65,8 @@ class Calls(Protocol):
     def domains_from(self, first: int) -> list[LiveDomain]: ...
     def has_iommu(self) -> bool | None: ...
     def dom0_is_hvm(self) -> bool | None: ...
+    def console_log(self) -> str: ...
+    def command_line(self) -> str: ...
     def close(self) -> None: ...
 
 
@@ -162,6 +168,18 @@ class Binding:
         except self._module.Error:
             return None
 
+    def console_log(self) -> str:
+        try:
+            return bytes(self._xc.readconsolering()).decode(errors="replace")
+        except (self._module.Error, TypeError):
+            return ""
+
+    def command_line(self) -> str:
+        try:
+            return str(self._xc.xeninfo().get("xen_commandline", ""))
+        except (self._module.Error, UnicodeError):
+            return ""
+
     def close(self) -> None:
         library = self.__dict__.get("_library")
         if library is not None:
@@ -259,6 +277,20 @@ class Library:
         one = ctypes.c_uint32(_DOM0), ctypes.c_uint(1)
         return self._flag("xc_domain_getinfolist", _DOMAIN_FLAGS_AT, _HVM_GUEST, *one)
 
+    def console_log(self) -> str:
+        """Read the oldest part of Xen's log that is left, in which the boot is, if it is there at all."""
+        room, count, index = ctypes.create_string_buffer(_LOG_SIZE), ctypes.c_uint(_LOG_SIZE), ctypes.c_uint32()
+        # Neither cleared nor continued: the two numbers in the middle.
+        code = self._call(
+            "xc_readconsolering", room, ctypes.byref(count), ctypes.c_int(0), ctypes.c_int(0), ctypes.byref(index)
+        )
+        return "" if code else room.raw[: count.value].decode(errors="replace")
+
+    def command_line(self) -> str:
+        room = ctypes.create_string_buffer(_COMMAND_LINE_SIZE)
+        code = self._call("xc_version", ctypes.c_int(_COMMAND_LINE), room)
+        return "" if code else room.value.decode(errors="replace")
+
     def _flag(self, name: str, at: int, flag: int, *arguments: Any) -> bool | None:
         """Read a flag in the structure that a call fills in, None if it fails. It has its place since Xen 4.12."""
         room = ctypes.create_string_buffer(_RECORD_SIZE)
@@ -283,7 +315,12 @@ def running_version() -> str | None:
 
 def hypervisor_files() -> Path:
     """Name the directory in which dom0's kernel shows what it knows of Xen."""
-    return Path(os.environ.get("SYSFS_PATH") or "/sys") / "hypervisor"
+    return sysfs_root() / "hypervisor"
+
+
+def sysfs_root() -> Path:
+    """Name the directory where sysfs is."""
+    return Path(os.environ.get("SYSFS_PATH") or "/sys")
 
 
 def open_calls() -> Calls:

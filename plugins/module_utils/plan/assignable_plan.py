@@ -23,7 +23,7 @@ from ..values.address import Sbdf
 from ..values.catalog import DevicePolicy
 from ..values.refusal import Refusal
 from .device_steps import Step
-from .isolation import ties_of, with_waivers_that_help
+from .isolation import against_interrupts, ties_of, with_waivers_that_help
 from .managers import against_devices
 from .safety import Check, Verdict, Waived, against, against_any_use, against_hanging, judge, needs_of_host
 
@@ -88,7 +88,9 @@ def plan_present(
             continue
         group = host.groups.get(sbdf, frozenset())
         verdict = _may_leave(host, device, policy, staying, group, require_reset)
-        refusals += verdict.refusals
+        of_host = judge(against_interrupts(host.xen, sbdf), policy.waive)
+        refusals += [*of_host.refusals, *verdict.refusals]
+        waived += of_host.waived
         waived += verdict.waived
         mild += [warning for warning in verdict.warnings if warning.code != Check.ACS.value]  # said of the whole card
         if held is not None:

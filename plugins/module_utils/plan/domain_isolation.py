@@ -17,7 +17,7 @@ from ..values.catalog import DevicePolicy
 from ..values.refusal import Refusal
 from .domain_plan import DomainsPlan
 from .file_plan import FileChange, devices_in
-from .isolation import ties_of, with_waivers_that_help
+from .isolation import against_interrupts, ties_of, with_waivers_that_help
 from .safety import Check, Verdict, against, against_kind, judge
 
 
@@ -52,6 +52,7 @@ def judge_isolation(
                 of_kind = [
                     refusal for refusal in against_kind(device) if refusal.waivable
                 ]  # others are refused already
+                of_kind += against_interrupts(host.xen, sbdf)
                 refusals = [*of_kind, *ties.refusals, *([_permissive(sbdf, gain.name)] if permissive else [])]
                 verdicts.append(judge(with_waivers_that_help(refusals, policy.options), policy.waive))
     return Verdict(

@@ -11,6 +11,7 @@ from itertools import islice
 
 from ..model.device import Acs, PciDevice
 from ..model.topology import Topology
+from ..model.xen import NO_INTERRUPT_REMAPPING, REMAP_INTERRUPTS, Xen
 from ..values.address import Sbdf
 from ..values.device_options import DeviceOptions
 from ..values.refusal import Refusal
@@ -61,6 +62,18 @@ def ties_of(
     ]
     refusals = tuple(refusal for refusal, forbids in found if forbids)
     return Ties(refusals, tuple(warning for warning, forbids in found if not forbids))
+
+
+def against_interrupts(xen: Xen, sbdf: Sbdf) -> list[Refusal]:
+    """Refuse any device to guests where Xen does not remap interrupts.
+
+    A message interrupt is a write to memory, which every device can make that can reach memory at all, however it is
+    set up. Without remapping, it names vector and processor itself.
+    """
+    if xen.interrupt_remapping is not False or xen.iommu is False:  # without an IOMMU, no guest gets any
+        return []
+    reason = f"{sbdf}: {NO_INTERRUPT_REMAPPING}"
+    return [against(Check.INTERRUPT_REMAPPING, sbdf, reason, REMAP_INTERRUPTS)]
 
 
 #: A refusal or a warning, and whether it forbids.

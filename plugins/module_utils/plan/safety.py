@@ -46,6 +46,7 @@ class Check(Enum):
     GROUP = "group"
     ACS = "acs"
     RESERVED_MEMORY = "reserved-memory"
+    INTERRUPT_REMAPPING = "interrupt-remapping"
     DEAD = "dead"
     PERMISSIVE = "permissive"
 

@@ -101,7 +101,7 @@ class Control:
     async def _hypercall(self, name: str, arguments: dict[str, Any]) -> Any:
         calls = {
             "test_assign", "assign", "deassign", "device_group", "ioport_permission",
-            "iomem_permission", "irq_permission", "map_pirq", "unmap_pirq", "getinfo", "virt_caps",
+            "iomem_permission", "irq_permission", "map_pirq", "unmap_pirq", "getinfo", "virt_caps", "console_log",
         }  # fmt: skip
         if name not in calls:
             raise KeyError(name)

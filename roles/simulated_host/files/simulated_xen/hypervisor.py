@@ -56,6 +56,7 @@ class Hypervisor:
     ) -> None:
         self._devices = devices
         self._iommu = machine.iommu
+        self._machine = machine
         self._xen = machine.xen
         self._note = note
         self._owners: dict[Address, int] = {}
@@ -72,6 +73,14 @@ class Hypervisor:
     def virt_caps(self) -> str:
         """What Xen can do, as `xl info` says it."""
         return f"pv hvm{' hvm_directio pv_directio' if self._iommu else ''} hap"
+
+    def console_log(self) -> str:
+        """What Xen writes of its IOMMUs when it boots (iommu_setup)."""
+        lines = [f"I/O virtualisation {'en' if self._iommu else 'dis'}abled"]
+        if self._iommu:
+            lines.append(f" - Dom0 mode: {self._machine.dom0_iommu.capitalize()}")
+            lines.append(f"Interrupt remapping {'en' if self._machine.interrupt_remapping else 'dis'}abled")
+        return "".join(f"(XEN) {line}\n" for line in lines)
 
     def destroy(self, domid: int, zombie: bool = False) -> None:
         """A domain is gone, or remains as a zombie: what it still owned is quarantined."""

@@ -228,11 +228,33 @@ def test_a_hanging_sriov_numvfs_ends_in_time() -> None:
 # ---- Xen and dom0
 
 
+def test_without_interrupt_remapping_no_guest_gets_a_device_unless_that_is_waived() -> None:
+    code = "interrupt-remapping"
+    with machine(interrupt_remapping=False, dom0_iommu="passthrough", hidden=[OTHER[5:]]) as host:
+        assert host.facts("domains")["host"]["xen"]["interrupt_remapping"] is False
+        assert host.facts("domains")["host"]["xen"]["dom0_iommu"] == "passthrough"
+        for check in (True, False):
+            refused = host.take(NIC, check=check)
+            assert [(one["code"], one["subject"], one["waivable"]) for one in refused["refusals"]] == [
+                (code, NIC, True)
+            ]
+        assert host.driver(NIC) == "e1000e"
+        refused = host.give(g1=[OTHER])  # pciback has it from the boot
+        assert [(one["code"], one["subject"]) for one in refused["refusals"]] == [(code, OTHER)]
+        trusted = {"nic": {"address": NIC, "waive": {code: "g1 is trusted as much as dom0"}}}
+        taken = host.take("nic", catalog=trusted)
+        assert [one["check"] for one in taken["waived"]] == [code]
+        given = host.run("domain_devices", catalog=trusted, domains={"g1": {"devices": ["nic"]}}, timeout=20)
+        assert given["changed"] and not given.get("failed"), given.get("msg")
+        assert not host.give(g1=[]).get("failed")  # to take it away needs no waiver
+
+
 @pytest.mark.parametrize("check", [True, False])
 def test_without_an_iommu_all_modules_say_so(check: bool) -> None:
     with machine(iommu=False, hidden=[NIC, OTHER]) as host:
         facts = host.facts()
-        assert facts["host"]["xen"] == {"iommu": False, "dom0_is_pvh": False}
+        nothing = {"iommu": False, "dom0_is_pvh": False, "interrupt_remapping": False, "dom0_iommu": ""}
+        assert facts["host"]["xen"] == nothing
         assert {one["hotplug_ready"] for one in facts["domains"]} == {"no"}
         reasons = [reason for one in facts["domains"] for reason in one["hotplug_reasons"]]
         assert all("VT-d" in reason["advice"] for reason in reasons if "IOMMU" in reason["reason"])

@@ -29,7 +29,7 @@ _DEVICE_KEYS = {
 }
 _MACHINE_KEYS = {
     *("name", "linux", "xen", "iommu", "dom0", "hidden", "passthrough", "cpus_per_node", "devices", "domains"),
-    *("files", "links"),
+    *("files", "links", "interrupt_remapping", "dom0_iommu"),
 }
 
 
@@ -47,6 +47,8 @@ class Machine:
     linux: tuple[int, int] = (6, 1)
     xen: tuple[int, int] = (4, 17)
     iommu: bool = True
+    interrupt_remapping: bool = True
+    dom0_iommu: str = "relaxed"
     dom0: str = "pv"
     passthrough: bool = False
     hidden: list[Address] = field(default_factory=list)
@@ -84,6 +86,8 @@ def build(description: dict[str, Any]) -> Machine:
         linux=version(description.get("linux", "6.1")),
         xen=version(description.get("xen", "4.17")),
         iommu=bool(description.get("iommu", True)),
+        interrupt_remapping=bool(description.get("interrupt_remapping", True)),
+        dom0_iommu=str(description.get("dom0_iommu", "relaxed")),
         dom0=str(description.get("dom0", "pv")),
         passthrough=bool(description.get("passthrough", False)),
         hidden=[_address(text) for text in description.get("hidden", ())],

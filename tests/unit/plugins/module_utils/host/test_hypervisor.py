@@ -28,6 +28,8 @@ from ansible_collections.xen.pci.plugins.module_utils.values.address import Sbdf
 
 DEVICE = Sbdf(1, 0xAB, 0x1C, 5)
 DOMID = 7
+#: As Xen writes it, with times.
+LOG = "(XEN) [    0.1] I/O virtualisation enabled\n(XEN) [    0.1] Interrupt remapping disabled\n"
 
 
 class XcError(Exception):
@@ -45,11 +47,19 @@ class FakeXc:
         self.results: dict[str, Any] = {}
         self.virt_caps = "pv hvm hvm_directio pv_directio hap"
         self.dom0_is_hvm = 0
+        self.console_log, self.command_line = LOG.encode() + b"\xff", "iommu=dom0-strict"
         #: Up to Xen 4.17, it raises an error where there are no more domains (xc_domain_getinfo).
         self.older = False
 
     def physinfo(self) -> dict[str, Any]:
         return {"virt_caps": self.virt_caps}
+
+    def readconsolering(self, clear: int = 0, index: int = 0, incremental: int = 0) -> bytes:
+        assert not clear
+        return self.console_log
+
+    def xeninfo(self) -> dict[str, Any]:
+        return {"xen_commandline": self.command_line}
 
     def _call(self, name: str, **arguments: Any) -> Any:
         self.calls.append((name, arguments))
@@ -135,6 +145,13 @@ class FakeLibrary:
                 rest[-1][at : at + 4] = number.to_bytes(4, "little")
                 return -1 if name in self.errors else 1
             self.calls.append((name, *(getattr(one, "value", one) for one in rest)))
+            if name == "xc_readconsolering" and name not in self.errors:
+                assert [one.value for one in rest[2:4]] == [0, 0] and rest[1]._obj.value == len(rest[0]) > len(LOG)
+                rest[0][: len(LOG)] = LOG.encode()
+                rest[1]._obj.value = len(LOG)
+            if name == "xc_version" and name not in self.errors:
+                assert rest[0].value == 9 and len(rest[1]) == 1024
+                rest[1].value = b"iommu=dom0-strict"
             if name == "xc_get_device_group" and name not in self.errors:
                 rest[3]._obj.value = len(self.group)
                 for index, value in enumerate(self.group):
@@ -375,7 +392,7 @@ def test_with_both_ways_the_library_does_what_the_binding_cannot(
 def test_the_binding_says_whether_there_is_an_iommu(xc: FakeXc, virt_caps: str, iommu: bool) -> None:
     xc.virt_caps = virt_caps
     with Hypervisor.open() as hypervisor:
-        assert hypervisor.describe() == Xen(iommu=iommu, dom0_is_pvh=False)
+        assert hypervisor.describe() == Xen(iommu, False, False, "strict")
         # The binding hides why Xen refuses the question, so the answer must not be taken for a guest's device.
         xc.results = {"test_assign_device": 0 if iommu else int(DEVICE)}
         assert hypervisor.owner(DEVICE) is (XenOwner.HOST if iommu else XenOwner.UNKNOWN)
@@ -383,17 +400,18 @@ def test_the_binding_says_whether_there_is_an_iommu(xc: FakeXc, virt_caps: str, 
 
 def test_the_library_says_the_same(library: FakeLibrary) -> None:
     with Hypervisor.open() as hypervisor:
-        assert hypervisor.describe() == Xen(iommu=True, dom0_is_pvh=False)
+        assert hypervisor.describe() == Xen(True, False, False, "strict")
     library.answers = {"xc_physinfo": (28, 0b1011), "xc_domain_getinfolist": (4, 0b100010)}
     with Hypervisor.open() as hypervisor:
-        assert hypervisor.describe() == Xen(iommu=False, dom0_is_pvh=True)
+        assert hypervisor.describe() == Xen(False, True, False, "strict")
 
 
 @pytest.mark.parametrize(("guest_type", "pvh"), [("PV\n", False), ("PVH\n", True), (None, None)])
 def test_where_xen_does_not_say_the_kernel_does(
     library: FakeLibrary, tmp_path: Path, guest_type: str | None, pvh: bool | None
 ) -> None:
-    library.errors = {"xc_physinfo": errno.EPERM, "xc_domain_getinfolist": errno.EPERM}
+    calls = ("xc_physinfo", "xc_domain_getinfolist", "xc_readconsolering", "xc_version")
+    library.errors = dict.fromkeys(calls, errno.EPERM)
     if guest_type is not None:
         (tmp_path / "hypervisor" / "guest_type").write_text(guest_type)
     with Hypervisor.open() as hypervisor:
