@@ -64,8 +64,9 @@ def plan_present(
     exclusive: bool = False,
     policies: Mapping[Sbdf, DevicePolicy] | None = None,
     require_reset: bool = False,
+    left_alone: Collection[Sbdf] = (),
 ) -> AssignablePlan:
-    """Plan that pciback holds the wanted devices; with `exclusive`, no others."""
+    """Plan that pciback holds the wanted devices; with `exclusive`, no others but those that are left alone."""
     policies = policies or {}
     refusals = [_NO_PCIBACK] if wanted and PCIBACK not in host.drivers else []
     warnings = [_PERMISSIVE_FOR_ALL] if wanted and host.permissive_for_all else []
@@ -100,7 +101,8 @@ def plan_present(
         steps.append(Take(sbdf, device.driver, host.driver_paths.get(sbdf), policy, reserved_for))
         steps += [MakePermissive(sbdf, policy.permissive)] if policy.permissive else []
     if exclusive:
-        others = [sbdf for sbdf, device in host.devices.items() if _is_left(host, device) and sbdf not in wanted]
+        ours = {*wanted, *left_alone}
+        others = [sbdf for sbdf, device in host.devices.items() if _is_left(host, device) and sbdf not in ours]
         released = plan_absent(host, sorted(others), policies)
         steps = [*released.steps, *steps]
         refusals += released.refusals

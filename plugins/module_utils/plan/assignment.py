@@ -40,6 +40,10 @@ class WantedDevices:
     refusals: tuple[Refusal, ...] = ()
     #: Devices that an earlier task of the play takes from domains, for check mode.
     assumed_free: tuple[Sbdf, ...] = ()
+    #: Devices that exclusive does not count, now or at the next boot.
+    left_alone: frozenset[Sbdf] = frozenset()
+    #: The next boot is left as it is, since a later stage of the same run sets it up.
+    leaves_boot: bool = False
 
     @property
     def known_names(self) -> list[str]:
@@ -92,13 +96,14 @@ def complete_plan(host: Host, wanted: WantedDevices, found: Resolution) -> Assig
     unclear = bool(wanted.refusals or found.refusals)
     if wanted.present:
         # While a device is not known, what else pciback holds may be that one.
-        plan = plan_present(host, list(names), wanted.exclusive and not unclear, policies, wanted.require_reset)
+        exclusive = wanted.exclusive and not unclear
+        plan = plan_present(host, list(names), exclusive, policies, wanted.require_reset, wanted.left_alone)
     else:
         plan = plan_absent(host, list(names), policies)
     plan = replace(plan, warnings=(*plan.warnings, *_split_cards(host, wanted, plan, policies)))
     against = [refusal for refusal in plan.refusals if not (unclear and refusal.code in OF_OTHERS)]
     boot, persistence = host.boot_facts, _persistence(host, wanted, frozenset(names), plan)
-    boot_plan = persistence.plan(boot)
+    boot_plan = BootPlan({}) if wanted.leaves_boot else persistence.plan(boot)
     managed = against_host(host) if boot_plan.changes else []
     affected = list(dict.fromkeys([*names, *(step.sbdf for step in plan.steps)]))
     return AssignmentPlan(
@@ -175,8 +180,10 @@ def _meaningless(wanted: WantedDevices) -> list[Refusal]:
 
 def _persistence(host: Host, wanted: WantedDevices, asked: frozenset[Sbdf], plan: AssignablePlan) -> Persistence:
     """Derive what the run wants of the next boot."""
+    if wanted.leaves_boot:
+        return Persistence(asked)
     released = plan.released if wanted.present else asked
     mistaken = frozenset(sbdf for sbdf in released & host.devices.keys() if host.devices[sbdf].belongs_to_host)
     if not wanted.present:
         return Persistence(asked, released=asked, mistaken=mistaken)
-    return Persistence(asked, released, wanted.persistent, wanted.exclusive, mistaken)
+    return Persistence(asked, released, wanted.persistent, wanted.exclusive, mistaken, wanted.left_alone)

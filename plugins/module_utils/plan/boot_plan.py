@@ -95,10 +95,12 @@ class Persistence:
     exclusive: bool = False
     #: Those of the released devices that `hide=` names by mistake, which must not keep them from their release.
     mistaken: frozenset[Sbdf] = frozenset()
+    #: Devices that may stay although they are not asked for.
+    left_alone: frozenset[Sbdf] = frozenset()
 
     def wanted(self, declared: frozenset[Sbdf]) -> frozenset[Sbdf]:
         """Derive which devices our files are to keep, given those that they keep now."""
-        kept = declared & self.devices if self.exclusive else declared
+        kept = declared & (self.devices | self.left_alone) if self.exclusive else declared
         if self.persistent is True:
             kept |= self.devices
         elif self.persistent is False:

@@ -27,10 +27,11 @@ class Part(IntEnum):
     """The parts of a plan, in the order of the text."""
 
     REPAIRS = 0
-    FUNCTIONS = 1
-    ASSIGNMENT = 2
-    BOOT = 3
-    DOMAINS = 4
+    KERNEL = 1
+    FUNCTIONS = 2
+    ASSIGNMENT = 3
+    BOOT = 4
+    DOMAINS = 5
 
 
 @dataclass(frozen=True)

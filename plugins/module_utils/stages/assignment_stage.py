@@ -62,7 +62,9 @@ class AssignmentStage:
 
     @cached_property
     def host_after(self) -> Host:
-        """The host with the devices where they are to be."""
+        """The host with the devices where they are to be, so that what follows can be judged in any case."""
+        if self.refusals:
+            return self.host.assuming_bound(self.plan.names if self.wanted.present else ())
         return after_assignment(self.host, self.plan.devices)
 
     def expect(self) -> Outcome:

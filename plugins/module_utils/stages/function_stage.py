@@ -5,15 +5,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from ..apply.function_steps import apply_functions
 from ..host.access import HostAccess
 from ..host.observe import observe, with_functions
+from ..model.device import PciDevice
 from ..model.host import Host
 from ..plan.expected_host import after_functions
-from ..plan.function_plan import FunctionPlan
+from ..plan.function_plan import FunctionPlan, SetCount
 from ..plan.functions import (
     DeclaredFunctions,
     WantedFunctions,
@@ -37,13 +39,17 @@ class FunctionStage:
     host: Host
     declared: DeclaredFunctions
     plan: FunctionPlan
+    #: The driver that takes new functions with a modalias, where the kernel offers them to drivers.
+    drivers: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def planned(cls, access: HostAccess, host: Host, wanted: WantedFunctions) -> FunctionStage:
         """Look up the names, read what the plan depends on, and plan."""
         declared = resolve_functions(host, wanted)
         host = with_functions(access, host, declared.physical, declared.with_settings)
-        return cls(host, declared, complete_function_plan(host, declared))
+        stage = cls(host, declared, complete_function_plan(host, declared))
+        new = [one for one in stage.host_after.devices.values() if one.sbdf not in host.devices]
+        return replace(stage, drivers=_drivers_of(access, new)) if new else stage
 
     @property
     def refusals(self) -> tuple[Refusal, ...]:
@@ -57,8 +63,19 @@ class FunctionStage:
 
     @cached_property
     def host_after(self) -> Host:
-        """The host with the virtual functions that are to be there."""
-        return after_functions(self.host, self.plan.steps)
+        """The host with the virtual functions that are to be there, so that what follows can be judged in any case."""
+        return after_functions(self.host, self.plan.steps or self._counts, self.drivers)
+
+    @property
+    def _counts(self) -> list[SetCount]:
+        """The virtual functions that are declared where there are none, although the plan is refused."""
+        functions = self.host.functions
+        wanted = ((functions[desired.pf].device, desired.count) for desired in self.declared.desired)
+        return [
+            SetCount(device.sbdf, 0, min(count, device.sriov_totalvfs))
+            for device, count in wanted
+            if self.plan.refusals and not device.virtfns
+        ]
 
     def expect(self) -> Outcome:
         """Say what would be done."""
@@ -95,3 +112,14 @@ class FunctionStage:
             },
             error=error,
         )
+
+
+def _drivers_of(access: HostAccess, devices: Sequence[PciDevice]) -> dict[str, str]:
+    """Find the driver that the kernel would give each of these devices to, by its modalias, if it is only one."""
+    found = {}
+    for sbdf, modules in access.modules.drivers_of((device.sbdf, device.modalias) for device in devices).items():
+        wanted = [module.name for module in modules if not module.unwanted]
+        if len(wanted) == 1:
+            drivers = access.sysfs.drivers_of_module(wanted[0])
+            found[sbdf] = drivers[0] if len(drivers) == 1 else wanted[0]
+    return {device.modalias: found[device.sbdf] for device in devices if device.sbdf in found}

@@ -36,6 +36,9 @@ RUNS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("domain_devices", {"domains": {"g1": {"devices": [NIC]}}}),
     ("virtual_functions", {"physical_functions": [{"pf": NIC, "count": 1}]}),
     ("virtual_functions", {"physical_functions": [{"pf": SRIOV, "count": 1}]}),
+    ("host_state", {"domains": {"g1": {"devices": ["00:00.0"]}}}),
+    ("host_state", {"catalog": {"nic": {"address": NIC}}, "domains": {"g1": {"devices": ["nic"]}}}),
+    ("host_state", {"virtual_functions": [{"pf": SRIOV, "count": 1}], "release_undeclared": True}),
     ("repair", {"domains": ["nobody"]}),
     ("repair", {}),
 )

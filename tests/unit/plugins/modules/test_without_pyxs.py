@@ -22,6 +22,7 @@ MODULES: dict[str, dict[str, Any]] = {
     "domain_devices": {"domains": {"g1": {"devices": ["0000:01:00.0"]}}},
     "host_info": {},
     "repair": {},
+    "host_state": {"catalog": {"nic": {"address": "0000:01:00.0"}}},
     "virtual_functions": {"physical_functions": [{"pf": "0000:01:00.0", "count": 1}]},
 }
 
