@@ -20,12 +20,13 @@ class Screen:
 
     def __init__(self) -> None:
         self._watched = sys.stdout.isatty()
-        self._coloured = (self._watched or "FORCE_COLOR" in os.environ) and "NO_COLOR" not in os.environ
+        #: Whether there are colours.
+        self.coloured = (self._watched or "FORCE_COLOR" in os.environ) and "NO_COLOR" not in os.environ
         self._scene = 0
 
     def paint(self, text: str, colour: str) -> str:
         """The text in a colour, if there are any."""
-        return f"\033[{_COLOURS[colour]}m{text}\033[0m" if self._coloured else text
+        return f"\033[{_COLOURS[colour]}m{text}\033[0m" if self.coloured else text
 
     def heading(self, text: str) -> None:
         """The next scene."""
@@ -46,12 +47,6 @@ class Screen:
     def command(self, text: str) -> None:
         """A command that a user would type."""
         self.line(f"$ {text}", "cyan")
-
-    def quote(self, text: str, colour: str) -> None:
-        """A message of a program, wrapped and set off."""
-        print(
-            self.paint(textwrap.fill(text, WIDTH, initial_indent="    ", subsequent_indent="    "), colour), flush=True
-        )
 
     def difference(self, name: str, before: str, after: str) -> None:
         """What git would show for a changed file."""

@@ -27,8 +27,6 @@ from .device_labels import DeviceLabels
 from .domain_report import DomainReport
 from .plan_text import CHANGES, GAINS, LOSES, Part, PlanLine
 
-Devices = Sequence[Sbdf]
-
 
 def first_repair_lines(findings: Iterable[Finding]) -> Iterator[PlanLine]:
     """Make a line for each domain of which something is repaired before a plan; which faults shows only on the way."""
@@ -54,7 +52,7 @@ def domain_lines(
 ) -> Iterator[PlanLine]:
     """Make the lines of the devices that domains gain and lose; `reports` and `files` are those from after a run.
 
-    What a repair takes from a domain before the plan is carried out counts as well.
+    Also what a repair takes from a domain before, and what the domain gets back after a repair.
     """
     if reports is None:
         after = {step.domain.name: step.after for step in plan.domains}
@@ -62,8 +60,13 @@ def domain_lines(
     else:
         after = {report.name: report.after for report in reports}
         cleared = {report.name for report in reports if report.unlisted}
-    before = {step.domain.name: labels.host.domains.get(step.domain.domid, step.domain) for step in plan.domains}
-    yield from _moves(labels, plan, {name: (before[name].devices, devices) for name, devices in after.items()})
+    moves = {}
+    for step in plan.domains:
+        first = labels.host.domains.get(step.domain.domid, step.domain).devices
+        end = after.get(step.domain.name, first)
+        had, kept = {*first, *step.domain.devices}, {*first}.intersection(step.domain.devices)
+        moves[step.domain.name] = (had.difference(end), set(end) - kept)
+    yield from _moves(labels, plan, moves)
     for step in plan.domains:
         for device in step.unlisted if step.domain.name in cleared else ():
             change = "removed from its stored configuration"
@@ -74,27 +77,22 @@ def domain_lines(
 
 
 def _moves(
-    labels: DeviceLabels, plan: DomainsPlan, domains: Mapping[str, tuple[Devices, Devices]]
+    labels: DeviceLabels, plan: DomainsPlan, moves: Mapping[str, tuple[set[Sbdf], set[Sbdf]]]
 ) -> Iterator[PlanLine]:
-    """Make the lines of domains with their devices before and after; one that moves has a line at both ends."""
-    lost = {name: set(before) - set(after) for name, (before, after) in domains.items()}
-    gained = {name: set(after) - set(before) for name, (before, after) in domains.items()}
-    givers = {device: name for name, devices in lost.items() for device in devices}
-    takers = {device: name for name, devices in gained.items() for device in devices}
+    """Make the lines of domains with the devices that they lose and gain; one that moves has a line at both ends."""
+    givers = {device: name for name, (lost, _gained) in moves.items() for device in lost}
+    takers = {device: name for name, (_lost, gained) in moves.items() for device in gained}
     options = {(step.domain.name, device): step.options[device] for step in plan.domains for device in step.options}
-    for name, (before, after) in domains.items():
-        for device in before:
-            if device in lost[name]:
-                change = f"to {takers[device]}" if device in takers else ""
-                yield labels.line(Part.DOMAINS, name, LOSES, device, change)
-        for device in after:
-            if device in gained[name]:
-                words = [f"from {givers[device]}"] if device in givers else []
-                words += [f"with {options[name, device]}"] if options.get((name, device)) else []
-                yield labels.line(Part.DOMAINS, name, GAINS, device, ", ".join(words))
+    for name, (lost, gained) in moves.items():
+        for device in lost:
+            yield labels.line(Part.DOMAINS, name, LOSES, device, f"to {takers[device]}" if device in takers else "")
+        for device in gained:
+            words = [f"from {givers[device]}"] if device in givers else []
+            words += [f"with {options[name, device]}"] if options.get((name, device)) else []
+            yield labels.line(Part.DOMAINS, name, GAINS, device, ", ".join(words))
 
 
-def _moves_in_file(labels: DeviceLabels, file: FileChange, deferred: Devices) -> Iterator[PlanLine]:
+def _moves_in_file(labels: DeviceLabels, file: FileChange, deferred: Sequence[Sbdf]) -> Iterator[PlanLine]:
     """Make the lines of a domain that does not run, and of devices that a running one gets when created again."""
     before, after = devices_in(file.before), devices_in(file.after)
     why = "until it is created again" if file.running else "as it does not run"
@@ -163,7 +161,9 @@ def _reboot_words(host: Host, sbdf: Sbdf, after: AssignmentState, gains: bool, l
         "not known" if sbdf in state.unknown else "held" if sbdf in state.after_reboot else "with the host"
         for state in (before, after)
     )
-    if gains or (was != becomes and not (loses and becomes == "with the host")):
+    if gains and becomes == "with the host":
+        yield "until a reboot"
+    elif gains or (was != becomes and not (loses and becomes == "with the host")):
         yield f"after a reboot: {becomes}"
 
 
