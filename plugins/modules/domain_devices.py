@@ -431,7 +431,7 @@ domains:
       description: Every change of state that was seen, in order, with seconds since the start.
       type: list
       elements: dict
-      returned: when applied
+      returned: when applied, with C(-vv)
 seconds:
   description: Seconds that the changes took, without observing before and after.
   returned: when applied
@@ -464,6 +464,9 @@ from ansible_collections.xen.pci.plugins.module_utils.values.catalog import read
 from ansible_collections.xen.pci.plugins.module_utils.values.declared_domain import DeclaredDomain, read_domain
 from ansible_collections.xen.pci.plugins.module_utils.values.errors import XenPciError
 from ansible_collections.xen.pci.plugins.module_utils.values.refusal import Refusal
+
+#: From how many -v on the result has the timeline, which is longer than all else in it.
+_VERBOSE = 2
 
 
 def main() -> None:
@@ -552,6 +555,7 @@ def _options(module: AnsibleModule) -> DomainOptions:
         repair_everything=params["repair"] == "first",
         backup=params["backup"],
         log=module.log,
+        timeline=module._verbosity >= _VERBOSE,
     )
 
 

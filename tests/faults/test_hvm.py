@@ -71,7 +71,9 @@ def test_changes(hvm: Host, change: tuple[State, State]) -> None:
 
 
 def test_what_is_told(plain: Host) -> None:
-    result = plain.run("domain_devices", {"domains": {"h1": {"devices": [A, B]}}, "converge": "active"})
+    result = plain.run(
+        "domain_devices", {"domains": {"h1": {"devices": [A, B]}}, "converge": "active", "_ansible_verbosity": 2}
+    )
     [domain] = result["domains"]
     assert [one["converged"] for one in domain["devices"]] == ["active", "active"]
     assert [one["guest_address"] for one in domain["devices"]] == ["0000:00:03.00", "0000:00:04.00"]

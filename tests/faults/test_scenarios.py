@@ -8,6 +8,7 @@ What must hold in each scenario is in scenarios.py.
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -298,6 +299,18 @@ def test_a_second_run_gives_up_in_time(host: Host, record_property: Callable[[st
     record_property("happened", second.get("msg", "ok")[:150])
     assert second["failed"] and not second["changed"]
     assert host.settled({"g1": [A]}) == []
+
+
+def test_the_failure_of_a_late_guest_is_short(host: Host) -> None:
+    """All that a person needs is in the message; what was seen in which order comes with -vv."""
+    assert not host.devices(g1=[A]).get("failed")
+    host.inject("late", domain="g1", step="frontend:7", seconds=30)
+    task = {"domains": {"g1": {"devices": [A, B, C]}}, "timeout": SHORT}
+    failed, told = (host.run("domain_devices", {**task, "_ansible_verbosity": verbosity}) for verbosity in (1, 2))
+    shown = {key: value for key, value in failed.items() if key not in ("diff", "invocation")}
+    assert failed["failed"] and "g1" in failed["msg"] and len(failed["msg"]) < 400, failed["msg"]
+    assert len(json.dumps(shown)) < 2000, shown
+    assert told["domains"][0]["timeline"] and "timeline" not in failed["domains"][0]
 
 
 @pytest.mark.parametrize("command", ["pci-attach", "pci-detach"])

@@ -13,6 +13,7 @@ from ..faults.scope import Scope
 from ..model.domain import Domain
 from ..model.host import Host
 from ..values.address import Sbdf
+from ..values.alike import merged
 from ..values.catalog import Catalog, CatalogEntry, DevicePolicy
 from ..values.declared_domain import DeclaredDomain, WhenHalted
 from ..values.refusal import Refusal
@@ -168,7 +169,7 @@ def complete_plan(host: Host, declared: ResolvedDeclaration, findings: Iterable[
     moved, owners = _owners_after(host, plan, files)
     lacking = [*splits(host, moved, owners, policies, lambda: catalog_names(catalog, host))]
     lacking += [sentence for file in files for sentence in undeclared_options(file)]
-    plan = replace(plan, doubts=(*declared.warnings, *plan.doubts, *lacking))
+    plan = replace(plan, doubts=tuple(merged((*declared.warnings, *plan.doubts, *lacking))))
     isolation = judge_isolation(
         host, clear, policies, [file for file in files if file.want.name not in declared.unclear]
     )

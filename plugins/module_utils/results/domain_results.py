@@ -71,8 +71,9 @@ def halted_results(files: Sequence[FileChange], skipped: Sequence[str] = ()) -> 
     return halted + [{"name": name, **nothing} for name in skipped]
 
 
-def domain_result(labels: DeviceLabels, report: DomainReport) -> dict[str, Any]:
-    """Describe a domain in the result of a run."""
+def domain_result(labels: DeviceLabels, report: DomainReport, with_timeline: bool = False) -> dict[str, Any]:
+    """Describe a domain in the result of a run; its timeline is longer than all else."""
+    timeline = [{"seconds": moment.seconds, "node": moment.node, "value": moment.value} for moment in report.timeline]
     return {
         "name": report.name,
         "domid": report.domid,
@@ -90,9 +91,7 @@ def domain_result(labels: DeviceLabels, report: DomainReport) -> dict[str, Any]:
             {"added": _addresses(cycle.added), "removed": _addresses(cycle.removed), "seconds": cycle.seconds}
             for cycle in report.cycles
         ],
-        "timeline": [
-            {"seconds": moment.seconds, "node": moment.node, "value": moment.value} for moment in report.timeline
-        ],
+        **({"timeline": timeline} if with_timeline else {}),
         "warnings": list(report.warnings),
         "error": report.error,
     }

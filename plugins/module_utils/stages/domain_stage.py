@@ -59,6 +59,8 @@ class DomainOptions:
     repair_everything: bool
     backup: bool
     log: Callable[[str], None]
+    #: Whether the result has every change of state that was seen.
+    timeline: bool = False
 
 
 @dataclass(frozen=True)
@@ -159,7 +161,10 @@ class DomainStage:
         seconds = round(time.monotonic() - began, 3)
         record(self.options.log, audit(self.host, reports))
         labels = self._labels
-        running = [{**domain_result(labels, report), **config_file_result(report.name, files)} for report in reports]
+        running = [
+            {**domain_result(labels, report, self.options.timeline), **config_file_result(report.name, files)}
+            for report in reports
+        ]
         errors = [*(report.error for report in reports if report.error), *(file.error for file in files if file.error)]
         sentences = [f"{error}." for error in errors]
         done = self._outcome(reports, files, running)

@@ -9,8 +9,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from .alike import alike
 from .errors import XenPciError
-from .words import itemized
+from .words import itemized, shortened
+
+#: How many subjects of one refusal are named; the data has all.
+_MOST = 16
 
 
 @dataclass(frozen=True)
@@ -30,9 +34,14 @@ class Refusal:
     waivable: bool = False
 
     def __str__(self) -> str:
+        return self.with_others(())
+
+    def with_others(self, subjects: Sequence[str]) -> str:
+        """Write the refusal in sentences; `subjects` are what the same is refused of."""
+        others = f" The same goes for {shortened(subjects, _MOST)}." if subjects else ""
         advice = f" {self.advice[:1].upper()}{self.advice[1:]}." if self.advice else ""
         waiver = f" (Check {self.code}: can be waived.)" if self.waivable else ""
-        return f"{self.reason}.{advice}{waiver}"
+        return f"{self.reason}.{others}{advice}{waiver}"
 
     def as_result(self) -> dict[str, Any]:
         """Return the refusal in the form in which modules return it."""
@@ -53,6 +62,15 @@ def refused(code: str, subject: object, reason: str, advice: str = "") -> Refuse
 
 
 def shown(refusals: Sequence[Refusal], lead: str = "Nothing was changed") -> str:
-    """Write all refusals for a person: one as a sentence, several as a list; `lead` says what was changed."""
-    lines = itemized([*map(str, refusals)])
-    return f"{lead}:{lines}" if len(refusals) == 1 else f"{lead}, for {len(refusals)} reasons:{lines}"
+    """Write all refusals for a person: one as a sentence, several as a list; `lead` says what was changed.
+
+    Those that differ only in what they are about are one, and those of one code stand together.
+    """
+    once = list({str(refusal): refusal for refusal in refusals}.values())
+    keys = [(refusal.code, refusal.waivable, refusal.subject, refusal.reason, refusal.advice) for refusal in once]
+    groups = [[once[at] for at in group] for group in alike([(key[:2], *key[2:]) for key in keys])]
+    codes = [group[0].code for group in groups]
+    groups.sort(key=lambda group: codes.index(group[0].code))
+    texts = [first.with_others([other.subject for other in others]) for first, *others in groups]
+    lines = itemized(texts)
+    return f"{lead}:{lines}" if len(texts) == 1 else f"{lead}, for {len(texts)} reasons:{lines}"

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from refusal_codes import codes
 
+from ansible_collections.xen.pci.plugins.module_utils.values.alike import merged
 from ansible_collections.xen.pci.plugins.module_utils.values.errors import XenPciError
 from ansible_collections.xen.pci.plugins.module_utils.values.refusal import (
     Refusal,
@@ -22,7 +23,10 @@ from ansible_collections.xen.pci.plugins.module_utils.values.refusal import (
 
 HELD = Refusal("held", "0000:03:00.0", "0000:03:00.0 is attached to web01", "detach it from there first")
 DISK = Refusal("disk", "0000:04:00.0", "0000:04:00.0 carries disk sda", waivable=True)
-TEN = [Refusal("held", str(number), f"device {number} is in use", "detach it") for number in range(10)]
+TEN = [
+    Refusal("held", str(number), f"device {number} is in use by {number * 'x'}", "detach it") for number in range(10)
+]
+FUNCTIONS = [f"0000:03:00.{number}" for number in range(8)]
 
 
 def test_the_reason_and_the_advice_are_sentences() -> None:
@@ -56,8 +60,62 @@ def test_several_refusals_are_a_list_with_a_line_each() -> None:
 
 
 @given(st.lists(st.sampled_from([HELD, DISK, *TEN]), min_size=2))
-def test_no_refusal_is_left_out(refusals: list[Refusal]) -> None:
-    assert shown(refusals).splitlines()[1:] == [f"- {one}" for one in refusals]
+def test_no_refusal_is_left_out_and_none_said_twice(refusals: list[Refusal]) -> None:
+    once = dict.fromkeys(refusals)
+    lines = shown(refusals).splitlines()[1:] if len(once) > 1 else [f"- {shown(refusals).partition(': ')[2]}"]
+    assert sorted(lines) == sorted(f"- {one}" for one in once)
+
+
+def bound(function: str, domain: str = "web01") -> Refusal:
+    return Refusal("not-assignable", function, f"{function} (for {domain}) is bound to e1000e", "take it first")
+
+
+def test_what_is_the_same_for_many_devices_is_one_reason_with_their_list() -> None:
+    text = shown([bound(function) for function in FUNCTIONS])
+    assert text.count("is bound to") == 1 and text.count("Take it first") == 1 and "reasons" not in text
+    assert f"The same goes for {', '.join(FUNCTIONS[1:])}." in text
+
+
+def test_each_owner_has_a_reason_of_its_own() -> None:
+    mixed = [bound(function, f"web0{number % 2}") for number, function in enumerate(FUNCTIONS)]
+    first, *lines = shown(mixed).splitlines()
+    assert first.endswith("for 2 reasons:") and ["web00" in line for line in lines] == [True, False]
+
+
+def test_what_devices_are_refused_for_each_other_is_one_reason() -> None:
+    a, b, c = FUNCTIONS[:3]
+    group = [
+        Refusal("group", one, f"{one} is in the same IOMMU group as {', '.join(others)}", "assign them together", True)
+        for one, others in ((a, (b, c)), (b, (a, c)), (c, (a, b)))
+    ]
+    text = shown(group)
+    assert f"as {b}, {c}. The same goes for {b}, {c}. Assign them together. (Check group: can be waived.)" in text
+    apart = [*group[:1], Refusal("group", b, f"{b} is in the same IOMMU group as {a}, {FUNCTIONS[3]}", "", True)]
+    assert "2 reasons" in shown(apart)
+
+
+def test_names_that_differ_in_what_they_are_said_to_be_are_one_reason() -> None:
+    absent = [
+        Refusal("absent", f"vf{n}", f"No device fits 'vf{n}' (pf uplink, vf {n})", "correct it") for n in range(13)
+    ]
+    text = shown(absent)
+    assert "reasons" not in text and "vf1, vf2" in text and "vf12" in text
+
+
+def test_a_long_list_is_cut_and_those_of_one_code_stand_together() -> None:
+    many = [bound(f"0000:03:{slot:02x}.0") for slot in range(32)]
+    assert "and 15 more" in shown(many)
+    apart = [bound(FUNCTIONS[0]), DISK, bound(FUNCTIONS[1], "web02")]
+    assert ["e1000e" in line for line in shown(apart).splitlines()[1:]] == [True, True, False]
+
+
+def test_warnings_that_say_the_same_of_devices_are_one() -> None:
+    a, b = FUNCTIONS[:2]
+    assert merged([f"{a} has no link", "web01 does not run", f"{b} has no link", f"{a} has no link"]) == [
+        f"{a} has no link. The same goes for {b}",
+        "web01 does not run",
+    ]
+    assert merged(["web01 does not run", "web02 does not run"]) == ["web01 does not run", "web02 does not run"]
 
 
 def test_a_refusal_as_a_result_is_plain_json() -> None:
