@@ -29,6 +29,7 @@ from ..values.errors import XenPciError
 from ..values.identity import Match
 from ..values.refusal import Refusal, Refused, refused
 from ..values.words import counted, did_you_mean, listed, shortened
+from .expressions import Mistake, advice_on_syntax, check_fields
 from .names import Lookup, Resolution, find_functions, last_places, moves, resolve, with_physical_function
 from .safety import against_any_use, judge
 
@@ -36,7 +37,11 @@ Facts = Mapping[str, Any]
 
 
 class SelectionError(XenPciError):
-    """An expression cannot be read, or does not yield devices; the message has no full stop."""
+    """An expression cannot be read, or does not yield devices; the message has no full stop, `advice` may be empty."""
+
+    def __init__(self, reason: str, advice: str = "") -> None:
+        super().__init__(reason)
+        self.advice = advice
 
 
 class NeedsJmespath(XenPciError):
@@ -185,18 +190,22 @@ def _search(expression: str, facts: Sequence[Facts]) -> list[Facts]:
     if JMESPATH_IMPORT_ERROR is not None:
         raise NeedsJmespath
     try:
-        result = jmespath.search(expression, facts)
+        compiled = jmespath.compile(expression)
+        check_fields(compiled.parsed, facts)
+        result = compiled.search(facts)
+    except Mistake as error:
+        raise SelectionError(f"{expression!r} is not right: {error}", error.advice) from error
     except jmespath.exceptions.JMESPathError as error:
         message = " ".join(str(error).split())
-        raise SelectionError(f"{expression!r} cannot be evaluated as an expression ({message})") from error
+        reason = f"{expression!r} cannot be evaluated as an expression ({message})"
+        raise SelectionError(reason, advice_on_syntax(expression)) from error
     by_address = {device.get("address"): device for device in facts}
     addresses = [item.get("address") if isinstance(item, Mapping) else item for item in _as_list(result)]
     strange = [address for address in addresses if not isinstance(address, str) or address not in by_address]
     if result is None or strange:
         got = "nothing that is a list" if result is None else f"{strange[0]!r}"
-        raise SelectionError(
-            f"{expression!r} yields {got}, not devices or their addresses; write it such as [?numa_node==`0`]"
-        )
+        reason = f"{expression!r} yields {got}, not devices or their addresses"
+        raise SelectionError(reason, "write it such as [?numa_node==`0`]")
     return [by_address[address] for address in dict.fromkeys(addresses)]
 
 
@@ -228,7 +237,8 @@ def _fill(
     try:
         fitting = [Sbdf.parse(str(device["address"])) for device in select(facts, pool.criteria)]
     except (SelectionError, AddressError) as error:
-        raise refused("pool-select", name, f"Pool {name!r}: {error}") from error
+        advice = error.advice if isinstance(error, SelectionError) else ""
+        raise refused("pool-select", name, f"Pool {name!r}: {error}", advice) from error
     kind = with_physical_function(name, pool.kind, catalog, where)
     candidates = [
         sbdf

@@ -175,6 +175,60 @@ class TestExpressions:
         assert repr(expression) in str(caught.value)
         assert "\n" not in str(caught.value)
 
+    @pytest.mark.parametrize(
+        ("expression", "said", "advice"),
+        [
+            ("[?drvier=='iavf']", "'drvier'", "did you mean 'driver'?"),
+            ("[].adress", "'adress'", "did you mean 'address'?"),
+            ("[?numa_node==`0` && !colour]", "'colour'", "xen.pci.host_info returns all fields"),
+            ("sort_by(@, &vf_idx)", "'vf_idx'", "did you mean 'vf_index'?"),
+            ("[?config.busmaster]", "'busmaster'", "did you mean 'bus_master'?"),
+            ("[?physfn.name=='uplink']", "'name'", ""),
+            ("numa_node", "a list", "[?...]"),
+            ("[?driver==iavf]", "'iavf' is the name of a field", "text in single quotes"),
+            ('[?class=="020000"]', "'020000' is the name of a field", "text in single quotes"),
+            ("[?is_bridge==false]", "not a literal", "`false`"),
+            ("[?numa_node=='0']", "'0' is text", "numbers, true, false and null in backticks"),
+            ("[?class==`20000`]", "20000 is a number", "text in single quotes"),
+            ("[?numa_node==0]", "cannot be evaluated", "numbers, true, false and null in backticks"),
+            ("[?sriov_totalvfs > 0]", "cannot be evaluated", "backticks"),
+            ("[?driver='iavf']", "cannot be evaluated", "=="),
+        ],
+    )
+    def test_what_jmespath_takes_for_null_is_named(self, expression: str, said: str, advice: str) -> None:
+        with pytest.raises(SelectionError) as caught:
+            select(self.facts, Criteria(expression))
+        assert said in str(caught.value) and advice in caught.value.advice, (str(caught.value), caught.value.advice)
+
+    @pytest.mark.parametrize(
+        "expression",
+        [
+            "[?numa_node==`0` && !sriov_totalvfs]",
+            "[?sriov_totalvfs > `0`].address",
+            "[?interfaces[?up]]",
+            "[?interfaces[].name | contains(@, 'eth0')]",
+            "[?contains(macs, '52:54:00:00:01:01')]",
+            "reverse(sort_by([?vf_index!=null], &vf_index))[0:2]",
+            "[?vf_index!=`null`] | [0]",
+            "[?starts_with(driver || '', 'i')]",
+            "[?noted_waivers.acs]",
+            "[?config.msi == `true`].address",
+            "[?refusals[?check=='disk']]",
+            "max_by([?vf_index!=null], &vf_index).address",
+            "[[0].address, [1].address]",
+            "not_null([?driver=='none'], @)",
+            "[*].address | sort(@)",
+            "@",
+        ],
+    )
+    def test_what_means_something_is_evaluated(self, expression: str) -> None:
+        select(self.facts, Criteria(expression))
+
+    def test_a_mistake_says_which_pool_it_is_in_and_what_to_do(self) -> None:
+        catalog = {"vfs": {"select": "[?drvier=='iavf']", "count": 2}}
+        (refusal,) = resolved(catalog, host(card()), "vfs").refusals
+        assert (refusal.code, refusal.subject) == ("pool-select", "vfs") and "'driver'" in refusal.advice
+
     def test_jmespath_is_needed_for_expressions_only(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(selection, "JMESPATH_IMPORT_ERROR", "ModuleNotFoundError")
         assert len(select(self.facts, Criteria(free=False))) == 7
