@@ -6,22 +6,32 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
+from ansible_collections.xen.pci.plugins.module_utils.plan.names import Lookup, find
 from ansible_collections.xen.pci.plugins.module_utils.plan.pools import (
     NeedsJmespath,
     SelectionError,
     in_use_first,
+    named_devices,
     select,
 )
 from ansible_collections.xen.pci.plugins.module_utils.values.address import AddressError, Sbdf
-from ansible_collections.xen.pci.plugins.module_utils.values.catalog import Criteria, parse_value
-from ansible_collections.xen.pci.plugins.module_utils.values.keys import WrongValue
-from ansible_collections.xen.pci.plugins.module_utils.values.unquoted import advice_if_unquoted
+from ansible_collections.xen.pci.plugins.module_utils.values.catalog import (
+    CatalogEntry,
+    Criteria,
+    address_of,
+    parse_catalog,
+    parse_value,
+)
+from ansible_collections.xen.pci.plugins.module_utils.values.identity import Identity, Match
+from ansible_collections.xen.pci.plugins.module_utils.values.keys import KIND_KEYS, WrongValue
+from ansible_collections.xen.pci.plugins.module_utils.values.refusal import Refused
+from ansible_collections.xen.pci.plugins.module_utils.values.words import listed
 
 DOCUMENTATION = r"""
 name: select
@@ -43,19 +53,45 @@ options:
   expression:
     description:
       - A JMESPath expression over the list of devices. It must yield devices or their addresses.
-      - Numbers and truth values are literals in backticks, text is in single quotes.
+      - Numbers and truth values are literals in backticks, text is in single quotes. A field that no device has is an
+        error.
+      - Or a pool, as in the catalog, such as C(xen_pci_devices.disks). Its keys mean what they mean there, also C(free)
+        and C(required). What else is given narrows the choice.
+    type: raw
+  select:
+    description: An expression, by the name that the key of a pool has.
     type: str
+  catalog:
+    description:
+      - The catalog, for names in O(pf). If O(expression) is a pool, devices with a name of their own are left out, as
+        they are in no pool.
+    type: dict
   count:
     description: How many devices. Fewer are an error. If not given, all that fit.
     type: int
   numa_node:
-    description: NUMA node.
+    description: NUMA node, V(-1) if the host does not say.
     type: int
   class:
-    description: Beginning of the class, hexadecimal, as V(0200) for Ethernet.
+    description: Beginning of the class, 2, 4 or 6 hexadecimal digits, as V(0200) for Ethernet.
+    type: str
+  vendor:
+    description: Vendor, 4 hexadecimal digits.
+    type: str
+  device:
+    description: Device of the vendor, 4 hexadecimal digits.
+    type: str
+  subsystem:
+    description: Vendor and device of the card, as V(8086:a01f).
+    type: str
+  subsystem_vendor:
+    description: Vendor of the card, 4 hexadecimal digits.
+    type: str
+  subsystem_device:
+    description: Card of this vendor, 4 hexadecimal digits.
     type: str
   pf:
-    description: Address of a physical function, to choose among its virtual functions.
+    description: Address of a physical function, or its name in O(catalog), to choose among its virtual functions.
     type: str
   free:
     description:
@@ -64,7 +100,7 @@ options:
       - If not given, both.
     type: bool
 requirements:
-  - jmespath on the control node, if O(expression) is given
+  - jmespath on the control node, if O(expression) is an expression
 notes:
   - Results are plain data. The tags that Ansible puts on data, such as its origin, are not kept.
 seealso:
@@ -84,6 +120,10 @@ EXAMPLES = r"""
 - name: Two free virtual functions of a card
   ansible.builtin.set_fact:
     chosen: "{{ xen | xen.pci.select(pf='0000:3b:00.0', free=true, count=2) }}"
+
+- name: What the pool vf-pool would be
+  ansible.builtin.debug:
+    msg: "{{ xen | xen.pci.select(xen_pci_devices['vf-pool'], catalog=xen_pci_devices) | map(attribute='address') }}"
 """
 
 RETURN = r"""
@@ -93,45 +133,101 @@ _value:
   elements: dict
 """
 
-OPTIONS = ("count", "numa_node", "class", "pf", "free")
-_CLASS = re.compile(r"(?:0x)?([0-9a-f]{0,6})", re.ASCII)
+OPTIONS = (*KIND_KEYS, "select", "count", "numa_node", "free")
 
 
-def select_devices(data: Any, expression: str | None = None, **options: Any) -> list[Mapping[str, Any]]:
-    """Choose the devices that fit everything given. Raises AnsibleFilterError."""
+def select_devices(data: Any, expression: Any = None, catalog: Any = None, **options: Any) -> list[Mapping[str, Any]]:
+    """Choose the devices that fit everything given; `expression` may be a pool. Raises AnsibleFilterError."""
     unknown = sorted(set(options) - set(OPTIONS))
     if unknown:
-        raise AnsibleFilterError(f"xen.pci.select has no option {', '.join(unknown)}; it has {', '.join(OPTIONS)}.")
-    devices, given = _devices(data), _read(_plain(options, "options"))
-    criteria = Criteria(None if expression is None else str(expression), given.get("numa_node"), free=False)
+        known = listed((*OPTIONS, "catalog"))
+        raise AnsibleFilterError(f"xen.pci.select has no option {listed(unknown)}; it has {known}.")
+    devices, names = _devices(data), _plain(catalog, "catalog")
     try:
-        physical = str(Sbdf.parse(given["pf"])) if given.get("pf") is not None else None
-        fitting = [device for device in select(devices, criteria) if _fits(device, given, physical)]
+        pool, given = _read_pool(_plain(expression, "expression")), _read(_plain(options, "options"))
+        wanted = Criteria(given.pop("select", pool.pop("select", None)), free=bool(pool.pop("free", False)))
+        free, entries = given.pop("free", None), parse_catalog(names) if names else {}
+        needed = {**pool, **given}
+        required, count = needed.pop("required", True), needed.pop("count", None)
+        fitting = select(devices, replace(wanted, numa_node=needed.pop("numa_node", None)))
+        fitting = _of_kind(fitting, devices, Identity(**needed), entries, named_too=not isinstance(expression, Mapping))
     except NeedsJmespath:
         raise AnsibleFilterError(
             "xen.pci.select needs jmespath to evaluate an expression. Install it for Python on the control node."
         ) from None
-    except (SelectionError, AddressError) as error:
-        raise AnsibleFilterError(f"xen.pci.select: {error}.") from None
-    return _counted(fitting, given.get("count"))
+    except Refused as error:
+        raise AnsibleFilterError(f"xen.pci.select: {' '.join(map(str, error.refusals))}") from None
+    except (SelectionError, AddressError, WrongValue) as error:
+        advice = getattr(error, "advice", "")
+        raise AnsibleFilterError(f"xen.pci.select: {error}{'; ' if advice else ''}{advice}.") from None
+    if free is not None:
+        fitting = [device for device in fitting if bool(device.get("free")) == free]
+    return _counted(fitting, count, required)
+
+
+def _read_pool(expression: Any) -> dict[str, Any]:
+    """Read a pool as it is in the catalog, or an expression alone."""
+    if expression is None:
+        return {}
+    if not isinstance(expression, Mapping):
+        return {"select": str(expression)}
+    entry = parse_catalog({"pool": expression})["pool"]
+    if entry.pool is None:
+        raise WrongValue("what is given for the expression is a device of the catalog, not a pool", "give a pool")
+    return {"free": True, "required": entry.required, **_read({k: v for k, v in expression.items() if k in OPTIONS})}
 
 
 def _read(options: Mapping[str, Any]) -> dict[str, Any]:
     """Read the options that are given, as a pool in the catalog does, so that a mistake is not taken for no device."""
     given = {key: value for key, value in options.items() if value is not None}
-    try:
-        for key in {"numa_node", "free"} & set(given):
-            given.update(parse_value(key, given[key]))
-        if "class" in given:
-            digits = _CLASS.fullmatch(given["class"].lower()) if isinstance(given["class"], str) else None
-            if digits is None:
-                wanted = "the beginning of six hexadecimal digits in quotes"
-                raise WrongValue(f"class must be {wanted}, not {given['class']!r}", advice_if_unquoted(given["class"]))
-            given["class"] = digits[1]
-    except ValueError as error:
-        advice = error.advice if isinstance(error, WrongValue) else ""
-        raise AnsibleFilterError(f"xen.pci.select: {error}{'; ' if advice else ''}{advice}.") from None
-    return given
+    found: dict[str, Any] = {}
+    for key, value in given.items():
+        no_device = key == "count" and value == 0 and not isinstance(value, bool)
+        found.update({key: 0} if no_device else parse_value(key, value))
+    return found
+
+
+def _of_kind(
+    fitting: Sequence[Mapping[str, Any]],
+    devices: Sequence[Mapping[str, Any]],
+    kind: Identity,
+    catalog: Mapping[str, CatalogEntry],
+    named_too: bool,
+) -> list[Mapping[str, Any]]:
+    """Keep the devices of a kind, and unless `named_too`, those without a name of their own."""
+    found = {Sbdf.parse(str(device["address"])): _Facts(device) for device in devices}
+    where = Lookup(found)
+    if kind.pf is not None:
+        if not catalog and address_of(kind.pf) is None:
+            raise WrongValue(f"pf is {kind.pf!r}, which is not a PCI address", "give catalog=xen_pci_devices for names")
+        kind = replace(kind, physfn=find(kind.pf, catalog, where))
+    elsewhere = set() if named_too else named_devices(catalog, where)
+    fits = {sbdf for sbdf in found if where.match(kind, sbdf) is Match.YES and sbdf not in elsewhere}
+    return [device for device in fitting if Sbdf.parse(str(device["address"])) in fits]
+
+
+class _Facts:
+    """The facts of a device, as the identities of the catalog ask for them."""
+
+    def __init__(self, facts: Mapping[str, Any]) -> None:
+        self.sbdf = Sbdf.parse(str(facts["address"]))
+        self.vendor, self.device = str(facts.get("vendor")), str(facts.get("device"))
+        self.subsystem_vendor = str(facts.get("subsystem_vendor"))
+        self.subsystem_device = str(facts.get("subsystem_device"))
+        self.class_code, self.path = str(facts.get("class")), str(facts.get("path"))
+        self.driver: str | None = facts.get("driver")
+        self.serial: str | None = facts.get("serial")
+        self.nvme_serial: str | None = facts.get("nvme_serial")
+        self.net = tuple(map(_Interface, facts.get("macs") or ()))
+        self.slot: str | None = facts.get("slot")
+        self.label: str | None = facts.get("label")
+        self.physfn = Sbdf.parse(facts["physfn"]) if facts.get("physfn") else None
+        self.vf_index: int | None = facts.get("vf_index")
+
+
+@dataclass(frozen=True)
+class _Interface:
+    mac: str
 
 
 def _devices(data: Any) -> list[Mapping[str, Any]]:
@@ -156,21 +252,11 @@ def _plain(data: Any, what: str) -> Any:
         raise AnsibleFilterError(f"xen.pci.select: the {what} are not plain data ({error}).") from error
 
 
-def _fits(device: Mapping[str, Any], options: Mapping[str, Any], physical: str | None) -> bool:
-    return (
-        str(device.get("class", "")).startswith(options.get("class", ""))
-        and (physical is None or device.get("physfn") == physical)
-        and ("free" not in options or bool(device.get("free")) == options["free"])
-    )
-
-
-def _counted(devices: list[Mapping[str, Any]], count: Any) -> list[Mapping[str, Any]]:
+def _counted(devices: list[Mapping[str, Any]], count: int | None, required: bool) -> list[Mapping[str, Any]]:
     if count is None:
         return devices
-    if isinstance(count, bool) or not isinstance(count, int) or count < 0:
-        raise AnsibleFilterError(f"xen.pci.select: count must be a whole number, not {count!r}.")
-    if len(devices) < count:
-        found = ", ".join(device["address"] for device in devices) or "none"
+    if len(devices) < count and required:
+        found = listed((device["address"] for device in devices), "none")
         raise AnsibleFilterError(
             f"xen.pci.select: count is {count}, but only {len(devices)} of the devices fit ({found})."
         )

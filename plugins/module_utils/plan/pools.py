@@ -87,7 +87,7 @@ def resolve_all(
     single = resolve(catalog, where, [name for name in wanted if name not in pools], leaving)
     if not pools:
         return single
-    taken = {*single.found.values(), *(sbdf for card in single.pools.values() for sbdf in card)} | _named(
+    taken = {*single.found.values(), *(sbdf for card in single.pools.values() for sbdf in card)} | named_devices(
         catalog, where
     )
     filled: dict[str, tuple[Sbdf, ...]] = {}
@@ -148,12 +148,23 @@ def share_out(
         for sbdf in available[: max(lacking, 0)]:
             given[domain][sbdf] = share.pool
         if lacking > len(available) and share.pool not in resolution.missing:
-            reason = (
-                f"{domain} is to get {counted(share.count or len(members), 'device')} of pool {share.pool!r}, which has"
-                f" {len(members)} ({shortened(sorted(members))}): {lacking - len(available)} too few are left"
-            )
-            refusals.append(Refusal("pool-too-small", domain, reason, "raise the pool's count"))
+            reason = _sum_of(share.pool, members, requests)
+            refusals.append(Refusal("pool-too-small", domain, reason, "ask for fewer, or raise the pool's count"))
     return given, refusals
+
+
+def _sum_of(pool: str, members: Collection[Sbdf], requests: Mapping[str, Sequence[str | PoolRequest]]) -> str:
+    """Say who asks for how many devices of a pool that has too few."""
+    asked = {
+        domain: len(members) if isinstance(request, str) else request.count or len(members)
+        for domain, wanted in requests.items()
+        for request in wanted
+        if (request if isinstance(request, str) else request.pool) == pool
+    }
+    shares = " + ".join(f"{number} for {domain}" for domain, number in asked.items())
+    total = f" = {sum(asked.values())}" if len(asked) > 1 else ""
+    has = f"{counted(len(members), 'device')} ({shortened(sorted(members))})" if members else "no device"
+    return f"Pool {pool!r} has {has}, but {shares}{total} are asked of it"
 
 
 def taken_away(wanted: Sequence[str | PoolRequest], resolution: Resolution, has: Collection[Sbdf]) -> dict[Sbdf, str]:
@@ -213,7 +224,7 @@ def _as_list(result: Any) -> list[Any]:
     return result if isinstance(result, list) else [result]
 
 
-def _named(catalog: Mapping[str, CatalogEntry], where: Lookup) -> set[Sbdf]:
+def named_devices(catalog: Mapping[str, CatalogEntry], where: Lookup) -> set[Sbdf]:
     """Find the devices that have a name of their own in the catalog, as far as they can be found."""
     found = set[Sbdf]()
     for name, entry in catalog.items():

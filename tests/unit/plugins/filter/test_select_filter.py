@@ -52,6 +52,25 @@ def test_options_narrow_the_choice() -> None:
     assert select({"devices": DEVICES}) == DEVICES
 
 
+def test_it_takes_what_a_pool_takes() -> None:
+    """free: true of a pool, its default, is what pciback holds or what could be given away."""
+    catalog = {"uplink": {"vendor": "8086", "address": "0000:03:00.0"}, "third": {"pf": "uplink", "vf": 2}}
+    devices = [{**one, "vendor": "8086", "device": "154c", "subsystem_vendor": "15d9"} for one in DEVICES]
+
+    def found(pool: dict[str, Any], **options: Any) -> list[str]:
+        return [one["address"][5:] for one in select(devices, pool, catalog=catalog, **options)]
+
+    assert found({"pf": "uplink", "count": 3}) == ["03:10.1", "03:10.3", "03:10.4"], "third has a name of its own"
+    assert found({"pf": "uplink", "free": False}) == ["03:10.0", "03:10.1", "03:10.3", "03:10.4"]
+    assert found({"select": "[?vf_index > `2`]", "class": "02"}) == ["03:10.3", "03:10.4"]
+    assert found({"vendor": "8086", "subsystem_vendor": "15d9", "numa_node": 1}) == ["81:00.0"]
+    assert found({"vendor": "1af4", "count": 2, "required": False, "waive": {"acs": "a test"}}) == []
+    assert found({"class": "02", "free": False, "count": 5}, count=1) == ["03:10.1"]
+    assert [one["address"][5:] for one in select(devices, pf="uplink", vendor="8086", catalog=catalog)][2] == "03:10.2"
+    assert [one["address"][5:] for one in select(devices, select="[?vf_index==`1`]")] == ["03:10.1"]
+    assert select(devices, subsystem="8086:0001") == [] == select(devices, count=0)
+
+
 def test_a_count_keeps_what_is_in_use() -> None:
     assert addresses(pf="03:00.0", count=3) == ["03:10.1", "03:10.3", "03:10.0"]
 
@@ -66,8 +85,17 @@ def test_a_count_keeps_what_is_in_use() -> None:
         ((), {"klass": "02"}, "no option klass"),
         ((), {"free": "false"}, "free must be true or false, not 'false'"),
         ((), {"numa_node": "one"}, "numa_node must be a whole number"),
-        ((), {"class": 2}, "class must be the beginning of six hexadecimal digits in quotes, not 2"),
-        ((), {"class": "nic"}, "class must be the beginning"),
+        ((), {"class": 2}, "class must be 2, 4 or 6 hexadecimal digits in quotes, not 2; put it in quotes"),
+        ((), {"class": "nic"}, "class must be 2, 4 or 6"),
+        (("[?adress]",), {}, "did you mean 'address'"),
+        (("[?free==true]",), {}, "`true`"),
+        (({"pf": "uplink", "count": 2},), {}, "catalog=xen_pci_devices"),
+        (({"pf": "uplnk", "count": 2},), {"catalog": {"uplink": "03:00.0"}}, "Did you mean 'uplink'"),
+        (({"serial": "x"},), {}, "eight bytes"),
+        (({"address": "03:00.0"},), {}, "not a pool"),
+        (({"clas": "02", "count": 1},), {}, "'clas' is not a key of a device"),
+        (({"class": "02", "count": 9},), {}, "only 4 of"),
+        ((), {"catalog": {"uplink": {"venodr": "8086"}}}, "venodr"),
     ],
 )
 def test_what_is_wrong_is_said(arguments: tuple[str, ...], options: dict[str, Any], words: str) -> None:

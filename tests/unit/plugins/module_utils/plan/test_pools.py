@@ -31,7 +31,7 @@ from ansible_collections.xen.pci.plugins.module_utils.plan.pools import (
 )
 from ansible_collections.xen.pci.plugins.module_utils.values.address import Sbdf
 from ansible_collections.xen.pci.plugins.module_utils.values.catalog import Criteria, parse_catalog
-from ansible_collections.xen.pci.plugins.module_utils.values.refusal import Refusal, Refused
+from ansible_collections.xen.pci.plugins.module_utils.values.refusal import Refusal, Refused, shown
 
 PF = Sbdf.parse("0000:03:00.0")
 VFS = [Sbdf.parse(f"0000:03:10.{number}") for number in range(6)]
@@ -259,8 +259,13 @@ class TestSharing:
     def test_too_much_is_refused(self) -> None:
         _given, (refusal,) = self.share({}, a=3, b=2)
         assert codes([refusal]) == [("pool-too-small", "b")]
-        assert "2 devices of pool 'vfs'" in str(refusal)
-        assert "1 too few" in str(refusal)
+        assert "Pool 'vfs' has 4 devices" in str(refusal) and "3 for a + 2 for b = 5 are asked" in str(refusal)
+
+    def test_the_sum_counts_who_takes_the_whole_pool_and_is_said_once(self) -> None:
+        requests = {"a": ["vfs"], "b": [PoolRequest("vfs", 1)], "c": [PoolRequest("vfs", 3)]}
+        _given, refusals = share_out(requests, self.pool, {})
+        assert {str(one).partition(".")[0] for one in refusals if "4 for a + 1 for b + 3 for c = 8" in str(one)}
+        assert shown(refusals).count("Pool 'vfs' has") == 1
 
     def test_names_and_whole_pools_come_with_their_names(self) -> None:
         given, _refusals = share_out({"a": ["disk", "vfs"]}, self.pool, {})
