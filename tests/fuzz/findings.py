@@ -91,6 +91,9 @@ FINDINGS = {
     "N7 check mode expects what a run after the loss of a stub domain's connection refuses": Finding(
         "stub", "declare h2=B; remove back:h2; repair; pull B; declare h2= h1= g1=A,D"
     ),
+    "N8 xl gives a guest what pciback keeps for an HVM guest": Finding(
+        "hvm", "declare h1=A,B; declare h1=B; xl pci-attach g1 A; repair must=ok; declare h1= g1=A must=ok"
+    ),
     "S1 a device leaves the bus and comes back": Finding("pv", "hold E; pull E; rescan; hold E"),
     "N1 a take is killed before the quarantine": Finding("pv", "hold E kill=9"),
     "F16 a device that a guest gave back is in quarantine": Finding("pv", "declare g1=A; declare g1=; hold A"),

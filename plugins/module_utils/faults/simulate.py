@@ -51,12 +51,15 @@ def simulate_repair(host: Host, findings: Iterable[Finding]) -> Host:
 
 
 def able_to_return(host: Host, devices: Iterable[Sbdf]) -> list[Sbdf]:
-    """Those of the devices that a connection which is created again can have."""
+    """Those of the devices that a connection which is created again can have: pciback exports them."""
     known = [host.devices[sbdf] for sbdf in devices if sbdf in host.devices]
     return [
         device.sbdf
         for device in known
-        if device.in_pciback and not device.lost_hold and host.xen_owners.get(device.sbdf) is not XenOwner.HOST
+        if device.in_pciback
+        and not device.lost_hold
+        and host.xen_owners.get(device.sbdf) is not XenOwner.HOST
+        and host.keeper_of(device.sbdf) is None
     ]
 
 

@@ -119,11 +119,14 @@ def test_the_first_one_stays_known_after_it_has_left(host: Host, guest: Guest) -
     assert playbook.codes(refused) == [("kept-by-pciback", NIC.bdf)]
     host.run(["xl", "pci-attach", G1, NIC.bdf])
     time.sleep(5)
-    playbook.task(host, "xen.pci.repair", {"domains": [G1], "faults": ["refused_cycle", "never_connected"]})
+    # pciback refuses it, and it depends on the guest's speed what the connection looks like then.
+    looks = ["refused_cycle", "never_connected", "closed_connection", "left_rights", "stale_configuration"]
+    repaired = playbook.task(host, "xen.pci.repair", {"domains": [G1], "faults": looks, "timeout": PATIENCE})
+    assert not repaired["failed"], repaired["msg"]
+    assert attached_by_xl(host, G1) == set()
     found = playbook.task(host, "xen.pci.repair", {"devices": [NIC.bdf]}, options=["--check"])
     assert "kept_hold" in [one["fault"] for one in found["findings"]]
-    playbook.task(host, "xen.pci.repair", {"domains": [G1], "timeout": PATIENCE})
-    have(host, h1=(), g1=(NIC,))
+    have(host, h1=(), g1=(NIC,))  # once the task empties the guest, it can move on
     have(host, h1=(NIC, EDU), g1=())
 
 
