@@ -20,8 +20,8 @@ from rich.text import Text
 CLONE = Path(__file__).resolve().parent.parent
 PICTURE = CLONE / "docs" / "demo.svg"
 WIDTH = 102
-#: The run, the second run, the move, the repair.
-SCENES = ("3", "4", "5", "8")
+#: The plan, the second run, the move.
+SCENES = ("2", "4", "5")
 _HEADING = re.compile(r"(?m)^(?=\033\[1m\d\. )")
 _NUMBER = re.compile(r"\033\[1m(\d)\. ")
 #: rich's template asks other hosts for its font; any font of a terminal will do.

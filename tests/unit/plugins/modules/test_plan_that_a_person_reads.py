@@ -6,10 +6,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import yaml
+from checkouts import ROOT
 from declared_host import DeclaredHost, declared_host
 
 DEVICES = (
@@ -154,3 +157,29 @@ def test_results_come_in_one_order(host: DeclaredHost, module: str, arguments: d
         answer = host.run(module, module != "host_info", **arguments, **catalog)
         answers.add(json.dumps({key: value for key, value in answer.items() if key != "invocation"}))
     assert len(answers) == 1
+
+
+PAGE = ROOT / "docs/reading-a-plan.md"
+OF_THE_PAGE = (
+    {"at": "01:00.0", "model": "e1000e", "mac": "52:54:00:00:01:01"},
+    {"at": "03:00.0", "model": "nvme", "serial": "S4EV0A1"},
+    {"at": "3b:00.0", "model": "i40e", "mac": "02:00:5e:3b:00:00"},
+)
+
+
+def test_the_page_shows_what_is_printed() -> None:
+    inventory, first, swap = re.findall(r"(?ms)^```(?:yaml)?\n(.*?)^```$", PAGE.read_text(encoding="utf-8"))
+    declared = yaml.safe_load(inventory)
+    task = {
+        "catalog": declared["xen_pci_devices"],
+        "virtual_functions": declared["xen_pci_virtual_functions"],
+        "persistent": True,
+    }
+    domains = declared["xen_pci_domains"]
+    kept = domains["web01"]["devices"][1:]
+    swapped = {"web01": {"devices": ["uplink", *kept]}, "web02": {"devices": ["scratch"]}}
+    guests = {"domains": [{"name": "web01"}, {"name": "web02"}], "files": {"run/systemd/system/": ""}}
+    with declared_host(OF_THE_PAGE, **guests) as host:
+        for wanted, text in ((domains, first), (swapped, swap)):
+            for check in (True, False):
+                assert host.run("host_state", check, **task, domains=wanted)["diff"][0]["prepared"] == text
