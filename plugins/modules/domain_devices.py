@@ -459,14 +459,11 @@ from ansible_collections.xen.pci.plugins.module_utils.plan.pools import JMESPATH
 from ansible_collections.xen.pci.plugins.module_utils.repair.outcome import RepairInterrupted
 from ansible_collections.xen.pci.plugins.module_utils.results.audit import record
 from ansible_collections.xen.pci.plugins.module_utils.results.common import failure
-from ansible_collections.xen.pci.plugins.module_utils.stages.domain_stage import DomainOptions, DomainStage
+from ansible_collections.xen.pci.plugins.module_utils.stages.domain_stage import VERBOSE, DomainOptions, DomainStage
 from ansible_collections.xen.pci.plugins.module_utils.values.catalog import read_addresses
 from ansible_collections.xen.pci.plugins.module_utils.values.declared_domain import DeclaredDomain, read_domain
 from ansible_collections.xen.pci.plugins.module_utils.values.errors import XenPciError
 from ansible_collections.xen.pci.plugins.module_utils.values.refusal import Refusal
-
-#: From how many -v on the result has the timeline, which is longer than all else in it.
-_VERBOSE = 2
 
 
 def main() -> None:
@@ -555,7 +552,7 @@ def _options(module: AnsibleModule) -> DomainOptions:
         repair_everything=params["repair"] == "first",
         backup=params["backup"],
         log=module.log,
-        timeline=module._verbosity >= _VERBOSE,
+        timeline=module._verbosity >= VERBOSE,
     )
 
 

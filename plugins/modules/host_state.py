@@ -452,7 +452,7 @@ domains:
       description: Every change of state that was seen, in order, with seconds since the start.
       type: list
       elements: dict
-      returned: when applied
+      returned: when applied, with C(-vv)
 moved:
   description: Devices that are no longer where they were last known to be, a sentence each.
   returned: when the declaration was not refused
@@ -510,7 +510,7 @@ from ansible_collections.xen.pci.plugins.module_utils.plan.host_declaration impo
 from ansible_collections.xen.pci.plugins.module_utils.plan.plan_document import against_fingerprint
 from ansible_collections.xen.pci.plugins.module_utils.plan.pools import JMESPATH_IMPORT_ERROR, NeedsJmespath
 from ansible_collections.xen.pci.plugins.module_utils.results.common import failure, refusal_result
-from ansible_collections.xen.pci.plugins.module_utils.stages.domain_stage import DomainOptions
+from ansible_collections.xen.pci.plugins.module_utils.stages.domain_stage import VERBOSE, DomainOptions
 from ansible_collections.xen.pci.plugins.module_utils.stages.host_run import HostRun
 from ansible_collections.xen.pci.plugins.module_utils.values.errors import XenPciError
 
@@ -589,6 +589,7 @@ def _options(module: AnsibleModule) -> DomainOptions:
         repair_everything=params["repair"] == "first",
         backup=params["backup"],
         log=module.log,
+        timeline=module._verbosity >= VERBOSE,
     )
 
 

@@ -129,7 +129,7 @@ def resolve_declaration(host: Host, declaration: Declaration) -> ResolvedDeclara
         domain.name for domain in declaration.domains if domain.refusals or not doubtful.isdisjoint(domain.names)
     }
     listed = _listed(host, declaration)
-    halted = judge_halted(host, declaration.domains)
+    halted = judge_halted(host, declaration.domains, resolution.found)
     given, shortages = _given(listed, declaration, resolution, halted.skipped)
     refusals += resolution.refusals
     refusals += _unknown_places(host, declaration, resolution, listed)

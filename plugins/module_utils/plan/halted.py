@@ -8,14 +8,17 @@ A misspelled name is one that no domain has, too. Where that can be seen, it is 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
+from ..model.domain import Domain
 from ..model.host import Host
+from ..values.address import Sbdf
 from ..values.declared_domain import DeclaredDomain, WhenHalted
 from ..values.refusal import Refusal
 from ..values.unquoted import advice_if_unquoted
-from ..values.words import did_you_mean
+from ..values.words import did_you_mean, nearest
 from .domain_lookup import NOT_RUNNING, find_domain
 
 _OTHERWISE = "declare what to do while it does not run (when_halted: config or skip)"
@@ -34,10 +37,18 @@ class Halted:
     warnings: tuple[str, ...] = ()
 
 
-def judge_halted(host: Host, domains: Sequence[DeclaredDomain]) -> Halted:
-    """Judge each declared domain that does not run, or whose name is not clear."""
+def judge_halted(
+    host: Host, domains: Sequence[DeclaredDomain], single: Mapping[str, Sbdf] = MappingProxyType({})
+) -> Halted:
+    """Judge each declared domain that does not run, or whose name is not clear.
+
+    `single` has the devices that names mean, apart from pools.
+    """
     found = {domain.name: find_domain(host, domain.name, domain.uuid) for domain in domains}
-    undeclared = {domain.name for domain in host.domains.values() if domain.name} - found.keys()
+    declared = {domain.name for domain in domains if not domain.emptied}
+    undeclared = {domain.name for domain in host.domains.values() if domain.name} - declared
+    emptied = [found[domain.name] for domain in domains if domain.emptied]
+    losing = [domain for domain in emptied if isinstance(domain, Domain)]
     skipped, unknown, refusals, warnings = [], [], [], []
     for domain in domains:
         wrong = found[domain.name]
@@ -45,7 +56,7 @@ def judge_halted(host: Host, domains: Sequence[DeclaredDomain]) -> Halted:
             continue
         if wrong.code != NOT_RUNNING:
             refusals.append(wrong)
-        elif domain.if_halted is WhenHalted.FAIL or _may_run(host, domain):
+        elif domain.if_halted is WhenHalted.FAIL or _may_run(host, domain) or _may_be_one_of(domain, losing, single):
             unknown.append(domain.name)
             refusals.append(replace(wrong, advice=f"{wrong.advice}, or {_OTHERWISE}"))
         elif domain.if_halted is WhenHalted.SKIP:
@@ -69,6 +80,18 @@ def _may_run(host: Host, domain: DeclaredDomain) -> bool:
     spelled = {_spelled(other.name) for other in others if other.name}
     misspelled = not domain.name.strip() or bool(advice_if_unquoted(domain.name)) or _spelled(domain.name) in spelled
     return nameless or (misspelled and not domain.uuid)
+
+
+def _may_be_one_of(domain: DeclaredDomain, losing: Sequence[Domain], single: Mapping[str, Sbdf]) -> bool:
+    """Whether it may be a running domain that is to lose its devices, as nothing declares it under its own name.
+
+    That has a name like this one, or a device that is declared for this one.
+    """
+    if domain.when_halted is not None or domain.config is not None:
+        return False
+    devices = {single[name] for name in domain.names if name in single}
+    has_one = any(not devices.isdisjoint(other.devices) for other in losing)
+    return has_one or nearest(domain.name, [other.name for other in losing]) is not None
 
 
 def _spelled(name: str) -> str:

@@ -50,7 +50,7 @@ class HostDeclaration:
         if not self.empties_undeclared or self.domains is None:
             kept = frozenset(device for domain in others for device in domain.devices)
             return replace(self, devices=replace(self.devices, left_alone=kept))
-        emptied = (DeclaredDomain(domain.name, exclusive=True, uuid=domain.uuid) for domain in others)
+        emptied = (DeclaredDomain(domain.name, exclusive=True, uuid=domain.uuid, emptied=True) for domain in others)
         return replace(self, domains=replace(self.domains, domains=(*self.domains.domains, *emptied)))
 
     def warnings(self, host: Host) -> list[str]:

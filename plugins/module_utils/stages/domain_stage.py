@@ -49,6 +49,9 @@ from ..values.refusal import Refusal
 from ..values.words import itemized
 from .stage import Outcome
 
+#: From how many -v on a result has the timelines of domains, which are longer than all else in it.
+VERBOSE = 2
+
 
 @dataclass(frozen=True)
 class DomainOptions:

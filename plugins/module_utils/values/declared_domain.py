@@ -52,6 +52,8 @@ class DeclaredDomain:
     uuid: str = ""
     #: None if that is not declared.
     when_halted: WhenHalted | None = None
+    #: It is in no declaration: it runs, and loses its devices because nothing declares it.
+    emptied: bool = False
     refusals: tuple[Refusal, ...] = ()
 
     @property

@@ -342,3 +342,13 @@ def test_devices_in_files_are_kept_apart_like_those_of_domains_that_run() -> Non
     assert refused(on, *asked) == [("shared-interrupt", str(B)), ("shared-interrupt", str(A))]
     later = host(closed(), domain(2, "db01"), devices=[device(A, **LINE), device(B, **LINE)])
     assert sorted(refused(later, *asked)) == [("shared-interrupt", str(A)), ("shared-interrupt", str(B))]
+
+
+def test_a_domain_that_may_be_one_which_loses_its_devices_is_not_skipped() -> None:
+    """With undeclared_domains: release, a typo would cost the domain its devices that it is to keep."""
+    on = host(domain(1, "web01", A), domain(2, "db01", B))
+    emptied = [DeclaredDomain(name, exclusive=True, emptied=True) for name in ("web01", "db01")]
+    assert refused(on, wants("wbe01", str(C)), *emptied) == [("unknown-domain", "wbe01")]
+    assert refused(on, wants("shop", str(A)), *emptied) == [("unknown-domain", "shop")]
+    assert planned(on, wants("shop", str(C)), *emptied).skipped == ("shop",)
+    assert planned(on, wants("wbe01", str(C), when_halted="skip"), *emptied).skipped == ("wbe01",)
