@@ -82,13 +82,6 @@ options:
       - A device is kept by the address that it has today. If it moves, the next run finds it by its identity and
         corrects the files.
     type: bool
-  assume_free:
-    description:
-      - Addresses of devices that an earlier task of the play takes away from domains.
-      - Only in check mode, where that task did not do so, they count as if no domain had them.
-    type: list
-    elements: str
-    default: []
   timeout:
     description:
       - Seconds to wait for another run of this collection on the host, which may be rebuilding the initramfs. If it has
@@ -368,7 +361,6 @@ def main() -> None:
             "exclusive": {"type": "bool", "default": False},
             "require_reset": {"type": "bool", "default": False},
             "persistent": {"type": "bool"},
-            "assume_free": {"type": "list", "elements": "str", "default": []},
             "fingerprint": {"type": "str"},
             "timeout": {"type": "int", "default": 300},
         },
@@ -388,10 +380,7 @@ def main() -> None:
 
 def _run(module: AnsibleModule, access: HostAccess) -> None:
     wanted = _wanted(module)
-    host = observe(access)
-    if module.check_mode:
-        host = host.assuming_free(wanted.assumed_free)
-    stage = AssignmentStage.planned(access, host, wanted)
+    stage = AssignmentStage.planned(access, observe(access), wanted)
     document = stage.document
     refusals = stage.refusals or against_fingerprint(document, module.params["fingerprint"])
     if refusals:
@@ -406,7 +395,6 @@ def _wanted(module: AnsibleModule) -> WantedDevices:
     return read_wanted(
         devices=params["devices"],
         catalog=checked_catalog(params["catalog"]),
-        assume_free=params["assume_free"],
         present=params["state"] == "present",
         exclusive=params["exclusive"],
         require_reset=params["require_reset"],

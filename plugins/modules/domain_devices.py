@@ -83,13 +83,6 @@ options:
       - Default of V(exclusive) for domains that do not set it.
     type: bool
     default: false
-  assume_assignable:
-    description:
-      - Addresses of devices that an earlier task of the play gives to pciback.
-      - Only in check mode, where that task did not do so, they count as if pciback held them.
-    type: list
-    elements: str
-    default: []
   converge:
     description:
       - What must be seen before a device counts as attached.
@@ -460,7 +453,6 @@ from ansible_collections.xen.pci.plugins.module_utils.repair.outcome import Repa
 from ansible_collections.xen.pci.plugins.module_utils.results.audit import record
 from ansible_collections.xen.pci.plugins.module_utils.results.common import failure
 from ansible_collections.xen.pci.plugins.module_utils.stages.domain_stage import VERBOSE, DomainOptions, DomainStage
-from ansible_collections.xen.pci.plugins.module_utils.values.catalog import read_addresses
 from ansible_collections.xen.pci.plugins.module_utils.values.declared_domain import DeclaredDomain, read_domain
 from ansible_collections.xen.pci.plugins.module_utils.values.errors import XenPciError
 from ansible_collections.xen.pci.plugins.module_utils.values.refusal import Refusal
@@ -473,7 +465,6 @@ def main() -> None:
             "domains": {"type": "dict", "required": True},
             "catalog": {"type": "dict", "default": {}},
             "exclusive": {"type": "bool", "default": False},
-            "assume_assignable": {"type": "list", "elements": "str", "default": []},
             "converge": {"type": "str", "choices": ["connected", "active"], "default": "connected"},
             "backup": {"type": "bool", "default": False},
             "repair": {"type": "str", "choices": ["never", "first"], "default": "never"},
@@ -505,8 +496,6 @@ def _planned(module: AnsibleModule, access: HostAccess) -> tuple[DomainStage, Do
     declaration, options = _declaration(module), _options(module)
     approved, only_looks = module.params["fingerprint"], module.check_mode
     host = observe(access)
-    if only_looks:
-        host = host.assuming_bound(declaration.assumed_bound)
     repairs = None
     if only_looks or approved:
         stage = DomainStage.planned(access, host, declaration, options)
@@ -534,9 +523,8 @@ def _refuse(module: AnsibleModule, stage: DomainStage, refusals: Sequence[Refusa
 def _declaration(module: AnsibleModule) -> Declaration:
     """Read the options of the task; what is wrong with them is refused later, with all other refusals."""
     params = module.params
-    assumed, wrong = read_addresses("assume_assignable", params["assume_assignable"])
     domains = [read_domain(str(name), options, params["exclusive"]) for name, options in params["domains"].items()]
-    return Declaration(tuple(map(_with_path, domains)), checked_catalog(params["catalog"]), wrong, assumed)
+    return Declaration(tuple(map(_with_path, domains)), checked_catalog(params["catalog"]))
 
 
 def _with_path(domain: DeclaredDomain) -> DeclaredDomain:

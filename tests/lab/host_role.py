@@ -22,7 +22,7 @@ DECLARED: Mapping[str, Any] = {
     },
     "xen_pci_virtual_functions": [{"pf": PF.bdf, "count": topology.SOME_VFS, "drivers_autoprobe": False}],
 }
-DEVICES_TASK = "xen.pci.host : Have pciback hold the devices"
+DEVICES_TASK = "xen.pci.host : Create virtual functions and have pciback hold the devices"
 
 
 def run(host: Host, *options: str, environment: Mapping[str, str] | None = None) -> playbook.Run:

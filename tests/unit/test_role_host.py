@@ -12,10 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 ROOT = Path(__file__).resolve().parents[2]
-DEFAULTS = ROOT / "roles/host/defaults/main.yml"
 
 
 def run_play(directory: Path, play: dict[str, Any]) -> subprocess.CompletedProcess[str]:
@@ -29,23 +26,6 @@ def run_play(directory: Path, play: dict[str, Any]) -> subprocess.CompletedProce
         capture_output=True,
         text=True,
     )
-
-
-@pytest.mark.parametrize(
-    ("devices", "held"),
-    [
-        ({"uplink": {"mac": "02:00:5e:3b:00:00"}, "pool": {"pf": "uplink", "count": 2}, "nic": "01:00.0"}, "nic pool"),
-        (None, ""),
-    ],
-    ids=["a physical function stays", "all entries are commented out"],
-)
-def test_what_pciback_is_to_hold(tmp_path: Path, devices: Any, held: str) -> None:
-    shown = tmp_path / "shown.json"
-    task = {"ansible.builtin.copy": {"content": "{{ host_devices | sort | to_json }}", "dest": str(shown)}}
-    variables = {"xen_pci_devices": devices, "ansible_python_interpreter": sys.executable}
-    done = run_play(tmp_path, {"vars_files": [str(DEFAULTS)], "vars": variables, "tasks": [task]})
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert json.loads(shown.read_text()) == held.split()
 
 
 def test_a_misspelled_variable_is_refused_before_anything_else(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from ..model.host import Host
 from ..plan.device_steps import Release, Take
 from ..values.address import Sbdf
-from ..values.catalog import Catalog, DevicePolicy, read_addresses
+from ..values.catalog import Catalog, DevicePolicy
 from ..values.plain import plain
 from ..values.refusal import Refusal, Refused
 from .assignable_plan import AssignablePlan, plan_absent, plan_present
@@ -38,8 +38,6 @@ class WantedDevices:
     require_reset: bool = False
     persistent: bool | None = None
     refusals: tuple[Refusal, ...] = ()
-    #: Devices that an earlier task of the play takes from domains, for check mode.
-    assumed_free: tuple[Sbdf, ...] = ()
     #: Devices that exclusive does not count, now or at the next boot.
     left_alone: frozenset[Sbdf] = frozenset()
     #: The next boot is left as it is, since a later stage of the same run sets it up.
@@ -67,12 +65,9 @@ class AssignmentPlan:
     refusals: tuple[Refusal, ...] = ()
 
 
-def read_wanted(
-    devices: Sequence[Any], catalog: Catalog, assume_free: Sequence[str] = (), **options: Any
-) -> WantedDevices:
+def read_wanted(devices: Sequence[Any], catalog: Catalog, **options: Any) -> WantedDevices:
     """Read which devices a task names; a part of a pool counts as the whole pool."""
-    assumed, wrong = read_addresses("assume_free", assume_free)
-    names, refusals = [], [*catalog.refusals, *wrong]
+    names, refusals = [], [*catalog.refusals]
     for written in devices:
         try:
             request = parse_request(written, catalog.entries)
@@ -86,7 +81,7 @@ def read_wanted(
     wanted = WantedDevices(tuple(once), catalog, **options)
     if not wanted.present:
         refusals += _meaningless(wanted)
-    return replace(wanted, refusals=tuple(refusals), assumed_free=assumed)
+    return replace(wanted, refusals=tuple(refusals))
 
 
 def complete_plan(host: Host, wanted: WantedDevices, found: Resolution) -> AssignmentPlan:

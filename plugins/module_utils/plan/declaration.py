@@ -41,8 +41,6 @@ class Declaration:
     domains: tuple[DeclaredDomain, ...]
     catalog: Catalog = field(default_factory=Catalog)
     refusals: tuple[Refusal, ...] = ()
-    #: Devices that an earlier task of the play gives to pciback, for check mode.
-    assumed_bound: tuple[Sbdf, ...] = ()
 
     @property
     def config_files(self) -> tuple[str, ...]:

@@ -22,14 +22,12 @@ from .plan_document import Document
 
 def plan_assignable(host: Host, wanted: WantedDevices) -> Document:
     """Make the plan of xen.pci.assignable_devices."""
-    host = host.assuming_free(wanted.assumed_free)
     found = resolve_names(wanted.catalog.entries, host, wanted.known_names, wanted.leaving)
     return assignment_document(host, wanted, complete_plan(host, wanted, found), found)
 
 
 def plan_domains(host: Host, declaration: Declaration, repair_everything: bool = False) -> Document:
     """Make the plan of xen.pci.domain_devices; `repair_everything` as with repair: first."""
-    host = host.assuming_bound(declaration.assumed_bound)
     declared = resolve_declaration(host, declaration)
     if cannot_be_repaired(host, declared) or not declared.scope.domains:
         return domains_document(host, declared, complete_domains_plan(host, declared, ()))

@@ -34,7 +34,7 @@ _TABLE = (
         "xen_pci_virtual_functions",
         "list",
         "a list of physical functions and what they are to have",
-        "Virtual functions that the role C(xen.pci.host) creates, as the option C(physical_functions) of"
+        "Virtual functions that physical functions are to have, as the option C(physical_functions) of"
         " M(xen.pci.virtual_functions).",
         "[{pf: uplink, count: 4, drivers_autoprobe: false}]",
         "[]",
@@ -54,6 +54,31 @@ _TABLE = (
         "Whether devices that pciback holds and nothing declares go back to the host.",
         "true",
         "false",
+    ),
+    Key(
+        "xen_pci_undeclared_domains",
+        "str",
+        "keep or release",
+        "What becomes of the devices of domains that are not named, if C(xen_pci_release_undeclared) is true: with"
+        " V(keep) they stay, and a warning names them.",
+        "release",
+        "keep",
+        choices=("keep", "release"),
+    ),
+    Key(
+        "xen_pci_persistent",
+        "bool",
+        "true or false",
+        "Whether pciback holds the declared devices after a reboot as well. If not given, that stays as it is; the role"
+        " C(xen.pci.host) takes V(true) then.",
+        "true",
+    ),
+    Key(
+        "xen_pci_only",
+        "list",
+        "a list of domains",
+        "The only domains to change, with the devices that they are to have. Nothing is released then.",
+        "[web01]",
     ),
     Key(
         "xen_pci_converge",
@@ -90,6 +115,29 @@ _TABLE = (
         "Whether to keep a copy of each C(config) file that is changed.",
         "true",
         "false",
+    ),
+    Key(
+        "xen_pci_pre_tasks",
+        "str",
+        "a file of tasks",
+        "Tasks that run on each host before anything is done.",
+        "drain.yml",
+    ),
+    Key(
+        "xen_pci_post_tasks",
+        "str",
+        "a file of tasks",
+        "Tasks that run on each host afterwards; C(apply_result) is what was done.",
+        "announce.yml",
+    ),
+    Key(
+        "xen_pci_serial",
+        "str",
+        "a number or a share of hosts",
+        "How many hosts the playbook works on at a time. Only with C(-e) on the command line, as the play begins with"
+        " it.",
+        "25%",
+        "100%",
     ),
     Key(
         "xen_pci_hosts",

@@ -15,7 +15,7 @@ from ansible_collections.xen.pci.plugins.modules import domain_devices
 
 
 def declared(exclusive: bool = False, **domains: Any) -> Declaration:
-    params = {"domains": domains, "exclusive": exclusive, "catalog": {}, "assume_assignable": []}
+    params = {"domains": domains, "exclusive": exclusive, "catalog": {}}
     return domain_devices._declaration(SimpleNamespace(params=params))
 
 
