@@ -123,7 +123,7 @@ def test_the_declarations_are_found() -> None:
         "plugins/modules/domain_devices.py",
         "plugins/modules/virtual_functions.py",
         "roles/host/README.md",
-        "tests/integration/targets/apply/tasks/cases.yml",
+        "tests/integration/targets/role_apply/tasks/cases.yml",
     } <= found
 
 
