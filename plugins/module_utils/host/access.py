@@ -100,7 +100,7 @@ class HostAccess:
         """The xl.cfg of domains."""
         from .xl_cfg_file import XlCfgFiles  # noqa: PLC0415 - for tasks that name such a file only
 
-        return XlCfgFiles()
+        return XlCfgFiles(self._root)
 
     def run_lock(self, timeout: float, only_looks: bool = False) -> AbstractContextManager[None]:
         """Keep other changing runs off the host; raises RunLockError after `timeout` seconds.

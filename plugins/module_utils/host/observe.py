@@ -161,15 +161,20 @@ def with_link_states(access: HostAccess, host: Host, virtual: Iterable[Sbdf]) ->
     return host
 
 
-def with_config_files(access: HostAccess, host: Host, paths: Iterable[str]) -> Host:
-    """Add the text of these xl.cfg files, or why one cannot be read."""
+def with_config_files(access: HostAccess, host: Host, paths: Iterable[str], others: Iterable[str] = ()) -> Host:
+    """Add the text of these xl.cfg files, or why one cannot be read.
+
+    `others` are the names of domains without a file: if one does not run, the files in /etc/xen are looked through.
+    """
     texts, problems = {}, {}
     for path in dict.fromkeys(paths):
         try:
             texts[path] = access.config_files.read(path)
         except HostError as error:
             problems[path] = str(error)
-    return replace(host, config_files=texts, unreadable_files=problems)
+    running = {domain.name for domain in host.domains.values()}
+    usual = {} if running.issuperset(others) else access.config_files.usual()
+    return replace(host, config_files=texts, unreadable_files=problems, usual_files=usual)
 
 
 def observe_domains(

@@ -12,11 +12,15 @@ import stat
 import time
 from pathlib import Path
 
+from ..model.xl_file import name_of
 from ..values.errors import HostError
+from ..values.xl_config import XlConfigError
 from .whole_file import rewrite_whole
 
 #: What is no UTF-8 must come out as it went in.
 _ENCODING, _ERRORS = "utf-8", "surrogateescape"
+#: Where the files of domains are in /etc/xen: those that the host's boot starts are often links in auto.
+_PLACES = ("*.cfg", "auto/*", "vm/*")
 
 
 class DomainFileError(HostError):
@@ -24,7 +28,22 @@ class DomainFileError(HostError):
 
 
 class XlCfgFiles:
-    """The xl.cfg files of a host, by the paths that a task names."""
+    """The xl.cfg files of a host: by the paths that a task names, and those where they usually are."""
+
+    def __init__(self, root: Path = Path("/")) -> None:
+        self._usual = root / "etc" / "xen"
+
+    def usual(self) -> dict[str, str]:
+        """Find the files of domains in /etc/xen, by the names in them; what cannot be read or parsed is left out."""
+        found: dict[str, str] = {}
+        for path in sorted(path for pattern in _PLACES for path in self._usual.glob(pattern)):
+            try:
+                name = name_of(self.read(str(path)))
+            except (DomainFileError, XlConfigError):
+                continue
+            if name is not None:
+                found.setdefault(name, str(path))
+        return found
 
     def read(self, name: str) -> str:
         """Read the text of a file, line ends as they are; raises DomainFileError."""

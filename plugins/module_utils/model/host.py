@@ -31,7 +31,7 @@ from .xen import Xen
 class Host:
     """Everything that a decision may depend on.
 
-    Reading each of the last six fields takes extra time, so they are read only for what a declaration is about.
+    Reading each of the last seven fields takes extra time, so they are read only for what a declaration is about.
     """
 
     #: All PCI functions, in the order of their addresses (sysfs).
@@ -88,6 +88,8 @@ class Host:
     config_files: Mapping[str, str] = field(default_factory=dict)
     #: Why an xl.cfg that was asked for could not be read, by path.
     unreadable_files: Mapping[str, str] = field(default_factory=dict)
+    #: Paths of the files in /etc/xen, by the names of their domains; read if a domain without a file does not run.
+    usual_files: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def topology(self) -> Topology:

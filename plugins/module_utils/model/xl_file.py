@@ -51,6 +51,12 @@ def devices_of(text: str) -> tuple[Sbdf, ...]:
     return () if listed is None else tuple(map(_device_of, listed.items))
 
 
+def name_of(text: str) -> str | None:
+    """Read whose configuration it is; None if it has no name. Raises XlConfigError."""
+    setting = _setting(text, "name")
+    return None if setting is None else _atom(setting)
+
+
 def is_for_pv_guest(text: str) -> bool:
     """Whether the configuration makes a PV guest. Raises XlConfigError."""
     return _type_of(text) is _Type.PV

@@ -47,6 +47,11 @@ class Declaration:
         """Paths of the xl.cfg files that are to get the same devices."""
         return tuple(domain.config for domain in self.domains if domain.config is not None)
 
+    @property
+    def without_file(self) -> tuple[str, ...]:
+        """Names of the domains for which no file is named."""
+        return tuple(domain.name for domain in self.domains if domain.config is None)
+
 
 @dataclass(frozen=True)
 class ResolvedDeclaration:

@@ -61,7 +61,7 @@ def judge_halted(
             refusals.append(replace(wrong, advice=f"{wrong.advice}, or {_OTHERWISE}"))
         elif domain.if_halted is WhenHalted.SKIP:
             skipped.append(domain.name)
-            warnings.append(_skipped(domain, wrong, undeclared))
+            warnings.append(_skipped(host, domain, wrong, undeclared))
         elif not domain.refusals:
             warnings.append(f"{domain.name} does not run, so only its file {domain.config} is kept in step")
     return Halted(tuple(skipped), frozenset(unknown), tuple(refusals), tuple(warnings))
@@ -73,7 +73,7 @@ def _may_run(host: Host, domain: DeclaredDomain) -> bool:
     The name may be a number that YAML has made, or a running domain's name in another spelling, or a running domain
     has lost its name and what it was.
     """
-    if domain.when_halted is not None or domain.config is not None:
+    if domain.when_halted is not None or domain.config is not None or domain.name in host.usual_files:
         return False
     others = host.domains.values()
     nameless = any(not (other.name or other.stored_name or other.serves or domain.uuid) for other in others)
@@ -98,8 +98,12 @@ def _spelled(name: str) -> str:
     return name.lower().replace("-", "_")
 
 
-def _skipped(domain: DeclaredDomain, wrong: Refusal, undeclared: Collection[str]) -> str:
+def _skipped(host: Host, domain: DeclaredDomain, wrong: Refusal, undeclared: Collection[str]) -> str:
     if domain.config is not None:
         return f"{wrong.reason}, so nothing is done for it, and {domain.config} is left as it is"
-    advice = did_you_mean(domain.name, undeclared, "start it, or name its file in config to have that kept in step")
+    advice = "start it, or name its file in config to have that kept in step"
+    if domain.name in host.usual_files:
+        advice = f"{host.usual_files[domain.name]} is its file; name that in config to have it kept in step"
+    else:
+        advice = did_you_mean(domain.name, {*undeclared, *host.usual_files}, advice)
     return f"{wrong.reason}, so nothing is done for it: {advice}"

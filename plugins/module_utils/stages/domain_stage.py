@@ -83,7 +83,7 @@ class DomainStage:
     @classmethod
     def planned(cls, access: HostAccess, host: Host, declaration: Declaration, options: DomainOptions) -> DomainStage:
         """Plan for the host as it is expected to be after repairs. Raises NeedsJmespath."""
-        host, declared = _resolve(access, with_config_files(access, host, declaration.config_files), declaration)
+        host, declared = _resolve(access, _with_files(access, host, declaration), declaration)
         first, before = _expect_repairs(host, declared, options), host
         if first.host is not None and first.repaired:
             host, declared = _resolve(access, first.host, declaration)
@@ -92,7 +92,7 @@ class DomainStage:
     @classmethod
     def repaired(cls, access: HostAccess, host: Host, declaration: Declaration, options: DomainOptions) -> DomainStage:
         """Repair what has to be repaired first, then plan. Raises RepairInterrupted."""
-        host, declared = _resolve(access, with_config_files(access, host, declaration.config_files), declaration)
+        host, declared = _resolve(access, _with_files(access, host, declaration), declaration)
         if cannot_be_repaired(host, declared) or left_to_manager(host, declared):
             first = _expect_repairs(host, declared, options)
         else:
@@ -102,7 +102,7 @@ class DomainStage:
         before, unseen = host, ""
         if first.repaired:
             try:
-                host = with_config_files(access, observe(access), declaration.config_files)
+                host = _with_files(access, observe(access), declaration)
                 host, declared = _resolve(access, host, declaration)
             except HostError as error:
                 unseen = str(error)
@@ -232,6 +232,10 @@ class DomainStage:
         failed = [report.name for report in reports if report.error]
         moved = self.plan.resolution.moved
         return write_files(access.config_files, self.plan.files, moved, failed, self.options.backup)
+
+
+def _with_files(access: HostAccess, host: Host, declaration: Declaration) -> Host:
+    return with_config_files(access, host, declaration.config_files, declaration.without_file)
 
 
 def _resolve(access: HostAccess, host: Host, declaration: Declaration) -> tuple[Host, ResolvedDeclaration]:

@@ -84,3 +84,15 @@ def test_a_guest_that_must_be_created_again_gets_its_devices_in_its_file(host: D
 def test_without_its_file_it_is_refused(host: DeclaredHost) -> None:
     for result in both(host, {"closed": declared(NIC), "web01": declared(OTHER)}):
         assert codes(result) == ["not-ready"]
+
+
+def test_the_warning_names_the_file_of_the_domain_where_it_usually_is(host: DeclaredHost) -> None:
+    usual = host.directory / "etc/xen"
+    (usual / "auto").mkdir(parents=True)
+    (usual / "broken.cfg").write_text("name = [")
+    (usual / "db.cfg").write_text('name = "db"\n')
+    for result in both(host, {"db": declared(OTHER)}):
+        assert f"{usual}/db.cfg is its file" in warnings(result)
+    (usual / "db.cfg").rename(usual / "auto/10-db")
+    for result in both(host, {"db0": declared(OTHER)}):
+        assert "did you mean 'db'?" in warnings(result)
