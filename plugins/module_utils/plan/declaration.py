@@ -24,11 +24,12 @@ from .catalog_lookup import catalog_names, device_policies, resolve_names
 from .domain_isolation import judge_isolation
 from .domain_lookup import declared_twice, find_domain
 from .domain_plan import BEYOND_REPAIR, DesiredDomain, DomainsPlan, make_plan, wrong_requests
-from .file_plan import FileChange, devices_in, listed_in_file, plan_files, undeclared_options
+from .file_plan import FileChange, listed_in_file, plan_files, undeclared_options
 from .halted import judge_halted
 from .managers import against_devices, against_domains
 from .names import Resolution
 from .option_checks import option_refusals
+from .owners import held_elsewhere, owners_after
 from .plan_document import Document, guest_identity, identities, plan_document
 from .pools import against_request, share_out, taken_away
 from .safety import Waived
@@ -169,9 +170,10 @@ def complete_plan(host: Host, declared: ResolvedDeclaration, findings: Iterable[
     clear = DomainsPlan(tuple(step for step in plan.domains if step.domain.name not in declared.unclear))
     files, unreadable = plan_files(host, declared.desired, declared.resolution.moved)
     catalog, policies = declared.catalog, declared.policies
-    moved, owners = _owners_after(host, plan, files)
+    moved, owners = owners_after(host, plan, files)
     lacking = [*splits(host, moved, owners, policies, lambda: catalog_names(catalog, host))]
     lacking += [sentence for file in files for sentence in undeclared_options(file)]
+    lacking += held_elsewhere(host, plan, files)
     plan = replace(plan, doubts=tuple(merged((*declared.warnings, *plan.doubts, *lacking))))
     isolation = judge_isolation(
         host, clear, policies, [file for file in files if file.want.name not in declared.unclear]
@@ -187,29 +189,6 @@ def complete_plan(host: Host, declared: ResolvedDeclaration, findings: Iterable[
     )
     once = tuple(dict.fromkeys(refusals))
     return CompletePlan(plan, files, declared.resolution, once, isolation.waived, declared.skipped)
-
-
-def _owners_after(
-    host: Host, plan: DomainsPlan, files: Iterable[FileChange]
-) -> tuple[frozenset[Sbdf], dict[Sbdf, str]]:
-    """Find which functions the plan gives to domains or takes from them, and which domain is to have each one then.
-
-    A domain that does not run has what its file lists.
-    """
-    owners = {sbdf: domain.called for domain in host.domains.values() for sbdf in domain.devices}
-    moved: set[Sbdf] = set()
-    for step in plan.domains:
-        moved.update(step.add, step.remove, step.deferred)
-        for sbdf in step.remove:
-            owners.pop(sbdf, None)
-    for step in plan.domains:
-        owners.update(dict.fromkeys((*step.after, *step.deferred), step.domain.name))
-    for file in files:
-        if not file.running:
-            before, after = devices_in(file.before), devices_in(file.after)
-            moved.update({*before} ^ {*after})
-            owners.update({sbdf: file.want.name for sbdf in after if sbdf not in owners})
-    return frozenset(moved), owners
 
 
 def _against_managers(host: Host, plan: DomainsPlan, files: Sequence[FileChange]) -> list[Refusal]:

@@ -352,3 +352,14 @@ def test_a_domain_that_may_be_one_which_loses_its_devices_is_not_skipped() -> No
     assert refused(on, wants("shop", str(A)), *emptied) == [("unknown-domain", "shop")]
     assert planned(on, wants("shop", str(C)), *emptied).skipped == ("shop",)
     assert planned(on, wants("wbe01", str(C), when_halted="skip"), *emptied).skipped == ("wbe01",)
+
+
+def test_a_device_in_a_file_that_another_domain_has_is_warned_about() -> None:
+    halted = wants("web01", str(A), config=GOOD_FILE)
+    on = host(domain(2, "db01", A))
+    plan = planned(on, halted)
+    assert plan.refusals == () and any("db01 has it, so web01 cannot be created" in text for text in plan.plan.doubts)
+    lost = wants("db01", exclusive=True)
+    assert not any(
+        "cannot be created" in text for text in planned(host(domain(2, "db01", A)), halted, lost).plan.doubts
+    )
