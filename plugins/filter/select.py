@@ -223,6 +223,8 @@ class _Facts:
         self.label: str | None = facts.get("label")
         self.physfn = Sbdf.parse(facts["physfn"]) if facts.get("physfn") else None
         self.vf_index: int | None = facts.get("vf_index")
+        self.virtfns = tuple(map(Sbdf.parse, facts.get("virtfns") or ()))
+        self.sriov_totalvfs = int(facts.get("sriov_totalvfs") or 0)
 
 
 @dataclass(frozen=True)

@@ -441,7 +441,6 @@ from ansible_collections.xen.pci.plugins.module_utils.host.access import HostAcc
 from ansible_collections.xen.pci.plugins.module_utils.host.observe import observe
 from ansible_collections.xen.pci.plugins.module_utils.host.run_lock import check_timeout
 from ansible_collections.xen.pci.plugins.module_utils.host.xenstore_connection import PYXS_IMPORT_ERROR
-from ansible_collections.xen.pci.plugins.module_utils.model.evidence import ConvergeLevel
 from ansible_collections.xen.pci.plugins.module_utils.plan.catalog_lookup import checked_catalog
 from ansible_collections.xen.pci.plugins.module_utils.plan.declaration import Declaration
 from ansible_collections.xen.pci.plugins.module_utils.plan.plan_document import (
@@ -452,7 +451,7 @@ from ansible_collections.xen.pci.plugins.module_utils.plan.pools import JMESPATH
 from ansible_collections.xen.pci.plugins.module_utils.repair.outcome import RepairInterrupted
 from ansible_collections.xen.pci.plugins.module_utils.results.audit import record
 from ansible_collections.xen.pci.plugins.module_utils.results.common import failure
-from ansible_collections.xen.pci.plugins.module_utils.stages.domain_stage import VERBOSE, DomainOptions, DomainStage
+from ansible_collections.xen.pci.plugins.module_utils.stages.domain_stage import DomainOptions, DomainStage
 from ansible_collections.xen.pci.plugins.module_utils.values.declared_domain import DeclaredDomain, read_domain
 from ansible_collections.xen.pci.plugins.module_utils.values.errors import XenPciError
 from ansible_collections.xen.pci.plugins.module_utils.values.refusal import Refusal
@@ -493,7 +492,7 @@ def _run(module: AnsibleModule, access: HostAccess) -> None:
 
 def _planned(module: AnsibleModule, access: HostAccess) -> tuple[DomainStage, Document]:
     """Plan, after repairs if this is no check mode; refuse any plan but the approved one before anything is touched."""
-    declaration, options = _declaration(module), _options(module)
+    declaration, options = _declaration(module), DomainOptions.read(module.params, module.log, module._verbosity)
     approved, only_looks = module.params["fingerprint"], module.check_mode
     host = observe(access)
     repairs = None
@@ -530,18 +529,6 @@ def _declaration(module: AnsibleModule) -> Declaration:
 def _with_path(domain: DeclaredDomain) -> DeclaredDomain:
     """Replace ~ and variables in the path of the domain's file, as in every option that is a path."""
     return domain if domain.config is None else replace(domain, config=check_type_path(domain.config))
-
-
-def _options(module: AnsibleModule) -> DomainOptions:
-    params = module.params
-    return DomainOptions(
-        level=ConvergeLevel(params["converge"]),
-        timeout=params["timeout"],
-        repair_everything=params["repair"] == "first",
-        backup=params["backup"],
-        log=module.log,
-        timeline=module._verbosity >= VERBOSE,
-    )
 
 
 if __name__ == "__main__":

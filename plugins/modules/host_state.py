@@ -505,12 +505,11 @@ from ansible_collections.xen.pci.plugins.module_utils.host.access import HostAcc
 from ansible_collections.xen.pci.plugins.module_utils.host.observe import observe
 from ansible_collections.xen.pci.plugins.module_utils.host.run_lock import check_timeout
 from ansible_collections.xen.pci.plugins.module_utils.host.xenstore_connection import PYXS_IMPORT_ERROR
-from ansible_collections.xen.pci.plugins.module_utils.model.evidence import ConvergeLevel
 from ansible_collections.xen.pci.plugins.module_utils.plan.host_declaration import PARTS, HostOptions, read_host
 from ansible_collections.xen.pci.plugins.module_utils.plan.plan_document import against_fingerprint
 from ansible_collections.xen.pci.plugins.module_utils.plan.pools import JMESPATH_IMPORT_ERROR, NeedsJmespath
 from ansible_collections.xen.pci.plugins.module_utils.results.common import failure, refusal_result
-from ansible_collections.xen.pci.plugins.module_utils.stages.domain_stage import VERBOSE, DomainOptions
+from ansible_collections.xen.pci.plugins.module_utils.stages.domain_stage import DomainOptions
 from ansible_collections.xen.pci.plugins.module_utils.stages.host_run import HostRun
 from ansible_collections.xen.pci.plugins.module_utils.values.errors import XenPciError
 
@@ -554,7 +553,9 @@ def main() -> None:
 
 
 def _run(module: AnsibleModule, access: HostAccess) -> None:
-    run = HostRun(access, read_host(_declared(module)), _options(module))
+    run = HostRun(
+        access, read_host(_declared(module)), DomainOptions.read(module.params, module.log, module._verbosity)
+    )
     plan = run.plan(observe(access))
     document = plan.document
     refusals = plan.refusals or against_fingerprint(document, module.params["fingerprint"])
@@ -578,18 +579,6 @@ def _declared(module: AnsibleModule) -> HostOptions:
         parts=params["parts"],
         only=params["only"],
         as_path=check_type_path,
-    )
-
-
-def _options(module: AnsibleModule) -> DomainOptions:
-    params = module.params
-    return DomainOptions(
-        level=ConvergeLevel(params["converge"]),
-        timeout=params["timeout"],
-        repair_everything=params["repair"] == "first",
-        backup=params["backup"],
-        log=module.log,
-        timeline=module._verbosity >= VERBOSE,
     )
 
 

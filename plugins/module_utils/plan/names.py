@@ -23,6 +23,9 @@ from ..values.unquoted import advice_if_unquoted
 from ..values.words import did_you_mean, shortened
 from .cards import functions_of_card
 
+#: What to do where virtual functions are missing that the card can have.
+DECLARE_FUNCTIONS = "declare more in xen_pci_virtual_functions, or make more with xen.pci.virtual_functions"
+
 
 @dataclass(frozen=True)
 class Moved:
@@ -299,6 +302,10 @@ def _missing(name: str, identity: Identity, where: Lookup) -> Refused:
     place = identity.address
     if place is None:
         reason = f"No device of this host fits {name!r} ({identity})"
+        physical = where.devices.get(identity.physfn) if identity.physfn is not None else None
+        too_few = too_few_functions(physical) if physical is not None else ""
+        if too_few:
+            return _absent(name, f"{reason}: {too_few}", DECLARE_FUNCTIONS)
         return _absent(name, reason, "correct the catalog, or check that the device is plugged in")
     bare = identity.without_address()
     if not str(bare):
@@ -314,6 +321,12 @@ def _missing(name: str, identity: Identity, where: Lookup) -> Refused:
         f"{reason}, but elsewhere {shortened(sorted(elsewhere))} would fit",
         "correct the address, or declare a serial number, a slot or a path",
     )
+
+
+def too_few_functions(physical: DeviceFacts) -> str:
+    """Say how many virtual functions a physical one has, if it can have more; empty if it cannot."""
+    now, most = len(physical.virtfns), physical.sriov_totalvfs
+    return f"{physical.sbdf} has {now} of {most} virtual functions" if now < most else ""
 
 
 def _absent(name: str, reason: str, advice: str) -> _Absent:

@@ -30,7 +30,18 @@ from ..values.identity import Match
 from ..values.refusal import Refusal, Refused, refused
 from ..values.words import counted, did_you_mean, listed, shortened
 from .expressions import Mistake, advice_on_syntax, check_fields
-from .names import Lookup, Resolution, find_functions, last_places, moves, resolve, with_physical_function
+from .names import (
+    DECLARE_FUNCTIONS,
+    Lookup,
+    Resolution,
+    find,
+    find_functions,
+    last_places,
+    moves,
+    resolve,
+    too_few_functions,
+    with_physical_function,
+)
 from .safety import against_any_use, judge
 
 Facts = Mapping[str, Any]
@@ -101,7 +112,7 @@ def resolve_all(
             filled[name] = ()
             continue
         taken.update(filled[name])
-        short = _shortage(name, pool, filled[name])
+        short = _shortage(name, pool, filled[name], _too_few_functions(pool, catalog, where))
         if short and catalog[name].required and name in wanted and name not in leaving:
             refusals.append(short)
         elif name in wanted and not filled[name]:
@@ -271,13 +282,25 @@ def _fill(
     return tuple(sorted(candidates, key=rank)[: pool.count])
 
 
-def _shortage(name: str, pool: Pool, found: Sequence[Sbdf]) -> Refusal | None:
+def _too_few_functions(pool: Pool, catalog: Mapping[str, CatalogEntry], where: Lookup) -> str:
+    """Say how many virtual functions there are, if a pool is of these and the card can have more."""
+    if pool.kind.pf is None:
+        return ""
+    try:
+        return too_few_functions(where.devices[find(pool.kind.pf, catalog, where)])
+    except Refused:  # refused where the pool is filled
+        return ""
+
+
+def _shortage(name: str, pool: Pool, found: Sequence[Sbdf], too_few: str) -> Refusal | None:
     if found and (pool.count is None or len(found) >= pool.count):
         return None
     wanted = "at least 1 device" if pool.count is None else counted(pool.count, "device")
     got = f"only {len(found)} ({shortened(sorted(found))})" if found else "none"
     fits = "fit" if len(found) > 1 else "fits"
     reason = f"Pool {name!r} ({pool}) needs {wanted}, but this host has {got} that {fits} and can be given away"
+    if too_few:
+        return Refusal("pool-shortage", name, f"{reason}: {too_few}", DECLARE_FUNCTIONS)
     return Refusal("pool-shortage", name, reason, "see the refusals of the other devices in xen.pci.host_info")
 
 

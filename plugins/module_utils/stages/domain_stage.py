@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Callable
@@ -50,7 +50,7 @@ from ..values.words import itemized
 from .stage import Outcome
 
 #: From how many -v on a result has the timelines of domains, which are longer than all else in it.
-VERBOSE = 2
+_VERBOSE = 2
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,18 @@ class DomainOptions:
     log: Callable[[str], None]
     #: Whether the result has every change of state that was seen.
     timeline: bool = False
+
+    @classmethod
+    def read(cls, params: Mapping[str, Any], log: Callable[[str], None], verbosity: int) -> DomainOptions:
+        """Read them from the parameters of a module; `verbosity` is the number of -v."""
+        return cls(
+            level=ConvergeLevel(params["converge"]),
+            timeout=params["timeout"],
+            repair_everything=params["repair"] == "first",
+            backup=params["backup"],
+            log=log,
+            timeline=verbosity >= _VERBOSE,
+        )
 
 
 @dataclass(frozen=True)

@@ -174,3 +174,16 @@ def test_only_the_approved_plan_is_carried_out(plain: DeclaredHost) -> None:
 def test_a_host_that_declares_nothing_stays_as_it_is(plain: DeclaredHost) -> None:
     done = state(plain, catalog={}, domains={}, virtual_functions=[])
     assert (done["changed"], done.get("failed"), done["changes"]) == (False, None, [])
+
+
+@pytest.mark.parametrize("entry", [{"pf": "uplink", "vf": 0}, {"pf": "uplink", "count": 2}], ids=["one", "pool"])
+@pytest.mark.parametrize("module", ["host_state", "assignable_devices"])
+def test_too_few_virtual_functions_are_named_as_the_reason(
+    plain: DeclaredHost, entry: dict[str, Any], module: str
+) -> None:
+    catalog = {"uplink": CATALOG["uplink"], "vfs": entry}
+    options = {"devices": ["vfs"]} if module == "assignable_devices" else {}
+    refused = plain.run(module, catalog=catalog, **options)
+    assert codes(refused) in (["absent"], ["pool-shortage"])
+    assert f"{UPLINK} has 0 of 64 virtual functions" in refused["msg"]
+    assert "xen_pci_virtual_functions" in refused["msg"]
