@@ -20,6 +20,11 @@ def test_the_binding_does_it_too(host: Host) -> None:
     devices = [NVME.bdf, NIC.bdf]
     assert host.run(f"PYTHONPATH={where} python3 -c 'import xen.lowlevel.xc'").status == 0
 
+    for environment in (binding, {}):
+        said = playbook.task(host, "xen.pci.host_info", {"gather": ["domains"]}, environment)["host"]["xen"]
+        assert (said["iommu"], said["interrupt_remapping"]) == (True, True)
+        assert said["dom0_iommu"] in ("relaxed", "")  # other tests clear Xen's log
+
     taken = playbook.task(host, "xen.pci.assignable_devices", {"devices": devices}, binding)
     assert not taken["failed"], taken["msg"]
     assert taken["changed"], taken["actions"]
