@@ -94,6 +94,12 @@ FINDINGS = {
     "N8 xl gives a guest what pciback keeps for an HVM guest": Finding(
         "hvm", "declare h1=A,B; declare h1=B; xl pci-attach g1 A; repair must=ok; declare h1= g1=A must=ok"
     ),
+    "N9 a stub domain's connection has lost a place": Finding(
+        "stub", "declare h2=A,C,D; remove back:h2/vdev-1; declare h2=D must=untouched; declare h2= must=untouched"
+    ),
+    "N9 the same, of its only device": Finding(
+        "stub", "declare h2=A; remove back:h2/vdev-0; declare h2= must=untouched"
+    ),
     "S1 a device leaves the bus and comes back": Finding("pv", "hold E; pull E; rescan; hold E"),
     "N1 a take is killed before the quarantine": Finding("pv", "hold E kill=9"),
     "F16 a device that a guest gave back is in quarantine": Finding("pv", "declare g1=A; declare g1=; hold A"),

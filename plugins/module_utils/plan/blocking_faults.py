@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from ..faults.finding import Finding, title, where
 from ..faults.table import Blocks, Removal
 from ..values.refusal import Refusal
-from .domain_plan import DomainsPlan
+from .domain_plan import DomainPlan, DomainsPlan
 
 _HOW_TO_REPAIR = "Run xen.pci.repair, or this task with repair: first"
 
@@ -34,5 +34,15 @@ def _ends(finding: Finding, plan: DomainsPlan) -> bool:
     leaving = {device for step in plan.domains for device in step.remove}
     if finding.fault.removal is Removal.LEAVES_IT or not finding.devices or not leaving.issuperset(finding.devices):
         return False
-    goes_on = {step.domain.domid for step in plan.domains if step.after and step.domain.device_model is None}
-    return finding.fault.removal is Removal.ENDS_IT or finding.domid not in goes_on
+    return finding.fault.removal is Removal.ENDS_IT or finding.domid not in map(_going_on, plan.domains)
+
+
+def _going_on(step: DomainPlan) -> int | None:
+    """Return the domain that makes a handshake with pciback for a device in its connection, None if none does.
+
+    A PV guest that keeps no device closes the connection. libxl takes each device of a stub domain by a handshake, the
+    last one, too.
+    """
+    if step.domain.stub is not None:
+        return step.domain.stub.domid
+    return step.domain.domid if step.after and step.domain.device_model is None else None

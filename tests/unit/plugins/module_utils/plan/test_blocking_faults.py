@@ -52,6 +52,14 @@ def test_what_pciback_does_not_have_goes_with_the_whole_connection_only(fault: F
     assert blocking_faults([finding(fault, A)], DomainsPlan((emulated,))) == []
 
 
+@pytest.mark.parametrize("keep", [(), (B,)])
+def test_a_stub_domain_gives_back_no_device_without_a_handshake(keep: tuple[Sbdf, ...]) -> None:
+    stub = replace(G1, domid=2, name="g1-dm", serves=1)
+    step = DomainPlan(replace(G1, device_model=DeviceModel({}), stub=stub), (), (A,), keep)
+    found = replace(finding(Fault.LOST_PLACE, A), domid=2, domain="g1-dm", serves=1)
+    assert codes(blocking_faults([found], DomainsPlan((step,)))) == [("lost_place", "g1-dm")]
+
+
 @pytest.mark.parametrize("fault", [Fault.REFUSED_CYCLE, Fault.CLOSED_CONNECTION, Fault.DISORDERED_ENTRIES])
 def test_no_removal_ends_a_fault_of_the_connection(fault: Fault) -> None:
     assert len(blocking_faults([finding(fault, A)], plan(remove=(A,)))) == 1
