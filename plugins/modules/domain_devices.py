@@ -183,6 +183,12 @@ EXAMPLES = r"""
         config: /etc/xen/web01.cfg
     backup: true
 
+- name: Keep only the file of web01 in step while it does not run, and do nothing at all if db01 does not run
+  xen.pci.domain_devices:
+    domains:
+      web01: {devices: ["0000:03:00.0"], config: /etc/xen/web01.cfg, when_halted: config}
+      db01: {devices: ["0000:04:00.0"], when_halted: fail}
+
 - name: Take all devices away from web01
   xen.pci.domain_devices:
     domains:
