@@ -257,11 +257,11 @@ test-lab: $(READY) ## All of them, with counts
 
 .PHONY: lab-tests
 lab-tests: $(READY)
-	$(VENV)/bin/python -m pytest -n $(LAB_HOSTS) --dist loadfile --junitxml=$(RESULTS)/lab-tests.xml \
-		--ignore=tests/lab/long tests/lab $(PYTEST_ARGS)
+	$(VENV)/bin/python -m pytest -n $(LAB_HOSTS) --dist loadfile --no-loadscope-reorder --durations=25 \
+		--junitxml=$(RESULTS)/lab-tests.xml --ignore=tests/lab/long tests/lab $(PYTEST_ARGS)
 
 .PHONY: test-lab-long
-test-lab-long: $(READY) ## HVM guests, a full bus, other ways to boot, many reboots of guests; not part of test-lab
+test-lab-long: $(READY) ## HVM guests, a full bus, other ways to boot, ends of guests by xl; not part of test-lab
 	$(VENV)/bin/python -m pytest tests/lab/long $(PYTEST_ARGS)
 
 .PHONY: lab

@@ -16,6 +16,29 @@ from xenlab import Host
 pytest_terminal_summary = scenario_table.pytest_terminal_summary
 
 
+#: Files go to hosts one by one, so those that take longest come first: none is left for one host alone at the end.
+#: test_lab is about a host that has just booted.
+FIRST = (
+    "test_repair_on_xen",
+    "test_lab",
+    "test_proof",
+    "test_main_job",
+    "test_reboot",
+    "test_role_host_on_xen",
+    "test_races",
+    "test_guest_life",
+    "test_virtual_functions_on_xen",
+    "test_with_xl",
+    "test_connection_through_a_tunnel",
+    "test_refusals",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    place = {name: number for number, name in enumerate(FIRST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--lab-host", metavar="NAME", help="use this running host of the lab, and leave it running")
     parser.addoption("--record", action="store_true", help="keep the traces of plays, for tests without a lab")

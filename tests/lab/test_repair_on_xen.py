@@ -342,21 +342,13 @@ FAULTY_HOSTS = [
     ),
     *(
         FaultyHost(f"dom0's state is {value or 'gone'}", [A, B], state_written(value), ["altered_state"], [A, B])
-        for value in ("", "1", "3", "x")
+        for value in ("", "3")
     ),
     *(
         FaultyHost(f"the guest's state is {value}", [A, B], frontend_state_written(value), [fault], [A, B])
-        for value, fault in (
-            ("1", "altered_state"),
-            ("3", "altered_state"),
-            ("8", "altered_state"),
-            ("7", "late_answer"),
-        )
+        for value, fault in (("3", "altered_state"), ("7", "late_answer"))
     ),
-    *(
-        FaultyHost(f"a sub-state is {value}", [A, B], sub_state_written(value), ["altered_entry"], [A, B])
-        for value in "15"
-    ),
+    FaultyHost("a sub-state is 1", [A, B], sub_state_written("1"), ["altered_entry"], [A, B]),
     FaultyHost(
         "an entry that names another device",
         [A, B],

@@ -233,9 +233,8 @@ HVM_PLAYS: dict[str, Play] = {
     )
 }
 
-#: Those in which the product has no part.
-BY_XL = (
-    "by_xl",
+#: Those in which xl alone ends a guest, or waits for one: the longest.
+ENDS_BY_XL = (
     "frontend_comes_late",
     "destroyed_guest",
     "shut_down_guest",
@@ -243,3 +242,6 @@ BY_XL = (
     "reset_guest",
     "paused_guest_by_xl",
 )
+
+#: Those in which the product has no part.
+BY_XL = ("by_xl", *ENDS_BY_XL)
