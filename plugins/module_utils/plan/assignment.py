@@ -42,6 +42,8 @@ class WantedDevices:
     left_alone: frozenset[Sbdf] = frozenset()
     #: The next boot is left as it is, since a later stage of the same run sets it up.
     leaves_boot: bool = False
+    #: Names that domains get in the same run, which says then how their cards are split.
+    for_domains: frozenset[str] = frozenset()
 
     @property
     def known_names(self) -> list[str]:
@@ -124,7 +126,9 @@ def _split_cards(
     released = {step.sbdf for step in plan.steps if isinstance(step, Release)}
     owners = {**dict.fromkeys(host.in_pciback | taken, "pciback"), **dict.fromkeys(released, HOST)}
     catalog = wanted.catalog.entries
-    found = splits(host, taken | released, owners, policies, lambda: catalog_names(catalog, host))
+    going_on = {sbdf.host_slot for sbdf, policy in policies.items() if policy.name in wanted.for_domains}
+    moved = [sbdf for sbdf in taken | released if sbdf.host_slot not in going_on]
+    found = splits(host, moved, owners, policies, lambda: catalog_names(catalog, host))
     return [f"{sentence}." for sentence in found]
 
 

@@ -95,12 +95,14 @@ def read_host(options: HostOptions) -> HostDeclaration:
         functions = [one for one in functions if isinstance(one, Mapping) and one.get("pf") in physical]
     declared = [read_domain(str(name), one, options.exclusive) for name, one in chosen.items()]
     declared = [one if one.config is None else replace(one, config=options.as_path(one.config)) for one in declared]
+    following = [one for one in declared if one.present and DOMAINS in options.parts]
     devices = read_wanted(
         devices=names,
         catalog=catalog,
         exclusive=options.release_undeclared and only is None,
         persistent=options.persistent,
         require_reset=options.require_reset,
+        for_domains=frozenset(name for one in following for name in one.names),
     )
     return HostDeclaration(
         functions=read_functions(functions, catalog) if functions and FUNCTIONS in options.parts else None,

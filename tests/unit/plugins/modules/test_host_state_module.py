@@ -187,3 +187,16 @@ def test_too_few_virtual_functions_are_named_as_the_reason(
     assert codes(refused) in (["absent"], ["pool-shortage"])
     assert f"{UPLINK} has 0 of 64 virtual functions" in refused["msg"]
     assert "xen_pci_virtual_functions" in refused["msg"]
+
+
+def test_a_card_that_is_split_between_domains_is_warned_about_once() -> None:
+    gpu, sound = "0000:05:00.0", "0000:05:00.1"
+    card = ({"at": "05:00.0", "model": "gpu"}, {"at": "05:00.1", "model": "hd-audio"})
+    domains = {"web01": {"devices": ["gpu"]}, "web02": {"devices": ["sound"]}}
+    declared = {"catalog": {"gpu": gpu, "sound": sound}, "domains": domains, "virtual_functions": []}
+    with declared_host(card, domains=[{"name": name} for name in domains]) as host:
+        for check in (True, False):
+            result = state(host, check, **declared)
+            assert "failed" not in result, result["msg"]
+            (warning,) = [str(one) for one in result["warnings"] if "graphics card" in str(one)]
+            assert f"gpu ({gpu}, display) with web01; sound ({sound}, audio) with web02" in warning
