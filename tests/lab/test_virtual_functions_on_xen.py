@@ -105,3 +105,39 @@ def test_all_are_gone_when_nobody_has_one(host: Host) -> None:
     assert functions(host, 0)["changed"]
     assert number(host) == "0"
     assert driver_in_dom0(host, PF.bdf) == PF.driver
+
+
+def whole(host: Host, options: tuple[str, ...] = (), **declared: Any) -> Mapping[str, Any]:
+    """Bring the host to a declaration as a whole."""
+    return playbook.task(host, "xen.pci.host_state", {"timeout": 300, **declared}, options=options)
+
+
+def test_one_task_makes_them_gives_one_and_takes_all_back(host: Host) -> None:
+    declared: dict[str, Any] = {
+        "catalog": SECOND,
+        "virtual_functions": [{"pf": PF.name, "count": VFS}],
+        "domains": {"g1": {"devices": ["second"]}},
+    }
+    planned = whole(host, ("--check",), **declared)
+    assert not planned["failed"], planned["msg"]
+    assert number(host) == "0"
+    done = whole(host, **declared)
+    assert not done["failed"], done["msg"]
+    assert done["actions"] == planned["actions"], (
+        "where functions appear, and which driver takes them, was known before"
+    )
+    (second,) = done["devices"]
+    assert attached_by_xl(host, "g1") == {second["address"]}
+    assert not whole(host, **declared)["changed"]
+
+    nothing: dict[str, Any] = {
+        "catalog": CATALOGUE,
+        "domains": {"g1": {"devices": []}},
+        "parts": ["assignment", "domains"],
+        "release_undeclared": True,
+    }
+    back = whole(host, **nothing)
+    assert not back["failed"], back["msg"]
+    assert [one["action"] for one in back["changes"]] == ["remove", "release"]
+    gone = whole(host, catalog=CATALOGUE, virtual_functions=[{"pf": PF.name, "count": 0}], parts=["virtual_functions"])
+    assert gone["changed"] and number(host) == "0"

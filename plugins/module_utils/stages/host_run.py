@@ -24,6 +24,7 @@ from ..plan.assignment import WantedDevices
 from ..plan.declaration import Declaration
 from ..plan.host_declaration import HostDeclaration, in_the_way
 from ..plan.plan_document import Document, plan_document
+from ..repair.first import NO_REPAIRS
 from ..repair.outcome import RepairInterrupted
 from ..results.common import refusal_result
 from ..results.host_results import merged_values
@@ -133,14 +134,15 @@ class HostRun:
         return _done(done, plan.warnings)
 
     def _carry_out(self, planned: Planned) -> Outcome:
-        stage = planned.stage
-        if isinstance(stage, DomainStage) and self._declaration.domains is not None:
-            declared = self._declaration.with_undeclared(stage.before).domains or self._declaration.domains
-            stage = DomainStage.repaired(self._access, stage.before, declared, self._options)
-            if stage.refusals:
-                refused = stage.refused(stage.refusals, only_looks=False)
-                return Outcome(changed=refused["changed"], error=refused["msg"], values=_as_values(refused))
-        return stage.carry_out(self._access)
+        stage, declared = planned.stage, self._declaration
+        if not isinstance(stage, DomainStage) or stage.first is NO_REPAIRS:
+            return stage.carry_out(self._access)
+        domains = declared.with_undeclared(stage.before).domains or Declaration(())
+        repaired = DomainStage.repaired(self._access, stage.before, domains, self._options)
+        if repaired.refusals:
+            refused = repaired.refused(repaired.refusals, only_looks=False)
+            return Outcome(changed=refused["changed"], error=refused["msg"], values=_as_values(refused))
+        return repaired.carry_out(self._access)
 
     def _again(self, parts: Sequence[Part]) -> tuple[tuple[Planned, ...], dict[str, Any]]:
         """Plan what is left on the host as it is now; what is refused then, ends the run."""
