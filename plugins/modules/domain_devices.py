@@ -284,6 +284,10 @@ refusals:
       description: What it is about, such as the address of a device, the name of a domain, or an option.
       type: str
       sample: "0000:04:00.0"
+    name:
+      description: Name of the device in the inventory, if it is about one that has a name; else V(null).
+      type: str
+      sample: scratch
     reason:
       description: What is wrong, and where.
       type: str
@@ -306,6 +310,10 @@ waived:
       description: Address on the host.
       type: str
       sample: "0000:05:02.0"
+    name:
+      description: Name of the device in the inventory.
+      type: str
+      sample: audio
     check:
       description: The check.
       type: str

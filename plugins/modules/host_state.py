@@ -248,6 +248,10 @@ refusals:
       description: What it is about, such as the address of a device, the name of a domain, or an option.
       type: str
       sample: "0000:04:00.0"
+    name:
+      description: Name of the device in the inventory, if it is about one that has a name; else V(null).
+      type: str
+      sample: scratch
     reason:
       description: What is wrong, and where.
       type: str
@@ -475,6 +479,10 @@ waived:
       description: Address on the host.
       type: str
       sample: "0000:05:02.0"
+    name:
+      description: Name of the device in the inventory.
+      type: str
+      sample: audio
     check:
       description: The check.
       type: str
@@ -560,7 +568,7 @@ def _run(module: AnsibleModule, access: HostAccess) -> None:
     document = plan.document
     refusals = plan.refusals or against_fingerprint(document, module.params["fingerprint"])
     if refusals:
-        module.fail_json(**refusal_result(refusals))
+        module.fail_json(**refusal_result(refusals, labels=plan.labels))
     outcome = plan.expect() if module.check_mode else run.carry_out(plan)
     outcome.end(module, fingerprint=document["fingerprint"])
 

@@ -295,6 +295,10 @@ refusals:
       description: What it is about.
       type: str
       returned: success
+    name:
+      description: The name under which an earlier run took the device; V(null) if none is known, or it is about none.
+      type: str
+      returned: success
     reason:
       description: What is wrong.
       type: str
@@ -335,7 +339,7 @@ from ansible_collections.xen.pci.plugins.module_utils.repair.outcome import (
 from ansible_collections.xen.pci.plugins.module_utils.repair.run import repair
 from ansible_collections.xen.pci.plugins.module_utils.repair.settle import SETTLE_SECONDS, observe_until_settled
 from ansible_collections.xen.pci.plugins.module_utils.results.audit import audit_repair, record
-from ansible_collections.xen.pci.plugins.module_utils.results.common import failure
+from ansible_collections.xen.pci.plugins.module_utils.results.common import failure, refusal_result
 from ansible_collections.xen.pci.plugins.module_utils.results.device_labels import DeviceLabels
 from ansible_collections.xen.pci.plugins.module_utils.results.finding_results import (
     attempt_result,
@@ -345,7 +349,7 @@ from ansible_collections.xen.pci.plugins.module_utils.results.finding_results im
 )
 from ansible_collections.xen.pci.plugins.module_utils.values.catalog import read_addresses
 from ansible_collections.xen.pci.plugins.module_utils.values.errors import XenPciError
-from ansible_collections.xen.pci.plugins.module_utils.values.refusal import Refusal, Refused
+from ansible_collections.xen.pci.plugins.module_utils.values.refusal import Refusal
 from ansible_collections.xen.pci.plugins.module_utils.values.words import itemized
 
 
@@ -376,7 +380,7 @@ def main() -> None:
             if not refusals:
                 refusals = against_repairs(host, [finding for finding in diagnose(host) if scope.repairs(finding)])
             if refusals:
-                raise Refused(refusals)
+                module.fail_json(**refusal_result(tuple(dict.fromkeys(refusals)), labels=DeviceLabels(host)))
             (_exit_expected if module.check_mode else _repair)(module, access, scope)
     except XenPciError as error:
         module.fail_json(**failure(error))

@@ -169,6 +169,10 @@ refusals:
       description: What it is about, such as the address of a device, the name of a domain, or an option.
       type: str
       sample: "0000:04:00.0"
+    name:
+      description: Name of the device in the inventory, if it is about one that has a name; else V(null).
+      type: str
+      sample: scratch
     reason:
       description: What is wrong, and where.
       type: str
@@ -264,7 +268,7 @@ def _run(module: AnsibleModule, access: HostAccess) -> None:
     document = stage.document
     refusals = stage.refusals or against_fingerprint(document, module.params["fingerprint"])
     if refusals:
-        module.fail_json(**refusal_result(refusals))
+        module.fail_json(**refusal_result(refusals, labels=stage.labels))
     outcome = stage.expect() if module.check_mode else stage.carry_out(access)
     outcome.end(module, fingerprint=document["fingerprint"])
 

@@ -60,7 +60,7 @@ def assert_nothing_is_left(directory: Path) -> None:
 
 def lines(scene: str) -> list[str]:
     """The lines of plans in a scene, sorted: the hosts finish in any order."""
-    return sorted(re.findall(r"(?m)^\w+ +[-+~] .*$", scene), key=lambda line: line.split()[2])
+    return sorted(re.findall(r"(?m)^\w+ +[-+~] .*$", scene))
 
 
 def test_the_demo_shows_the_main_job(directory: Path) -> None:
@@ -83,8 +83,8 @@ def test_the_demo_shows_the_main_job(directory: Path) -> None:
     assert silent_guest.index("failed=1") < silent_guest.index("xl unpause")
     assert fault.index("fw01: refused_cycle") < fault.index("failed=1") < fault.index("repaired first")
     assert [" ".join(line.split()) for line in lines(fault)] == [
-        "fw01 ~ repaired first",
         "fw01 + uplink-b 0000:02:00.0 (network 52-54-00-ff-ff-0c-02-01)",
+        "fw01 ~ repaired first",
     ]
     assert "inventories/example" in end
     assert_nothing_is_left(directory)

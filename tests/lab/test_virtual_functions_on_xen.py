@@ -53,7 +53,7 @@ def test_functions_come_and_the_physical_one_stays(host: Host) -> None:
     assert planned["changed"]
     assert number(host) == "0"
     done = functions(host, VFS)
-    assert done["actions"] == planned["actions"]
+    assert done["actions"] == planned["actions"] and done["diff"] == planned["diff"]
     assert number(host) == str(VFS)
     (physical,) = done["physical_functions"]
     assert [one["driver"] for one in physical["vfs"]] == [None] * VFS

@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..plan.safety import Waived
+from ..values.catalog import address_of
 from ..values.errors import XenPciError
 from ..values.refusal import Refusal, Refused, shown
+from .device_labels import DeviceLabels
 
 
 def failure(error: XenPciError) -> dict[str, Any]:
@@ -20,15 +22,26 @@ def failure(error: XenPciError) -> dict[str, Any]:
     return {"msg": f"{error}.", "changed": bool(getattr(error, "left", ()))}
 
 
-def refusal_result(refusals: Sequence[Refusal], lead: str = "Nothing was changed") -> dict[str, Any]:
-    """Return what a module returns that refuses its task; `lead` says what was changed."""
+def refusal_result(
+    refusals: Sequence[Refusal], lead: str = "Nothing was changed", labels: DeviceLabels | None = None
+) -> dict[str, Any]:
+    """Return what a module returns that refuses its task; `lead` says what was changed.
+
+    With `labels`, the message has the names of devices before their addresses.
+    """
+    message = shown(refusals, lead)
     return {
-        "msg": shown(refusals, lead),
-        "refusals": [refusal.as_result() for refusal in refusals],
+        "msg": message if labels is None else labels.named(message),
+        "refusals": [{**refusal.as_result(), "name": _name_of(refusal.subject, labels)} for refusal in refusals],
         "changed": False,
         "actions": [],
         "changes": [],
     }
+
+
+def _name_of(subject: str, labels: DeviceLabels | None) -> str | None:
+    address = address_of(subject)
+    return labels.name(address) if labels is not None and address is not None else None
 
 
 def change(subject: object, device: object, action: str, name: str | None = None) -> dict[str, Any]:
@@ -36,11 +49,12 @@ def change(subject: object, device: object, action: str, name: str | None = None
     return {"subject": str(subject), "device": str(device), "name": name, "action": action}
 
 
-def waiver_result(waived: Waived) -> dict[str, str]:
+def waiver_result(labels: DeviceLabels, waived: Waived) -> dict[str, str | None]:
     """Describe a refusal that the user has waived."""
     refusal = waived.refusal
     return {
         "address": refusal.subject,
+        "name": _name_of(refusal.subject, labels),
         "check": refusal.code,
         "reason": f"{refusal.reason}.",
         "waiver": waived.why,

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -34,6 +35,10 @@ _KINDS = {
 }
 #: A serial number is what the device says, and can be of any length.
 _LONGEST_SERIAL = 32
+#: An address in a sentence; not in a path, in a command or a quotation, or in an entry of a file.
+_ADDRESS = re.compile(
+    r"(?<![\w'\"\[/.=:-])(?<![=)]\()[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7](?![\w/'\"]|,\w)", re.ASCII
+)
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,12 @@ class DeviceLabels:
         """Call devices by the names that a declaration was resolved with, and by other names of its catalog."""
         return cls(host, resolution.expand([*resolution.found, *resolution.pools, *resolution.gone]), catalog)
 
+    @classmethod
+    def merged(cls, several: Sequence[DeviceLabels]) -> DeviceLabels:
+        """Call devices as these do, by the host of the last one."""
+        names = {sbdf: name for one in several for sbdf, name in one.names.items()}
+        return cls(several[-1].host, names, {name: entry for one in several for name, entry in one.catalog.items()})
+
     def name(self, sbdf: Sbdf) -> str | None:
         """Return the name in the inventory; else the one under which an earlier run took the device; else None."""
         declared = self.names.get(sbdf, "")
@@ -61,6 +72,18 @@ class DeviceLabels:
         noted = self.host.notes[sbdf].name if sbdf in self.host.notes else ""
         called = self._catalog_names.get(sbdf) or noted
         return called if called and address_of(called) is None else None
+
+    def named(self, text: str) -> str:
+        """Put the names of devices before their addresses, but for a name that the same line says already."""
+        return "\n".join(map(self._named_line, text.split("\n")))
+
+    def _named_line(self, line: str) -> str:
+        def with_name(found: re.Match[str]) -> str:
+            name = self.name(Sbdf.parse(found[0]))
+            said = name is not None and re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", line)
+            return found[0] if name is None or said else f"{name} {found[0]}"
+
+        return _ADDRESS.sub(with_name, line)
 
     def what(self, sbdf: Sbdf) -> str:
         """Say which device it is, in a few words; empty if the host does not have it."""

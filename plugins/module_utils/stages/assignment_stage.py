@@ -67,6 +67,11 @@ class AssignmentStage:
             return self.host.assuming_bound(self.plan.names if self.wanted.present else ())
         return after_assignment(self.host, self.plan.devices)
 
+    @cached_property
+    def labels(self) -> DeviceLabels:
+        """What devices are called."""
+        return DeviceLabels(self.host, self.plan.names, self.wanted.catalog.entries)
+
     def expect(self) -> Outcome:
         """Say what would be done."""
         return self._outcome(None, self._changes)
@@ -99,6 +104,7 @@ class AssignmentStage:
         return self._outcome(after, self._changes and not idle, forgotten)
 
     def _failure(self, error: str, changed: bool, *warnings: str) -> Outcome:
+        error = self.labels.named(error)
         return Outcome(changed=changed, warnings=[*self._warnings, *filter(None, warnings)], error=error)
 
     @property
@@ -108,12 +114,11 @@ class AssignmentStage:
     @property
     def _warnings(self) -> list[str]:
         moves = (f"{message}." for message in (*self.names.moved, *self.names.recalled))
-        return [*moves, *self.plan.devices.warnings, *self.plan.boot.warnings]
+        return [*map(self.labels.named, (*moves, *self.plan.devices.warnings, *self.plan.boot.warnings))]
 
     def _outcome(self, seen: AssignmentState | None, changed: bool, forgotten: str = "") -> Outcome:
         """Describe what was `seen` after a run, or what is expected."""
-        plan, names = self.plan, self.names
-        labels = DeviceLabels(self.host, plan.names, self.wanted.catalog.entries)
+        plan, names, labels = self.plan, self.names, self.labels
         drivers = {sbdf: device.driver for sbdf, device in self.host.devices.items()}
         before = {sbdf: drivers.get(sbdf) for sbdf in plan.expected.drivers}
         return Outcome(
@@ -125,7 +130,7 @@ class AssignmentStage:
             values={
                 "moved": [str(move) for move in names.moved],
                 "missing": list(names.missing),
-                "waived": [waiver_result(waived) for waived in plan.devices.waived],
+                "waived": [waiver_result(labels, waived) for waived in plan.devices.waived],
                 "devices": device_results(before, seen or plan.expected, plan.names),
             },
             warnings=[*self._warnings, *filter(None, [forgotten])],

@@ -154,7 +154,7 @@ class DomainStage:
             before += [f"Could not repair: {not_repaired}."] if not_repaired else []
             lead = f"{' '.join(before)} No devices were changed"
         changed = first.changed or (only_looks and bool(first.repaired))
-        return {**refusal_result(refusals, lead), "repaired": list(first.repaired), "changed": changed}
+        return {**refusal_result(refusals, lead, self.labels), "repaired": list(first.repaired), "changed": changed}
 
     def expect(self) -> Outcome:
         """Say what would be done."""
@@ -174,14 +174,14 @@ class DomainStage:
             reports = self._apply(access)
         files = self._write_files(access, reports)
         seconds = round(time.monotonic() - began, 3)
-        record(self.options.log, audit(self.host, reports))
-        labels = self._labels
+        labels = self.labels
+        record(self.options.log, map(labels.named, audit(self.host, reports)))
         running = [
             {**domain_result(labels, report, self.options.timeline), **config_file_result(report.name, files)}
             for report in reports
         ]
         errors = [*(report.error for report in reports if report.error), *(file.error for file in files if file.error)]
-        sentences = [f"{error}." for error in errors]
+        sentences = [labels.named(f"{error}.") for error in errors]
         done = self._outcome(reports, files, running)
         return replace(
             done,
@@ -189,7 +189,7 @@ class DomainStage:
             or any(report.changed for report in reports)
             or any(file.changed for file in files),
             values={**done.values, "seconds": seconds},
-            warnings=[*self._warnings, *(warning for report in reports for warning in report.warnings)],
+            warnings=[*self._warnings, *(labels.named(warning) for report in reports for warning in report.warnings)],
             error=f"Not everything is as declared:{itemized(sentences)}" if sentences else "",
         )
 
@@ -200,7 +200,7 @@ class DomainStage:
         running: Sequence[dict[str, Any]],
     ) -> Outcome:
         """Describe what was done, as `reports` say it, or what is expected."""
-        labels, plan = self._labels, self.plan
+        labels, plan = self.labels, self.plan
         changes = planned_changes(labels, plan.plan, plan.files)
         return Outcome(
             actions=planned_actions(changes),
@@ -209,7 +209,7 @@ class DomainStage:
             files=config_file_diffs(files),
             values={
                 "repaired": list(self.first.repaired),
-                "waived": [waiver_result(waived) for waived in plan.waived],
+                "waived": [waiver_result(labels, waived) for waived in plan.waived],
                 "domains": [*running, *halted_results(files, plan.skipped)],
                 **names_result(plan.resolution),
             },
@@ -217,13 +217,14 @@ class DomainStage:
         )
 
     @cached_property
-    def _labels(self) -> DeviceLabels:
+    def labels(self) -> DeviceLabels:
+        """What devices are called."""
         return DeviceLabels.of(self.before, self.plan.resolution, self.declared.catalog)
 
     @property
     def _warnings(self) -> list[str]:
         names = self.plan.resolution
-        return [f"{warning}." for warning in (*names.moved, *names.recalled, *self.plan.plan.doubts)]
+        return [self.labels.named(f"{warning}.") for warning in (*names.moved, *names.recalled, *self.plan.plan.doubts)]
 
     def _apply(self, access: HostAccess) -> tuple[DomainReport, ...]:
         """Carry the plan out and verify it by a second look.

@@ -77,6 +77,11 @@ class FunctionStage:
             if self.plan.refusals and not device.virtfns
         ]
 
+    @cached_property
+    def labels(self) -> DeviceLabels:
+        """What devices are called."""
+        return DeviceLabels(self.host, {desired.pf: name for name, desired in self.declared.by_name.items()})
+
     def expect(self) -> Outcome:
         """Say what would be done."""
         return self._outcome(None)
@@ -98,7 +103,7 @@ class FunctionStage:
 
     def _outcome(self, seen: Host | None, error: str = "") -> Outcome:
         """Describe what was `seen` after a run, or what is expected."""
-        labels = DeviceLabels(self.host, {desired.pf: name for name, desired in self.declared.by_name.items()})
+        labels = self.labels
         after = seen or self.host_after
         return Outcome(
             changed=bool(self.plan.steps),
@@ -110,7 +115,7 @@ class FunctionStage:
                     function_result(name, desired, self.host, after) for name, desired in self.declared.by_name.items()
                 ]
             },
-            error=error,
+            error=labels.named(error),
         )
 
 

@@ -27,6 +27,7 @@ from ..plan.plan_document import Document, plan_document
 from ..repair.first import NO_REPAIRS
 from ..repair.outcome import RepairInterrupted
 from ..results.common import refusal_result
+from ..results.device_labels import DeviceLabels
 from ..results.host_results import merged_values
 from ..values.errors import XenPciError
 from ..values.refusal import Refusal
@@ -82,6 +83,11 @@ class HostPlan:
             changes=any(document["changes"] for _part, document in documents),
             refusals=self.refusals,
         )
+
+    @property
+    def labels(self) -> DeviceLabels | None:
+        """What devices are called; None if no part is planned."""
+        return DeviceLabels.merged([planned.stage.labels for planned in self.stages]) if self.stages else None
 
     def expect(self) -> Outcome:
         """Say what a run would do."""
@@ -151,7 +157,8 @@ class HostRun:
         refusals = tuple(dict.fromkeys(refusal for planned in left for refusal in planned.stage.refusals))
         if not refusals:
             return left, {}
-        result = refusal_result(refusals, "What follows could not be done on the host as it is now")
+        lead = "What follows could not be done on the host as it is now"
+        result = refusal_result(refusals, lead, plan.labels)
         return (), {"error": result["msg"], "values": _as_values(result)}
 
     def _before_devices(self, host: Host, declaration: HostDeclaration) -> list[Planned]:

@@ -15,6 +15,7 @@ from ..model.host import Host
 from ..plan.expected_host import with_pciback
 from ..plan.plan_document import Document, plan_document
 from ..results.common import change
+from ..results.device_labels import DeviceLabels
 from ..results.plan_text import GAINS, Part, PlanLine
 from ..values.refusal import Refusal
 from .stage import Outcome
@@ -47,6 +48,11 @@ class PcibackStage:
     def host_after(self) -> Host:
         """The host with pciback loaded."""
         return with_pciback(self.host)
+
+    @property
+    def labels(self) -> DeviceLabels:
+        """What devices are called."""
+        return DeviceLabels(self.host)
 
     def expect(self) -> Outcome:
         """Say that it would be loaded."""

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from ..host.access import HostAccess
 from ..model.host import Host
 from ..plan.plan_document import Document
+from ..results.device_labels import DeviceLabels
 from ..results.plan_text import PlanLine, plan_diff
 from ..values.refusal import Refusal
 
@@ -77,6 +78,10 @@ class Stage(Protocol):
     @property
     def host_after(self) -> Host:
         """The host as it is expected to be then."""
+
+    @property
+    def labels(self) -> DeviceLabels:
+        """What devices are called."""
 
     def expect(self) -> Outcome:
         """Say what it would do."""

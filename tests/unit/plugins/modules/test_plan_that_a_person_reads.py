@@ -133,6 +133,19 @@ def test_what_did_not_go_as_planned_is_shown_as_it_is(host: DeclaredHost) -> Non
     assert [[one["name"] for one in domain["devices"]] for domain in done["domains"]] == [[], ["uplink"]]
 
 
+def test_a_refusal_names_the_device(host: DeclaredHost) -> None:
+    twice = {"web01": {"devices": ["uplink"]}, "web02": {"devices": ["uplink"]}}
+    for module in ("domain_devices", "host_state"):
+        refused = host.run(module, catalog=CATALOG, domains=twice)
+        named = [(one["code"], one["subject"], one["name"]) for one in refused["refusals"]]
+        assert ("declared-twice", "0000:01:00.0", "uplink") in named
+        assert "uplink 0000:01:00.0 is declared for web01 and for web02." in refused["msg"]
+    waived = host.run("assignable_devices", True, catalog=CATALOG, devices=["test"])["waived"]
+    assert [(one["address"], one["name"], one["check"]) for one in waived] == [
+        ("0000:03:00.0", "test", "shared-interrupt")
+    ]
+
+
 MANY_MISTAKES = {
     "b": {"devices": ["scratch", "nope", "scratch"]},
     "a": {"devices": ["slice", "neither"], "state": "absent"},

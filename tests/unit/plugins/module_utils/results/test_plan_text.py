@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import pytest
 from ansible.plugins.callback import CallbackBase
 from builders import device, function, host
 from hypothesis import given
@@ -93,3 +94,33 @@ def test_a_device_is_described_by_what_the_host_knows() -> None:
 def test_a_serial_number_is_known_while_pciback_holds_the_device() -> None:
     known = host([device(A, class_code="010802")], notes={A: Note(identity=Remembered("S4EV0A1"))})
     assert DeviceLabels(known).what(A) == "nvme S4EV0A1"
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        (f"{A} shares a line with {B}, and with {C}.", f"uplink {A} shares a line with scratch {B}, and with {C}."),
+        (f"x: refused_cycle ({A}, {B})", f"x: refused_cycle (uplink {A}, scratch {B})"),
+        (f"{A} (for db) is not assignable", f"uplink {A} (for db) is not assignable"),
+        (f"- {A} is a bridge\n- {A} is a disk", f"- uplink {A} is a bridge\n- uplink {A} is a disk"),
+        (f"uplink moved {A} → {B}", f"uplink moved {A} → scratch {B}"),
+    ],
+)
+def test_a_sentence_has_the_names_before_the_addresses(said: str, shown: str) -> None:
+    labels = DeviceLabels(host([device(A), device(B), device(C)]), {A: "uplink", B: "scratch"})
+    assert labels.named(said) == shown
+    assert labels.named(shown) == shown
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        f"'uplink' is at {A}; uplinks are not",
+        f"run echo > /sys/bus/pci/devices/{A}/driver_override",
+        f"the line '{A},permissive=1' is wrong",
+        f"hide=({A})({B}) is set",
+        "at 0000:01:00.00, 52:54:00:00:01:01, 1:0000:01:00.0",
+    ],
+)
+def test_what_is_no_address_in_a_sentence_stays(said: str) -> None:
+    assert DeviceLabels(host([device(A), device(B)]), {A: "uplink", B: "scratch"}).named(said) == said
