@@ -19,10 +19,10 @@ author:
 description:
   - Takes a catalog and returns its names in their order, followed by devices that domains list and the catalog does not
     name. The result is what O(xen.pci.assignable_devices#module:devices) of M(xen.pci.assignable_devices) takes.
-  - A physical function that another device or a pool names as its V(pf) is left out. It stays in dom0, where its driver
-    makes the virtual functions. It is in the result only if a domain lists it.
+  - A physical function that another device, a pool or O(virtual_functions) names as its V(pf) is left out. It stays in
+    dom0, where its driver makes the virtual functions. It is in the result only if a domain lists it.
   - Nothing is checked. What is wrong with the declaration is refused by the modules, so it stays in the result.
-positional: domains
+positional: domains, virtual_functions
 options:
   _input:
     description: Names of devices with what they are, as in O(xen.pci.assignable_devices#module:catalog).
@@ -34,6 +34,11 @@ options:
       - Domains with V(state=absent) do not count.
     type: dict
     default: {}
+  virtual_functions:
+    description: Physical functions and what they are to have, as in O(xen.pci.host_state#module:virtual_functions).
+    type: list
+    elements: dict
+    default: []
 seealso:
   - module: xen.pci.assignable_devices
   - module: xen.pci.domain_devices

@@ -60,7 +60,8 @@ options:
   release_undeclared:
     description:
       - Whether devices that pciback holds and nothing declares go back to the host. Declared are those that O(catalog)
-        names, but for physical functions that others name as their V(pf), and those that a domain lists.
+        names, but for physical functions that others or O(virtual_functions) name as their V(pf), and those that a
+        domain lists.
     type: bool
     default: false
   undeclared_domains:

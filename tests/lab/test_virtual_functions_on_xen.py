@@ -131,7 +131,6 @@ def test_one_task_makes_them_gives_one_and_takes_all_back(host: Host) -> None:
     assert not whole(host, **declared)["changed"]
 
     nothing: dict[str, Any] = {
-        "catalog": CATALOGUE,
         "domains": {"g1": {"devices": []}},
         "parts": ["assignment", "domains"],
         "release_undeclared": True,

@@ -87,7 +87,7 @@ def read_host(options: HostOptions) -> HostDeclaration:
     """Read the declaration of a host; what is wrong with it is in the refusals of its parts."""
     catalog, only, domains = checked_catalog(options.catalog), options.only, options.domains
     chosen = domains if only is None else {name: domains[name] for name in domains if name in only}
-    names = assignable_names(options.catalog, domains, only)
+    names = assignable_names(options.catalog, domains, options.virtual_functions, only)
     functions = list(options.virtual_functions)
     if only is not None:
         known = (catalog.entries.get(name) for name in names if isinstance(name, str))

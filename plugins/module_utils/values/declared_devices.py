@@ -9,19 +9,22 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 
-def assignable_names(catalog: Any, domains: Any = None, only: Collection[str] | None = None) -> list[Any]:
-    """List the names and addresses of all declared devices, except physical functions that others name as their pf.
+def assignable_names(
+    catalog: Any, domains: Any = None, virtual_functions: Any = None, only: Collection[str] | None = None
+) -> list[Any]:
+    """List the names and addresses of all declared devices, except physical functions.
 
-    With `only`, the devices of these domains alone. A variable whose entries are all commented out is null, and counts
-    as empty. What is no name, such as the number that YAML makes of an address without quotes, stays in the list, so
-    that it is refused.
+    These are what other entries and the declared virtual functions name as their pf. With `only`, the devices of these
+    domains alone. A variable whose entries are all commented out is null, and counts as empty. What is no name, such as
+    the number that YAML makes of an address without quotes, stays in the list, so that it is refused.
     """
     declared = catalog if isinstance(catalog, Mapping) else {}
     wanted = domains if isinstance(domains, Mapping) else {}
     if only is not None:
         chosen = {name: wanted[name] for name in wanted if name in only}
         return list(_once(_requested(chosen, with_parts=True)))
-    physical = [entry.get("pf") for entry in declared.values() if isinstance(entry, Mapping)]
+    divided = virtual_functions if isinstance(virtual_functions, (list, tuple)) else ()
+    physical = [entry.get("pf") for entry in (*declared.values(), *divided) if isinstance(entry, Mapping)]
     names = [name for name in declared if name not in physical]
     return list(_once([*names, *_requested(wanted)]))
 

@@ -26,6 +26,16 @@ def test_all_names_but_physical_functions_and_what_domains_list_besides() -> Non
     assert assignable_names(CATALOG, domains) == ["pool", "nic", "0000:04:00.0", "0000:06:00.0"]
 
 
+def test_a_physical_function_whose_virtual_ones_are_declared_stays() -> None:
+    assert assignable_names({"nic": "01:00.0", "pf": "02:00.0"}, {}, [{"pf": "pf", "count": 2}]) == ["nic"]
+    assert assignable_names({"nic": "01:00.0"}, None, None) == ["nic"]
+
+
+def test_only_what_some_domains_list() -> None:
+    domains = {"web01": {"devices": ["nic", {"from": "pool"}]}, "web02": {"devices": ["0000:05:00.0"]}}
+    assert assignable_names(CATALOG, domains, [], ["web01"]) == ["nic", "pool"]
+
+
 def test_a_physical_function_that_a_domain_lists_is_given_away() -> None:
     assert assignable_names(CATALOG, {"web01": {"devices": ["uplink"]}}) == ["pool", "nic", "uplink"]
 
