@@ -100,6 +100,9 @@ FINDINGS = {
     "N9 the same, of its only device": Finding(
         "stub", "declare h2=A; remove back:h2/vdev-0; declare h2= must=untouched"
     ),
+    "N10 a part of an entry in the connection of an HVM guest without devices": Finding(
+        "hvm", "write back:h1/state-0 0; repair must=ok; repair; declare h1=A must=ok; declare h1= must=ok"
+    ),
     "S1 a device leaves the bus and comes back": Finding("pv", "hold E; pull E; rescan; hold E"),
     "N1 a take is killed before the quarantine": Finding("pv", "hold E kill=9"),
     "F16 a device that a guest gave back is in quarantine": Finding("pv", "declare g1=A; declare g1=; hold A"),

@@ -72,7 +72,9 @@ def _with_repaired_record(host: Host, domain: Domain, finding: Finding) -> Host:
         has = evidently_has(host, domain, backend)
         nodes = _changed(backend, changes.put_in_order(backend.domid, backend.nodes, has, by_places=False))
         ordered = PciConnection.from_nodes(backend.domid, nodes, str(backend.frontend_state.value))
-        return replace(host, domains={**host.domains, domain.domid: replace(domain, own_connection=ordered)})
+        host = replace(host, domains={**host.domains, domain.domid: replace(domain, own_connection=ordered)})
+        model = domain.device_model
+        return _without_empty(host, domain.domid) if model is not None and model.plugged == {} else host
     host = _take_rights(host, finding)
     after, model = host.domains[domain.domid], domain.device_model
     if model is not None and model.plugged is not None:

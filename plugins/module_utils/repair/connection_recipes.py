@@ -343,13 +343,19 @@ def _put_in_order(job: ConnectionJob) -> Repairing:
     by_handshake = job.domain.kind is DomainKind.PV
     has = () if job.domain.own_connection is None else evidently_has(job.host, job.domain, job.domain.own_connection)
     has_not = foreign(job.host, job.domain)
+    model = job.domain.device_model
+    nothing_left = not by_handshake and not has and model is not None and model.plugged == {}
 
     def body(transaction: Transaction, backend: PciConnection) -> Collection[Change]:
+        if nothing_left:  # libxl removes the connection of an HVM guest with its last device
+            return changes.dissolve(job.domid)
         nodes = transaction.children(backend_path(job.domid))
         at_rest = backend.connected or not by_handshake
         return changes.put_in_order(job.domid, nodes, has, has_not, by_handshake) if at_rest else ()
 
     yield from job.commit(body, keep=has)
+    if nothing_left:
+        yield from job.await_kernel()
     return None
 
 
