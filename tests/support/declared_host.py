@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from checkouts import ROOT
+from module_forks import ModuleForks
 from short_path import short_directory
 
 from simulated_xen import daemon
 
-_MODULES = "ansible_collections.xen.pci.plugins.modules"
 _PLAYBOOK = ROOT / "playbooks/apply.yml"
 BASE = (
     {"at": "00:00.0", "model": "host-bridge"},
@@ -39,20 +39,18 @@ class DeclaredHost:
         variables["PYTHONPATH"] = os.pathsep.join([variables["PYTHONPATH"], *sys.path])
         variables["PATH"] += os.pathsep + os.environ["PATH"]
         self.environment = {**os.environ, **variables}
+        self._forks = ModuleForks(self.environment)
+
+    def close(self) -> None:
+        """End it, and all that is below its directory."""
+        self._forks.close()
+        daemon.stop(self.directory)
+        shutil.rmtree(self.directory, ignore_errors=True)
 
     def run(self, module: str, check: bool = False, **arguments: Any) -> dict[str, Any]:
         """Run a module as Ansible does."""
-        words = {"ANSIBLE_MODULE_ARGS": {**arguments, "_ansible_check_mode": check, "_ansible_diff": True}}
-        done = subprocess.run(
-            [sys.executable, "-m", f"{_MODULES}.{module}"],
-            env=self.environment,
-            input=json.dumps(words),
-            check=False,
-            capture_output=True,
-            text=True,
-        )
-        assert done.stdout.strip(), done.stderr
-        return dict(json.loads(done.stdout))
+        words = {**arguments, "_ansible_check_mode": check, "_ansible_diff": True}
+        return dict(self._forks.run(module, words))
 
     def apply(self, inventory: str, *words: str) -> subprocess.CompletedProcess[str]:
         """Run the playbook with these variables, which are the text of a YAML file; `words` are options."""
@@ -102,8 +100,7 @@ def declared_host(devices: Sequence[dict[str, Any]], **machine: Any) -> Iterator
         try:
             yield host
         finally:
-            daemon.stop(host.directory)
-            shutil.rmtree(host.directory, ignore_errors=True)
+            host.close()
 
 
 def codes(result: dict[str, Any]) -> list[str]:

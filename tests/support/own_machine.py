@@ -1,23 +1,21 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A simulated host from a machine's description, and the real modules on it, each as Ansible starts it."""
+"""A simulated host from a machine's description, and the real modules on it."""
 
 from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from module_forks import ModuleForks
 from short_path import short_directory
 
 from simulated_xen import daemon
-
-MODULES = "ansible_collections.xen.pci.plugins.modules"
 
 
 class DescribedHost:
@@ -29,19 +27,17 @@ class DescribedHost:
         variables["PYTHONPATH"] = os.pathsep.join([variables["PYTHONPATH"], *sys.path])
         variables["PATH"] += os.pathsep + os.environ["PATH"]
         self.environment = {**os.environ, **variables}
+        self._forks = ModuleForks(self.environment)
 
     def run(self, module: str, check: bool = False, ssh: str = "", **arguments: Any) -> dict[str, Any]:
         """Run a module; `ssh` is what sshd says of the connection."""
-        done = subprocess.run(
-            [sys.executable, "-m", f"{MODULES}.{module}"],
-            env={**self.environment, "SSH_CONNECTION": ssh},
-            input=json.dumps({"ANSIBLE_MODULE_ARGS": {**arguments, "_ansible_check_mode": check}}),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.stdout.strip(), done.stderr
-        return dict(json.loads(done.stdout))
+        words = {**arguments, "_ansible_check_mode": check}
+        return dict(self._forks.run(module, words, {"SSH_CONNECTION": ssh}))
+
+    def close(self) -> None:
+        """End it."""
+        self._forks.close()
+        daemon.stop(self.directory)
 
     def device(self, address: str, ssh: str = "") -> dict[str, Any]:
         """What host_info says of a device."""
@@ -58,11 +54,11 @@ def described_host(machine: Mapping[str, Any]) -> Iterator[DescribedHost]:
     with short_directory() as parent:
         file = parent / "machine.json"
         file.write_text(json.dumps(machine))
-        run = daemon.start(str(file), parent / "h")
+        host = DescribedHost(daemon.start(str(file), parent / "h"))
         try:
-            yield DescribedHost(run)
+            yield host
         finally:
-            daemon.stop(run.path)
+            host.close()
 
 
 def refused(result: Mapping[str, Any]) -> list[tuple[str, str]]:

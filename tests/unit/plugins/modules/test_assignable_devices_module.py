@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from module_forks import ModuleForks
 from short_path import short_directory
 
 from simulated_xen import daemon
@@ -46,7 +47,13 @@ class Server:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory / "h"
+        self._forks: ModuleForks | None = None
         self.boot(HIDDEN)
+
+    def close(self) -> None:
+        if self._forks is not None:
+            self._forks.close()
+        daemon.stop(self.directory)
 
     def boot(self, *hidden: str, **changed: dict[str, Any]) -> None:
         """With these devices hidden, and others changed by their address; of files, ours below /var stay."""
@@ -90,7 +97,9 @@ class Server:
         return dict(json.loads(output))
 
     def run(self, module: str, check: bool = False, **arguments: Any) -> dict[str, Any]:
-        return self.end(self.start(module, check, **arguments))
+        if self._forks is None:
+            self._forks = ModuleForks(self.environment)
+        return dict(self._forks.run(module, {**arguments, "_ansible_check_mode": check}))
 
     def assign(self, *devices: Any, **more: Any) -> dict[str, Any]:
         return self.run("assignable_devices", devices=list(devices), **more)
@@ -131,10 +140,11 @@ def server() -> Iterator[Server]:
 
 def _server() -> Iterator[Server]:
     with short_directory() as directory:
+        server = Server(directory)
         try:
-            yield Server(directory)
+            yield server
         finally:
-            daemon.stop(directory / "h")
+            server.close()
 
 
 def codes(result: dict[str, Any]) -> set[str]:
