@@ -91,6 +91,7 @@ def _settings(home: Path, coloured: bool) -> dict[str, str]:
         "ANSIBLE_HOME": str(home),
         "ANSIBLE_REMOTE_TEMP": str(home / "tmp"),
         "ANSIBLE_FORCE_COLOR" if coloured else "ANSIBLE_NOCOLOR": "true",
+        "ANSIBLE_DISPLAY_SKIPPED_HOSTS": "false",
         "ANSIBLE_LOCALHOST_WARNING": "false",
         "ANSIBLE_RETRY_FILES_ENABLED": "false",
     }

@@ -50,7 +50,7 @@ class Story:
         screen.say(
             "xen.pci gives PCI devices to Xen guests while they run. You declare which guest has which device; one "
             "playbook makes it so on all hosts, and proves it. The hosts here are simulated, the collection is not. "
-            "What Ansible prints is shown as it is."
+            "What Ansible prints is shown as it is (display_skipped_hosts is off)."
         )
         screen.command(f"cat {self._inventory.name('alder')}")
         for line in self._inventory.file("alder").read_text().splitlines()[1:]:
