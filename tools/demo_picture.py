@@ -19,7 +19,7 @@ from rich.text import Text
 
 CLONE = Path(__file__).resolve().parent.parent
 PICTURE = CLONE / "docs" / "demo.svg"
-WIDTH = 102
+WIDTH = 118
 #: The plan, the second run, the move.
 SCENES = ("2", "4", "5")
 _HEADING = re.compile(r"(?m)^(?=\033\[1m\d\. )")
