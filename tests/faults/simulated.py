@@ -137,7 +137,6 @@ class Host:
     def environment(self) -> dict[str, str]:
         variables = daemon.RunDirectory(self.directory).environment()
         variables["PYTHONPATH"] = os.pathsep.join([variables["PYTHONPATH"], *sys.path])
-        variables["PATH"] += os.pathsep + os.environ["PATH"]
         return {**os.environ, **variables, **HASTE}
 
     def stop(self) -> None:

@@ -52,9 +52,4 @@ def environment(host: daemon.RunDirectory, collections: Path) -> dict[str, str]:
     """The variables with which a Python process imports the modules of a checkout and sees the simulated host."""
     variables = host.environment()
     paths = [variables["PYTHONPATH"], str(collections), *filter(None, sys.path)]
-    return {
-        **os.environ,
-        **variables,
-        "PYTHONPATH": os.pathsep.join(paths),
-        "PATH": os.pathsep.join([variables["PATH"], os.environ["PATH"]]),
-    }
+    return {**os.environ, **variables, "PYTHONPATH": os.pathsep.join(paths)}

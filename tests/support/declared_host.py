@@ -37,7 +37,6 @@ class DeclaredHost:
         (directory / "machine.json").write_text(json.dumps(description))
         variables = daemon.start(str(directory / "machine.json"), self.directory).environment()
         variables["PYTHONPATH"] = os.pathsep.join([variables["PYTHONPATH"], *sys.path])
-        variables["PATH"] += os.pathsep + os.environ["PATH"]
         self.environment = {**os.environ, **variables}
         self._forks = ModuleForks(self.environment)
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, xen.pci contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A program `ip` that keeps what drivers of physical functions would: the simulator knows no network."""
+"""A program `ip` in the place of a simulated host's own: it can refuse, and says what it was asked for."""
 
 from __future__ import annotations
 
@@ -36,20 +36,21 @@ file.write_text(json.dumps(state))
 
 
 class FakeIp:
-    """The program in a directory of its own, for the beginning of PATH, and what it knows of virtual functions."""
+    """The program of a running host, and what it knows of virtual functions."""
 
-    def __init__(self, parent: Path) -> None:
-        self.directory = parent / "bin"
-        self.directory.mkdir()
-        self._file = parent / "ip.json"
-        program = self.directory / "ip"
-        program.write_text(_PROGRAM.format(python=sys.executable, state=str(self._file)))
-        program.chmod(0o755)
+    def __init__(self, host: Path) -> None:
+        self._file = host / "ip.json"
+        self._program = host / "bin/ip"
+        self._program.write_text(_PROGRAM.format(python=sys.executable, state=str(self._file)))
         self.set({})
 
     def set(self, functions: dict[int, dict[str, Any]], **more: Any) -> None:
         """What it knows from now on: virtual functions by their numbers; `refuse` is a word that it refuses."""
         self._file.write_text(json.dumps({"vfs": functions, "calls": [], **more}))
+
+    def lose(self) -> None:
+        """Have the host lose the program."""
+        self._program.unlink()
 
     @property
     def state(self) -> dict[str, Any]:

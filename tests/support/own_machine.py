@@ -25,7 +25,6 @@ class DescribedHost:
         self.directory = run.path
         variables = run.environment()
         variables["PYTHONPATH"] = os.pathsep.join([variables["PYTHONPATH"], *sys.path])
-        variables["PATH"] += os.pathsep + os.environ["PATH"]
         self.environment = {**os.environ, **variables}
         self._forks = ModuleForks(self.environment)
 

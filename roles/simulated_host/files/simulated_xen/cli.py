@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import sys
@@ -71,10 +72,9 @@ def settings(words: Sequence[str]) -> dict[str, Any]:
 
 
 def as_json(variables: dict[str, str]) -> str:
-    """Variables ready to use: in front of what PATH and PYTHONPATH hold now."""
-    for name in ("PATH", "PYTHONPATH"):
-        if os.environ.get(name):
-            variables[name] += os.pathsep + os.environ[name]
+    """Variables ready to use: PYTHONPATH in front of what it holds now."""
+    if os.environ.get("PYTHONPATH"):
+        variables["PYTHONPATH"] += os.pathsep + os.environ["PYTHONPATH"]
     return json.dumps(variables)
 
 
@@ -147,10 +147,10 @@ def _domain(options: argparse.Namespace, directory: Path) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; 0, or 1 with one sentence on stderr."""
     words = sys.argv[1:] if arguments is None else arguments
-    if words[:1] == ["xl"]:
-        from .tools.xl import main as xl  # noqa: PLC0415 - likewise
-
-        return xl(words[1:])
+    if words[:1] in (["xl"], ["ip"], ["modprobe"]):
+        # Only the one that is wanted is imported, likewise.
+        program = importlib.import_module(f".tools.{words[0]}", __package__)
+        return int(program.main(words[1:]))
     if words[:1] == ["xl-clean-up"]:
         from .tools.guests import clean_up  # noqa: PLC0415 - likewise
 

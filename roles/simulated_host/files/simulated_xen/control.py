@@ -10,6 +10,7 @@ Xen would refuse, or {"error": text} for a request that makes no sense.
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 from collections.abc import Awaitable
@@ -18,6 +19,7 @@ from typing import Any, Callable
 
 from .domains import BadDomain, Config, NoSuchDomain
 from .faults import BadFault, Faults
+from .host.device import Device
 from .inner_state import inner_state
 from .simulated_host import SimulatedHost
 
@@ -42,6 +44,8 @@ class Control:
             "list": self._list,
             "devices": self._devices,
             "inject": self._inject,
+            "vf-settings": self._vf_settings,
+            "set-vf": self._set_vf,
             "load-pcifront": self._load_pcifront,
             "trace": self._trace,
             "inner-state": self._inner_state,
@@ -140,6 +144,20 @@ class Control:
             }
             for device in self._host.bus.devices.values()
         }
+
+    async def _vf_settings(self, interface: str) -> Any:
+        fresh = {"address": "00:00:00:00:00:00", "spoofchk": True, "link_state": "auto"}
+        return [{"vf": number, **fresh, **vf.settings} for number, vf in enumerate(self._functions(interface))]
+
+    async def _set_vf(self, interface: str, number: int, settings: dict[str, Any]) -> None:
+        functions = self._functions(interface)
+        if number >= len(functions):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        functions[number].settings.update(settings)
+
+    def _functions(self, interface: str) -> list[Device]:
+        """The virtual functions behind a network interface."""
+        return next((device.vfs for device in self._host.bus.devices.values() if interface in device.names), [])
 
     async def _inject(self, fault: str, **arguments: Any) -> None:
         await self._faults.inject(fault, arguments)

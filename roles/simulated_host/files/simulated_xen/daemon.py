@@ -23,7 +23,20 @@ from .host.machine import Machine, load
 from .simulated_host import RunDirectory, SimulatedHost
 
 LAUNCHER = Path(__file__).resolve().parent.parent / "simulated-xen"
-INTERPRETER = "ansible-python"
+INTERPRETER, SHELL = "ansible-python", "ansible-sh"
+#: Programs of the simulator that do on the host what those of a real dom0 do.
+SIMULATED = ("xl", "ip", "modprobe")
+#: Programs of this machine that a host has as well: they do nothing but what they are asked to do to files.
+SHARED = (
+    "sh", "bash", "dash", "[", "awk", "base64", "basename", "cat", "chmod", "cmp", "cp", "cut", "date", "dd",
+    "diff", "dirname", "echo", "env", "expr", "false", "find", "fold", "grep", "head", "id", "join", "ln", "ls",
+    "md5sum", "mkdir", "mktemp", "mv", "nl", "od", "paste", "printf", "pwd", "readlink", "realpath", "rm",
+    "rmdir", "sed", "seq", "sha256sum", "sleep", "sort", "split", "stat", "tail", "tar", "tee", "test",
+    "timeout", "touch", "tr", "true", "uniq", "wc", "xargs",
+    # These find xenstored by a variable.
+    "xenstore-chmod", "xenstore-exists", "xenstore-list", "xenstore-ls", "xenstore-read", "xenstore-rm",
+    "xenstore-watch", "xenstore-write",
+)  # fmt: skip
 START_SECONDS = 60.0
 #: The limit of Linux for the path of a socket, without the longest name of one in a run directory.
 LONGEST_DIRECTORY = 107 - len("/run/qmp-libxl-99999")
@@ -119,26 +132,36 @@ def remove(directory: Path) -> None:
 
 
 def write_programs(run: RunDirectory) -> None:
-    """Put xl and the control command where PATH will find them, and beside them a Python that sees the host."""
+    """Make the only directory on PATH: the host's programs, and those that lead to the host."""
     run.programs.mkdir(exist_ok=True)
+    for name in SHARED:
+        program, place = shutil.which(name), run.programs / name
+        if program is not None and not os.path.lexists(place):
+            place.symlink_to(program)
     here = f"SIMULATED_XEN_DIR={shlex.quote(str(run.path))}"
-    _program(run, "xl", f'{here} exec {shlex.join([sys.executable, str(LAUNCHER), "xl"])} "$@"')
+    for name in SIMULATED:
+        _program(run, name, f'{here} exec {shlex.join([sys.executable, str(LAUNCHER), name])} "$@"')
     _program(run, "simulated-xen", f'{here} exec {shlex.join([sys.executable, str(LAUNCHER)])} "$@"')
-    # For ansible_python_interpreter, which is one word: a play reaches the host without `environment`.
-    _program(run, INTERPRETER, f'{exports(run)}\nexec {shlex.quote(sys.executable)} "$@"')
+    # For ansible_python_interpreter and ansible_shell_executable, which are one word: a play reaches the host without
+    # `environment`.
+    for name in (INTERPRETER, "python3"):
+        _program(run, name, f'{exports(run)}\nexec {shlex.quote(sys.executable)} "$@"')
+    _program(run, SHELL, f'{exports(run)}\nexec {shlex.quote(shutil.which("sh") or "/bin/sh")} "$@"')
 
 
 def _program(run: RunDirectory, name: str, script: str) -> None:
     program = run.programs / name
+    if program.exists():
+        return  # the description of the machine has its own
     program.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
     program.chmod(0o755)
 
 
 def exports(run: RunDirectory) -> str:
-    """Lines for a shell that set the variables, in front of what PATH and PYTHONPATH hold already."""
+    """Lines for a shell that set the variables, PYTHONPATH in front of what it holds already."""
     lines = []
     for name, value in run.environment().items():
-        rest = f"${{{name}:+:${name}}}" if name in ("PATH", "PYTHONPATH") else ""
+        rest = f"${{{name}:+:${name}}}" if name == "PYTHONPATH" else ""
         lines.append(f"export {name}={shlex.quote(value)}{rest}")
     return "\n".join(lines)
 
@@ -177,8 +200,8 @@ async def _serve(machine: Machine, run: RunDirectory, companion: int | None) -> 
         loop.add_signal_handler(number, control.stopped.set)
     if companion is not None:
         loop.add_reader(companion, control.stopped.set)
-    write_programs(run)
     await host.start()
+    write_programs(run)
     await control.start(run.control_socket)
     # Everything that has been built so far stays: the collector need not look at it again.
     gc.freeze()

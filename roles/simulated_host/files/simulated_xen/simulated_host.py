@@ -114,6 +114,8 @@ class SimulatedHost:
         """Boot dom0 and the machine's domains, then let clients in."""
         self.sysfs.build()
         self.bus.boot(self.machine.hidden)
+        for directory in ("boot", "etc", "opt", "var/log"):
+            (self.run.path / directory).mkdir(parents=True, exist_ok=True)
         self._procfs()
         self._modules()
         self._interpreter()

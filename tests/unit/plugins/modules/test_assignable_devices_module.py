@@ -73,7 +73,6 @@ class Server:
             shutil.move(kept, ours)
         variables = daemon.RunDirectory(self.directory).environment()
         variables["PYTHONPATH"] = os.pathsep.join([variables["PYTHONPATH"], *sys.path])
-        variables["PATH"] += os.pathsep + os.environ["PATH"]
         self.environment = {**os.environ, **variables}
 
     def start(self, module: str, check: bool = False, **arguments: Any) -> subprocess.Popen[str]:

@@ -43,15 +43,10 @@ class Away:
         modules.mkdir(parents=True, exist_ok=True)
         (modules / "modules.dep").write_text("kernel/drivers/xen/xen-pciback/xen-pciback.ko:\n")
         (modules / "modules.alias").write_text("alias pci:v00008086d000010D3sv*sd*bc*sc*i* e1000e\n")
-        self.ip = FakeIp(directory)
+        self.ip = FakeIp(self.directory)
         variables["PYTHONPATH"] = os.pathsep.join([variables["PYTHONPATH"], *sys.path])
-        variables["PATH"] = os.pathsep.join([str(self.ip.directory), variables["PATH"], os.environ["PATH"]])
         self._environment = {**os.environ, **variables}
         self._snapshot: Any = None
-
-    def lose_programs(self) -> None:
-        """Have the host lose all programs, `ip` among them."""
-        self._environment["PATH"] = str(self.directory)
 
     def close(self) -> None:
         daemon.stop(self.directory)
@@ -187,7 +182,7 @@ def test_virtual_functions_without_iproute2(away: Away) -> None:
     """What is set for them is unknown then, and only a task that sets it is refused."""
     wanted = {"pf": PF, "count": 4}
     away.module("virtual_functions", {"physical_functions": [wanted]})
-    away.lose_programs()
+    away.ip.lose()
     assert not away.agree("virtual_functions", physical_functions=[wanted])["steps"]
     settings = {**wanted, "vfs": [{"index": 1, "vlan": 20}]}
     refused = away.agree("virtual_functions", physical_functions=[settings])

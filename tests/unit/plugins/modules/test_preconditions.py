@@ -54,7 +54,6 @@ class Machine:
         daemon.start(str(file), self.directory)
         variables = daemon.RunDirectory(self.directory).environment()
         variables["PYTHONPATH"] = os.pathsep.join([variables["PYTHONPATH"], *sys.path])
-        variables["PATH"] += os.pathsep + os.environ["PATH"]
         self.environment = {**os.environ, **variables}
 
     def ask(self, do: str, **arguments: Any) -> Any:

@@ -52,7 +52,6 @@ def environment() -> Iterator[dict[str, str]]:
         try:
             variables = daemon.start("small-server", directory / "h").environment()
             variables["PYTHONPATH"] = os.pathsep.join([variables["PYTHONPATH"], *sys.path])
-            variables["PATH"] += os.pathsep + os.environ["PATH"]
             yield {**os.environ, **variables}
         finally:
             daemon.stop(directory / "h")

@@ -34,8 +34,7 @@ def environment(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
         try:
             variables = daemon.start(str(request.param), directory / "h").environment()
             variables["PYTHONPATH"] = os.pathsep.join([variables["PYTHONPATH"], *sys.path])
-            programs = [str(FakeIp(directory).directory), variables["PATH"], os.environ["PATH"]]
-            variables["PATH"] = os.pathsep.join(programs)
+            FakeIp(directory / "h")
             yield {**os.environ, **variables}
         finally:
             daemon.stop(directory / "h")

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The module against the simulated two-socket server: twice 64 virtual functions, and what keeps them.
 
-The simulator knows no network: a stand-in for iproute2's `ip` keeps what drivers would.
+Its `ip` is one that can refuse.
 """
 
 from __future__ import annotations
@@ -35,14 +35,16 @@ class Server:
     def __init__(self, directory: Path) -> None:
         self.directory = directory / "h"
         daemon.start("two-socket", self.directory)
-        self._ip = FakeIp(directory)
+        self._ip = FakeIp(self.directory)
         variables = daemon.RunDirectory(self.directory).environment()
         variables["PYTHONPATH"] = os.pathsep.join([variables["PYTHONPATH"], *sys.path])
-        variables["PATH"] = os.pathsep.join([str(self._ip.directory), variables["PATH"], os.environ["PATH"]])
         self.environment = {**os.environ, **variables}
 
     def set_ip(self, functions: dict[int, dict[str, Any]], **more: Any) -> None:
         self._ip.set(functions, **more)
+
+    def lose_ip(self) -> None:
+        self._ip.lose()
 
     @property
     def ip(self) -> dict[str, Any]:
@@ -184,7 +186,7 @@ def test_a_setting_that_no_function_can_have_is_refused(server: Server, vfs: lis
 
 
 def test_without_iproute2_all_but_settings_can_be_had(server: Server) -> None:
-    server.environment["PATH"] = str(server.directory)
+    server.lose_ip()
     wanted: dict[str, Any] = {"pf": FIRST, "count": 2}
     assert server.run(wanted)["changed"] and not server.run(wanted)["changed"]
     refused = server.run({**wanted, "vfs": [{"index": 0, "vlan": 20}]})

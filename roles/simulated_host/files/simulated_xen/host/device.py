@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import struct
 from dataclasses import dataclass, field
+from typing import Any
 
 from . import config_space
 from .models import Model
@@ -113,6 +114,8 @@ class Device:
     numvfs_error: int = 0
     qemu_refusal: str = ""
     names: list[str] = field(default_factory=list)
+    #: What `ip` has set for a virtual function, in the words of its JSON.
+    settings: dict[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return str(self.address)

@@ -44,15 +44,18 @@ class ExtraFiles:
         """Write all below `root`: links come first, so that a file's path may lead through them.
 
         `acts` is given each file's real path from the root, and says whether the write has had its effect already.
+        Raises BadPath for what a link would put outside.
         """
         for path, target in self.links.items():
             place = root / path
+            _check_inside(root, place.parent)
             place.parent.mkdir(parents=True, exist_ok=True)
             with contextlib.suppress(FileNotFoundError):
                 place.unlink()
             place.symlink_to(_target(root, place, target))
         for path, text in self.files.items():
             place = root / path
+            _check_inside(root, place)
             if path.endswith("/"):
                 place.mkdir(parents=True, exist_ok=True)
                 continue
@@ -69,6 +72,14 @@ def _check(key: str, path: Any, value: Any) -> None:
         raise BadPath(f"{path!r} is not a path below the host's directory ({key} of the machine).")
     if not isinstance(value, str):
         raise BadPath(f"{path}: {value!r} is not text; put it in quotes ({key} of the machine).")
+
+
+def _check_inside(root: Path, place: Path) -> None:
+    real = os.path.realpath(place)
+    if not f"{real}/".startswith(f"{os.path.realpath(root)}/"):
+        raise BadPath(
+            f"{place.relative_to(root)} leads out of the host's directory, to {real} (a link of the machine)."
+        )
 
 
 def _target(root: Path, place: Path, target: str) -> str:

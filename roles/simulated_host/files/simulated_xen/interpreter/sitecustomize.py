@@ -3,12 +3,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Makes a Python process see a simulated host where it would see a kernel.
 
-Python imports this module at start when its directory is on PYTHONPATH. Two things change in the process:
+Python imports this module at start when its directory is on PYTHONPATH. Three things change in the process:
 
 * a write to a file below the simulated sysfs is handed to the simulator, which acts before the write
   returns and whose refusals come back as the errno that Linux gives. A plain directory can do neither;
-* /var/lib/xen and /var/run/xen, paths that Xen's tools have compiled in, are those of the simulated host,
-  also for the sockets of QEMU in there.
+* the files of a host, such as those in /etc and /proc, are those of the simulated host (simulated_paths.py), also its
+  sockets, its system log and libxenctrl (simulated_modules.py);
+* what would reach the machine below is refused (simulated_limits.py).
 
 Programs that are not Python write to the files themselves: see host/watch.py for what happens then.
 """
@@ -21,19 +22,16 @@ import io
 import os
 import sys
 
+import simulated_limits
+import simulated_modules
+from simulated_paths import RUN, moved
+
 # typing itself is not imported: every start of Python would pay for it.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
     from typing import Any
-
-RUN = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-MOVED = {
-    "/var/lib/xen": os.path.join(RUN, "var", "lib", "xen"),
-    "/var/run/xen": os.path.join(RUN, "run"),
-    "/run/xen": os.path.join(RUN, "run"),
-}
 
 _SYS = tuple({os.path.join(RUN, "sys") + os.sep, os.path.join(os.path.realpath(RUN), "sys") + os.sep})
 _REAL_SYS = os.path.join(os.path.realpath(RUN), "sys") + os.sep
@@ -50,7 +48,7 @@ def _control_file(path: Any) -> str | None:
     """The real path of a file of the simulated sysfs, None for any other path."""
     if isinstance(path, int):
         return None
-    text = os.fsdecode(path)
+    text = os.fsdecode(moved(path))
     if not os.path.isabs(text):
         text = os.path.abspath(text)
     if not text.startswith(_SYS):
@@ -104,17 +102,6 @@ def _hang(write: Callable[[], Any]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(waiting, 0)[1])
 
 
-def _moved(path: Any) -> Any:
-    """Where a path is on the simulated host."""
-    if isinstance(path, int) or path is None:
-        return path
-    text = os.fsdecode(path)
-    for prefix, target in MOVED.items():
-        if text == prefix or text.startswith(prefix + os.sep):
-            return target + text[len(prefix) :]
-    return path
-
-
 class _ControlFile(io.FileIO):
     """An open file of sysfs: reads come from the file, writes go to the simulator."""
 
@@ -151,7 +138,7 @@ class _Patched:
 def _open_descriptor(path: Any, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
     control = _control_file(path) if dir_fd is None and flags & (os.O_WRONLY | os.O_RDWR) else None
     if control is None:
-        return _os_open(_moved(path), flags, mode, dir_fd=dir_fd)
+        return _os_open(moved(path), flags, mode, dir_fd=dir_fd)
     _check_writable(control, bool(flags & os.O_CREAT))
     descriptor = _os_open(control, os.O_RDONLY | os.O_CLOEXEC)
     _control_files[descriptor] = control
@@ -183,7 +170,7 @@ def _open_file(  # noqa: PLR0913, PLR0917 - as many as open() has
     if writes:
         control = _control_files.get(file) if isinstance(file, int) else _control_file(file)
     if control is None:
-        return _io_open(_moved(file), mode, buffering, encoding, errors, newline, closefd, opener)
+        return _io_open(moved(file), mode, buffering, encoding, errors, newline, closefd, opener)
     if not isinstance(file, int):
         _check_writable(control, "r" not in mode)
         file = _os_open(control, os.O_RDONLY | os.O_CLOEXEC)
@@ -200,7 +187,16 @@ def _following(real: Callable[..., Any], paths: int) -> Callable[..., Any]:
     """A function of os whose first one or two arguments are paths."""
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        return real(*[_moved(arg) for arg in args[:paths]], *args[paths:], **kwargs)
+        return real(*[moved(arg) for arg in args[:paths]], *args[paths:], **kwargs)
+
+    return call
+
+
+def _linking(real: Callable[..., Any]) -> Callable[..., Any]:
+    """os.symlink: what it writes is text, where it writes is a path."""
+
+    def call(target: Any, path: Any, *args: Any, **kwargs: Any) -> Any:
+        return real(target, moved(path), *args, **kwargs)
 
     return call
 
@@ -223,63 +219,14 @@ _install(os, "write", _write_descriptor)
 _install(os, "close", _close_descriptor)
 _install(io, "open", _open_file)
 builtins.open = io.open
-for _name in ("stat", "lstat", "unlink", "remove", "listdir", "scandir", "mkdir", "rmdir", "access", "readlink"):
-    _install(os, _name, _following(getattr(os, _name), 1))
-for _name in ("rename", "replace"):
-    _install(os, _name, _following(getattr(os, _name), 2))
-
-
-class _Changed:
-    """Changes a module when it is first imported: every start of Python would pay for importing it here."""
-
-    def __init__(self, name: str, change: Callable[[Any], None]) -> None:
-        self._name = name
-        self._change = change
-
-    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
-        if name != self._name:
-            return None
-        sys.meta_path.remove(self)
-        spec = next(filter(None, (finder.find_spec(name, path, target) for finder in sys.meta_path)), None)
-        if spec is not None and spec.loader is not None:
-            execute = spec.loader.exec_module
-
-            def exec_module(module: ModuleType) -> None:
-                execute(module)
-                self._change(module)
-
-            spec.loader.exec_module = exec_module  # type: ignore[method-assign]
-        return spec
-
-
-def _use_simulated_library(ctypes: Any) -> None:
-    """Have libxenctrl be that of the simulated host."""
-    ctypes.CDLL = _loading(ctypes.CDLL)
-
-
-def _loading(real: Callable[..., Any]) -> Callable[..., Any]:
-    def load(name: Any = None, *args: Any, **kwargs: Any) -> Any:
-        if isinstance(name, str) and name.startswith("libxenctrl.so."):
-            from xen.lowlevel._libxenctrl import LibXenCtrl  # noqa: PLC0415 - every start of Python would pay for it
-
-            return LibXenCtrl()
-        return real(name, *args, **kwargs)
-
-    return load
-
-
-def _move_sockets(socket: Any) -> None:
-    """Have connections to sockets of the host lead to the simulated host's."""
-    for method in ("connect", "connect_ex"):
-        setattr(socket.socket, method, _connecting(socket, getattr(socket.socket, method)))
-
-
-def _connecting(module: ModuleType, real: Callable[..., Any]) -> Callable[..., Any]:
-    def connect(self: Any, address: Any) -> Any:
-        return real(self, _moved(address) if self.family == module.AF_UNIX else address)
-
-    return connect
-
-
-sys.meta_path.insert(0, _Changed("socket", _move_sockets))
-sys.meta_path.insert(0, _Changed("ctypes", _use_simulated_library))
+_PATHS = {
+    1: "stat lstat statvfs access readlink listdir scandir chdir mkdir rmdir unlink remove truncate chmod chown lchown"
+    " utime mkfifo mknod listxattr getxattr setxattr removexattr",
+    2: "rename replace link",
+}
+for _paths, _names in _PATHS.items():
+    for _name in _names.split():
+        _install(os, _name, _following(getattr(os, _name), _paths))
+_install(os, "symlink", _linking(os.symlink))
+simulated_modules.install()
+simulated_limits.install()

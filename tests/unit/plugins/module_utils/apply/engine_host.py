@@ -64,7 +64,6 @@ class Simulated:
         if self._engine is None:
             variables = daemon.RunDirectory(self._directory).environment()
             variables["PYTHONPATH"] = os.pathsep.join([variables["PYTHONPATH"], *sys.path])
-            variables["PATH"] += os.pathsep + os.environ["PATH"]
             self._engine = subprocess.Popen(
                 [sys.executable, str(Path(__file__).with_name("engine_process.py"))],
                 env={**os.environ, **variables},
