@@ -142,8 +142,8 @@ def write_programs(run: RunDirectory) -> None:
     for name in SIMULATED:
         _program(run, name, f'{here} exec {shlex.join([sys.executable, str(LAUNCHER), name])} "$@"')
     _program(run, "simulated-xen", f'{here} exec {shlex.join([sys.executable, str(LAUNCHER)])} "$@"')
-    # For ansible_python_interpreter and ansible_shell_executable, which are one word: a play reaches the host without
-    # `environment`.
+    # For ansible_python_interpreter, which is one word, and for the connection xen.pci.simulated: a play reaches the
+    # host without `environment`.
     for name in (INTERPRETER, "python3"):
         _program(run, name, f'{exports(run)}\nexec {shlex.quote(sys.executable)} "$@"')
     _program(run, SHELL, f'{exports(run)}\nexec {shlex.quote(shutil.which("sh") or "/bin/sh")} "$@"')

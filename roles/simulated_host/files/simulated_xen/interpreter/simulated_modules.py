@@ -53,7 +53,7 @@ class _Finder:
         others = (finder.find_spec(name, path, target) for finder in sys.meta_path if finder is not self)
         spec = next(filter(None, others), None)
         if spec is not None and spec.loader is not None:
-            spec.loader = _Changed(spec.loader, change)
+            spec.loader = _Changed(spec.loader, change)  # type: ignore[assignment]
         return spec
 
 
