@@ -364,7 +364,6 @@ def test_the_files_of_the_next_boot_are_the_hosts_own(server: Server) -> None:
 
 def test_devices_that_moved_are_told_when_the_next_boot_cannot_be_set(server: Server) -> None:
     (server.directory / "run/systemd/system").mkdir(parents=True)
-    (server.directory / "etc").mkdir()
     (server.directory / "etc/systemd").write_text("no directory")
     moved = server.assign(NIC, persistent=True)
     assert moved["failed"] and moved["changed"] and server.driver(NIC) == "pciback"
