@@ -24,6 +24,7 @@ PING = "ansible.builtin.ping"
 NO_OPS: Mapping[str, Mapping[str, Any]] = {
     "xen.pci.domain_devices": {"domains": {"g1": {"devices": DEVICES}}},
     "xen.pci.assignable_devices": {"devices": DEVICES},
+    "xen.pci.host_state": {"domains": {"g1": {"devices": DEVICES}}},
     "xen.pci.host_info": {},
 }
 _DECLARED = {"xen_pci_devices": {}, "xen_pci_domains": {"g1": {"devices": DEVICES}}}

@@ -8,10 +8,12 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
+from ansible import constants
 from ansible.plugins.action.normal import ActionModule as NormalAction
 
 from ansible_collections.xen.pci.plugins.action.quick_packing import ActionModule
@@ -20,8 +22,11 @@ ROOT = Path(__file__).resolve().parents[4]
 
 
 @pytest.fixture
-def action() -> Iterator[ActionModule]:
-    yield object.__new__(ActionModule)
+def action(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ActionModule]:
+    monkeypatch.setattr(constants, "DEFAULT_LOCAL_TMP", str(tmp_path / "run"))
+    made = object.__new__(ActionModule)
+    made._task = SimpleNamespace(action="xen.pci.host_info")
+    yield made
     gc.unfreeze()
 
 
