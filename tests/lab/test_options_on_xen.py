@@ -58,7 +58,8 @@ def test_a_guest_that_reboots_gets_them_again(assignable: Host) -> None:
     eventually(lambda: drivers(host.guest("g2")) == ["e1000e"])
     assert attached_by_xl(host, "g2") == {NIC.bdf}
     assert stored(host) == listed(host) == EXPECTED
-    assert not give(host, CATALOG, "nic")["changed"]
+    again = give(host, CATALOG, "nic")  # which may remove what xl leaves of the old guest
+    assert not again["failed"] and again["actions"] == [], again
 
 
 def test_another_option_for_an_attached_device_is_refused_and_taken_after_a_detach(assignable: Host) -> None:
