@@ -428,9 +428,9 @@ def _repair(module: AnsibleModule, access: HostAccess, scope: Scope) -> None:
     except RepairInterrupted as error:
         record(module.log, [str(error)])
         module.fail_json(msg=f"{error}.", changed=True)
-    record(module.log, audit_repair(repaired))
-    tried = [attempt.finding for attempt in repaired.attempts]
     labels = DeviceLabels(repaired.before)
+    record(module.log, map(labels.named, audit_repair(repaired)))
+    tried = [attempt.finding for attempt in repaired.attempts]
     result = {
         "changed": repaired.changed,
         "actions": [in_words(finding) for finding in tried],
@@ -440,7 +440,7 @@ def _repair(module: AnsibleModule, access: HostAccess, scope: Scope) -> None:
         "left": [finding_result(finding) for finding in repaired.left],
         "diff": repair_diff(labels, (attempt.finding for attempt in repaired.attempts if attempt.repaired)),
     }
-    sentences = [*_left_in_words(repaired, scope), *_lost_devices_in_words(repaired)]
+    sentences = [*map(labels.named, (*_left_in_words(repaired, scope), *_lost_devices_in_words(repaired)))]
     if sentences:
         module.fail_json(msg=f"Some faults remain:{itemized(sentences)}", **result)
     module.exit_json(**result)
