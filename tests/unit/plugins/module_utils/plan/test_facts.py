@@ -30,7 +30,7 @@ BOOT = BootFacts(PcibackKind.MODULE)
 HOST = host([DEVICE], [DOMAIN], boot=BOOT)
 #: What is read only for those who ask for it, or is said again by another field.
 UNSEEN = {
-    Host: {"groups", "functions", "config_files", "unreadable_files"},
+    Host: {"groups", "functions", "config_files", "unreadable_files", "usual_files"},
     BootFacts: {"modules"},
     PciConnection: {"domid", "nodes"},
     Note: {"product", "quarantined"},
