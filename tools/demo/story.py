@@ -91,7 +91,7 @@ class Story:
         self._screen.heading("Two mistakes: refused before anything is touched")
         state = {host: self._attached(host) for host in NAMES}
         double = self._inventory.change_line("alder", "- uplink-b", into="- uplink-a")
-        disk = self._inventory.add_line("birch", '- "0000:00:1f.2"', below="- scratch-b")
+        disk = self._inventory.add_line("birch", '- "0000:00:1f.2"', below="- {from: scratch, count: 2}")
         self._screen.difference(self._inventory.name("alder"), *double)
         self._screen.difference(self._inventory.name("birch"), *disk)
         refused = self._run(hosts=["alder", "birch"])
