@@ -25,7 +25,7 @@ import threading
 import time
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +38,8 @@ RESULTS = CLONE / ".build/results"
 MOST_LANES = 4
 # How long a step that is interrupted may take to end what it has started.
 GRACE = 20.0
+# How often to look whether a signal has come.
+GLANCE = 0.5
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,22 @@ def judge(step: str, status: int, seconds: float) -> Outcome:
     return Outcome(step, passed, len(failures), skipped, seconds, note, failures)
 
 
+class Interruption:
+    """Counts the signals that ask for the end. They raise nothing: an exception at any moment may break anything."""
+
+    signals = 0
+
+    @classmethod
+    def watch(cls) -> None:
+        """Count from now on."""
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, cls._count)
+
+    @classmethod
+    def _count(cls, _number: int, _frame: FrameType | None) -> None:
+        cls.signals += 1
+
+
 class Lanes:
     """Runs steps side by side, each in a process group of its own, so that all it has started can be ended.
 
@@ -124,9 +142,12 @@ class Lanes:
         self._pool.shutdown()
 
     def outcomes(self, steps: Sequence[str]) -> Iterator[Outcome]:
-        """Run them all; each outcome as soon as it is known."""
-        for ended in as_completed([self._pool.submit(self._run, step) for step in steps]):
-            yield ended.result()
+        """Run them all, or until a signal asks for the end; each outcome as soon as it is known."""
+        pending = {self._pool.submit(self._run, step) for step in steps}
+        while pending and not Interruption.signals:
+            ended, pending = wait(pending, GLANCE, FIRST_COMPLETED)
+            for one in ended:
+                yield one.result()
 
     def _run(self, step: str) -> Outcome:
         """Run one make target with the results of earlier runs out of the way."""
@@ -159,9 +180,12 @@ def end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
     for process in processes:
         _signal(process, signal.SIGINT)
     deadline = time.monotonic() + GRACE
+    # A second Ctrl-C: no more patience.
+    while any(process.poll() is None for process in processes) and Interruption.signals < 2:
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.05)
     for process in processes:
-        with suppress(subprocess.TimeoutExpired, KeyboardInterrupt):  # a second Ctrl-C: no more patience
-            process.wait(max(0.0, deadline - time.monotonic()))
         _signal(process, signal.SIGKILL)
 
 
@@ -195,11 +219,6 @@ def sum_up(suite: str, outcomes: Sequence[Outcome]) -> int:
     return failed
 
 
-def interrupt(number: int, _frame: FrameType | None) -> None:
-    """Do as for Ctrl-C when another signal asks for the end."""
-    raise KeyboardInterrupt(number)
-
-
 def main() -> int:
     """Run the steps, print the table, leave the sums; the exit status says whether any failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -207,19 +226,17 @@ def main() -> int:
     parser.add_argument("steps", nargs="+", help="make targets")
     parser.add_argument("--lanes", type=int, default=min(os.cpu_count() or 1, MOST_LANES), help="how many side by side")
     arguments = parser.parse_args()
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, interrupt)
+    Interruption.watch()
 
     RESULTS.mkdir(parents=True, exist_ok=True)
     for suffix in ("total", "failures"):
         (RESULTS / f"{arguments.suite}.{suffix}").unlink(missing_ok=True)
     found: dict[str, Outcome] = {}
-    try:
-        with Lanes(min(arguments.lanes, len(arguments.steps))) as lanes:
-            for outcome in lanes.outcomes(arguments.steps):
-                show(outcome)
-                found[outcome.step] = outcome
-    except KeyboardInterrupt:
+    with Lanes(min(arguments.lanes, len(arguments.steps))) as lanes:
+        for outcome in lanes.outcomes(arguments.steps):
+            show(outcome)
+            found[outcome.step] = outcome
+    if Interruption.signals:
         print(f"\n{arguments.suite}: interrupted", file=sys.stderr)
         return 130
     return 1 if sum_up(arguments.suite, [found[step] for step in arguments.steps]) else 0

@@ -10,18 +10,22 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from checkouts import ROOT
 from fake_ip import FakeIp
+from module_forks import ModuleForks
 from short_path import short_directory
 
 from simulated_xen import daemon
+from simulated_xen.tools.store_client import StoreClient
 
 SUPPORT = ROOT / "tests/support"
 NIC, NVME, DISK, BUSY = "0000:01:00.0", "0000:00:0b.0", "0000:00:1f.2", "0000:00:03.0"
+MARKER = "/libxl/pci/0000-01-00-0/domid"
 PF, MAC = "0000:3b:00.0", "02:00:5e:3b:01:00"
 CATALOG = {
     "uplink": {"serial": "52-54-00-ff-ff-00-01-01"},
@@ -46,27 +50,30 @@ class Away:
         self.ip = FakeIp(self.directory)
         variables["PYTHONPATH"] = os.pathsep.join([variables["PYTHONPATH"], *sys.path])
         self._environment = {**os.environ, **variables}
+        self._forks = ModuleForks(self._environment)
         self._snapshot: Any = None
 
     def close(self) -> None:
+        self._forks.close()
         daemon.stop(self.directory)
 
-    def run(self, *words: str) -> None:
+    @contextmanager
+    def store(self) -> Iterator[StoreClient]:
+        """Xenstore, for somebody else."""
         self._snapshot = None
-        subprocess.run(words, env=self._environment, check=True, capture_output=True)
+        client = StoreClient(str(daemon.RunDirectory(self.directory).store_socket))
+        try:
+            yield client
+        finally:
+            client.close()
+
+    def xl(self, *words: str) -> None:
+        self._snapshot = None
+        subprocess.run([self.directory / "bin" / "xl", *words], env=self._environment, check=True, capture_output=True)
 
     def module(self, name: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
         self._snapshot = None
-        done = subprocess.run(
-            [sys.executable, "-m", f"ansible_collections.xen.pci.plugins.modules.{name}"],
-            env=self._environment,
-            input=json.dumps({"ANSIBLE_MODULE_ARGS": parameters}),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.stdout, done.stderr
-        return dict(json.loads(done.stdout))
+        return dict(self._forks.run(name, parameters))
 
     def planned_here(self, name: str, parameters: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         """The document, and the result of the module in check mode."""
@@ -133,7 +140,7 @@ def test_assignable_devices(away: Away) -> None:
     assert {one["subject"] for one in refused["refusals"]} == {"nothing", DISK, BUSY}
     assert waived["steps"]["waived"]
     assert absent["steps"]["devices"] == []
-    away.run("xl", "pci-assignable-add", NIC)
+    away.xl("pci-assignable-add", NIC)
     for parameters in ASSIGNABLE:
         away.agree("assignable_devices", catalog=CATALOG, **parameters)
 
@@ -158,7 +165,8 @@ def test_domain_devices(away: Away) -> None:
 def test_domain_devices_of_a_host_with_faults(away: Away) -> None:
     away.module("assignable_devices", {"devices": [NIC, NVME]})
     away.module("domain_devices", {"domains": {"g1": {"devices": [NIC]}, "g2": {"devices": [NVME]}}})
-    away.run("xenstore-rm", "/libxl/pci/0000-01-00-0/domid")
+    with away.store() as store:
+        store.remove(MARKER)
     wanted = {"g1": {"devices": [NIC]}, "g2": {"devices": [], "exclusive": True}}
     refused = away.agree("domain_devices", domains=wanted)
     assert refused["refusals"]
@@ -205,19 +213,20 @@ def test_only_the_approved_plan_is_carried_out(away: Away) -> None:
 
 
 def test_nothing_is_repaired_for_a_plan_that_is_not_the_approved_one(away: Away) -> None:
-    marker = "/libxl/pci/0000-01-00-0/domid"
     away.module("assignable_devices", {"devices": [NIC, NVME]})
     away.module("domain_devices", {"domains": {"g1": {"devices": [NIC]}}})
-    away.run("xenstore-rm", marker)
+    with away.store() as store:
+        store.remove(MARKER)
     wanted = {"domains": {"g1": {"devices": [NIC, NVME]}}, "repair": "first"}
     _document, planned = away.planned_here("domain_devices", wanted)
     assert planned["repaired"] and planned["fingerprint"]
     assert refused_for_its_fingerprint(away.module("domain_devices", {**wanted, "fingerprint": "0" * 32}))
-    with pytest.raises(subprocess.CalledProcessError):
-        away.run("xenstore-read", marker)
+    with away.store() as store:
+        assert store.read(MARKER) is None
     done = away.module("domain_devices", {**wanted, "fingerprint": planned["fingerprint"]})
     assert done["changed"] and done["fingerprint"] == planned["fingerprint"]
-    away.run("xenstore-read", marker)
+    with away.store() as store:
+        assert store.read(MARKER) is not None
     again = away.module("domain_devices", {**wanted, "fingerprint": planned["fingerprint"]})
     assert not again["changed"] and not again.get("failed")
 
