@@ -305,7 +305,7 @@ physical_functions:
           type: str
           sample: pciback
 devices:
-  description: The devices of O(devices), and those that O(exclusive) gave back.
+  description: The devices that pciback is to hold, and those that it gave back.
   returned: success
   type: list
   elements: dict
@@ -315,7 +315,7 @@ devices:
       type: str
       sample: "0000:03:00.0"
     name:
-      description: Its name in O(devices), of a pool the pool's name; V(null) for a device that O(exclusive) gave back.
+      description: Its name in O(catalog), of a pool the pool's name; V(null) for a device that was given back.
       type: str
       sample: uplink-a
     driver_before:

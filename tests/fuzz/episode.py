@@ -103,6 +103,9 @@ class Episode:
         parameters = {"domains": domains, "timeout": int(step.options.get("timeout", TIMEOUT))}
         parameters["repair"] = step.options.get("repair", "never")
         task = Task("domain_devices", parameters, lambda truth: goal(domains, truth.all()), set(domains))
+        if step.options.get("by") == "host":
+            task.module, parameters["exclusive"] = "host_state", False
+            task.devices = {device for wanted in domains.values() for device in wanted["devices"]}
         if parameters["repair"] == "first":  # which repairs the faults of the devices, too, whoever has them
             devices = {device for wanted in domains.values() for device in wanted["devices"]}
             task.shared = {name for name, has in self.world.truth().all().items() if has & devices}

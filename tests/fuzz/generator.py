@@ -82,7 +82,7 @@ class Generator:
     def _calm(self) -> Iterator[str]:
         kind = self._weighted({"declare": 12, "both": 2, "xl": 4, "end": 2, "info": 1, "repair": 1, "hold": 2})
         if kind == "declare":
-            yield self._declare()
+            yield self._run()
         elif kind == "both":
             yield f"both {self._declare().partition(' ')[2]} | {self._declare().partition(' ')[2]}"
         elif kind == "xl":
@@ -97,9 +97,9 @@ class Generator:
     def _killed(self) -> Iterator[str]:
         kind = self._weighted({"declare": 6, "killed": 8, "hold": 3})
         if kind == "declare":
-            yield self._declare()
+            yield self._run()
         else:
-            line = self._declare() if kind == "killed" else self._hold()
+            line = self._run() if kind == "killed" else self._hold()
             hvm = any(word.startswith("h") for word in line.split()[1:]) and kind == "killed"
             limit = 70 if kind == "killed" else 10
             if kind == "hold" and self.machine.functions and self._random.random() < 0.2:
@@ -112,7 +112,7 @@ class Generator:
         names = self._names()
         templates = [*FAULTS, *(HVM_FAULTS * 3 if names["g"].startswith("h") else ())]
         yield f"fault {self._random.choice(templates).format(**names)}"
-        yield f"{self._declare()} timeout={SHORT}"
+        yield f"{self._run()} timeout={SHORT}"
         yield "calm"
         yield "repair"
         yield from self._missing()
@@ -127,7 +127,7 @@ class Generator:
         elif kind == "killed":
             yield f"repair kill={self._random.randrange(12)} then=nothing"
         else:
-            yield f"{self._declare()} repair={kind}"
+            yield f"{self._run()} repair={kind}"
         yield "repair"
         yield "rescan"
         yield from self._missing(restart=True)
@@ -135,7 +135,7 @@ class Generator:
     def _bus(self) -> Iterator[str]:
         kind = self._weighted({"declare": 4, "hold": 5, "functions": 2, "xl": 2, "pull": 1, "unbind": 1})
         if kind == "declare":
-            yield self._declare()
+            yield self._run()
         elif kind == "hold":
             yield self._hold()
         elif kind == "functions" and self.machine.functions:
@@ -150,6 +150,10 @@ class Generator:
             yield "rescan"
 
     # -- words
+
+    def _run(self) -> str:
+        """A declaration, for either of the modules that take one."""
+        return f"{self._declare()} by=host" if self._random.random() < 0.3 else self._declare()
 
     def _pool(self) -> list[str]:
         """Short names of what pciback has."""

@@ -12,8 +12,9 @@ What modules do, judged by the rules in judge.py (`check`, then the run, then th
     repair [faults=x,y]
     info                           host_info
 
-with kill=N (before that change), kill=xl (once it has started xl), then=nothing (not the same again), repair=first,
-timeout=N, and must=ok|failed|untouched|better for what a fixed episode asks for beyond the rules.
+A declaration is one of domain_devices, with by=host one of host_state, which also has pciback take the devices. All
+have the options kill=N (before that change), kill=xl (once it has started xl), then=nothing (not the same again),
+repair=first, timeout=N, and must=ok|failed|untouched|better for what a fixed episode asks for beyond the rules.
 
 What others do:
 
@@ -37,7 +38,7 @@ from world import World
 from simulated_xen.interpreter.xen.lowlevel._simulator import Refused
 
 RUNS = ("declare", "both", "hold", "release", "functions", "repair", "info")
-OPTIONS = ("kill", "then", "repair", "timeout", "must", "faults")
+OPTIONS = ("kill", "then", "repair", "timeout", "must", "faults", "by")
 
 
 @dataclass(frozen=True)

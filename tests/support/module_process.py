@@ -43,7 +43,7 @@ from ansible_collections.xen.pci.plugins.module_utils.values.address import Sbdf
 
 MODULES = {
     name: importlib.import_module(f"ansible_collections.xen.pci.plugins.modules.{name}")
-    for name in ("assignable_devices", "domain_devices", "host_info", "repair", "virtual_functions")
+    for name in ("assignable_devices", "domain_devices", "host_info", "host_state", "repair", "virtual_functions")
 }
 #: Requests to xenstored that change something. A read before which the process dies is the change before it.
 CHANGES = {Op.WRITE: "write", Op.RM: "rm", Op.MKDIR: "mkdir", Op.SET_PERMS: "perms", Op.TRANSACTION_END: "commit"}
