@@ -24,9 +24,11 @@ def real_stage(host: Host) -> Iterator[LabStage]:
     stage = LabStage(host)
     stage.renew()
     stage.prepare(DEVICES)
-    yield stage
-    stage.renew()
-    stage.end(DEVICES)
+    try:
+        yield stage
+    finally:
+        stage.renew()
+        stage.end(DEVICES)
 
 
 def parted(play: str, real: LabStage, record: bool) -> str | None:

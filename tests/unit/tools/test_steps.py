@@ -144,7 +144,7 @@ def test_in_one_lane_a_step_prints_as_it_goes_and_the_next_one_waits(clone: Clon
     )
     process = clone.start("one", "two", "--lanes", "1")
     assert process.stdout is not None
-    assert [process.stdout.readline() for _ in range(3)] == ["\n", "=== one\n", "begins\n"]
+    assert [process.stdout.readline() for _line in range(3)] == ["\n", "=== one\n", "begins\n"]
     (clone.directory / "seen").touch()
     rest = process.communicate(timeout=PATIENCE)[0]
     assert rest.endswith("suite: 2 passed, 0 failed\n")
