@@ -94,6 +94,9 @@ FINDINGS = {
     "N8 xl gives a guest what pciback keeps for an HVM guest": Finding(
         "hvm", "declare h1=A,B; declare h1=B; xl pci-attach g1 A; repair must=ok; declare h1= g1=A must=ok"
     ),
+    "N11 an entry is damaged and the stored configuration is gone": Finding(
+        "hvm", "declare h1=D; stored h1 gone; write back:h1/dev-0 zzz; repair"
+    ),
     "N9 a stub domain's connection has lost a place": Finding(
         "stub", "declare h2=A,C,D; remove back:h2/vdev-1; declare h2=D must=untouched; declare h2= must=untouched"
     ),

@@ -80,12 +80,14 @@ def _own(domain: Domain) -> tuple[Sbdf, ...]:
 def _is_of(host: Host, domain: Domain, device: Sbdf) -> bool:
     """Whether the marker names the domain, or, where there is none, the stored configuration lists the device.
 
-    A device that its device model alone names may be a lie, and a killed attach leaves no stored configuration. Where
-    there is a stub domain, libxl stores none of the devices, but it lists each before the device model has it.
+    A device that its device model alone names may be a lie, and a killed attach stores nothing. Where there is a stub
+    domain, libxl stores none of the devices, but it lists each before the device model has it. Where the stored
+    configuration cannot be read, it does not say that the guest lacks the device.
     """
     configured = device in (domain.configured or ())
     if domain.device_model is not None:
-        return (configured or domain.stub is not None) and host.markers.get(device) == domain.domid
+        stored = configured or domain.configured is None or domain.stub is not None
+        return stored and host.markers.get(device) == domain.domid
     return host.markers.get(device, domain.domid if configured else None) == domain.domid
 
 
