@@ -29,6 +29,9 @@ def test_check_mode_says_what_is_missing_and_touches_nothing(host: Host) -> None
     planned = host_role.run(host, "--check")
     assert planned.status == 0, planned.output
     assert planned.changed
+    assert "load xen-pciback" in planned.tasks[DEVICES_TASK]["actions"], "all is shown, though nothing is there yet"
+    assert len(planned.tasks[DEVICES_TASK]["devices"]) == len(host_role.DECLARED["xen_pci_devices"])
+    assert host.run("ls -d /tmp/xen-pci-check*", check=False).stdout == ""
     assert host.run("python3 -c 'import pyxs'", check=False).status == 1
     assert host.run("ls -d /sys/bus/pci/drivers/pciback", check=False).stdout == ""
 

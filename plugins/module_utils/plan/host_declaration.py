@@ -33,6 +33,8 @@ class HostDeclaration:
     functions: WantedFunctions | None
     devices: WantedDevices | None
     domains: Declaration | None
+    #: All domains that are declared, also if the task is not to change them.
+    declared: tuple[DeclaredDomain, ...] = ()
     #: Whether domains that are not declared lose their devices, too; only if undeclared devices are released.
     empties_undeclared: bool = False
     refusals: tuple[Refusal, ...] = ()
@@ -42,12 +44,19 @@ class HostDeclaration:
         """Whether devices that nothing declares go back to the host."""
         return self.devices is not None and self.devices.exclusive
 
+    @property
+    def _empties(self) -> bool:
+        return self.empties_undeclared and self.domains is not None
+
     def with_undeclared(self, host: Host) -> HostDeclaration:
-        """Say what becomes of the devices of domains that are not declared, on this host."""
+        """Say what becomes of the devices of domains that are not declared, on this host.
+
+        Where the task is not to change domains, all of them keep what they have.
+        """
         if not self.releases or self.devices is None:
             return self
-        others = undeclared_domains(host, self.domains.domains if self.domains is not None else ())
-        if not self.empties_undeclared or self.domains is None:
+        others = undeclared_domains(host, self.declared if self.domains is not None else ())
+        if self.domains is None or not self._empties:
             kept = frozenset(device for domain in others for device in domain.devices)
             return replace(self, devices=replace(self.devices, left_alone=kept))
         emptied = (DeclaredDomain(domain.name, exclusive=True, uuid=domain.uuid, emptied=True) for domain in others)
@@ -55,13 +64,12 @@ class HostDeclaration:
 
     def warnings(self, host: Host) -> list[str]:
         """Write a sentence for each domain whose devices nothing declares, and that keeps them."""
-        if not self.releases or (self.empties_undeclared and self.domains is not None):
+        if not self.releases or self._empties:
             return []
-        others = undeclared_domains(host, self.domains.domains if self.domains is not None else ())
         return [
             f"{domain.numbered} has {shortened(domain.devices)}, and nothing declares that; it keeps them. Declare the"
             " domain, or give undeclared_domains: release."
-            for domain in others
+            for domain in undeclared_domains(host, self.declared)
         ]
 
 
@@ -108,6 +116,7 @@ def read_host(options: HostOptions) -> HostDeclaration:
         functions=read_functions(functions, catalog) if functions and FUNCTIONS in options.parts else None,
         devices=devices if (names or devices.exclusive) and ASSIGNMENT in options.parts else None,
         domains=Declaration(tuple(declared), catalog) if declared and DOMAINS in options.parts else None,
+        declared=tuple(declared),
         empties_undeclared=options.undeclared_domains == "release",
         refusals=tuple(_unknown(name, domains) for name in only or () if name not in domains),
     )

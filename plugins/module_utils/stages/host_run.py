@@ -124,20 +124,24 @@ class HostRun:
         """Carry out one stage after the other, up to the first one that fails."""
         done: list[tuple[Part, Outcome]] = []
         stages = plan.stages
-        while stages:
+        while stages and not (done and done[-1][1].error):
             planned, stages = stages[0], stages[1:]
-            try:
-                outcome = self._carry_out(planned)
-                if stages and not outcome.error and (outcome.changed or planned.stage.document["changes"]):
-                    stages, refused = self._again([one.part for one in stages])
-                    outcome = replace(outcome, **refused)
-            except XenPciError as error:
-                changed = isinstance(error, RepairInterrupted) or bool(getattr(error, "left", ()))
-                outcome = Outcome(changed=changed, error=f"{error}.")
+            outcome = self._tried(planned)
             done.append((planned.part, outcome))
-            if outcome.error:
-                break
+            if stages and not outcome.error and (outcome.changed or planned.stage.document["changes"]):
+                again = self._again([one.part for one in stages])
+                if isinstance(again, Outcome):
+                    done.append((stages[0].part, again))
+                else:
+                    stages = again
         return _done(done, plan.warnings)
+
+    def _tried(self, planned: Planned) -> Outcome:
+        try:
+            return self._carry_out(planned)
+        except XenPciError as error:
+            changed = isinstance(error, RepairInterrupted) or bool(getattr(error, "left", ()))
+            return Outcome(changed=changed, error=f"{error}.")
 
     def _carry_out(self, planned: Planned) -> Outcome:
         stage, declared = planned.stage, self._declaration
@@ -150,16 +154,19 @@ class HostRun:
             return Outcome(changed=refused["changed"], error=refused["msg"], values=_as_values(refused))
         return repaired.carry_out(self._access)
 
-    def _again(self, parts: Sequence[Part]) -> tuple[tuple[Planned, ...], dict[str, Any]]:
-        """Plan what is left on the host as it is now; what is refused then, ends the run."""
-        plan = self.plan(observe(self._access), late=Part.REST in parts)
+    def _again(self, parts: Sequence[Part]) -> tuple[Planned, ...] | Outcome:
+        """Plan what is left on the host as it is now; what is refused then ends the run."""
+        try:
+            plan = self.plan(observe(self._access), late=Part.REST in parts)
+        except XenPciError as error:
+            return Outcome(error=f"What follows could not be planned on the host as it is now: {error}.")
         left = tuple(planned for planned in plan.stages if planned.part in parts)
         refusals = tuple(dict.fromkeys(refusal for planned in left for refusal in planned.stage.refusals))
         if not refusals:
-            return left, {}
+            return left
         lead = "What follows could not be done on the host as it is now"
         result = refusal_result(refusals, lead, plan.labels)
-        return (), {"error": result["msg"], "values": _as_values(result)}
+        return Outcome(error=result["msg"], values=_as_values(result))
 
     def _before_devices(self, host: Host, declaration: HostDeclaration) -> list[Planned]:
         """Plan what must be there before pciback can take anything."""

@@ -200,3 +200,23 @@ def test_a_card_that_is_split_between_domains_is_warned_about_once() -> None:
             assert "failed" not in result, result["msg"]
             (warning,) = [str(one) for one in result["warnings"] if "graphics card" in str(one)]
             assert f"gpu ({gpu}, display) with web01; sound ({sound}, audio) with web02" in warning
+
+
+def test_a_failure_says_what_was_done_before_it() -> None:
+    silent = [{"name": "web01", "pcifront": False}]
+    with declared_host(DEVICES, domains=silent) as host:
+        failed = state(host, domains={"web01": {"devices": ["scratch"]}}, timeout=1)
+        assert failed["failed"] and failed["changed"] and "refusals" not in failed
+        assert "Before that: virtual functions are as declared; pciback holds what is declared." in failed["msg"]
+        assert [one["count"] for one in failed["physical_functions"]] == [4]
+        assert len(failed["devices"]) == 5 and failed["domains"][0]["error"]
+
+
+def test_parts_without_domains_release_nothing_that_a_domain_has(plain: DeclaredHost) -> None:
+    everything = {**DOMAINS, "db": {"devices": [SPARE]}}
+    assert "failed" not in state(plain, domains=everything)
+    parts = {"parts": ["virtual_functions", "assignment"], "release_undeclared": True}
+    declared = state(plain, domains=everything, **parts)
+    assert (declared["changed"], declared.get("failed"), declared.get("warnings", [])) == (False, None, [])
+    left = state(plain, **parts)
+    assert (left["changed"], left.get("failed"), len(left["warnings"])) == (False, None, 1)
