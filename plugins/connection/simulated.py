@@ -5,13 +5,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import shlex
-
-from ansible.errors import AnsibleConnectionFailure
-from ansible.plugins.connection.local import Connection as LocalConnection
-
 DOCUMENTATION = r"""
 name: simulated
 short_description: Run tasks on a simulated Xen host
@@ -47,6 +40,13 @@ notes:
   - Set C(ansible_python_interpreter) to C(bin/ansible-python) in the directory. The README of the role has an example.
 """
 
+import os
+import runpy
+import shlex
+
+from ansible.errors import AnsibleConnectionFailure
+from ansible.plugins.connection.local import Connection as LocalConnection
+
 
 class Connection(LocalConnection):
     """As a local connection, but in the host's shell and with its files."""
@@ -77,8 +77,4 @@ class Connection(LocalConnection):
 
     def _moved(self, path: str) -> str:
         """Where a path is on the host: its own Python knows."""
-        spec = importlib.util.spec_from_file_location("simulated_paths", self._own("python/simulated_paths.py"))
-        assert spec is not None and spec.loader is not None, "it is a file of Python"
-        paths = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(paths)
-        return str(paths.moved(path))
+        return str(runpy.run_path(self._own("python/simulated_paths.py"))["moved"](path))
