@@ -142,15 +142,17 @@ def as_declared(run: Run, goal: Has, declared: set[str]) -> Iterator[Violation]:
 
 
 def old_or_new(run: Run, goal: Has, declared: set[str]) -> Iterator[Violation]:
-    """A failure leaves each domain with what it had or with what it was to have, or names what is not as declared."""
+    """A failure leaves each domain with what it had or with what it was to have.
+
+    Or it names all devices that have changed, or all that are not as declared.
+    """
     for name in sorted(declared & run.after.domains.keys() & run.before.domains.keys()):
         if run.after.domains[name].domid != run.before.domains[name].domid:
             continue  # it died, and the one that has come back has nothing
         old, new, now = run.before.has(name), goal.get(name, frozenset()), run.after.has(name)
-        if now not in (old, new):
-            unnamed = [device for device in sorted(now ^ new) if device not in run.words]
-            if unnamed:
-                yield Violation("named", f"{name} has {sorted(now)}; not a word of {unnamed} in {run.words[:600]}")
+        unnamed = [[device for device in sorted(now ^ other) if device not in run.words] for other in (old, new)]
+        if all(unnamed):
+            yield Violation("named", f"{name} has {sorted(now)}; not a word of {unnamed} in {run.words[:600]}")
 
 
 def others_kept(run: Run, declared: set[str], disturbed: set[str]) -> Iterator[Violation]:
