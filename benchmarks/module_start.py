@@ -46,11 +46,14 @@ def main() -> None:
 def _modules(fleets: Mapping[str, Fleet], count: int, timed: Timed) -> None:
     last = list(fleets.values())[-1]
     subjects: dict[str, Callable[[], float]] = {PING: functools.partial(timed, last.module, PING, {})}
-    for module, arguments in NO_OPS.items():
+    modules = {
+        module: arguments for module, arguments in NO_OPS.items() if all(made.has(module) for made in fleets.values())
+    }
+    for module, arguments in modules.items():
         for name, made in fleets.items():
             subjects[f"{module} {name}"] = functools.partial(timed, made.module, module, arguments)
     print(f"ansible HOST -m MODULE, one simulated host, {count} rounds: seconds, median (least)\n")
-    _compare(rounds.alternate(subjects, count), PING, list(NO_OPS), list(fleets))
+    _compare(rounds.alternate(subjects, count), PING, list(modules), list(fleets))
 
 
 def _playbook(fleets: Mapping[str, Fleet], count: int, hosts: int, timed: Timed) -> None:

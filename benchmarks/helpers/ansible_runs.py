@@ -38,6 +38,11 @@ class Fleet:
     directory: Path
     collections: Path
 
+    def has(self, module: str) -> bool:
+        """Whether the checkout has a module."""
+        place = self.collections / "ansible_collections/xen/pci/plugins/modules"
+        return (place / f"{module.rpartition('.')[2]}.py").exists()
+
     def module(self, name: str, arguments: Mapping[str, Any], program: Path | None = None, **variables: str) -> None:
         """Run a module on the first host. Raises SystemExit unless it succeeds and changes nothing.
 

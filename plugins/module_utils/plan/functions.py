@@ -162,3 +162,18 @@ def functions_document(host: Host, declared: DeclaredFunctions, plan: FunctionPl
         changes=bool(plan.steps),
         refusals=plan.refusals,
     )
+
+
+def in_the_way(host: Host, wanted: WantedFunctions) -> list[Sbdf]:
+    """Find what pciback has to give back before the number of virtual functions can change.
+
+    These are physical functions, which only a driver of the host can divide, and virtual functions, since Linux removes
+    all of them first. What a domain has is not among them: the change is refused then.
+    """
+    declared = resolve_functions(host, wanted)
+    found = []
+    for desired in declared.desired:
+        device = host.devices[desired.pf]
+        if desired.count != len(device.virtfns):
+            found += [sbdf for sbdf in (desired.pf, *device.virtfns) if sbdf in host.in_pciback]
+    return sorted(sbdf for sbdf in found if sbdf not in host.holders)

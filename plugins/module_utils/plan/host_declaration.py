@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Callable
+from typing import TYPE_CHECKING, Any, Callable
 
 from ..model.domain import Domain
 from ..model.host import Host
-from ..values.address import Sbdf
+from ..values.catalog import Catalog
 from ..values.declared_devices import assignable_names
 from ..values.declared_domain import DeclaredDomain, read_domain
 from ..values.refusal import Refusal
@@ -20,7 +20,9 @@ from .assignment import WantedDevices, read_wanted
 from .catalog_lookup import checked_catalog
 from .declaration import Declaration
 from .domain_lookup import find_domain
-from .functions import WantedFunctions, read_functions, resolve_functions
+
+if TYPE_CHECKING:
+    from .functions import WantedFunctions
 
 #: Parts of a declaration that a task can be limited to.
 PARTS = FUNCTIONS, ASSIGNMENT, DOMAINS = "virtual_functions", "assignment", "domains"
@@ -113,13 +115,19 @@ def read_host(options: HostOptions) -> HostDeclaration:
         for_domains=frozenset(name for one in following for name in one.names),
     )
     return HostDeclaration(
-        functions=read_functions(functions, catalog) if functions and FUNCTIONS in options.parts else None,
+        functions=_functions(functions, catalog) if functions and FUNCTIONS in options.parts else None,
         devices=devices if (names or devices.exclusive) and ASSIGNMENT in options.parts else None,
         domains=Declaration(tuple(declared), catalog) if declared and DOMAINS in options.parts else None,
         declared=tuple(declared),
         empties_undeclared=options.undeclared_domains == "release",
         refusals=tuple(_unknown(name, domains) for name in only or () if name not in domains),
     )
+
+
+def _functions(declared: Sequence[Any], catalog: Catalog) -> WantedFunctions:
+    from .functions import read_functions  # noqa: PLC0415 - only for hosts that declare virtual functions
+
+    return read_functions(declared, catalog)
 
 
 def _unknown(name: str, domains: Mapping[str, Any]) -> Refusal:
@@ -136,18 +144,3 @@ def undeclared_domains(host: Host, declared: Sequence[DeclaredDomain]) -> list[D
         for domain in host.domains.values()
         if domain.devices and domain.domid not in known and domain.serves is None
     ]
-
-
-def in_the_way(host: Host, wanted: WantedFunctions) -> list[Sbdf]:
-    """Find what pciback has to give back before the number of virtual functions can change.
-
-    These are physical functions, which only a driver of the host can divide, and virtual functions, since Linux removes
-    all of them first. What a domain has is not among them: the change is refused then.
-    """
-    declared = resolve_functions(host, wanted)
-    found = []
-    for desired in declared.desired:
-        device = host.devices[desired.pf]
-        if desired.count != len(device.virtfns):
-            found += [sbdf for sbdf in (desired.pf, *device.virtfns) if sbdf in host.in_pciback]
-    return sorted(sbdf for sbdf in found if sbdf not in host.holders)

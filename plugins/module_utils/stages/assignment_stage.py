@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from ..apply.assignable_steps import apply
 from ..host.access import HostAccess
 from ..host.observe import observe, with_boot, with_groups, with_uses
 from ..model.host import Host
@@ -81,8 +80,11 @@ class AssignmentStage:
 
         Once the devices have moved, a failure is in the outcome.
         """
-        apply(access, self.host, self.plan.devices.steps)
         changed = bool(self.plan.devices.steps)
+        if changed:
+            from ..apply.assignable_steps import apply  # noqa: PLC0415 - most runs find everything in place
+
+            apply(access, self.host, self.plan.devices.steps)
         try:
             if self.plan.boot.changes:
                 access.boot.apply(self.plan.boot.files, self.plan.boot.stages)

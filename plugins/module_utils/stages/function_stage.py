@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from ..apply.function_steps import apply_functions
 from ..host.access import HostAccess
 from ..host.observe import observe, with_functions
 from ..model.device import PciDevice
@@ -90,6 +89,8 @@ class FunctionStage:
         """Create, remove and set up virtual functions, and verify them by a second look. Raises XenPciError."""
         if not self.plan.steps:
             return self._outcome(self.host)
+        from ..apply.function_steps import apply_functions  # noqa: PLC0415 - most runs find everything in place
+
         apply_functions(access, self.plan.steps)
         seen = with_functions(access, observe(access), self.declared.physical, self.declared.with_settings)
         shortfalls = verify_functions(self.declared.desired, seen)

@@ -22,7 +22,7 @@ from ..host.observe import observe
 from ..model.host import Host
 from ..plan.assignment import WantedDevices
 from ..plan.declaration import Declaration
-from ..plan.host_declaration import HostDeclaration, in_the_way
+from ..plan.host_declaration import HostDeclaration
 from ..plan.plan_document import Document, plan_document
 from ..repair.first import NO_REPAIRS
 from ..repair.outcome import RepairInterrupted
@@ -33,7 +33,6 @@ from ..values.errors import XenPciError
 from ..values.refusal import Refusal
 from .assignment_stage import AssignmentStage
 from .domain_stage import DomainOptions, DomainStage
-from .function_stage import FunctionStage
 from .pciback_stage import PcibackStage
 from .stage import Outcome, Stage
 
@@ -175,6 +174,9 @@ class HostRun:
             stages.append(Planned(Part.PCIBACK, PcibackStage(host)))
         if declaration.functions is None:
             return stages
+        from ..plan.functions import in_the_way  # noqa: PLC0415 - only for hosts that declare virtual functions
+        from .function_stage import FunctionStage  # noqa: PLC0415 - the same
+
         released = in_the_way(host, declaration.functions)
         if released:
             names, catalog = tuple(map(str, released)), declaration.functions.catalog
