@@ -96,6 +96,13 @@ options:
         Nothing is released then.
     type: list
     elements: str
+  variables:
+    description:
+      - Names of variables of the inventory. One that begins with C(xen_pci) and that this collection does not read is
+        refused with the nearest one that it does, since a misspelled name would count as nothing declared.
+    type: list
+    elements: str
+    default: []
   converge:
     description:
       - What must be seen before a device counts as attached, as O(xen.pci.domain_devices#module:converge).
@@ -514,7 +521,12 @@ from ansible_collections.xen.pci.plugins.module_utils.host.access import HostAcc
 from ansible_collections.xen.pci.plugins.module_utils.host.observe import observe
 from ansible_collections.xen.pci.plugins.module_utils.host.run_lock import check_timeout
 from ansible_collections.xen.pci.plugins.module_utils.host.xenstore_connection import PYXS_IMPORT_ERROR
-from ansible_collections.xen.pci.plugins.module_utils.plan.host_declaration import PARTS, HostOptions, read_host
+from ansible_collections.xen.pci.plugins.module_utils.plan.host_declaration import (
+    NOTHING_DECLARED,
+    PARTS,
+    HostOptions,
+    read_host,
+)
 from ansible_collections.xen.pci.plugins.module_utils.plan.plan_document import against_fingerprint
 from ansible_collections.xen.pci.plugins.module_utils.plan.pools import JMESPATH_IMPORT_ERROR, NeedsJmespath
 from ansible_collections.xen.pci.plugins.module_utils.results.common import failure, refusal_result
@@ -540,6 +552,7 @@ def main() -> None:
             "require_reset": {"type": "bool", "default": False},
             "parts": {"type": "list", "elements": "str", "choices": list(PARTS), "default": list(PARTS)},
             "only": {"type": "list", "elements": "str"},
+            "variables": {"type": "list", "elements": "str", "default": []},
             "converge": {"type": "str", "choices": ["connected", "active"], "default": "connected"},
             "backup": {"type": "bool", "default": False},
             "repair": {"type": "str", "choices": ["never", "first"], "default": "never"},
@@ -562,9 +575,10 @@ def main() -> None:
 
 
 def _run(module: AnsibleModule, access: HostAccess) -> None:
-    run = HostRun(
-        access, read_host(_declared(module)), DomainOptions.read(module.params, module.log, module._verbosity)
-    )
+    declaration = read_host(_declared(module))
+    if declaration.is_empty:
+        module.warn(NOTHING_DECLARED)
+    run = HostRun(access, declaration, DomainOptions.read(module.params, module.log, module._verbosity))
     plan = run.plan(observe(access))
     document = plan.document
     refusals = plan.refusals or against_fingerprint(document, module.params["fingerprint"])
@@ -587,6 +601,7 @@ def _declared(module: AnsibleModule) -> HostOptions:
         require_reset=params["require_reset"],
         parts=params["parts"],
         only=params["only"],
+        variables=params["variables"],
         as_path=check_type_path,
     )
 

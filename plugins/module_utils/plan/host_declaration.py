@@ -15,6 +15,7 @@ from ..values.catalog import Catalog
 from ..values.declared_devices import assignable_names
 from ..values.declared_domain import DeclaredDomain, read_domain
 from ..values.refusal import Refusal
+from ..values.variables import unknown_variables
 from ..values.words import did_you_mean, listed, shortened
 from .assignment import WantedDevices, read_wanted
 from .catalog_lookup import checked_catalog
@@ -26,6 +27,11 @@ if TYPE_CHECKING:
 
 #: Parts of a declaration that a task can be limited to.
 PARTS = FUNCTIONS, ASSIGNMENT, DOMAINS = "virtual_functions", "assignment", "domains"
+
+NOTHING_DECLARED = (
+    "Nothing is done on this host: no devices, no domains and no virtual functions are declared for it, and undeclared"
+    " devices are not to be released."
+)
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,11 @@ class HostDeclaration:
     #: Whether domains that are not declared lose their devices, too; only if undeclared devices are released.
     empties_undeclared: bool = False
     refusals: tuple[Refusal, ...] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to do, whatever host it is; a refused declaration is not empty."""
+        return not (self.functions or self.devices or self.domains or self.refusals)
 
     @property
     def releases(self) -> bool:
@@ -89,6 +100,8 @@ class HostOptions:
     require_reset: bool = False
     parts: Collection[str] = PARTS
     only: Sequence[str] | None = None
+    #: Names of variables of the inventory.
+    variables: Sequence[str] = ()
     #: Replaces ~ and variables in a path, as in every option that is one.
     as_path: Callable[[str], str] = str
 
@@ -120,7 +133,10 @@ def read_host(options: HostOptions) -> HostDeclaration:
         domains=Declaration(tuple(declared), catalog) if declared and DOMAINS in options.parts else None,
         declared=tuple(declared),
         empties_undeclared=options.undeclared_domains == "release",
-        refusals=tuple(_unknown(name, domains) for name in only or () if name not in domains),
+        refusals=(
+            *unknown_variables(options.variables),
+            *(_unknown(name, domains) for name in only or () if name not in domains),
+        ),
     )
 
 

@@ -174,6 +174,15 @@ def test_only_the_approved_plan_is_carried_out(plain: DeclaredHost) -> None:
 def test_a_host_that_declares_nothing_stays_as_it_is(plain: DeclaredHost) -> None:
     done = state(plain, catalog={}, domains={}, virtual_functions=[])
     assert (done["changed"], done.get("failed"), done["changes"]) == (False, None, [])
+    assert "Nothing is done on this host" in str(done["warnings"])
+    assert not state(plain, catalog={}, domains={}, virtual_functions=[], release_undeclared=True).get("warnings")
+
+
+def test_a_misspelled_variable_is_refused_with_all_else_that_is_wrong(plain: DeclaredHost) -> None:
+    names = ["xen_pci_devices", "xen_pci_domain", "other"]
+    refused = state(plain, variables=names, domains={"web01": {"devices": [SYSTEM]}})
+    assert codes(refused) == ["unknown-variable", "disk"]
+    assert "Did you mean 'xen_pci_domains'?" in refused["msg"]
 
 
 @pytest.mark.parametrize("entry", [{"pf": "uplink", "vf": 0}, {"pf": "uplink", "count": 2}], ids=["one", "pool"])
