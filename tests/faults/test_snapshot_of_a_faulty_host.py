@@ -52,7 +52,8 @@ def test_a_plan_made_from_the_snapshot_of_a_faulty_host_is_the_one_made_there(
     here = host.run("domain_devices", task, check=True)
     declaration = Declaration(tuple(read_domain(name, one) for name, one in declared.items()))
     elsewhere = plan_domains(from_json(snapshot), declaration, everything)
-    assert here.get("refusals", []) == elsewhere["refusals"]
+    refused = [{key: one[key] for key in one if key != "name"} for one in here.get("refusals", [])]  # the result's own
+    assert refused == elsewhere["refusals"]
     if not here.get("failed"):
         assert here["fingerprint"] == elsewhere["fingerprint"]
         assert here["repaired"] == elsewhere["steps"]["repairs"]
