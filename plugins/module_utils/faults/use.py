@@ -82,11 +82,12 @@ def _is_of(host: Host, domain: Domain, device: Sbdf) -> bool:
 
     A device that its device model alone names may be a lie, and a killed attach stores nothing. Where there is a stub
     domain, libxl stores none of the devices, but it lists each before the device model has it. Where the stored
-    configuration cannot be read, it does not say that the guest lacks the device.
+    configuration cannot be read, it does not say that the guest lacks the device, and an entry may be damaged.
     """
     configured = device in (domain.configured or ())
     if domain.device_model is not None:
-        stored = configured or domain.configured is None or domain.stub is not None
+        unread = domain.configured is None and domain.own_connection is not None
+        stored = configured or unread or domain.stub is not None
         return stored and host.markers.get(device) == domain.domid
     return host.markers.get(device, domain.domid if configured else None) == domain.domid
 
