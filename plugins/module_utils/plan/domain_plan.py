@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from ..model.device import PciDevice, XenOwner
+from ..model.device import PciDevice
 from ..model.device_model import DeviceModel, qemu_name
 from ..model.domain import Domain
 from ..model.host import Host
@@ -17,11 +17,12 @@ from ..values.address import Sbdf
 from ..values.device_options import DeviceOptions
 from ..values.refusal import Refusal
 from ..values.words import listed
-from .device_needs import against_guest, doubts_about
+from .device_for_domain import against_creation, against_device, unfit
+from .device_needs import doubts_about
 from .domain_lookup import NOT_RUNNING, OF_NAMES, find_domain
 from .kept_holds import keepers_of, kept
 from .readiness import Ready, only_at_creation, reasons_against, wrong_kind
-from .safety import Check, against, against_kind
+from .safety import Check, against
 
 #: pciback's virtual bus (drivers/xen/xen-pciback/vpci.c, PCI_SLOT_MAX).
 VIRTUAL_SLOTS = 32
@@ -137,9 +138,9 @@ def make_plan(host: Host, desired: Sequence[DesiredDomain]) -> DomainsPlan:
         refusals += [*_against_connection(host, step), *_ways_of_ansible(host, step)]
         for device in step.add:
             if device not in doubled:  # refused already, and who is to have it is not known
-                refusals += _against_device(host, step.domain, device, leaving)
+                refusals += against_device(host, step.domain, device, leaving)
         for device in step.deferred:
-            refusals += _against_creation(host, step.domain, device)
+            refusals += against_creation(host, step.domain, device)
     by_handshake = {device for step in steps if _makes_handshakes(step.domain) for device in step.add}
     keepers = keepers_of(host, by_handshake, {device: step.domain for device, step in leaving.items()})
     emptied = {step.domain.domid: step for step in steps if step.remove and not step.keep}
@@ -256,8 +257,8 @@ def _declared_twice(desired: Sequence[DesiredDomain]) -> dict[Sbdf, list[str]]:
 
 def _against_file(host: Host, want: DesiredDomain) -> list[Refusal]:
     """Refuse devices with which a domain that does not run could not be created."""
-    unfit = (_unfit(want.name, device, host.devices.get(device)) for device in want.devices if want.present)
-    return [refusal for refusal in unfit if refusal is not None]
+    unfitting = (unfit(want.name, device, host.devices.get(device)) for device in want.devices if want.present)
+    return [refusal for refusal in unfitting if refusal is not None]
 
 
 def _against_connection(host: Host, step: DomainPlan) -> list[Refusal]:
@@ -335,65 +336,6 @@ def _against_device_model(step: DomainPlan, model: DeviceModel) -> list[Refusal]
 def _makes_handshakes(domain: Domain) -> bool:
     """Whether the domain, or its stub domain, gets devices by a handshake with pciback."""
     return domain.device_model is None or domain.stub is not None
-
-
-def _against_creation(host: Host, domain: Domain, address: Sbdf) -> list[Refusal]:
-    """Refuse a device that this domain could not have from its creation either."""
-    device = host.devices.get(address)
-    if unfit := _unfit(domain.name, address, device):
-        return [unfit]
-    return against_guest(domain, device) if device is not None else []
-
-
-def _against_device(host: Host, domain: Domain, address: Sbdf, leaving: Collection[Sbdf]) -> list[Refusal]:
-    unsuited = _against_creation(host, domain, address)
-    if unsuited or address in leaving:
-        return unsuited
-    holder = host.holder_of(address)
-    if holder is not None:
-        advice = (
-            f"to move it, declare in the same task that {holder.called} does not have it (state: absent, or a list"
-            " without it and exclusive: true)"
-        )
-        return [Refusal("held", str(address), f"{address} (for {domain.name}) is attached to {holder.called}", advice)]
-    return _unexplained_owner(host, domain, address)
-
-
-def _unfit(name: str, address: Sbdf, device: PciDevice | None) -> Refusal | None:
-    """Refuse a device that cannot be attached to any guest, for the domain of this name; None if it can."""
-    who = f"{address} (for {name})"
-    if device is None:
-        return Refusal("no-such-device", str(address), f"{who} does not exist on this host", "check it with `lspci -D`")
-    # What hangs is a fault that blocks every plan with the device (Fault.HANGING_WRITE).
-    never = [refusal for refusal in against_kind(device) if not refusal.waivable]
-    if never:
-        return replace(never[0], reason=f"{who}: {never[0].reason}")
-    if not device.in_pciback:
-        bound = f"bound to {device.driver}" if device.driver else "bound to no driver"
-        reason = f"{who} is not assignable: on the host it is {bound}, not to pciback"
-        return Refusal("not-assignable", str(address), reason, "give it to xen.pci.assignable_devices first")
-    if device.lost_hold:
-        reason = f"{who} cannot be attached: {device.lost_hold_in_words}"
-        return Refusal("lost-hold", str(address), reason, "restart dom0")
-    return None
-
-
-def _unexplained_owner(host: Host, domain: Domain, address: Sbdf) -> list[Refusal]:
-    who = f"{address} (for {domain.name})"
-    orphan = next(
-        (domid for domid, connection in host.orphaned_connections.items() if address in connection.devices), None
-    )
-    if orphan is not None:
-        reason = f"{who} is still listed in the connection of domain {orphan}, which does not exist"
-        return [Refusal("orphaned-connection", str(address), reason, "run xen.pci.repair, which removes it")]
-    marked = host.domains.get(host.markers.get(address, -1))
-    if marked is not None and marked.domid != domain.domid:
-        reason = f"{who}: libxl's marker says that {marked.called} has it, but no connection lists it"
-        return [Refusal("marked", str(address), reason, "run xen.pci.repair")]
-    if host.xen_owners.get(address) is XenOwner.GUEST:
-        reason = f"{who}: Xen says that a guest owns it, but no domain lists it"
-        return [Refusal("unexplained-owner", str(address), reason, "run xen.pci.repair")]
-    return []
 
 
 def virtual_slots(devices: Iterable[PciDevice], kernel: tuple[int, int]) -> int:
