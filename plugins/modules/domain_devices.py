@@ -463,7 +463,6 @@ from ansible_collections.xen.pci.plugins.module_utils.plan.plan_document import 
 )
 from ansible_collections.xen.pci.plugins.module_utils.plan.pools import JMESPATH_IMPORT_ERROR, NeedsJmespath
 from ansible_collections.xen.pci.plugins.module_utils.repair.outcome import RepairInterrupted
-from ansible_collections.xen.pci.plugins.module_utils.results.audit import record
 from ansible_collections.xen.pci.plugins.module_utils.results.common import failure
 from ansible_collections.xen.pci.plugins.module_utils.stages.domain_stage import DomainOptions, DomainStage
 from ansible_collections.xen.pci.plugins.module_utils.values.declared_domain import DeclaredDomain, read_domain
@@ -520,7 +519,6 @@ def _planned(module: AnsibleModule, access: HostAccess) -> tuple[DomainStage, Do
     try:
         stage = DomainStage.repaired(access, host, declaration, options)
     except RepairInterrupted as error:
-        record(module.log, [str(error)])
         module.fail_json(msg=f"{error}.", actions=[], repaired=[], changed=True)
         raise  # fail_json does not return, which its type does not say
     document = stage.document if repairs is None else stage.document_with(repairs)

@@ -19,6 +19,7 @@ class StepFailed(XenPciError):
         state = f"not everything could be undone: {'; '.join(left)}" if left else "all is as before this run"
         super().__init__(f"{message}; {state}")
         self.left = tuple(left)
+        self.changed = bool(left)
 
 
 class Undo:

@@ -77,6 +77,8 @@ def _of_findings(host: Host, findings: Iterable[Finding]) -> frozenset[object]:
 class RepairInterrupted(XenPciError):
     """Something was tried, and then the host could not be observed any more; the text says what, and why."""
 
+    changed = True
+
     def __init__(self, attempts: Sequence[RepairAttempt], why: Exception) -> None:
         tried = "; ".join(in_words(attempt.finding) for attempt in attempts)
         super().__init__(

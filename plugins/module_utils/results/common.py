@@ -19,7 +19,7 @@ def failure(error: XenPciError) -> dict[str, Any]:
     """Return what a module returns that fails with this error; `changed` if the error says that something was."""
     if isinstance(error, Refused):
         return refusal_result(error.refusals)
-    return {"msg": f"{error}.", "changed": bool(getattr(error, "left", ()))}
+    return {"msg": f"{error}.", "changed": error.changed}
 
 
 def refusal_result(

@@ -29,6 +29,7 @@ from ..plan.expected_host import after_domains
 from ..plan.file_plan import FileChange
 from ..plan.plan_document import Document
 from ..repair.first import NO_REPAIRS, FirstRepairs, expect_repairs, leave_all, repair_first
+from ..repair.outcome import RepairInterrupted
 from ..results.audit import audit, audit_repair, record
 from ..results.common import refusal_result, waiver_result
 from ..results.device_labels import DeviceLabels
@@ -108,7 +109,11 @@ class DomainStage:
         if cannot_be_repaired(host, declared) or left_to_manager(host, declared):
             first = _expect_repairs(host, declared, options)
         else:
-            first = repair_first(access, host, declared, options.repair_everything, options.timeout)
+            try:
+                first = repair_first(access, host, declared, options.repair_everything, options.timeout)
+            except RepairInterrupted as error:
+                record(options.log, [str(error)])
+                raise
         if first.outcome is not None:
             record(options.log, audit_repair(first.outcome))
         before, unseen = host, ""

@@ -25,8 +25,7 @@ from ..plan.declaration import Declaration
 from ..plan.host_declaration import HostDeclaration
 from ..plan.plan_document import Document, plan_document
 from ..repair.first import NO_REPAIRS
-from ..repair.outcome import RepairInterrupted
-from ..results.common import refusal_result
+from ..results.common import failure, refusal_result
 from ..results.device_labels import DeviceLabels
 from ..results.host_results import merged_values
 from ..values.errors import XenPciError
@@ -139,8 +138,8 @@ class HostRun:
         try:
             return self._carry_out(planned)
         except XenPciError as error:
-            changed = isinstance(error, RepairInterrupted) or bool(getattr(error, "left", ()))
-            return Outcome(changed=changed, error=f"{error}.")
+            told = failure(error)
+            return Outcome(changed=told["changed"], error=told["msg"])
 
     def _carry_out(self, planned: Planned) -> Outcome:
         stage, declared = planned.stage, self._declaration

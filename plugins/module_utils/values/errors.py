@@ -9,6 +9,9 @@ from __future__ import annotations
 class XenPciError(Exception):
     """An error that is shown to the user; its text is a sentence without the full stop."""
 
+    #: Whether the host may not be as it was before.
+    changed = False
+
 
 class HostError(XenPciError):
     """The host cannot be read or changed: xenstore, sysfs, Xen, a toolstack or a file refused it."""
