@@ -448,25 +448,21 @@ seconds:
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.common.validation import check_type_path
 
-from ansible_collections.xen.pci.plugins.module_utils.host.access import HostAccess, open_host
+from ansible_collections.xen.pci.plugins.module_utils.host.access import HostAccess
 from ansible_collections.xen.pci.plugins.module_utils.host.observe import observe
-from ansible_collections.xen.pci.plugins.module_utils.host.run_lock import check_timeout
-from ansible_collections.xen.pci.plugins.module_utils.host.xenstore_connection import PYXS_IMPORT_ERROR
 from ansible_collections.xen.pci.plugins.module_utils.plan.catalog_lookup import checked_catalog
 from ansible_collections.xen.pci.plugins.module_utils.plan.declaration import Declaration
 from ansible_collections.xen.pci.plugins.module_utils.plan.plan_document import (
     Document,
     against_fingerprint,
 )
-from ansible_collections.xen.pci.plugins.module_utils.plan.pools import JMESPATH_IMPORT_ERROR, NeedsJmespath
 from ansible_collections.xen.pci.plugins.module_utils.repair.outcome import RepairInterrupted
-from ansible_collections.xen.pci.plugins.module_utils.results.common import failure
 from ansible_collections.xen.pci.plugins.module_utils.stages.domain_stage import DomainOptions, DomainStage
+from ansible_collections.xen.pci.plugins.module_utils.stages.module_run import on_host
 from ansible_collections.xen.pci.plugins.module_utils.values.declared_domain import DeclaredDomain, read_domain
-from ansible_collections.xen.pci.plugins.module_utils.values.errors import XenPciError
 from ansible_collections.xen.pci.plugins.module_utils.values.refusal import Refusal
 
 
@@ -485,16 +481,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    if PYXS_IMPORT_ERROR is not None:
-        module.fail_json(msg=missing_required_lib("pyxs"), exception=PYXS_IMPORT_ERROR)
-    try:
-        check_timeout(module.params["timeout"])
-        with open_host() as access, access.run_lock(module.params["timeout"], only_looks=module.check_mode):
-            _run(module, access)
-    except NeedsJmespath:
-        module.fail_json(msg=missing_required_lib("jmespath"), exception=JMESPATH_IMPORT_ERROR)
-    except XenPciError as error:
-        module.fail_json(**failure(error))
+    on_host(module, _run)
 
 
 def _run(module: AnsibleModule, access: HostAccess) -> None:

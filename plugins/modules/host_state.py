@@ -514,25 +514,20 @@ seconds:
   type: float
 """
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.common.validation import check_type_path
 
-from ansible_collections.xen.pci.plugins.module_utils.host.access import HostAccess, open_host
+from ansible_collections.xen.pci.plugins.module_utils.host.access import HostAccess
 from ansible_collections.xen.pci.plugins.module_utils.host.observe import observe
-from ansible_collections.xen.pci.plugins.module_utils.host.run_lock import check_timeout
-from ansible_collections.xen.pci.plugins.module_utils.host.xenstore_connection import PYXS_IMPORT_ERROR
 from ansible_collections.xen.pci.plugins.module_utils.plan.host_declaration import (
     NOTHING_DECLARED,
     PARTS,
     HostOptions,
     read_host,
 )
-from ansible_collections.xen.pci.plugins.module_utils.plan.plan_document import against_fingerprint
-from ansible_collections.xen.pci.plugins.module_utils.plan.pools import JMESPATH_IMPORT_ERROR, NeedsJmespath
-from ansible_collections.xen.pci.plugins.module_utils.results.common import failure, refusal_result
 from ansible_collections.xen.pci.plugins.module_utils.stages.domain_stage import DomainOptions
 from ansible_collections.xen.pci.plugins.module_utils.stages.host_run import HostRun
-from ansible_collections.xen.pci.plugins.module_utils.values.errors import XenPciError
+from ansible_collections.xen.pci.plugins.module_utils.stages.module_run import on_host, plan_or_run
 
 #: The least time for the kernel and for other runs, in seconds: creating virtual functions takes some drivers minutes.
 _PATIENCE = 300
@@ -561,17 +556,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    if PYXS_IMPORT_ERROR is not None:
-        module.fail_json(msg=missing_required_lib("pyxs"), exception=PYXS_IMPORT_ERROR)
-    try:
-        check_timeout(module.params["timeout"])
-        patience = max(_PATIENCE, module.params["timeout"])
-        with open_host() as access, access.run_lock(patience, only_looks=module.check_mode):
-            _run(module, access)
-    except NeedsJmespath:
-        module.fail_json(msg=missing_required_lib("jmespath"), exception=JMESPATH_IMPORT_ERROR)
-    except XenPciError as error:
-        module.fail_json(**failure(error))
+    on_host(module, _run, _PATIENCE)
 
 
 def _run(module: AnsibleModule, access: HostAccess) -> None:
@@ -580,12 +565,7 @@ def _run(module: AnsibleModule, access: HostAccess) -> None:
         module.warn(NOTHING_DECLARED)
     run = HostRun(access, declaration, DomainOptions.read(module.params, module.log, module._verbosity))
     plan = run.plan(observe(access))
-    document = plan.document
-    refusals = plan.refusals or against_fingerprint(document, module.params["fingerprint"])
-    if refusals:
-        module.fail_json(**refusal_result(refusals, labels=plan.labels))
-    outcome = plan.expect() if module.check_mode else run.carry_out(plan)
-    outcome.end(module, fingerprint=document["fingerprint"])
+    plan_or_run(module, plan, lambda: run.carry_out(plan))
 
 
 def _declared(module: AnsibleModule) -> HostOptions:

@@ -315,16 +315,14 @@ refusals:
 
 from collections.abc import Iterable
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.xen.pci.plugins.module_utils.faults.diagnose import diagnose
 from ansible_collections.xen.pci.plugins.module_utils.faults.finding import in_words, title
 from ansible_collections.xen.pci.plugins.module_utils.faults.scope import Scope
 from ansible_collections.xen.pci.plugins.module_utils.faults.table import Fault, RepairedBy
-from ansible_collections.xen.pci.plugins.module_utils.host.access import HostAccess, open_host
+from ansible_collections.xen.pci.plugins.module_utils.host.access import HostAccess
 from ansible_collections.xen.pci.plugins.module_utils.host.observe import observe
-from ansible_collections.xen.pci.plugins.module_utils.host.run_lock import check_timeout
-from ansible_collections.xen.pci.plugins.module_utils.host.xenstore_connection import PYXS_IMPORT_ERROR
 from ansible_collections.xen.pci.plugins.module_utils.model.host import Host
 from ansible_collections.xen.pci.plugins.module_utils.plan.repair_limits import (
     against_repairs,
@@ -339,7 +337,7 @@ from ansible_collections.xen.pci.plugins.module_utils.repair.outcome import (
 from ansible_collections.xen.pci.plugins.module_utils.repair.run import repair
 from ansible_collections.xen.pci.plugins.module_utils.repair.settle import SETTLE_SECONDS, observe_until_settled
 from ansible_collections.xen.pci.plugins.module_utils.results.audit import audit_repair, record
-from ansible_collections.xen.pci.plugins.module_utils.results.common import failure, refusal_result
+from ansible_collections.xen.pci.plugins.module_utils.results.common import refusal_result
 from ansible_collections.xen.pci.plugins.module_utils.results.device_labels import DeviceLabels
 from ansible_collections.xen.pci.plugins.module_utils.results.finding_results import (
     attempt_result,
@@ -347,8 +345,8 @@ from ansible_collections.xen.pci.plugins.module_utils.results.finding_results im
     finding_result,
     repair_diff,
 )
+from ansible_collections.xen.pci.plugins.module_utils.stages.module_run import on_host
 from ansible_collections.xen.pci.plugins.module_utils.values.catalog import read_addresses
-from ansible_collections.xen.pci.plugins.module_utils.values.errors import XenPciError
 from ansible_collections.xen.pci.plugins.module_utils.values.refusal import Refusal
 from ansible_collections.xen.pci.plugins.module_utils.values.words import itemized
 
@@ -370,20 +368,17 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    if PYXS_IMPORT_ERROR is not None:
-        module.fail_json(msg=missing_required_lib("pyxs"), exception=PYXS_IMPORT_ERROR)
-    try:
-        check_timeout(module.params["timeout"])
-        with open_host() as access, access.run_lock(module.params["timeout"], only_looks=module.check_mode):
-            host = observe(access)
-            scope, refusals = _scope(module, host)
-            if not refusals:
-                refusals = against_repairs(host, [finding for finding in diagnose(host) if scope.repairs(finding)])
-            if refusals:
-                module.fail_json(**refusal_result(tuple(dict.fromkeys(refusals)), labels=DeviceLabels(host)))
-            (_exit_expected if module.check_mode else _repair)(module, access, scope)
-    except XenPciError as error:
-        module.fail_json(**failure(error))
+    on_host(module, _run)
+
+
+def _run(module: AnsibleModule, access: HostAccess) -> None:
+    host = observe(access)
+    scope, refusals = _scope(module, host)
+    if not refusals:
+        refusals = against_repairs(host, [finding for finding in diagnose(host) if scope.repairs(finding)])
+    if refusals:
+        module.fail_json(**refusal_result(tuple(dict.fromkeys(refusals)), labels=DeviceLabels(host)))
+    (_exit_expected if module.check_mode else _repair)(module, access, scope)
 
 
 def _scope(module: AnsibleModule, host: Host) -> tuple[Scope, list[Refusal]]:

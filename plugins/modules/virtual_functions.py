@@ -227,18 +227,14 @@ physical_functions:
 """
 
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.xen.pci.plugins.module_utils.host.access import HostAccess, open_host
+from ansible_collections.xen.pci.plugins.module_utils.host.access import HostAccess
 from ansible_collections.xen.pci.plugins.module_utils.host.observe import observe
-from ansible_collections.xen.pci.plugins.module_utils.host.run_lock import check_timeout
-from ansible_collections.xen.pci.plugins.module_utils.host.xenstore_connection import PYXS_IMPORT_ERROR
 from ansible_collections.xen.pci.plugins.module_utils.plan.catalog_lookup import checked_catalog
 from ansible_collections.xen.pci.plugins.module_utils.plan.functions import read_functions
-from ansible_collections.xen.pci.plugins.module_utils.plan.plan_document import against_fingerprint
-from ansible_collections.xen.pci.plugins.module_utils.results.common import failure, refusal_result
 from ansible_collections.xen.pci.plugins.module_utils.stages.function_stage import FunctionStage
-from ansible_collections.xen.pci.plugins.module_utils.values.errors import XenPciError
+from ansible_collections.xen.pci.plugins.module_utils.stages.module_run import on_host, plan_or_run
 
 
 def main() -> None:
@@ -252,25 +248,13 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    if PYXS_IMPORT_ERROR is not None:
-        module.fail_json(msg=missing_required_lib("pyxs"), exception=PYXS_IMPORT_ERROR)
-    try:
-        check_timeout(module.params["timeout"])
-        with open_host() as access, access.run_lock(module.params["timeout"], only_looks=module.check_mode):
-            _run(module, access)
-    except XenPciError as error:
-        module.fail_json(**failure(error))
+    on_host(module, _run)
 
 
 def _run(module: AnsibleModule, access: HostAccess) -> None:
     wanted = read_functions(module.params["physical_functions"], checked_catalog(module.params["catalog"]))
     stage = FunctionStage.planned(access, observe(access), wanted)
-    document = stage.document
-    refusals = stage.refusals or against_fingerprint(document, module.params["fingerprint"])
-    if refusals:
-        module.fail_json(**refusal_result(refusals, labels=stage.labels))
-    outcome = stage.expect() if module.check_mode else stage.carry_out(access)
-    outcome.end(module, fingerprint=document["fingerprint"])
+    plan_or_run(module, stage, lambda: stage.carry_out(access))
 
 
 if __name__ == "__main__":
