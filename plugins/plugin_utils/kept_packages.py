@@ -21,6 +21,7 @@ import stat
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 
 import ansible.module_utils
@@ -41,10 +42,17 @@ class KeptPackages:
         temporary = Path(constants.DEFAULT_LOCAL_TMP)
         self._of_the_run = temporary / "ansiballz_cache"
         self._of_module = temporary.parent / _DIRECTORY / module
-        self._kept = self._of_module / _fingerprint(_COLLECTION / "plugins/modules" / f"{module}.py")
+        # In a run on many hosts, all but the first find what was brought or packed for that one, and look no further.
+        self._there = any(self._packed())
+
+    @cached_property
+    def _kept(self) -> Path:
+        return self._of_module / _fingerprint(_COLLECTION / "plugins/modules" / f"{self._of_module.name}.py")
 
     def bring(self) -> None:
         """Put what was kept to where Ansible looks for it. What cannot be read counts as not there."""
+        if self._there:
+            return
         with suppress(OSError):
             for file in self._safe_files():
                 target = self._of_the_run / file.name
@@ -54,6 +62,8 @@ class KeptPackages:
 
     def keep(self) -> None:
         """Keep what Ansible has packed. Where it cannot be written, nothing is kept."""
+        if self._there:
+            return
         with suppress(OSError):
             new = [file for file in self._packed() if not (self._kept / file.name).exists()]
             if not new:

@@ -62,6 +62,17 @@ def test_the_next_run_finds_what_was_packed(runs: Runs) -> None:
     assert {path.stat().st_mode & 0o077 for path in (runs.kept, *runs.kept.rglob("*"))} == {0}
 
 
+def test_the_other_hosts_of_a_run_look_at_no_file(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs.pack()
+    runs.start()
+    looked: list[Path] = []
+    monkeypatch.setattr(kept_packages, "_seen", looked.append)
+    other = KeptPackages("repair")
+    other.bring()
+    other.keep()
+    assert looked == []
+
+
 @pytest.mark.parametrize("what", ["_COLLECTION", "ansible_version"])
 def test_another_collection_or_ansible_packs_again(runs: Runs, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
     runs.pack()
