@@ -446,7 +446,6 @@ seconds:
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.common.validation import check_type_path
@@ -462,7 +461,7 @@ from ansible_collections.xen.pci.plugins.module_utils.plan.plan_document import 
 from ansible_collections.xen.pci.plugins.module_utils.repair.outcome import RepairInterrupted
 from ansible_collections.xen.pci.plugins.module_utils.stages.domain_stage import DomainOptions, DomainStage
 from ansible_collections.xen.pci.plugins.module_utils.stages.module_run import on_host
-from ansible_collections.xen.pci.plugins.module_utils.values.declared_domain import DeclaredDomain, read_domain
+from ansible_collections.xen.pci.plugins.module_utils.values.declared_domain import read_domains
 from ansible_collections.xen.pci.plugins.module_utils.values.refusal import Refusal
 
 
@@ -521,13 +520,8 @@ def _refuse(module: AnsibleModule, stage: DomainStage, refusals: Sequence[Refusa
 def _declaration(module: AnsibleModule) -> Declaration:
     """Read the options of the task; what is wrong with them is refused later, with all other refusals."""
     params = module.params
-    domains = [read_domain(str(name), options, params["exclusive"]) for name, options in params["domains"].items()]
-    return Declaration(tuple(map(_with_path, domains)), checked_catalog(params["catalog"]))
-
-
-def _with_path(domain: DeclaredDomain) -> DeclaredDomain:
-    """Replace ~ and variables in the path of the domain's file, as in every option that is a path."""
-    return domain if domain.config is None else replace(domain, config=check_type_path(domain.config))
+    domains = read_domains(params["domains"], params["exclusive"], check_type_path)
+    return Declaration(domains, checked_catalog(params["catalog"]))
 
 
 if __name__ == "__main__":

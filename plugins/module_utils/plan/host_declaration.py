@@ -13,7 +13,7 @@ from ..model.domain import Domain
 from ..model.host import Host
 from ..values.catalog import Catalog
 from ..values.declared_devices import assignable_names
-from ..values.declared_domain import DeclaredDomain, read_domain
+from ..values.declared_domain import DeclaredDomain, read_domains
 from ..values.refusal import Refusal
 from ..values.variables import unknown_variables
 from ..values.words import did_you_mean, listed, shortened
@@ -116,8 +116,7 @@ def read_host(options: HostOptions) -> HostDeclaration:
         known = (catalog.entries.get(name) for name in names if isinstance(name, str))
         physical = {entry.pf for entry in known if entry is not None}
         functions = [one for one in functions if isinstance(one, Mapping) and one.get("pf") in physical]
-    declared = [read_domain(str(name), one, options.exclusive) for name, one in chosen.items()]
-    declared = [one if one.config is None else replace(one, config=options.as_path(one.config)) for one in declared]
+    declared = read_domains(chosen, options.exclusive, options.as_path)
     following = [one for one in declared if one.present and DOMAINS in options.parts]
     devices = read_wanted(
         devices=names,
@@ -130,8 +129,8 @@ def read_host(options: HostOptions) -> HostDeclaration:
     return HostDeclaration(
         functions=_functions(functions, catalog) if functions and FUNCTIONS in options.parts else None,
         devices=devices if (names or devices.exclusive) and ASSIGNMENT in options.parts else None,
-        domains=Declaration(tuple(declared), catalog) if declared and DOMAINS in options.parts else None,
-        declared=tuple(declared),
+        domains=Declaration(declared, catalog) if declared and DOMAINS in options.parts else None,
+        declared=declared,
         empties_undeclared=options.undeclared_domains == "release",
         refusals=(
             *unknown_variables(options.variables),

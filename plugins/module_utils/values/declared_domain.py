@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Any
+from typing import Any, Callable
 
 from .keys import DOMAIN_KEYS, SHARE_KEYS, read_keys
 from .refusal import Refusal, Refused, refused
@@ -65,6 +65,14 @@ class DeclaredDomain:
     def if_halted(self) -> WhenHalted:
         """What to do if it does not run; if that is not declared, what a file makes possible."""
         return self.when_halted or (WhenHalted.SKIP if self.config is None else WhenHalted.CONFIG)
+
+
+def read_domains(
+    declared: Mapping[Any, Any], exclusive: bool, as_path: Callable[[str], str]
+) -> tuple[DeclaredDomain, ...]:
+    """Read the declaration of all domains; `as_path` replaces ~ and variables in the paths of their files."""
+    domains = (read_domain(str(name), one, exclusive) for name, one in declared.items())
+    return tuple(one if one.config is None else replace(one, config=as_path(one.config)) for one in domains)
 
 
 def read_domain(name: str, declared: Any, exclusive: bool = False) -> DeclaredDomain:
